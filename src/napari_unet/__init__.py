@@ -1,0 +1,32 @@
+"""Interactive cell segmentation in napari with the 2015 U-Net: segment, correct, fine-tune.
+
+The public names load on first use, so that importing the package stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet.api import finetune, load_model, segment
+    from napari_unet.config import FinetuneConfig, PredictConfig
+
+__all__ = ["FinetuneConfig", "PredictConfig", "finetune", "load_model", "segment"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FinetuneConfig": "napari_unet.config",
+    "PredictConfig": "napari_unet.config",
+    "finetune": "napari_unet.api",
+    "load_model": "napari_unet.api",
+    "segment": "napari_unet.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

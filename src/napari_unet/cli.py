@@ -1,0 +1,299 @@
+"""The service from a terminal: demo, segment, train, evaluate, models.
+
+Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
+output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from napari_unet.config import FinetuneConfig, PredictConfig, train_config
+from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress
+from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.segmentation import Annotated, Correction, NewModel, SegmentationService
+
+T = TypeVar("T")
+
+
+class _Failure(Exception):
+    """One sentence for standard error; exit status 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options) or 0
+        return status
+    except (_Failure, JobFailed, ValueError, OSError) as error:
+        print(f"napari-unet: {error}", file=sys.stderr)
+    except (KeyboardInterrupt, JobCancelled):
+        print("napari-unet: stopped; nothing that was saved is lost", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="napari-unet", description="Segment cells with the 2015 U-Net, and teach it yours."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="the whole story on a real image")
+    demo.add_argument("-o", "--out", type=Path, default=Path("napari-unet-demo"))
+    demo.add_argument("--headless", action="store_true", help="write pictures, open no window")
+    demo.set_defaults(run=_demo)
+
+    segment = commands.add_parser("segment", help="images in, labels out")
+    segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    segment.add_argument("-o", "--out", type=Path, required=True, help="tif, or a folder")
+    _add_predict_options(segment)
+    segment.add_argument("--axes", help="one letter of TZCYX for each axis")
+    segment.add_argument("--json", action="store_true", help="one JSON object per image")
+    segment.set_defaults(run=_segment)
+
+    train = commands.add_parser("train", help="a model from images and their labels")
+    train.add_argument("--images", type=Path, required=True)
+    train.add_argument("--labels", type=Path, required=True)
+    train.add_argument("--name", required=True, help="the model to make")
+    train.add_argument("--from", dest="start", metavar="MODEL", help="go on from this model")
+    budget = train.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=_positive(int))
+    budget.add_argument("--minutes", type=_positive(float))
+    train.add_argument("--preset", choices=("paper", "fast"), default="fast")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    train.add_argument("--trained-on", help="what the images are, in words, for the model file")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="score a model on labelled images")
+    evaluate.add_argument("--images", type=Path, required=True)
+    evaluate.add_argument("--labels", type=Path, required=True)
+    _add_predict_options(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="one JSON object")
+    evaluate.set_defaults(run=_evaluate)
+
+    _add_models(commands.add_parser("models", help="the models on this computer"))
+    return parser
+
+
+def _add_predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="nuclei", metavar="NAME|FILE")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("list", help="all versions").set_defaults(run=_models_list)
+    for name, run, what in (
+        ("show", _models_show, "what a model file says of itself"),
+        ("revert", _models_revert, "go back to the parent version"),
+        ("remove", _models_remove, "delete one version"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("model")
+        command.set_defaults(run=run)
+    load = commands.add_parser("import", help="add a model file")
+    load.add_argument("file", type=Path)
+    load.add_argument("--name")
+    load.set_defaults(run=_models_import)
+    export = commands.add_parser("export", help="copy a version to a file")
+    export.add_argument("model")
+    export.add_argument("file", type=Path)
+    export.add_argument("--half", action="store_true", help="store weights in 16 bits")
+    export.set_defaults(run=_models_export)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from napari_unet.demo import run_headless, run_in_viewer
+
+    return run_headless(options.out) if options.headless else run_in_viewer(options.out)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from napari_unet.service.image_files import list_images, read_image, write_labels
+
+    images = list_images(options.images)
+    single = options.out.suffix.lower() in (".tif", ".tiff")
+    if single and len(images) > 1:
+        raise _Failure(f"{len(images)} images and one file {options.out}; give a folder for -o")
+    service = SegmentationService()
+    service.store.find(options.model)
+    failed = 0
+    for path in images:
+        start = time.perf_counter()
+        out = options.out if single else options.out / f"{path.stem}_labels.tif"
+        try:
+            image = read_image(path, options.axes)
+            done = _follow(
+                service.segment(image.data, image.axes, options.model, _predict_config(options))
+            )
+            write_labels(out, done.labels, image.axes.replace("C", ""), image.pixel_size_um)
+        except (JobFailed, ValueError, OSError) as error:
+            print(f"napari-unet: {path}: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        line = {
+            "image": str(path),
+            "labels": str(out),
+            "n_cells": done.n_cells,
+            "model": done.model.reference,
+            "compute": done.compute,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        if options.json:
+            print(json.dumps(line))
+        else:
+            print(f"{path} -> {out}: {done.n_cells} cells ({done.compute}, {line['seconds']} s)")
+    if failed:
+        raise _Failure(f"{failed} of {len(images)} images failed")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from napari_unet.service.image_files import list_pairs, read_pair
+
+    config: FinetuneConfig = train_config(
+        options.preset,
+        steps=options.steps,
+        seconds=options.minutes and 60 * options.minutes,
+        device=options.device,
+        seed=options.seed,
+    )
+    annotated = [
+        _dense(*read_pair(*pair)) for pair in list_pairs(options.images, options.labels)
+    ]
+    new = NewModel(width=64, dropout=0.5) if options.preset == "paper" else NewModel()
+    what = options.trained_on or f"{len(annotated)} labelled images in {options.images.name}"
+    service = SegmentationService()
+    job = service.train(annotated, options.name, config, options.start or new, [what])
+    done = _follow(job)
+    print(
+        f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s, "
+        f"{100 * done.agreement_after:.1f} % of the training pixels right -> {done.model.path}"
+    )
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from napari_unet.service.evaluation import evaluate
+    from napari_unet.service.image_files import list_pairs
+
+    pairs = list_pairs(options.images, options.labels)
+    scores = evaluate(
+        SegmentationService(), pairs, options.model, _predict_config(options), _show_count
+    )
+    if options.json:
+        print(json.dumps(scores))
+    else:
+        for name, value in scores.items():
+            print(f"{name:13} {value:.4g}")
+    return 0
+
+
+def _models_list(options: argparse.Namespace) -> int:
+    store = ModelStore()
+    for name in store.names():
+        active = store.find(name).version
+        for model in store.versions(name):
+            mark = "*" if model.version == active else " "
+            origin = "ships with napari-unet" if model.shipped else model.header.created
+            print(f"{mark} {model.reference:24} {origin:28} {', '.join(model.header.trained_on)}")
+    return 0
+
+
+def _models_show(options: argparse.Namespace) -> int:
+    model = ModelStore().find(options.model)
+    content: dict[str, Any] = {"file": str(model.path), "sha256": model.sha256()}
+    print(json.dumps(content | asdict(model.header), indent=2))
+    return 0
+
+
+def _models_import(options: argparse.Namespace) -> int:
+    return _say("imported as", ModelStore().import_file(options.file, options.name))
+
+
+def _models_export(options: argparse.Namespace) -> int:
+    print(f"exported to {ModelStore().export(options.model, options.file, half=options.half)}")
+    return 0
+
+
+def _models_revert(options: argparse.Namespace) -> int:
+    return _say("back to", ModelStore().revert(options.model))
+
+
+def _models_remove(options: argparse.Namespace) -> int:
+    return _say("removed", ModelStore().remove(options.model))
+
+
+def _say(what: str, model: ModelVersion) -> int:
+    print(f"{what} {model.reference}")
+    return 0
+
+
+def _predict_config(options: argparse.Namespace) -> PredictConfig:
+    return PredictConfig(
+        tile_px=options.tile, device=options.device, precision=options.precision
+    )
+
+
+def _dense(image: Any, labels: Any) -> Annotated:
+    from napari_unet.core.axes import get_plane, label_axes, plane_indices
+
+    axes = label_axes(image.axes)
+    return Annotated(
+        image.data,
+        image.axes,
+        tuple(
+            Correction(index, get_plane(labels, axes, index)[0])
+            for index in plane_indices(axes, labels.shape)
+        ),
+    )
+
+
+def _follow(job: Job[T]) -> T:
+    """Wait for a job, showing its progress where a person looks on."""
+    if sys.stderr.isatty():
+        job.progressed.connect(_show_progress)
+    try:
+        return job.wait()
+    except KeyboardInterrupt:
+        job.cancel()
+        return job.wait()
+    finally:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
+
+
+def _show_progress(progress: Progress) -> None:
+    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+    text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
+    print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show_count(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{done} of {total} images", end="", file=sys.stderr, flush=True)
+
+
+def _positive(kind: type[int] | type[float]) -> Any:
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+        return value
+
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""Settings of the jobs: frozen, comparable, with units in the names.
+
+Standard library only, so that every room may read them and the widget can show them without
+loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """How an image is segmented.
+
+    Parameters
+    ----------
+    tile_px
+        Largest input tile along an axis, halo included, in pixels; None lets the memory decide.
+        The labels do not depend on it.
+    device
+        Where the network runs; "auto" takes CUDA, then MPS, then the CPU.
+    precision
+        Number format of the network; "auto" takes bfloat16 where the hardware computes in it.
+    threshold
+        Foreground score in (0, 1) above which a pixel belongs to a cell; None takes the model's.
+    min_size_px
+        Cells of fewer pixels are dropped; None takes the model's.
+    """
+
+    tile_px: int | None = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    threshold: float | None = None
+    min_size_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            _require(0 < self.threshold < 1, f"threshold is {self.threshold}; give one in (0, 1)")
+        if self.min_size_px is not None:
+            _require(self.min_size_px >= 0, f"min_size_px is {self.min_size_px}; give 0 or more")
+        if self.tile_px is not None:
+            _require(self.tile_px > 0, f"tile_px is {self.tile_px}; give a size in pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Strength of the augmentation (Ronneberger et al. 2015, section 3.1).
+
+    Parameters
+    ----------
+    elastic_sigma_px
+        Standard deviation of the displacement vectors on the coarse grid, in pixels.
+    grid
+        Nodes of the coarse displacement grid along each axis.
+    rotate
+        Draw a rotation angle uniformly from the full circle.
+    flip
+        Mirror with probability 1/2.
+    scale
+        Largest factor of a zoom in or out, drawn log-uniformly from [1/scale, scale].
+    grey
+        Standard deviation of the logarithm of the contrast and the gamma, and of the brightness.
+    noise
+        Largest standard deviation of the added Gaussian noise, in units of normalised intensity.
+    invert
+        Probability of turning dark into bright.
+    """
+
+    elastic_sigma_px: float = 10.0
+    grid: int = 3
+    rotate: bool = True
+    flip: bool = True
+    scale: float = 1.25
+    grey: float = 0.15
+    noise: float = 0.05
+    invert: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("elastic_sigma_px", "grey", "noise"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} is {value}; give 0 or more")
+        _require(self.grid >= 2, f"grid is {self.grid}; give 2 nodes or more")
+        _require(self.scale >= 1, f"scale is {self.scale}; give a factor of 1 or more")
+        _require(0 <= self.invert <= 1, f"invert is {self.invert}; give one in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """How a network is trained or fine-tuned.
+
+    Parameters
+    ----------
+    steps
+        Optimiser steps at most; None leaves the end to `seconds`.
+    seconds
+        Wall time at most, in seconds; None leaves the end to `steps`.
+    optimiser
+        "adam" (decoupled weight decay) or "sgd" (momentum 0.99, the paper's).
+    learning_rate
+        Peak learning rate.
+    warmup_steps
+        Steps over which the learning rate rises from 0.
+    decay
+        Let the learning rate fall to 0 along a half cosine over the budget.
+    batch
+        Tiles in one step; the paper takes one big tile.
+    tile_px
+        Input tile along an axis, halo included, in pixels (rounded down to a
+        valid size).
+    w0
+        Height of the border weight (equation 2).
+    sigma_px
+        Width of the border weight, in pixels (equation 2).
+    balance
+        Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
+    anchor
+        Weight of staying near the parent model on unseen pixels; 0 lets them drift.
+    average
+        Decay of the running mean of the weights that the final model takes; 0 takes the last.
+    augment
+        Strength of the augmentation.
+    device, precision
+        As in `PredictConfig`.
+    seed
+        Seed of every random draw.
+    """
+
+    steps: int | None = None
+    seconds: float | None = 60.0
+    optimiser: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 3e-4
+    warmup_steps: int = 10
+    decay: bool = True
+    batch: int = 1
+    tile_px: int = 380
+    w0: float = 10.0
+    sigma_px: float = 5.0
+    balance: float = 0.0
+    anchor: float = 0.5
+    average: float = 0.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    device: Device = "auto"
+    precision: Precision = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.steps is not None or self.seconds is not None,
+            "neither steps nor seconds is given; give one of them",
+        )
+        if self.steps is not None:
+            _require(self.steps > 0, f"steps is {self.steps}; give 1 or more")
+        if self.seconds is not None:
+            _require(self.seconds > 0, f"seconds is {self.seconds}; give more than 0")
+        _require(
+            self.optimiser in ("adam", "sgd"),
+            f"the optimiser is {self.optimiser!r}; give 'adam' or 'sgd'",
+        )
+        for name in ("learning_rate", "tile_px", "sigma_px"):
+            value = getattr(self, name)
+            _require(value > 0, f"{name} is {value}; give more than 0")
+        for name in ("warmup_steps", "w0", "balance", "anchor"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} is {value}; give 0 or more")
+        _require(self.batch > 0, f"batch is {self.batch}; give 1 or more")
+        _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
+
+
+def train_config(
+    preset: Literal["paper", "fast"] = "fast",
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    device: Device = "auto",
+    seed: int = 0,
+) -> FinetuneConfig:
+    """Settings for training from dense labels.
+
+    Parameters
+    ----------
+    preset
+        "paper": stochastic gradient descent, momentum 0.99, one 572 px tile per step, full class
+        balancing (sections 2 and 3). "fast": what reaches good labels soonest on a CPU.
+    steps, seconds
+        The budget; ten minutes where neither is given.
+    device, seed
+        As in `FinetuneConfig`.
+    """
+    if steps is None and seconds is None:
+        seconds = 600.0
+    if preset == "paper":
+        return FinetuneConfig(
+            steps=steps,
+            seconds=seconds,
+            optimiser="sgd",
+            learning_rate=1e-4,
+            decay=False,
+            tile_px=572,
+            balance=1.0,
+            anchor=0.0,
+            augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0),
+            device=device,
+            precision="float32",
+            seed=seed,
+        )
+    if preset != "fast":
+        raise ValueError(f"the preset is {preset!r}; give 'paper' or 'fast'")
+    return FinetuneConfig(
+        steps=steps,
+        seconds=seconds,
+        learning_rate=5e-4,
+        warmup_steps=100,
+        tile_px=444,
+        anchor=0.0,
+        average=0.995,
+        device=device,
+        seed=seed,
+    )
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)

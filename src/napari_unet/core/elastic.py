@@ -1,0 +1,81 @@
+"""Elastic deformation (Ronneberger et al. 2015, section 3.1).
+
+Random displacement vectors on a coarse 3 by 3 grid, drawn from a Gaussian of 10 px, become
+per-pixel displacements by bicubic interpolation. The nodes lie on the corners, the edges' middles
+and the centre of the field, which takes there exactly the drawn values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def displacement_field(
+    size_px: int, sigma_px: float = 10.0, grid: int = 3, *, generator: torch.Generator
+) -> Tensor:
+    """Per-pixel displacements (2, size, size) in pixels, first along Y, then along X.
+
+    Parameters
+    ----------
+    size_px
+        Side of the field.
+    sigma_px
+        Standard deviation of the vectors at the nodes.
+    grid
+        Nodes along each axis.
+    generator
+        Source of the draw; the field is made on its device.
+    """
+    nodes = torch.randn(1, 2, grid, grid, generator=generator, device=generator.device) * sigma_px
+    return interpolate_nodes(nodes, size_px)[0]
+
+
+def interpolate_nodes(nodes: Tensor, size_px: int) -> Tensor:
+    """Bicubic interpolation of node values (N, 2, G, G) to (N, 2, size, size); corners aligned."""
+    return F.interpolate(nodes, size=(size_px, size_px), mode="bicubic", align_corners=True)
+
+
+def sampling_grid(
+    field: Tensor, matrix: Tensor, centre_px: tuple[float, float], shape: tuple[int, int]
+) -> Tensor:
+    """Where in a source plane each pixel of a deformed tile is taken from.
+
+    Parameters
+    ----------
+    field
+        (2, S, S), displacements in pixels.
+    matrix
+        (2, 2), the linear part (rotation, flip, scale), acting on (y, x).
+    centre_px
+        (y, x) in the source that the tile's centre shows.
+    shape
+        (Y, X) of the source.
+
+    Returns
+    -------
+    (1, S, S, 2), for `torch.nn.functional.grid_sample` with corners aligned.
+    """
+    size = field.shape[-1]
+    line = torch.arange(size, device=field.device, dtype=field.dtype) - (size - 1) / 2
+    offset = torch.stack(torch.meshgrid(line, line, indexing="ij")) + field
+    source = torch.einsum("ij,jyx->yxi", matrix, offset)
+    extent = torch.tensor(shape, device=field.device, dtype=field.dtype)
+    centre = torch.tensor(centre_px, device=field.device, dtype=field.dtype)
+    grid = 2 * (source + centre) / (extent - 1).clamp(min=1) - 1
+    return grid.flip(-1)[None]
+
+
+def warp(source: Tensor, grid: Tensor, *, nearest: bool = False) -> Tensor:
+    """Sample a source (C, Y, X) float at a `sampling_grid`; mirrored where it ends -> (C, S, S).
+
+    Images bilinearly; labels and masks with `nearest`, exact for ids below 2^24.
+    """
+    return F.grid_sample(
+        source[None],
+        grid,
+        mode="nearest" if nearest else "bilinear",
+        padding_mode="reflection",
+        align_corners=True,
+    )[0]

@@ -1,0 +1,122 @@
+"""From scores to labelled cells, and from labelled cells to what the network learns."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label
+from skimage.segmentation import watershed
+
+Labels = NDArray[np.int32]
+
+
+def separate_touching(labels: NDArray[np.integer]) -> Labels:
+    """Put background between touching instances (Ronneberger et al. 2015, section 3).
+
+    Each pixel (Y, X) with another instance among its 8 neighbours becomes background, so a line of
+    contact turns into a gap of 2 px.
+    """
+    highest, lowest = _neighbour_range(labels, size=3)
+    return np.where((labels > 0) & (lowest != highest), 0, labels).astype(np.int32)
+
+
+def label_instances(
+    foreground: NDArray[np.float32],
+    threshold: float = 0.5,
+    seed_threshold: float | None = None,
+    min_size_px: int = 16,
+    gap_px: int = 1,
+) -> Labels:
+    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1].
+
+    Connected components above the threshold, each split where it holds several cores, then given
+    back the pixels that the separation took.
+
+    Parameters
+    ----------
+    foreground
+        Probability that a pixel belongs to a cell.
+    threshold
+        Score above which it does.
+    seed_threshold
+        Score above which connected pixels are one core; a component with several cores is split
+        between them by a watershed on the score. None splits nothing.
+    min_size_px
+        Smaller cells, and cores of less than half of it, are dropped.
+    gap_px
+        Pixels that the separation took from each of two touching cells.
+    """
+    labels, _ = ndimage.label(foreground > threshold)
+    labels = _drop_small(labels, min_size_px)
+    if seed_threshold is not None:
+        labels = _split_at_cores(labels, foreground, seed_threshold, min_size_px)
+    return close_gaps(_renumber(labels), gap_px)
+
+
+def close_gaps(labels: NDArray[np.integer], gap_px: int = 1) -> Labels:
+    """Give back what `separate_touching` took: grow instances towards each other only.
+
+    A background pixel joins an instance that is at most `gap_px` away if a second instance lies
+    within `2 gap_px`; free outlines stay where they are.
+    """
+    out = labels.astype(np.int32)
+    if gap_px < 1:
+        return out
+    highest, lowest = _neighbour_range(out, size=4 * gap_px + 1)
+    between = (out == 0) & (highest > 0) & (lowest != highest)
+    for _ in range(gap_px):
+        grown = ndimage.maximum_filter(out, size=3, mode="constant")
+        out = np.where(between & (out == 0), grown, out)
+    return out
+
+
+def split_pieces(labels: NDArray[np.integer]) -> Labels:
+    """Give each connected piece of an instance (Y, X) an id of its own, 1, 2, ...; 0 stays 0."""
+    pieces: Labels = label(labels, connectivity=2).astype(np.int32)
+    return pieces
+
+
+def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Labels, Labels]:
+    """Highest and lowest id within a square window; without an instance there, 0 and the top."""
+    ids = labels.astype(np.int32)
+    top = np.iinfo(np.int32).max
+    highest = ndimage.maximum_filter(ids, size=size, mode="constant", cval=0)
+    lowest = ndimage.minimum_filter(
+        np.where(ids > 0, ids, top), size=size, mode="constant", cval=top
+    )
+    return highest, lowest
+
+
+def _drop_small(labels: Labels, min_size_px: int) -> Labels:
+    small = np.bincount(labels.ravel()) < min_size_px
+    small[0] = False
+    return np.where(small[labels], 0, labels).astype(np.int32)
+
+
+def _renumber(labels: Labels) -> Labels:
+    present = np.bincount(labels.ravel()) > 0
+    present[0] = False
+    numbers = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    renumbered: Labels = numbers[labels]
+    return renumbered
+
+
+def _split_at_cores(
+    labels: Labels, foreground: NDArray[np.float32], seed_threshold: float, min_size_px: int
+) -> Labels:
+    cores, _ = ndimage.label((foreground > seed_threshold) & (labels > 0))
+    cores = _drop_small(cores, max(min_size_px // 2, 1))
+    ids, first = np.unique(cores, return_index=True)
+    owners = labels.ravel()[first[ids > 0]]
+    several = np.flatnonzero(np.bincount(owners, minlength=1) > 1)
+    out, following = labels.copy(), int(labels.max(initial=0)) + 1
+    boxes = ndimage.find_objects(labels)
+    for cell in several:
+        box = boxes[cell - 1]
+        mask = labels[box] == cell
+        parts = watershed(-foreground[box], np.where(mask, cores[box], 0), mask=mask)
+        for part in np.unique(parts[mask])[1:]:
+            out[box][mask & (parts == part)] = following
+            following += 1
+    return out

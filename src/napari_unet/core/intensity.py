@@ -1,0 +1,114 @@
+"""Intensity normalisation by percentiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """How intensities are scaled before the network sees them.
+
+    Parameters
+    ----------
+    low, high
+        Percentiles, in percent, that become 0 and 1.
+    clip
+        Normalised values are clipped to [-clip, 1 + clip].
+    """
+
+    low: float = 1.0
+    high: float = 99.8
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The intensities, one per channel, that became 0 and 1."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+# Percentiles of more pixels than this are taken from a regular subset.
+_SAMPLE_PX = 1 << 22
+
+
+def measure(plane: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
+    """Percentiles per channel of a plane (C, Y, X) of any real dtype; NaN and inf are left out."""
+    n = normalisation or Normalisation()
+    lows, highs = [], []
+    for channel in np.asarray(plane):
+        stride = int(np.ceil(np.sqrt(channel.size / _SAMPLE_PX)))
+        values = channel[::stride, ::stride].astype(np.float64)
+        values = values[np.isfinite(values)]
+        low, high = np.percentile(values, (n.low, n.high)) if values.size else (0.0, 1.0)
+        lows.append(float(low))
+        highs.append(float(high))
+    return Statistics(tuple(lows), tuple(highs))
+
+
+def normalise(
+    plane: ArrayLike,
+    normalisation: Normalisation | None = None,
+    statistics: Statistics | None = None,
+) -> tuple[NDArray[np.float32], Statistics]:
+    """Scale each channel linearly so that its low and high percentiles become 0 and 1.
+
+    Parameters
+    ----------
+    plane
+        (C, Y, X), any real dtype.
+    normalisation
+        The percentiles and the clipping.
+    statistics
+        Intensities measured before, for example on a whole movie; measured here by default.
+
+    Returns
+    -------
+    The plane as float32 (C, Y, X), NaN as 0, and the statistics that were used. A constant
+    channel becomes 0.
+    """
+    n = normalisation or Normalisation()
+    array = np.asarray(plane)
+    stats = statistics or measure(array, n)
+    out = np.empty(array.shape, np.float32)
+    wide = np.result_type(array, np.float32)  # exact for the dtype: float64 for 32 bits and more
+    for target, channel, low, high in zip(out, array, stats.low, stats.high, strict=True):
+        with np.errstate(invalid="ignore"):  # inf times 0
+            scaled = (channel.astype(wide) - low) * (1.0 / (high - low) if high > low else 0.0)
+        np.clip(scaled, -n.clip, 1 + n.clip, out=target, casting="same_kind")
+    return np.nan_to_num(out, copy=False), stats
+
+
+# ITU-R BT.709 luma, as in skimage.color.rgb2gray.
+_LUMA = np.array([0.2125, 0.7154, 0.0721])
+
+
+def match_channels(plane: NDArray[Any], channels: int) -> NDArray[Any]:
+    """A plane (C, Y, X) with the number of channels that a model takes.
+
+    Red, green and blue become luma, alpha is dropped, one channel is repeated.
+
+    Raises
+    ------
+    ValueError
+        If there is no plain way from one number to the other.
+    """
+    count = plane.shape[0]
+    if count == channels:
+        return plane
+    if channels == 1 and count in (3, 4):
+        return np.tensordot(_LUMA, plane[:3].astype(np.float64), axes=1)[None]
+    if count == 1:
+        return np.repeat(plane, channels, axis=0)
+    if channels == 3 and count == 4:
+        return plane[:3]
+    raise ValueError(
+        f"the image has {count} channels and the model takes {channels}; "
+        "choose one channel, or another model"
+    )

@@ -1,0 +1,121 @@
+"""How good labels are: AP over IoU thresholds, SEG, foreground IoU, Rand error, pixel error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from skimage.metrics import adapted_rand_error
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+
+
+@dataclass
+class Scores:
+    """Running scores over a set of images; every object counts the same, whichever image it is in.
+
+    AP = TP / (TP + FP + FN) at an IoU threshold, with one-to-one matches (as in Caicedo et al.
+    2019, doi:10.1038/s41592-019-0612-7); SEG is the Cell Tracking Challenge's: the mean IoU of the
+    true objects, 0 for one that no prediction covers by more than half.
+    """
+
+    n_images: int = 0
+    n_true: int = 0
+    n_pred: int = 0
+    hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
+    seg_sum: float = 0.0
+    foreground: tuple[int, int] = (0, 0)
+    wrong_px: int = 0
+    n_px: int = 0
+
+    def add(self, truth: NDArray[np.integer], pred: NDArray[np.integer]) -> None:
+        """Count one image: instance labels of the same shape, 0 = background.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
+        """
+        iou, covered = overlaps(truth, pred)
+        self.n_images += 1
+        self.n_true += iou.shape[0]
+        self.n_pred += iou.shape[1]
+        self.hits += [count_matches(iou, t) for t in THRESHOLDS]
+        self.seg_sum += float(np.where(covered > 0.5, iou, 0).max(axis=1, initial=0).sum())
+        t, p = truth > 0, pred > 0
+        intersection, union = self.foreground
+        self.foreground = (intersection + int((t & p).sum()), union + int((t | p).sum()))
+        self.wrong_px += int((t != p).sum())
+        self.n_px += truth.size
+
+    def summary(self) -> dict[str, float]:
+        """The scores by name; 1 where there was nothing to find and nothing was found."""
+        # TP + FP + FN, FP = n_pred - TP, FN = n_true - TP.
+        ap = [_ratio(h, self.n_true + self.n_pred - h) for h in self.hits.tolist()]
+        hits = int(self.hits[0])
+        return {
+            "n_images": self.n_images,
+            "n_true": self.n_true,
+            "n_pred": self.n_pred,
+            "ap50": ap[0],
+            "ap75": ap[THRESHOLDS.index(0.75)],
+            "map": float(np.mean(ap)),
+            "f1_50": _ratio(2 * hits, self.n_true + self.n_pred),
+            "precision_50": _ratio(hits, self.n_pred),
+            "recall_50": _ratio(hits, self.n_true),
+            "seg": _ratio(self.seg_sum, self.n_true),
+            "iou": _ratio(*self.foreground),
+            "pixel_error": self.wrong_px / max(self.n_px, 1),
+        }
+
+
+def overlaps(
+    truth: NDArray[np.integer], pred: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """IoU, and the share of each true object that is covered; both (true objects, predicted).
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if truth.shape != pred.shape:
+        raise ValueError(
+            f"the truth is {truth.shape} and the labels are {pred.shape}; give labels of one image"
+        )
+    t_ids, t = np.unique(truth, return_inverse=True)
+    p_ids, p = np.unique(pred, return_inverse=True)
+    joint = np.bincount(
+        t.ravel() * len(p_ids) + p.ravel(), minlength=len(t_ids) * len(p_ids)
+    ).reshape(len(t_ids), len(p_ids))
+    t_area, p_area = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+    rows, columns = t_ids != 0, p_ids != 0
+    common = joint[rows][:, columns]
+    iou = common / (t_area[rows] + p_area[:, columns] - common)
+    return iou, common / t_area[rows]
+
+
+def count_matches(iou: NDArray[np.float64], threshold: float) -> int:
+    """Most one-to-one matches of true and predicted objects with an IoU of at least `threshold`."""
+    possible = iou >= threshold
+    # Above 0.5 no object can have two partners; at 0.5 it can, and the matches are to be counted.
+    if (possible.sum(0) <= 1).all() and (possible.sum(1) <= 1).all():
+        return int(possible.sum())
+    rows, columns = linear_sum_assignment(possible, maximize=True)
+    return int(possible[rows, columns].sum())
+
+
+def rand_error(truth: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
+    """Foreground-restricted Rand error of the ISBI 2012 challenge, 0 is best.
+
+    Without true objects it is 0 if none was found, else 1.
+    """
+    if not truth.any():
+        return float(pred.any())
+    return float(adapted_rand_error(truth, pred)[0])
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0

@@ -1,0 +1,159 @@
+"""The 2015 U-Net: valid convolutions, crop and concatenate (Ronneberger et al., figure 1).
+
+Sizes along one axis, for a network of depth d and any whole b:
+
+    input    2^d b + 4 (2^d - 1)      572 = 16 * 32 + 60
+    output   2^d (b - 8) + 4          388 = 16 * 24 + 4
+    halo     (input - output) / 2 = 6 * 2^d - 4        92
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Architecture of a `UNet`; the defaults are the paper's.
+
+    Parameters
+    ----------
+    depth
+        Number of 2x2 poolings.
+    width
+        Channels of the first level; every level below has twice as many.
+    in_channels
+        Image channels.
+    n_classes
+        Output classes; class 0 is background.
+    dropout
+        Probability of dropping a value at the end of the contracting path, while training.
+    """
+
+    depth: int = 4
+    width: int = 64
+    in_channels: int = 1
+    n_classes: int = 2
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "width", "in_channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if self.n_classes < 2:
+            raise ValueError(f"n_classes is {self.n_classes}; give background and one more")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; give one in [0, 1)")
+
+
+def halo_px(depth: int) -> int:
+    """Context that the output lacks on each side, in pixels: 92 at depth 4."""
+    step: int = 2**depth
+    return 6 * step - 4
+
+
+def output_px(input_px: int, depth: int) -> int:
+    """Output size of a valid input size, in pixels: 572 -> 388 at depth 4.
+
+    Raises
+    ------
+    ValueError
+        If a pooling would meet an odd size, or nothing is left.
+    """
+    step: int = 2**depth
+    blocks, rest = divmod(input_px - 4 * (step - 1), step)
+    if rest or blocks < 8:
+        raise ValueError(
+            f"{input_px} px is no input size of a U-Net of depth {depth}; "
+            f"give {step} b + {4 * (step - 1)} with b of 8 or more"
+        )
+    return step * (blocks - 8) + 4
+
+
+class UNet(nn.Module):
+    """The network of figure 1.
+
+    Shapes
+    ------
+    (N, in_channels, H, W) float -> (N, n_classes, H - 2 halo, W - 2 halo) logits, where H and W
+    are valid input sizes (see `output_px`).
+    """
+
+    def __init__(self, config: UNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or UNetConfig()
+        depth, width = self.config.depth, self.config.width
+        channels = [width * 2**level for level in range(depth + 1)]
+        inputs = [self.config.in_channels, *channels[:-1]]
+        self.down = nn.ModuleList(_conv_pair(i, o) for i, o in zip(inputs, channels, strict=True))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(2 * c, c, kernel_size=2, stride=2) for c in reversed(channels[:-1])
+        )
+        self.join = nn.ModuleList(_conv_pair(2 * c, c) for c in reversed(channels[:-1]))
+        self.head = nn.Conv2d(width, self.config.n_classes, kernel_size=1)
+        self.dropout = nn.Dropout(self.config.dropout)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, n_classes, H', W') of images (N, in_channels, H, W).
+
+        Raises
+        ------
+        ValueError
+            If H or W is no valid input size.
+        """
+        for size in image.shape[-2:]:
+            output_px(size, self.config.depth)
+        skips: list[Tensor] = []
+        x = image
+        for level, convs in enumerate(self.down):
+            if level:
+                x = F.max_pool2d(x, 2)
+            x = convs(x)
+            if level >= self.config.depth - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        skips.pop()
+        for up, convs in zip(self.up, self.join, strict=True):
+            x = up(x)
+            # Padding by a negative amount crops like a slice, but its gradient keeps the layout.
+            skip = skips.pop()
+            rows, columns = (skip.shape[-2] - x.shape[-2]) // 2, (skip.shape[-1] - x.shape[-1]) // 2
+            skip = F.pad(skip, (-columns, -columns, -rows, -rows))
+            x = convs(torch.cat((skip, x), dim=1))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def initialise(network: UNet, seed: int) -> None:
+    """Draw all weights from N(0, sqrt(2 / N)), biases 0 (section 3; He et al. 2015).
+
+    N is the number of incoming nodes of a neuron. An up-convolution has no ReLU behind it to
+    halve its variance, so its N counts each incoming channel twice. On average each layer, with
+    the ReLU behind it, then keeps the mean square of what it is given; only pooling raises it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            nodes = 2 * module.in_channels
+        elif isinstance(module, nn.Conv2d):
+            nodes = module.in_channels * math.prod(module.kernel_size)
+        else:
+            continue
+        with torch.no_grad():
+            module.weight.normal_(0.0, math.sqrt(2 / nodes), generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+def _conv_pair(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size=3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(out_channels, out_channels, kernel_size=3),
+        nn.ReLU(inplace=True),
+    )

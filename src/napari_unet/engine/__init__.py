@@ -1,0 +1,1 @@
+"""Loops over tensors: prediction, samples, training, checkpoints; no GUI, no policy."""

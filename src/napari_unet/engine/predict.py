@@ -1,0 +1,87 @@
+"""Overlap-tile inference: plane -> tiles -> logits (Ronneberger et al. 2015, figure 2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_unet.core.tiling import plan_tiles, read_mirrored
+from napari_unet.core.unet import UNet
+
+
+class Predictor:
+    """A network on its device and in its number format, ready for planes of any size.
+
+    Parameters
+    ----------
+    network
+        Left as it is; a copy is moved.
+    device
+        Where to run.
+    dtype
+        Number format of the convolutions; logits come back as float32.
+    """
+
+    def __init__(
+        self, network: UNet, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.config = network.config
+        self.device, self.dtype = device, dtype
+        self._network = copy.deepcopy(network).to(device, dtype).eval()
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def logits(
+        self,
+        plane: NDArray[np.float32],
+        tile_px: int,
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+    ) -> NDArray[np.float32]:
+        """Logits (K, Y, X) of a normalised plane (C, Y, X); the same for every tile size.
+
+        Parameters
+        ----------
+        plane
+            Normalised intensities.
+        tile_px
+            Largest input tile along an axis, halo included, in pixels.
+        on_tile
+            Called with (tiles done, tiles in all) before the first and after each tile; may raise
+            to stop.
+
+        Raises
+        ------
+        ValueError
+            If the plane has another number of channels than the network.
+        """
+        if plane.shape[0] != self.config.in_channels:
+            raise ValueError(
+                f"the image has {plane.shape[0]} channels and the model takes "
+                f"{self.config.in_channels}; choose the channels or another model"
+            )
+        tiles = plan_tiles(plane.shape[1:], tile_px, self.config.depth)
+        out = np.empty((self.config.n_classes, *plane.shape[1:]), np.float32)
+        on_tile(0, len(tiles))
+        for done, tile in enumerate(tiles, start=1):
+            source = torch.from_numpy(np.ascontiguousarray(read_mirrored(plane, tile.read)))
+            out[(slice(None), *tile.write)] = self._run(source)[(slice(None), *tile.crop)]
+            on_tile(done, len(tiles))
+        return out
+
+    @torch.inference_mode()
+    def _run(self, tile: torch.Tensor) -> NDArray[np.float32]:
+        batch = tile[None].to(self.device, self.dtype, memory_format=torch.channels_last)
+        logits: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
+        return logits
+
+
+def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax probability (Y, X) of not being background, from logits (K, Y, X)."""
+    highest = logits[1:].max(axis=0)
+    others = highest + np.log(np.exp(logits[1:] - highest).sum(axis=0))
+    with np.errstate(over="ignore"):
+        scores: NDArray[np.float32] = 1 / (1 + np.exp(logits[0] - others))
+    return scores

@@ -1,0 +1,224 @@
+"""Training samples: random windows of annotated planes, deformed and weighted on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_unet.config import AugmentConfig, FinetuneConfig
+from napari_unet.core.augment import jitter_grey, random_matrix
+from napari_unet.core.elastic import displacement_field, sampling_grid, warp
+from napari_unet.core.instances import separate_touching, split_pieces
+from napari_unet.core.tiling import valid_input_px
+from napari_unet.core.unet import UNetConfig, halo_px
+from napari_unet.core.weight_map import class_weights, weight_map
+
+
+@dataclass(frozen=True)
+class AnnotatedPlane:
+    """One plane with its truth.
+
+    Attributes
+    ----------
+    image
+        (C, Y, X) float32, normalised.
+    labels
+        (Y, X) int32 instance labels, 0 = background.
+    trusted
+        (Y, X) bool, where the labels are truth; None where all are.
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    trusted: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        shapes = {self.image.shape[1:], self.labels.shape}
+        if self.trusted is not None:
+            shapes.add(self.trusted.shape)
+        if len(shapes) > 1:
+            raise ValueError(
+                f"image {self.image.shape[1:]}, labels {self.labels.shape} and trusted mask differ "
+                "in size; give labels of this image"
+            )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training tile; the truth covers the network's output, halo px smaller on each side.
+
+    Attributes
+    ----------
+    image
+        (C, S, S) float.
+    labels
+        (O, O) int32, deformed instances, touching ones separated.
+    classes
+        (O, O) int64.
+    weight
+        (O, O) float32, w(x); 0 where unseen.
+    seen
+        (O, O) bool.
+    grid
+        (1, S, S, 2), where each pixel came from (see `core.elastic.sampling_grid`).
+    plane
+        The plane it came from.
+    """
+
+    image: Tensor
+    labels: NDArray[np.int32]
+    classes: Tensor
+    weight: Tensor
+    seen: Tensor
+    grid: Tensor
+    plane: AnnotatedPlane
+
+
+class Sampler:
+    """Draws samples, reproducibly by seed.
+
+    A plane is drawn with a probability in proportion to the root of its seen area; half of the
+    windows are centred near a random object, the others anywhere that was seen.
+
+    Parameters
+    ----------
+    planes
+        The annotated planes.
+    network
+        Architecture the samples are for.
+    config
+        Tile size, weights, augmentation and seed.
+    device
+        Where samples are made.
+
+    Raises
+    ------
+    ValueError
+        If no pixel of any plane is trusted.
+    """
+
+    def __init__(
+        self,
+        planes: Sequence[AnnotatedPlane],
+        network: UNetConfig,
+        config: FinetuneConfig,
+        device: torch.device,
+    ) -> None:
+        self._config, self._network, self._device = config, network, device
+        self._rng = np.random.default_rng(config.seed)
+        self._generator = torch.Generator(device).manual_seed(config.seed)
+        self._sources = [
+            _Source(plane, device)
+            for plane in planes
+            if plane.trusted is None or plane.trusted.any()
+        ]
+        if not self._sources:
+            raise ValueError(
+                "nothing to learn from: no pixel was corrected; paint on the labels first"
+            )
+        area = np.sqrt([source.seen_px for source in self._sources])
+        self._probability = area / area.sum()
+        counts = np.sum([source.class_counts(network.n_classes) for source in self._sources], 0)
+        self.w_c = class_weights(counts, config.balance)
+        self.input_px = valid_input_px(config.tile_px, network.depth)
+
+    def draw(self) -> Sample:
+        """The next random sample."""
+        source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
+        halo = halo_px(self._network.depth)
+        centre = source.random_centre(self._rng, (self.input_px - 2 * halo) / 4)
+        a, g = self._config.augment, self._generator
+        grid = random_grid(source.shape, centre, self.input_px, a, g)
+        image = jitter_grey(
+            warp(source.image, grid), grey=a.grey, noise=a.noise, invert=a.invert, generator=g
+        )
+        truth = warp(source.truth, grid[:, halo:-halo, halo:-halo], nearest=True).cpu().numpy()
+        labels = separate_touching(truth[0].astype(np.int32))
+        seen = truth[1] > 0.5
+        classes = (labels > 0).astype(np.int64)
+        weight = weight_map(labels, classes, self.w_c, self._config.w0, self._config.sigma_px)
+        return Sample(
+            image=image,
+            labels=labels,
+            classes=torch.from_numpy(classes).to(self._device),
+            weight=torch.from_numpy(weight * seen).to(self._device),
+            seen=torch.from_numpy(seen).to(self._device),
+            grid=grid,
+            plane=source.plane,
+        )
+
+
+def random_grid(
+    shape: tuple[int, int],
+    centre_px: tuple[float, float],
+    size_px: int,
+    augment: AugmentConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """One random deformation: elastic field, rotation, flip and zoom about a random centre.
+
+    Parameters
+    ----------
+    shape
+        (Y, X) of the source plane.
+    centre_px
+        (y, x) in it that the tile's centre shows.
+    size_px
+        Side S of the tile.
+    augment
+        Strengths.
+    generator
+        Source of the draws; the grid is made on its device.
+
+    Returns
+    -------
+    (1, S, S, 2), see `core.elastic.sampling_grid`.
+    """
+    field = displacement_field(size_px, augment.elastic_sigma_px, augment.grid, generator=generator)
+    matrix = random_matrix(
+        rotate=augment.rotate, flip=augment.flip, scale=augment.scale, generator=generator
+    )
+    return sampling_grid(field, matrix, centre_px, shape)
+
+
+class _Source:
+    """A plane on the device, with what is needed to draw windows from it."""
+
+    def __init__(self, plane: AnnotatedPlane, device: torch.device) -> None:
+        self.plane = plane
+        # Consecutive ids stay exact in float32.
+        labels = split_pieces(plane.labels)
+        trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
+        self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
+        self.image = torch.from_numpy(plane.image).to(device)
+        self.truth = torch.from_numpy(np.stack([labels, trusted]).astype(np.float32)).to(device)
+        self.seen_px = int(trusted.sum())
+        self._trusted_labels = np.where(trusted, labels, 0)
+        self._seen = None if trusted.all() else np.flatnonzero(trusted)
+        self._objects = np.flatnonzero(np.bincount(self._trusted_labels.ravel())[1:]) + 1
+
+    def class_counts(self, n_classes: int) -> NDArray[np.int64]:
+        foreground = int(np.count_nonzero(self._trusted_labels))
+        counts = np.zeros(n_classes, np.int64)
+        counts[:2] = self.seen_px - foreground, foreground
+        return counts
+
+    def random_centre(self, rng: np.random.Generator, jitter_px: float) -> tuple[float, float]:
+        if len(self._objects) and rng.random() < 0.5:
+            chosen = self._trusted_labels == rng.choice(self._objects)
+            pixel = int(rng.choice(np.flatnonzero(chosen)))
+        elif self._seen is not None:
+            pixel = int(rng.choice(self._seen))
+        else:
+            pixel = int(rng.integers(self.shape[0] * self.shape[1]))
+        y, x = divmod(pixel, self.shape[1])
+        dy, dx = rng.uniform(-jitter_px, jitter_px, 2)
+        return (
+            float(np.clip(y + dy, 0, self.shape[0] - 1)),
+            float(np.clip(x + dx, 0, self.shape[1] - 1)),
+        )

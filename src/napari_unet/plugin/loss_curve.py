@@ -1,0 +1,57 @@
+"""A small live curve of the training loss."""
+
+from __future__ import annotations
+
+import math
+
+from qtpy.QtCore import QPointF, QSize
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+# Weight of the newest value in the running mean that is drawn.
+_SMOOTHING = 0.1
+
+
+class LossCurve(QWidget):
+    """Running mean of the loss against the share of the budget, on a logarithmic scale."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.points: list[tuple[float, float]] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip("Loss on the painted places while the model learns; lower is better")
+
+    def sizeHint(self) -> QSize:
+        """Preferred size."""
+        return QSize(200, 64)
+
+    def clear(self) -> None:
+        """Begin a new curve."""
+        self.points = []
+        self.update()
+
+    def add(self, fraction: float, loss: float) -> None:
+        """Add the loss of one step."""
+        before = self.points[-1][1] if self.points else loss
+        self.points.append((fraction, before + _SMOOTHING * (loss - before)))
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the curve and its last value."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        palette = self.palette()
+        if len(self.points) > 1:
+            logs = [math.log(max(loss, 1e-6)) for _, loss in self.points]
+            low, span = min(logs), max(max(logs) - min(logs), 0.1)
+            width, height = self.width() - 2, self.height() - 4
+            line = QPolygonF(
+                QPointF(1 + width * fraction, 2 + height * (1 - (log - low) / span))
+                for (fraction, _), log in zip(self.points, logs, strict=True)
+            )
+            painter.setPen(QPen(palette.color(QPalette.ColorRole.Link), 2))
+            painter.drawPolyline(line)
+        painter.setPen(palette.color(QPalette.ColorRole.Text))
+        text = f"loss {self.points[-1][1]:.3f}" if self.points else "loss"
+        painter.drawText(self.rect().adjusted(0, 2, -4, 0), 0x0002 | 0x0020, text)
+        painter.end()

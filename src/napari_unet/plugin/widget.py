@@ -1,0 +1,313 @@
+"""The dock widget: choose an image, Segment, paint, Fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.plugin.controller import Controller, FinetuneIntent
+from napari_unet.plugin.edit_tracker import EditCount
+from napari_unet.plugin.loss_curve import LossCurve
+from napari_unet.service.jobs import Progress
+from napari_unet.service.segmentation import SegmentationService
+
+_BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
+_HINT = (
+    "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell "
+    "(M: new number for each), a better outline, or rub a false one out."
+)
+# The model file decides where the slider stands at this value.
+_MODEL_DECIDES = 0.0
+
+
+class SegmentWidget(QWidget):
+    """Segment the cells of an image layer and teach the model what was painted.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that the widget is docked in.
+    service
+        Does the work; by default one with this user's models.
+    """
+
+    def __init__(self, napari_viewer: Viewer, service: SegmentationService | None = None) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.controller = Controller(napari_viewer, service or SegmentationService())
+        self._build()
+        self._recount = QTimer(self, interval=300, singleShot=True)
+        self._recount.timeout.connect(self._count)
+        self._connections: list[tuple[Any, Callable[..., None]]] = [
+            (napari_viewer.layers.events.inserted, self._refresh_layers),
+            (napari_viewer.layers.events.removed, self._refresh_layers),
+            (napari_viewer.layers.selection.events.active, self._follow_active),
+            (self.controller.started, self._on_started),
+            (self.controller.progressed, self._on_progress),
+            (self.controller.ended, self._on_ended),
+            (self.controller.counted, self._on_counted),
+            (self.controller.models_changed, self._refresh_models),
+        ]
+        for signal, slot in self._connections:
+            signal.connect(slot)
+        self.destroyed.connect(self.controller.close)
+        self._refresh_models()
+        self._refresh_layers()
+        self._follow_active()
+
+    def cleanup(self) -> None:
+        """Stop jobs and let go of the viewer; safe to call twice."""
+        for signal, slot in self._connections:
+            signal.disconnect(slot)
+        self._connections.clear()
+        self.controller.close()
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop jobs when the dock is closed for good."""
+        self.cleanup()
+        super().closeEvent(event)
+
+    def _build(self) -> None:
+        self.image = ComboBox(label="Image", choices=self._layers(Image), nullable=True)
+        self.model = ComboBox(label="Model", choices=self._models)
+        self.labels = ComboBox(label="Corrections in", choices=self._layers(Labels), nullable=True)
+        self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
+        self.segment_button = _button("Segment", "Find the cells of the image", self._segment)
+        self.finetune_button = _button(
+            "Fine-tune", "Teach the model what was painted", self._finetune
+        )
+        self.cancel_button = _button("Cancel", "Stop what is running", self.controller.cancel)
+        self.hint, self.count, self.status = QLabel(_HINT), QLabel(), QLabel()
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        for text in (self.hint, self.count, self.status):
+            text.setWordWrap(True)
+        self.progress = QProgressBar()
+        self.curve = LossCurve()
+        self._running = QWidget()
+        row = QHBoxLayout(self._running)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.progress, 1)
+        row.addWidget(self.cancel_button)
+        layout = QVBoxLayout(self)
+        for part in (
+            Container(widgets=[self.image, self.model]).native,
+            self.segment_button,
+            self.hint,
+            Container(widgets=[self.labels]).native,
+            self.count,
+            Container(widgets=[self.budget]).native,
+            self.finetune_button,
+            self._running,
+            self.curve,
+            self.status,
+            self._build_advanced(),
+        ):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self._running.hide()
+        self.curve.hide()
+
+    def _build_advanced(self) -> QWidget:
+        self.all_planes = CheckBox(text="Segment all planes of a stack")
+        self.threshold = FloatSlider(
+            label="Cell threshold",
+            min=0.0,
+            max=0.95,
+            step=0.05,
+            value=_MODEL_DECIDES,
+            tooltip="Score above which a pixel belongs to a cell; 0: as the model says",
+        )
+        self.min_size = SpinBox(
+            label="Smallest cell (px)",
+            min=0,
+            max=100_000,
+            value=0,
+            tooltip="Cells of fewer pixels are dropped; 0: as the model says",
+        )
+        self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
+        self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
+        self.ring = SpinBox(
+            label="Ring (px)",
+            min=0,
+            max=100,
+            value=8,
+            tooltip="Around a corrected cell, this far counts as looked at",
+        )
+        self.seed = SpinBox(label="Seed", min=0, max=2**31 - 1, value=0)
+        preview = PushButton(
+            text="Show the augmentation", tooltip="Add layers with what fine-tuning draws"
+        )
+        preview.clicked.connect(lambda: self._try(self._preview))
+        revert = PushButton(
+            text="Go back to the earlier model", tooltip="Undo the last fine-tune of this model"
+        )
+        revert.clicked.connect(lambda: self._try(self._revert))
+        fields = Container(
+            widgets=[
+                self.all_planes,
+                self.threshold,
+                self.min_size,
+                self.device,
+                self.precision,
+                self.ring,
+                self.seed,
+                preview,
+                revert,
+            ]
+        )
+        self.advanced = QCollapsible("Advanced")
+        self.advanced.addWidget(fields.native)
+        return self.advanced
+
+    # What the user does
+
+    def _segment(self) -> None:
+        self._try(
+            lambda: self.controller.segment(
+                self._chosen_image(),
+                self._chosen_model(),
+                PredictConfig(
+                    device=self.device.value,
+                    precision=self.precision.value,
+                    threshold=self.threshold.value or None,
+                    min_size_px=self.min_size.value or None,
+                ),
+                all_planes=self.all_planes.value,
+            )
+        )
+
+    def _finetune(self) -> None:
+        self._try(
+            lambda: self.controller.finetune(
+                self._chosen_image(), self._chosen_labels(), self._chosen_model(), self._intent()
+            )
+        )
+
+    def _preview(self) -> None:
+        self.controller.preview_augmentation(
+            self._chosen_image(), self._chosen_labels(), self._chosen_model(), self._intent()
+        )
+
+    def _revert(self) -> None:
+        self.controller.revert(self._chosen_model())
+
+    def _intent(self) -> FinetuneIntent:
+        return FinetuneIntent(
+            FinetuneConfig(
+                seconds=self.budget.value,
+                device=self.device.value,
+                precision=self.precision.value,
+                seed=self.seed.value,
+            ),
+            self.ring.value,
+        )
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (ValueError, OSError) as error:
+            self._on_ended(str(error), False)
+
+    def _chosen_image(self) -> Image:
+        if self.image.value is None:
+            raise ValueError("there is no image; open one (File ▸ Open, or drop it here)")
+        return self.image.value
+
+    def _chosen_labels(self) -> Labels:
+        if self.labels.value is None:
+            raise ValueError("there are no labels to learn from; click Segment, then paint")
+        return self.labels.value
+
+    def _chosen_model(self) -> str:
+        if self.model.value is None:
+            raise ValueError(
+                "there is no model; add one with: napari-unet models import FILE"
+            )
+        return str(self.model.value)
+
+    # What the controller tells
+
+    def _on_started(self, what: str) -> None:
+        self.status.setText(f"{what} …")
+        self.progress.setRange(0, 0)
+        self.curve.clear()
+        self.curve.setVisible(what == "Fine-tuning")
+        self._set_running(True)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.progress.setRange(0, 100)
+        self.progress.setValue(round(100 * progress.fraction))
+        self.status.setText(progress.message)
+        if progress.loss is not None:
+            self.curve.add(progress.fraction, progress.loss)
+
+    def _on_ended(self, message: str, well: bool) -> None:
+        self.status.setText(message if well else f"⚠ {message}")
+        self._set_running(self.controller.job is not None)
+        self._recount.start()
+
+    def _on_counted(self, count: EditCount) -> None:
+        self.count.setText(str(count))
+
+    def _set_running(self, running: bool) -> None:
+        self._running.setVisible(running)
+        self.segment_button.setDisabled(running)
+        self.finetune_button.setDisabled(running)
+
+    # What the viewer tells
+
+    def _layers(self, kind: type) -> Callable[[Any], list[tuple[str, Any]]]:
+        return lambda widget: [(x.name, x) for x in self.viewer.layers[::-1] if isinstance(x, kind)]
+
+    def _models(self, widget: Any) -> list[str]:
+        store = self.controller.service.store
+        return [
+            choice
+            for name in store.names()
+            for choice in (name, *(v.reference for v in store.versions(name)[::-1]))
+        ]
+
+    def _refresh_layers(self) -> None:
+        for box in (self.image, self.labels):
+            box.reset_choices()
+
+    def _refresh_models(self, name: str = "") -> None:
+        self.model.reset_choices()
+        if name:
+            self.model.value = name
+
+    def _follow_active(self) -> None:
+        layer = self.viewer.layers.selection.active
+        if isinstance(layer, Image):
+            self.image.value = layer
+        elif isinstance(layer, Labels):
+            self.labels.value = layer
+            source = self.controller.source_of(layer)
+            if source in self.viewer.layers:
+                self.image.value = self.viewer.layers[source]
+        self._recount.start()
+
+    def _count(self) -> None:
+        self.controller.count(self.labels.value)
+
+
+def _button(text: str, tip: str, slot: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(slot)
+    return button

@@ -1,0 +1,172 @@
+"""Which device and number format a job uses, and what to do when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from napari_unet.config import Device, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a number format, by torch's names.
+
+    Attributes
+    ----------
+    device
+        "cpu", "cuda" or "mps".
+    precision
+        "float32" or "bfloat16".
+    """
+
+    device: str
+    precision: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device as torch's object."""
+        import torch
+
+        return torch.device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format as torch's object."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def describe(self) -> str:
+        """In words for the user, for example "CPU, 8 threads, bfloat16"."""
+        import torch
+
+        if self.device == "cuda":
+            where = torch.cuda.get_device_name()
+        elif self.device == "mps":
+            where = "Apple GPU"
+        else:
+            threads = torch.get_num_threads()
+            where = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+        return f"{where}, {self.precision}"
+
+
+def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
+    """The device and number format to use.
+
+    Raises
+    ------
+    ValueError
+        If the device asked for is not there.
+    """
+    import torch
+
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])  # type: ignore[assignment]
+    if not there.get(device, False):
+        usable = ", ".join(name for name, here in there.items() if here)
+        raise ValueError(f"the device {device!r} is not here; choose auto, or one of: {usable}")
+    if precision == "auto":
+        precision = "bfloat16" if _computes_in_bfloat16(device) else "float32"
+    return Compute(device, precision)
+
+
+def default_tile_px(compute: Compute) -> int:
+    """Input tile that keeps the halo cheap and fits into common memories."""
+    return 2044 if compute.device == "cuda" else 1020
+
+
+def run_within_memory(
+    compute: Compute,
+    tile_px: int,
+    smallest_px: int,
+    work: Callable[[Compute, int], T],
+    on_retry: Callable[[str], None] = lambda message: None,
+) -> T:
+    """Do `work(compute, tile_px)`; where memory runs out, with smaller tiles, then on the CPU.
+
+    Parameters
+    ----------
+    compute
+        Where to begin.
+    tile_px
+        Tile size to begin with, in pixels.
+    smallest_px
+        No tile is made smaller than this.
+    work
+        What to do; it must leave nothing behind when it raises.
+    on_retry
+        Told in words what is tried next.
+
+    Raises
+    ------
+    ValueError
+        If even the smallest tile does not fit on the CPU.
+    """
+    for rung, (where, tile) in enumerate(_ladder(compute, tile_px, smallest_px)):
+        if rung:
+            on_retry(f"memory is short: trying tiles of {tile} px on the {where.device}")
+        try:
+            return work(where, tile)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        _release(where)
+    raise ValueError(
+        f"there is not enough memory even for a tile of {smallest_px} px; "
+        "close other programs or use a smaller model"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
+    )
+
+
+def _ladder(compute: Compute, tile_px: int, smallest_px: int) -> Iterator[tuple[Compute, int]]:
+    devices = [compute]
+    if compute.device != "cpu":
+        devices.append(choose("cpu"))
+    for where in devices:
+        tile = max(tile_px, smallest_px)
+        while tile > smallest_px:
+            yield where, tile
+            tile = max(tile // 2, smallest_px)
+        yield where, smallest_px
+
+
+def _release(compute: Compute) -> None:
+    import torch
+
+    if compute.device == "cuda":
+        torch.cuda.empty_cache()
+    elif compute.device == "mps":
+        torch.mps.empty_cache()
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices itself; emulation would be slower."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        asked = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(asked.get("avx512_bf16") or asked.get("amx_bf16"))
+    return False

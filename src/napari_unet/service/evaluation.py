@@ -1,0 +1,53 @@
+"""Scores of a model on labelled image files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.axes import get_plane, label_axes, plane_indices
+from napari_unet.core.metrics import Scores
+from napari_unet.service.image_files import read_pair
+from napari_unet.service.segmentation import SegmentationService
+
+
+def evaluate(
+    service: SegmentationService,
+    pairs: Sequence[tuple[Path, Path]],
+    model: str | Path,
+    config: PredictConfig | None = None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """Segment images and compare with their labels, plane by plane.
+
+    Parameters
+    ----------
+    service
+        Does the segmentation.
+    pairs
+        (image, labels) files.
+    model
+        NAME, NAME@VERSION or the path of a model file.
+    config
+        Settings.
+    on_image
+        Called with (images done, images in all).
+
+    Returns
+    -------
+    The numbers of `Scores.summary`, and `seconds`: wall time of the segmentation alone, model
+    loading included.
+    """
+    scores, seconds = Scores(), 0.0
+    for done, (image_path, labels_path) in enumerate(pairs, start=1):
+        image, truth = read_pair(image_path, labels_path)
+        start = time.perf_counter()
+        found = service.segment(image.data, image.axes, model, config).wait().labels
+        seconds += time.perf_counter() - start
+        axes = label_axes(image.axes)
+        for index in plane_indices(axes, truth.shape):
+            scores.add(get_plane(truth, axes, index)[0], get_plane(found, axes, index)[0])
+        on_image(done, len(pairs))
+    return {**scores.summary(), "n_images": len(pairs), "seconds": round(seconds, 3)}

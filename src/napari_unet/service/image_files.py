@@ -1,0 +1,196 @@
+"""Images and labels as files: tif (with axes and pixel size), and what imageio reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_unet.core.axes import check_axes, guess_axes
+
+_TIFF = {".tif", ".tiff"}
+SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image that was read.
+
+    Attributes
+    ----------
+    data
+        The pixels, any dtype.
+    axes
+        One letter of TZCYX for each axis.
+    pixel_size_um
+        Along Y and X, in micrometres; None if the file does not say.
+    """
+
+    data: NDArray[Any]
+    axes: str
+    pixel_size_um: tuple[float, float] | None = None
+
+
+def read_image(path: Path, axes: str | None = None) -> ImageFile:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path
+        tif, png, jpg or bmp.
+    axes
+        Names of its axes; by default what the file says, or else guessed from the shape.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or its axes are unclear.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; give the path of an image")
+    try:
+        if path.suffix.lower() in _TIFF:
+            data, named, pixel_size = _read_tiff(path)
+        else:
+            data, named, pixel_size = np.asarray(iio.imread(path)), None, None
+    except Exception as error:
+        # Each format's reader has exceptions of its own.
+        raise ValueError(f"{path} cannot be read as an image ({error}); save it as tif") from error
+    if axes is None:
+        rgb = data.ndim == 3 and data.shape[-1] in (3, 4)
+        axes = named or guess_axes(data.shape, rgb=rgb)
+    return ImageFile(data, check_axes(axes, data.shape), pixel_size)
+
+
+def write_labels(
+    path: Path,
+    labels: NDArray[np.int32],
+    axes: str,
+    pixel_size_um: tuple[float, float] | None = None,
+) -> None:
+    """Write labels as a tif that ImageJ opens, or as a plain one if it has none of its types.
+
+    Parameters
+    ----------
+    path
+        Where to; replaced as a whole.
+    labels
+        int32; written as uint16 where all ids fit, for ImageJ knows no 32-bit integers.
+    axes
+        Its axes, without C.
+    pixel_size_um
+        Along Y and X.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    fits = labels.max(initial=0) < 2**16
+    order = "TZCYX"
+    metadata: dict[str, Any] = {"axes": axes}
+    extra: dict[str, Any] = {}
+    if pixel_size_um is not None:
+        y, x = pixel_size_um
+        extra["resolution"] = (1 / x, 1 / y)
+        metadata["unit"] = "um"
+    try:
+        if fits and axes == "".join(a for a in order if a in axes):
+            tifffile.imwrite(
+                part, labels.astype(np.uint16), imagej=True, metadata=metadata, **extra
+            )
+        else:
+            tifffile.imwrite(part, labels, metadata=metadata, compression="zlib", **extra)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def list_images(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, folders as the images in them, sorted.
+
+    Raises
+    ------
+    ValueError
+        If a path does not exist or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise ValueError(
+                    f"the folder {path} holds no image; it needs {', '.join(sorted(SUFFIXES))}"
+                )
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ValueError(f"there is no file or folder {path}; give the path of an image")
+    return found
+
+
+def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Images of a folder with the labels of the same stem in another.
+
+    Raises
+    ------
+    ValueError
+        If an image has no labels.
+    """
+    by_stem = {path.stem: path for path in list_images([labels])}
+    found = list_images([images])
+    missing = [path.name for path in found if path.stem not in by_stem]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(found)} images have no labels in {labels}, "
+            f"for example {missing[0]}; give each its labels under the same name"
+        )
+    return [(path, by_stem[path.stem]) for path in found]
+
+
+def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
+    """An image and its labels (axes of the image without C).
+
+    Raises
+    ------
+    ValueError
+        If they differ in size, or the labels are no whole numbers.
+    """
+    picture = read_image(image)
+    truth = read_image(labels).data
+    shape = tuple(
+        n for axis, n in zip(picture.axes, picture.data.shape, strict=True) if axis != "C"
+    )
+    if truth.shape != shape or truth.dtype.kind not in "biu":
+        raise ValueError(
+            f"the labels {labels} are {truth.dtype} {truth.shape} and the image is {shape}; "
+            "give whole numbers, one for each pixel"
+        )
+    return picture, truth.astype(np.int32)
+
+
+def _read_tiff(path: Path) -> tuple[NDArray[Any], str | None, tuple[float, float] | None]:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        data = np.asarray(series.asarray())
+        # S is tifffile's name for the samples of a pixel, I and Q are its words for "unknown".
+        axes = series.axes.replace("S", "C")
+        known = len(set(axes)) == len(axes) and not set(axes) - set("TZCYX")
+        return data, axes if known else None, _pixel_size(file)
+
+
+def _pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    unit = (file.imagej_metadata or {}).get("unit")
+    if unit not in ("um", "micron", "\\u00B5m", "µm"):
+        return None
+    tags = file.pages.first.tags
+    if "XResolution" not in tags or "YResolution" not in tags:
+        return None
+    (x_count, x_per), (y_count, y_per) = tags["XResolution"].value, tags["YResolution"].value
+    if not (x_count and y_count):
+        return None
+    return y_per / y_count, x_per / x_count

@@ -1,0 +1,189 @@
+"""Jobs: work in a background thread, with a state, progress, cancel and an end that always comes."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from psygnal import Signal
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class JobState(Enum):
+    """Where a job is; it only moves forward."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class FinishReason(Enum):
+    """Why a job ended."""
+
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class JobCancelled(Exception):
+    """Raised inside a job at its next check, once somebody has cancelled it."""
+
+
+class JobFailed(Exception):
+    """What `Job.wait` raises for a failed job: one sentence; the cause is chained."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes
+    ----------
+    fraction
+        In [0, 1].
+    message
+        What it is doing, in a few words.
+    loss
+        Training loss of the latest step, None outside training.
+    """
+
+    fraction: float
+    message: str
+    loss: float | None = None
+
+
+class Job(Generic[T]):
+    """One piece of work. Signals are emitted from the job's own thread.
+
+    Attributes
+    ----------
+    name
+        What it does, in a few words.
+    state
+        See `JobState`.
+    reason
+        See `FinishReason`; None until the end.
+    result
+        What the work returned, if it is done.
+    error
+        One sentence for the user, if it failed.
+    """
+
+    progressed = Signal(Progress)
+    ended = Signal(object)
+
+    def __init__(self, name: str, work: Callable[[Job[T]], T]) -> None:
+        self.name = name
+        self.state = JobState.QUEUED
+        self.reason: FinishReason | None = None
+        self.result: T | None = None
+        self.error = ""
+        self.cause: BaseException | None = None
+        self.seconds = 0.0
+        self._work = work
+        self._cancel, self._end = threading.Event(), threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the job to end; it does within one tile or one training step."""
+        self._cancel.set()
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled; for the work itself to call."""
+        if self._cancel.is_set():
+            raise JobCancelled(self.name)
+
+    def report(self, fraction: float, message: str, loss: float | None = None) -> None:
+        """Tell how far the work is, and end here if it was cancelled; for the work to call."""
+        self.check()
+        self.progressed.emit(Progress(fraction, message, loss))
+
+    def wait(self, timeout_s: float | None = None) -> T:
+        """Block until the end and return the result.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not ended by then.
+        JobCancelled, JobFailed
+            If it did not finish.
+        """
+        if not self._end.wait(timeout_s):
+            raise TimeoutError(f"{self.name} has not ended after {timeout_s} s")
+        if self.reason is FinishReason.CANCELLED:
+            raise JobCancelled(self.name)
+        if self.reason is FinishReason.FAILED:
+            raise JobFailed(self.error) from self.cause
+        return self.result  # type: ignore[return-value]
+
+    def run(self) -> None:
+        """Do the work in this thread; never raises."""
+        start = time.perf_counter()
+        self.state = JobState.RUNNING
+        try:
+            self.check()
+            self.result = self._work(self)
+            self.reason = FinishReason.DONE
+        except JobCancelled:
+            self.reason = FinishReason.CANCELLED
+        except BaseException as error:
+            self.cause = error
+            self.reason, self.error = FinishReason.FAILED, sentence(error)
+            logger.info("%s failed", self.name, exc_info=error)
+        self.seconds = time.perf_counter() - start
+        self.state = JobState.ENDED
+        try:
+            self.ended.emit(self)
+        except Exception:
+            logger.exception("a listener failed at the end of %s", self.name)
+        self._end.set()
+
+
+class JobRunner:
+    """Runs jobs one after the other in a thread that starts with the first."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._open: set[Job[Any]] = set()
+
+    def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
+        """Queue a job whose `work` gets the job itself, to report progress and notice a cancel."""
+        job = Job(name, work)
+        self._open.add(job)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._loop, name="napari-unet", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+        return job
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Cancel all jobs and let the thread end."""
+        for job in tuple(self._open):
+            job.cancel()
+        if self._thread is not None and self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            self._open.discard(job)
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one sentence; errors made for users speak for themselves."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | FloatingPointError) and text:
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"the file system says: {error.strerror}{place}; check the disk and the folder"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,249 @@
+"""Models on disk: names, versions, parents. Listing reads headers only, never weights.
+
+    ROOT/NAME/0002.safetensors     one file per version
+    ROOT/NAME/active               the number of the version that NAME stands for
+
+Version 1 of a model that ships with the program lies in the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
+
+SHIPPED = Path(__file__).parent.parent / "weights"
+_SUFFIX = ".safetensors"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a model.
+
+    Attributes
+    ----------
+    name
+        The model.
+    version
+        From 1.
+    path
+        Its file.
+    header
+        What the file says of itself.
+    """
+
+    name: str
+    version: int
+    path: Path
+    header: ModelHeader
+
+    @property
+    def reference(self) -> str:
+        """NAME@VERSION; the path for a file outside the store."""
+        return f"{self.name}@{self.version}" if self.version else str(self.path)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the program."""
+        return self.path.parent == SHIPPED
+
+    def sha256(self) -> str:
+        """Hash of the file, which is what a child's header calls its parent."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+class ModelStore:
+    """The models of this user.
+
+    Parameters
+    ----------
+    root
+        Folder; by default $NAPARI_UNET_MODELS or the platform's folder for user data.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        default = os.environ.get("NAPARI_UNET_MODELS") or (
+            platformdirs.user_data_path("napari-unet", appauthor=False) / "models"
+        )
+        self.root = Path(root or default)
+
+    def names(self) -> list[str]:
+        """All models, those that ship first."""
+        shipped = sorted(path.stem for path in SHIPPED.glob(f"*{_SUFFIX}"))
+        own = sorted(p.parent.name for p in self.root.glob(f"*/*{_SUFFIX}"))
+        return [n for n in dict.fromkeys([*shipped, *own]) if self.versions(n)]
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All readable versions of a model, oldest first; empty if there is none."""
+        paths = {1: SHIPPED / f"{name}{_SUFFIX}"}
+        paths |= {
+            int(p.stem): p for p in (self.root / name).glob(f"*{_SUFFIX}") if p.stem.isdecimal()
+        }
+        found = []
+        for version, path in sorted(paths.items()):
+            try:
+                found.append(ModelVersion(name, version, path, read_header(path)))
+            except ModelFileError:
+                continue
+        return found
+
+    def find(self, reference: str | Path) -> ModelVersion:
+        """The version that NAME, NAME@VERSION or a file's path stands for.
+
+        Raises
+        ------
+        ModelFileError
+            If there is none.
+        """
+        text = str(reference)
+        if isinstance(reference, Path) or text.endswith(_SUFFIX):
+            path = Path(reference)
+            header = read_header(path)
+            return ModelVersion(header.name, 0, path, header)
+        name, _, number = text.partition("@")
+        versions = self.versions(name) if _NAME.fullmatch(name) else []
+        wanted = int(number) if number.isdecimal() else self._active_number(name)
+        for candidate in versions:
+            if candidate.version == wanted:
+                return candidate
+        if versions and not number:
+            return versions[-1]
+        there = ", ".join(v.reference for n in self.names() for v in self.versions(n))
+        raise ModelFileError(
+            f"there is no model {text!r}; choose one of: {there or 'none yet'}, "
+            f"or give the path of a {_SUFFIX} file"
+        )
+
+    def add(self, name: str, write: Callable[[Path], object]) -> ModelVersion:
+        """Store a new version of a model and make it the active one.
+
+        Parameters
+        ----------
+        name
+            The model, new or known.
+        write
+            Writes the model file to the path it is given, atomically.
+
+        Raises
+        ------
+        ValueError
+            If the name cannot be a file name.
+        """
+        path = self._reserve(name)
+        try:
+            write(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        added = ModelVersion(name, int(path.stem), path, read_header(path))
+        self.activate(added)
+        return added
+
+    def activate(self, model: ModelVersion) -> None:
+        """Let the model's name stand for this version."""
+        pointer = self.root / model.name / "active"
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        part = pointer.with_suffix(f".{os.getpid()}.part")
+        part.write_text(f"{model.version}\n")
+        part.replace(pointer)
+
+    def parent(self, model: ModelVersion) -> ModelVersion | None:
+        """The version that a model was fine-tuned from, of any name; None if it is not here."""
+        if model.header.parent is None:
+            return None
+        own = self.versions(model.name)[::-1]
+        others = [v for n in self.names() if n != model.name for v in self.versions(n)]
+        return next((v for v in (*own, *others) if v.sha256() == model.header.parent), None)
+
+    def revert(self, name: str) -> ModelVersion:
+        """Go back to the parent of the active version; the newer one stays in the store.
+
+        Raises
+        ------
+        ModelFileError
+            If there is nothing to go back to.
+        """
+        active = self.find(name)
+        parent = self.parent(active)
+        if parent is None or parent.name != active.name:
+            raise ModelFileError(
+                f"{active.reference} has no earlier version of its own; choose another model"
+            )
+        self.activate(parent)
+        return parent
+
+    def import_file(self, path: Path, name: str | None = None) -> ModelVersion:
+        """Copy a model file into the store as a new version of `name`, or of its own name."""
+        header = read_header(path)
+        return self.add(name or header.name, lambda target: _copy(path, target))
+
+    def export(self, reference: str | Path, path: Path, *, half: bool = False) -> Path:
+        """Copy a version to a file; `half` stores its weights in 16 bits."""
+        model = self.find(reference)
+        if half:
+            from napari_unet.engine.checkpoint import load_model, save_model
+
+            save_model(path, *load_model(model.path), half=True)
+        else:
+            _copy(model.path, path)
+        return path
+
+    def remove(self, reference: str) -> ModelVersion:
+        """Delete one version; its name then stands for the newest that is left.
+
+        Raises
+        ------
+        ModelFileError
+            If there is none, or it ships with the program.
+        """
+        model = self.find(reference)
+        if model.shipped or not model.version:
+            raise ModelFileError(f"{model.reference} is not in the store; nothing was removed")
+        active = self.find(model.name).version == model.version
+        model.path.unlink()
+        if active:
+            (model.path.parent / "active").unlink(missing_ok=True)
+        return model
+
+    def _active_number(self, name: str) -> int:
+        try:
+            return int((self.root / name / "active").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def _reserve(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} cannot be a model's name; use letters, digits, '-', '_' and '.'"
+            )
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [int(p.stem) for p in folder.glob(f"*{_SUFFIX}") if p.stem.isdecimal()]
+        number = max([1 if (SHIPPED / f"{name}{_SUFFIX}").exists() else 0, *taken]) + 1
+        while True:
+            path = folder / f"{number:04d}{_SUFFIX}"
+            try:
+                # Another program may be adding a version too; an empty file holds the number.
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                number += 1
+            else:
+                return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

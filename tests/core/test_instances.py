@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_unet.core.instances import (
+    close_gaps,
+    label_instances,
+    separate_touching,
+    split_pieces,
+)
+
+EIGHT = np.ones((3, 3))
+
+
+def disc(shape, y, x, radius):
+    rows, columns = np.indices(shape)
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+@st.composite
+def blobs(draw, smallest: int = 1):
+    labels = np.zeros((48, 56), np.int32)
+    for cell in range(1, 1 + draw(st.integers(0, 8))):
+        y, x = draw(st.integers(0, 47)), draw(st.integers(0, 55))
+        labels[disc(labels.shape, y, x, draw(st.integers(smallest, 10)))] = cell
+    return labels
+
+
+def neighbourhood(labels, y, x, reach: int) -> set[int]:
+    """Ids of the instances at most so many pixels away, by rows and by columns."""
+    window = labels[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+    return set(window.ravel().tolist()) - {0}
+
+
+def tessellation(seed: int, shape=(96, 96), count: int = 12):
+    """Cells that fill the plane, all touching."""
+    points = np.random.default_rng(seed).uniform(0, shape, (count, 2))
+    rows, columns = np.indices(shape)
+    distance = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in points]
+    return np.argmin(distance, axis=0).astype(np.int32) + 1
+
+
+def best_ious(truth, pred):
+    for cell in np.unique(truth[truth > 0]):
+        mask = truth == cell
+        found = [pred == other for other in np.unique(pred[mask]) if other]
+        yield max(((mask & p).sum() / (mask | p).sum() for p in found), default=0.0)
+
+
+@given(blobs())
+def test_separated_instances_never_touch(labels):
+    out = separate_touching(labels)
+    assert out.dtype == np.int32
+    for y, x in np.argwhere(out > 0):
+        assert neighbourhood(out, y, x, 1) == {out[y, x]}
+
+
+@given(blobs())
+def test_separation_takes_the_pixels_in_contact_and_no_other(labels):
+    out = separate_touching(labels)
+    for y, x in np.argwhere(labels > 0):
+        touching = len(neighbourhood(labels, y, x, 1)) > 1
+        assert out[y, x] == (0 if touching else labels[y, x])
+    assert not out[labels == 0].any()
+
+
+def test_a_line_of_contact_becomes_a_gap_of_two_pixels():
+    labels = np.ones((4, 10), np.uint16)
+    labels[:, 5:] = 2
+    expected = [[1, 1, 1, 1, 0, 0, 2, 2, 2, 2]] * 4
+    np.testing.assert_array_equal(separate_touching(labels), expected)
+    np.testing.assert_array_equal(close_gaps(expected), labels)
+
+
+@given(blobs(), st.integers(1, 2))
+def test_closing_fills_only_between_two_instances(labels, gap_px):
+    out = close_gaps(labels, gap_px)
+    np.testing.assert_array_equal(out[labels > 0], labels[labels > 0])
+    for y, x in np.argwhere((labels == 0) & (out > 0)):
+        assert len(neighbourhood(labels, y, x, 2 * gap_px)) > 1
+        assert out[y, x] in neighbourhood(labels, y, x, gap_px)
+
+
+def test_closing_nothing_changes_nothing():
+    labels = separate_touching(tessellation(0))
+    np.testing.assert_array_equal(close_gaps(labels, 0), labels)
+
+
+def test_a_gap_of_three_pixels_stays():
+    labels = np.zeros((5, 11), np.int32)
+    labels[:, :4], labels[:, 7:] = 1, 2
+    np.testing.assert_array_equal(close_gaps(labels), labels)
+
+
+def test_a_wider_gap_is_shared():
+    labels = np.zeros((5, 12), np.int32)
+    labels[:, :4], labels[:, 8:] = 1, 2
+    assert (close_gaps(labels, 2)[0] == [1] * 6 + [2] * 6).all()
+
+
+def test_an_isolated_cell_comes_back_exactly():
+    truth = disc((40, 40), 18, 20, 9)
+    labels = label_instances(truth.astype(np.float32))
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, truth)
+
+
+@given(st.integers(0, 10**6))
+def test_touching_cells_come_back_from_their_separation(seed):
+    truth = tessellation(seed, count=6)
+    scores = (separate_touching(truth) > 0).astype(np.float32)
+    ious = list(best_ious(truth, label_instances(scores)))
+    areas = np.bincount(truth.ravel())[1:]
+    large = areas[areas > 0] > 400
+    assert min(np.array(ious)[large]) > 0.9
+    assert np.median(ious) > 0.98
+
+
+@given(blobs(smallest=5))
+def test_scores_to_labels_inverts_separation_but_for_what_it_broke(labels):
+    separated = separate_touching(labels)
+    pieces, count = ndimage.label(separated > 0)
+    out = label_instances(separated.astype(np.float32), min_size_px=0)
+    assert out.max(initial=0) == count
+    # Pixels that the separation left keep their piece; given back is only what lies in a gap.
+    np.testing.assert_array_equal(out[separated > 0], pieces[separated > 0])
+    for y, x in np.argwhere((separated == 0) & (out > 0)):
+        assert len(neighbourhood(pieces, y, x, 2)) > 1
+
+
+@given(blobs())
+def test_ids_are_consecutive(labels):
+    out = label_instances((labels > 0).astype(np.float32), min_size_px=20)
+    assert out.dtype == np.int32
+    np.testing.assert_array_equal(np.unique(out[out > 0]), np.arange(1, out.max() + 1))
+    assert (np.bincount(out.ravel())[1:] >= 20).all()
+
+
+def two_hills(distance: int = 16, radius: float = 10.0):
+    rows, columns = np.indices((50, 80))
+    hills = [
+        np.exp(-((rows - 25) ** 2 + (columns - 40 - side * distance / 2) ** 2) / radius**2)
+        for side in (-1, 1)
+    ]
+    return np.maximum(*hills).astype(np.float32)
+
+
+def test_a_component_with_two_cores_is_split_between_them():
+    scores = two_hills()
+    whole = label_instances(scores, 0.3)
+    assert whole.max() == 1
+    split = label_instances(scores, 0.3, seed_threshold=0.8)
+    np.testing.assert_array_equal(split[whole > 0] > 0, True)
+    assert split.max() == 2
+    left, right = split[25, 32], split[25, 48]
+    assert left != right
+    assert (split[:, :38][whole[:, :38] > 0] == left).all()
+    assert (split[:, 43:][whole[:, 43:] > 0] == right).all()
+
+
+def test_splitting_leaves_the_others_alone():
+    scores = np.zeros((50, 120), np.float32)
+    scores[:, :80] = two_hills()
+    scores[disc(scores.shape, 25, 100, 8)] = 0.95
+    split = label_instances(scores, 0.3, seed_threshold=0.8)
+    assert split.max() == 3
+    lone = split[25, 100]
+    np.testing.assert_array_equal(split == lone, disc(scores.shape, 25, 100, 8))
+
+
+def test_a_core_that_is_too_small_splits_nothing():
+    scores = np.full((20, 40), 0.6, np.float32)
+    scores[5:15, 5:15] = 0.9
+    scores[9, 30] = 0.9
+    assert label_instances(scores, seed_threshold=0.8, min_size_px=16).max() == 1
+    assert label_instances(scores, seed_threshold=0.8, min_size_px=2).max() == 2
+
+
+def test_cells_without_a_core_are_kept():
+    scores = np.full((20, 20), 0.6, np.float32)
+    assert label_instances(scores, seed_threshold=0.8).max() == 1
+
+
+def test_small_cells_are_dropped():
+    scores = np.zeros((20, 20), np.float32)
+    scores[1:5, 1:5], scores[10:13, 10:15] = 1, 1
+    assert label_instances(scores, min_size_px=16)[2, 2] == 1
+    assert label_instances(scores, min_size_px=16).max() == 1
+    assert label_instances(scores, min_size_px=15).max() == 2
+    assert label_instances(scores, min_size_px=17).max() == 0
+
+
+def test_the_threshold_is_exclusive():
+    scores = np.zeros((10, 10), np.float32)
+    scores[:, :5], scores[:, 5:] = 0.5, 0.75
+    np.testing.assert_array_equal(label_instances(scores, 0.5)[0], [0] * 5 + [1] * 5)
+
+
+@pytest.mark.parametrize("seed_threshold", [None, 0.9])
+def test_nothing_found(seed_threshold):
+    out = label_instances(np.zeros((7, 9), np.float32), seed_threshold=seed_threshold)
+    assert out.dtype == np.int32
+    assert out.shape == (7, 9)
+    assert not out.any()
+
+
+def test_every_piece_gets_an_id_of_its_own():
+    labels = np.zeros((10, 12), np.int64)
+    labels[1:3, 1:3] = labels[6:9, 1:3] = 2_000_000_000
+    labels[3, 3] = 2_000_000_000  # diagonal: the same piece
+    labels[1:9, 6:8] = 5
+    labels[1:9, 8:10] = 6
+    pieces = split_pieces(labels)
+    assert pieces.dtype == np.int32
+    assert pieces[1, 1] == pieces[3, 3] != pieces[7, 1]
+    assert pieces[1, 6] != pieces[1, 8]
+    assert sorted(np.unique(pieces)) == [0, 1, 2, 3, 4]
+
+
+@given(blobs())
+def test_pieces_are_connected_and_never_mix_ids(labels):
+    pieces = split_pieces(labels)
+    np.testing.assert_array_equal(pieces > 0, labels > 0)
+    expected = 0
+    for cell in np.unique(labels[labels > 0]):
+        expected += ndimage.label(labels == cell, structure=EIGHT)[1]
+    assert pieces.max(initial=0) == expected
+    for piece in range(1, expected + 1):
+        assert len(np.unique(labels[pieces == piece])) == 1

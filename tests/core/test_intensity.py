@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from napari_unet.core import intensity
+from napari_unet.core.intensity import Normalisation, Statistics, measure, normalise
+
+DTYPES = ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32"]
+
+
+def ramp(dtype: str = "float32", n: int = 101) -> np.ndarray:
+    """(1, 1, n) from 0 to n - 1: the percentiles are the values."""
+    return np.arange(n).reshape(1, 1, n).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "float64", ">u2"])
+def test_percentiles_become_0_and_1_for_every_dtype(dtype):
+    if dtype == "bool":
+        plane, expected = np.eye(4, dtype=bool)[None], np.eye(4)[None]
+    else:
+        plane, expected = ramp(dtype), (ramp("float64") - 10) / 80
+    out, statistics = normalise(plane, Normalisation(low=10, high=90))
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+    if dtype != "bool":
+        assert statistics == Statistics((10.0,), (90.0,))
+
+
+def test_the_default_percentiles():
+    assert measure(ramp(n=1001)) == Statistics((10.0,), (pytest.approx(998.0),))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30, 1e200])
+def test_a_factor_on_the_intensities_changes_nothing(factor):
+    plane = np.random.default_rng(0).random((1, 20, 20))
+    np.testing.assert_allclose(normalise(plane * factor)[0], normalise(plane)[0], atol=1e-6)
+
+
+def test_large_offsets_keep_their_digits():
+    plane = ramp("int64") + 2**40
+    np.testing.assert_allclose(normalise(plane)[0], normalise(ramp())[0], atol=1e-6)
+
+
+def test_channels_are_scaled_on_their_own():
+    first, second = ramp()[0], 1000 - 5 * ramp()[0]
+    out, statistics = normalise(np.stack([first, second]), Normalisation(low=0, high=100))
+    np.testing.assert_allclose(out[0], 1 - out[1], atol=1e-6)
+    assert statistics == Statistics((0.0, 500.0), (100.0, 1000.0))
+
+
+def test_values_are_clipped():
+    plane = ramp()
+    plane[0, 0, 0], plane[0, 0, -1] = -1e6, 1e6
+    out, _ = normalise(plane, Normalisation(low=10, high=90, clip=0.5))
+    assert (out.min(), out.max()) == (-0.5, 1.5)
+    assert out[0, 0, 50] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_no_number_is_left_out(dtype):
+    clean, plane = ramp(dtype), ramp(dtype)
+    plane = np.concatenate([plane, np.array([[[np.nan, np.inf, -np.inf]]], dtype)], axis=2)
+    assert measure(plane) == measure(clean)
+    out, _ = normalise(plane)
+    np.testing.assert_array_equal(out[..., :-3], normalise(clean)[0])
+    np.testing.assert_array_equal(out[0, 0, -3:], [0, 2, -1])
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -1e9, np.nan, np.inf])
+def test_a_constant_channel_becomes_0(value):
+    out, _ = normalise(np.full((1, 5, 5), value))
+    assert not out[np.isfinite(out)].any() or value == np.inf
+    assert np.isfinite(out).all()
+
+
+def test_a_constant_with_infinities_is_finite():
+    plane = np.zeros((1, 4, 4), np.float32)
+    plane[0, 0, :3] = np.nan, np.inf, -np.inf
+    assert not normalise(plane)[0].any()
+
+
+def test_statistics_are_reused():
+    movie = np.random.default_rng(0).integers(0, 1000, (3, 1, 20, 20))
+    first, statistics = normalise(movie[0])
+    second, used = normalise(movie[1], statistics=statistics)
+    assert used is statistics
+    np.testing.assert_array_equal(normalise(movie[0], statistics=statistics)[0], first)
+    (low,), (high,) = statistics.low, statistics.high
+    np.testing.assert_allclose(second, np.clip((movie[1] - low) / (high - low), -1, 2), atol=1e-6)
+
+
+def test_statistics_of_another_number_of_channels_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        normalise(np.zeros((2, 5, 5)), statistics=Statistics((0.0,), (1.0,)))
+
+
+def test_large_planes_are_measured_on_a_subset(monkeypatch):
+    plane = np.random.default_rng(0).normal(500, 100, (1, 400, 500))
+    exact = measure(plane)
+    sizes = []
+    percentile = np.percentile
+    monkeypatch.setattr(intensity, "_SAMPLE_PX", 10_000)
+    monkeypatch.setattr(
+        np, "percentile", lambda values, q: (sizes.append(values.size), percentile(values, q))[1]
+    )
+    rough = measure(plane)
+    assert 5_000 < sizes[0] <= 10_000
+    assert rough.low[0] == pytest.approx(exact.low[0], abs=15)
+    assert rough.high[0] == pytest.approx(exact.high[0], abs=30)
+    assert rough != exact
+
+
+def test_the_plane_itself_is_left_alone():
+    plane = ramp("float32")
+    plane[0, 0, 3] = np.nan
+    copy = plane.copy()
+    normalise(plane)
+    np.testing.assert_array_equal(plane, copy)

@@ -1,0 +1,214 @@
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_unet.core.unet import UNet, UNetConfig, halo_px, initialise, output_px
+
+
+def make(seed: int = 0, **config) -> UNet:
+    network = UNet(UNetConfig(**config)).eval()
+    initialise(network, seed)
+    return network
+
+
+@contextmanager
+def recorded(network: UNet, kinds: tuple[type[nn.Module], ...], look) -> Iterator[list]:
+    """What `look(module, input, output)` says of each module of these kinds, in order of call."""
+    seen: list = []
+    handles = [
+        module.register_forward_hook(lambda m, args, out: seen.append(look(m, args[0], out)))
+        for module in network.modules()
+        if isinstance(module, kinds)
+    ]
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def test_every_size_and_channel_count_of_figure_1():
+    with torch.device("meta"):
+        network, image = UNet(), torch.empty(1, 1, 572, 572)
+
+    def look(module, source, out):
+        assert source.shape[-1] == source.shape[-2]
+        assert out.shape[-1] == out.shape[-2]
+        return type(module).__name__, (source.shape[1], source.shape[2]), (out.shape[1:3])
+
+    with recorded(network, (nn.Conv2d, nn.ConvTranspose2d), look) as seen:
+        logits = network(image)
+    down = [(64, 572), (128, 284), (256, 140), (512, 68), (1024, 32)]
+    up = [(512, 56), (256, 104), (128, 200), (64, 392)]
+    expected = []
+    channels = 1
+    for width, size in down:
+        expected.append(("Conv2d", (channels, size), (width, size - 2)))
+        expected.append(("Conv2d", (width, size - 2), (width, size - 4)))
+        channels = width
+    for width, size in up:
+        expected.append(("ConvTranspose2d", (2 * width, size // 2), (width, size)))
+        # The copied half and the upsampled half.
+        expected.append(("Conv2d", (2 * width, size), (width, size - 2)))
+        expected.append(("Conv2d", (width, size - 2), (width, size - 4)))
+    expected.append(("Conv2d", (64, 388), (2, 388)))
+    assert seen == expected
+    assert logits.shape == (1, 2, 388, 388)
+
+
+def test_parameter_count_of_figure_1():
+    blue = [(1, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512)]
+    blue += [(512, 512), (512, 1024), (1024, 1024), (1024, 512), (512, 512), (512, 256)]
+    blue += [(256, 256), (256, 128), (128, 128), (128, 64), (64, 64)]
+    green = [(1024, 512), (512, 256), (256, 128), (128, 64)]
+    count = sum(9 * i * o + o for i, o in blue) + sum(4 * i * o + o for i, o in green) + 2 * 64 + 2
+    assert count == 31_030_658
+    with torch.device("meta"):
+        network = UNet()
+    assert sum(p.numel() for p in network.parameters()) == count
+    assert sum(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in network.modules()) == 23
+
+
+def test_up_convolution_is_the_transposed_matrix_of_its_convolution():
+    up = make(depth=1, width=3).up[0].double()
+    n_in, n_out, size = up.in_channels, up.out_channels, 4
+    basis = torch.eye(n_out * (2 * size) ** 2, dtype=torch.float64)
+    columns = F.conv2d(basis.reshape(-1, n_out, 2 * size, 2 * size), up.weight, stride=2)
+    matrix = columns.reshape(len(basis), -1).T  # (n_in size^2, n_out (2 size)^2)
+    x = torch.randn(n_in * size**2, dtype=torch.float64)
+    y = (matrix.T @ x).reshape(n_out, 2 * size, 2 * size) + up.bias[:, None, None]
+    torch.testing.assert_close(up(x.reshape(1, n_in, size, size))[0], y)
+
+
+def test_weights_are_drawn_with_the_standard_deviation_of_the_paper():
+    network = make(width=16, n_classes=8)
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            nodes = 2 * module.in_channels  # no ReLU behind it, see `initialise`
+        elif isinstance(module, nn.Conv2d):
+            nodes = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        else:
+            continue
+        count = module.weight.numel()
+        expected = math.sqrt(2 / nodes)
+        assert module.weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * count))
+        assert module.weight.mean().item() == pytest.approx(0, abs=4 * expected / math.sqrt(count))
+        assert not module.bias.any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_layer_keeps_the_mean_square_of_what_it_is_given(seed):
+    # A ReLU halves what a convolution doubles; an up-convolution has no ReLU behind it.
+    network = make(seed, width=32)
+    image = torch.randn(1, 1, 236, 236, generator=torch.Generator().manual_seed(seed))
+
+    def gain(module, source, out):
+        return type(module), (out.square().mean() / source.square().mean()).item()
+
+    with torch.no_grad(), recorded(network, (nn.Conv2d, nn.ConvTranspose2d), gain) as seen:
+        network(image)
+    for kind, ratio in seen[:-1]:
+        expected = 1 if kind is nn.ConvTranspose2d else 2
+        assert expected / 1.6 < ratio < expected * 1.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_feature_maps_keep_about_unit_variance(seed):
+    # Of white noise, a pooling takes the maxima: the worst case for the variance.
+    network = make(seed, width=16)
+    image = torch.randn(1, 1, 236, 236, generator=torch.Generator().manual_seed(seed))
+    spread = lambda module, source, out: out.std().item()  # noqa: E731
+    with torch.no_grad(), recorded(network, (nn.ReLU, nn.ConvTranspose2d), spread) as seen:
+        network(image)
+    assert 0.5 < min(seen)
+    assert max(seen) < 4
+
+
+def test_initialise_is_reproduced_by_its_seed():
+    first, same, other = make(1, width=2), make(1, width=2), make(2, width=2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True)
+    )
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_dropout_is_at_the_end_of_the_contracting_path():
+    network = make(width=2, depth=3, dropout=0.5).train()
+    look = lambda module, source, out: (source.shape[1], source, out)  # noqa: E731
+    with recorded(network, (nn.Dropout,), look) as seen:
+        network(torch.randn(1, 1, 100, 100))
+    assert [channels for channels, _, _ in seen] == [8, 16], "the two lowest levels"
+    for _, source, out in seen:
+        kept = out != 0
+        assert torch.equal(out[kept], 2 * source[kept])
+        assert 0.4 < kept[source != 0].float().mean() < 0.6
+
+
+def test_dropout_acts_in_training_only():
+    network, image = make(width=4, depth=1), torch.randn(1, 1, 30, 30)
+    assert torch.equal(network(image), network(image))
+    network.train()
+    assert not torch.equal(network(image), network(image))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"depth": 0}, "depth is 0; give 1 or more"),
+        ({"width": 0}, "width is 0; give 1 or more"),
+        ({"in_channels": -1}, "in_channels is -1; give 1 or more"),
+        ({"n_classes": 1}, "n_classes is 1; give background and one more"),
+        ({"dropout": 1.0}, r"dropout is 1.0; give one within \[0, 1\)"),
+    ],
+)
+def test_a_wrong_architecture_is_named_with_what_is_needed(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        UNetConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("depth", "source", "out"),
+    [(4, 572, 388), (4, 204, 20), (4, 188, 4), (4, 1020, 836), (1, 20, 4), (1, 22, 6), (3, 92, 4)],
+)
+def test_output_sizes(depth, source, out):
+    assert output_px(source, depth) == out
+    assert source - out == 2 * halo_px(depth)
+    with torch.device("meta"):
+        network = UNet(UNetConfig(depth=depth, width=1))
+        assert network(torch.empty(1, 1, source, source)).shape[-2:] == (out, out)
+
+
+@pytest.mark.parametrize("size", [571, 573, 580, 172, 0, -4])
+def test_an_invalid_size_is_named_with_what_is_needed(size):
+    sentence = f"^{size} px is no input size of a U-Net of depth 4; give 16 b \\+ 60 with b of 8"
+    with pytest.raises(ValueError, match=sentence):
+        output_px(size, 4)
+
+
+def test_the_network_refuses_invalid_sizes():
+    network = make(depth=2, width=1)
+    with pytest.raises(ValueError, match="45 px is no input size of a U-Net of depth 2"):
+        network(torch.zeros(1, 1, 44, 45))
+
+
+def test_inputs_need_not_be_square():
+    network = make(depth=2, width=2, in_channels=3, n_classes=4)
+    assert network(torch.zeros(2, 3, 44, 60)).shape == (2, 4, 4, 20)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_shifts_by_the_lattice_commute_with_the_network(depth):
+    step = 2**depth
+    size = 10 * step + 4 * (step - 1)
+    network = make(depth=depth, width=2).double()
+    image = torch.randn(1, 1, size + step, size + step, dtype=torch.float64)
+    with torch.no_grad():
+        here = network(image[..., :size, :size])
+        there = network(image[..., step:, step:])
+        beside = network(image[..., 1 : size + 1, 1 : size + 1])
+    torch.testing.assert_close(here[..., step:, step:], there[..., :-step, :-step])
+    # Pooling knows where it stands: no other shift will do.
+    assert (here[..., 1:, 1:] - beside[..., :-1, :-1]).abs().max() > 0.01
