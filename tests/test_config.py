@@ -8,8 +8,8 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
 @pytest.mark.parametrize(
     ("kind", "wrong", "sentence"),
     [
-        (PredictConfig, {"threshold": 0.0}, r"threshold is 0.0; give one within \(0, 1\)"),
-        (PredictConfig, {"threshold": 1.0}, r"threshold is 1.0; give one within \(0, 1\)"),
+        (PredictConfig, {"threshold": 0.0}, r"threshold is 0.0; give one in \(0, 1\)"),
+        (PredictConfig, {"threshold": 1.0}, r"threshold is 1.0; give one in \(0, 1\)"),
         (PredictConfig, {"min_size_px": -1}, "min_size_px is -1; give 0 or more"),
         (PredictConfig, {"tile_px": 0}, "tile_px is 0; give a size in pixels"),
         (AugmentConfig, {"elastic_sigma_px": -1.0}, "elastic_sigma_px is -1.0; give 0 or more"),
@@ -17,7 +17,7 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (AugmentConfig, {"noise": -0.1}, "noise is -0.1; give 0 or more"),
         (AugmentConfig, {"grid": 1}, "grid is 1; give 2 nodes or more"),
         (AugmentConfig, {"scale": 0.5}, "scale is 0.5; give a factor of 1 or more"),
-        (AugmentConfig, {"invert": 1.5}, r"invert is 1.5; give one within \[0, 1\]"),
+        (AugmentConfig, {"invert": 1.5}, r"invert is 1.5; give one in \[0, 1\]"),
         (FinetuneConfig, {"seconds": None}, "neither steps nor seconds is given; give one"),
         (FinetuneConfig, {"steps": 0}, "steps is 0; give 1 or more"),
         (FinetuneConfig, {"seconds": 0.0}, "seconds is 0.0; give more than 0"),
@@ -30,7 +30,7 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (FinetuneConfig, {"balance": -1.0}, "balance is -1.0; give 0 or more"),
         (FinetuneConfig, {"anchor": -1.0}, "anchor is -1.0; give 0 or more"),
         (FinetuneConfig, {"batch": 0}, "batch is 0; give 1 or more"),
-        (FinetuneConfig, {"average": 1.0}, r"average is 1.0; give one within \[0, 1\)"),
+        (FinetuneConfig, {"average": 1.0}, r"average is 1.0; give one in \[0, 1\)"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_needed(kind, wrong, sentence):

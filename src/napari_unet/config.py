@@ -216,6 +216,7 @@ def train_config(
         learning_rate=5e-4,
         warmup_steps=100,
         tile_px=444,
+        balance=0.5,
         anchor=0.0,
         average=0.995,
         device=device,

@@ -40,7 +40,9 @@ def test_half_of_the_draws_are_mirrored():
 
 def test_a_rotated_mirror_image_is_still_a_mirror_image():
     drawn = matrices(rotate=True, flip=True, scale=1.0)
-    torch.testing.assert_close(torch.linalg.det(drawn).abs(), torch.ones(400).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.linalg.det(drawn).abs(), torch.ones(400).double(), atol=1e-6, rtol=0
+    )
     identity = torch.eye(2, dtype=torch.float64).expand_as(drawn)
     torch.testing.assert_close(drawn @ drawn.mT, identity, rtol=0, atol=1e-6)
 

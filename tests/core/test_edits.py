@@ -103,7 +103,9 @@ def test_only_the_touched_piece_of_an_id_is_seen():
     after[45:50, 10:20] = 0
     edits = find_edits(before, after)
     assert edits.n_cells == 1
-    np.testing.assert_array_equal(edits.trusted, ring((before == 2) & (np.arange(100) < 55)[:, None]))
+    np.testing.assert_array_equal(
+        edits.trusted, ring((before == 2) & (np.arange(100) < 55)[:, None])
+    )
     assert not edits.trusted[60:80, 70:100].any()
 
 

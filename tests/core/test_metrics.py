@@ -143,13 +143,13 @@ def test_labels_of_another_shape_are_refused():
 def test_rand_error():
     truth = line((1, 4), (0, 2), (2, 4))
     assert rand_error(truth, truth) == pytest.approx(0)
-    # Merged: 16 + 16 pairs together in both, 64 in the prediction.
+    # Merged: of the pairs of pixels, 6 + 6 belong together, and 28 were put together.
     merged = line((1, 4), (0, 2), (1, 4))
-    assert rand_error(truth, merged) == pytest.approx(1 - 2 * 32 / (32 + 64))
+    assert rand_error(truth, merged) == pytest.approx(1 - 2 * 12 / (12 + 28))
 
 
 def test_rand_error_of_empty_images():
-    empty, cell = np.zeros((5, 5), int), np.eye(5, dtype=int)
+    empty, cells = np.zeros((1, 10), int), line((1, 4), (0, 2), (2, 4))
     assert rand_error(empty, empty) == 0
-    assert rand_error(empty, cell) == 1
-    assert rand_error(cell, empty) == 1
+    assert rand_error(empty, cells) == 1
+    assert rand_error(cells, empty) == pytest.approx(1 - 2 * 12 / (12 + 28)), "as if merged"

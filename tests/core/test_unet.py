@@ -123,7 +123,7 @@ def test_feature_maps_keep_about_unit_variance(seed):
     spread = lambda module, source, out: out.std().item()  # noqa: E731
     with torch.no_grad(), recorded(network, (nn.ReLU, nn.ConvTranspose2d), spread) as seen:
         network(image)
-    assert 0.5 < min(seen)
+    assert min(seen) > 0.5
     assert max(seen) < 4
 
 
@@ -161,7 +161,7 @@ def test_dropout_acts_in_training_only():
         ({"width": 0}, "width is 0; give 1 or more"),
         ({"in_channels": -1}, "in_channels is -1; give 1 or more"),
         ({"n_classes": 1}, "n_classes is 1; give background and one more"),
-        ({"dropout": 1.0}, r"dropout is 1.0; give one within \[0, 1\)"),
+        ({"dropout": 1.0}, r"dropout is 1.0; give one in \[0, 1\)"),
     ],
 )
 def test_a_wrong_architecture_is_named_with_what_is_needed(wrong, sentence):

@@ -50,7 +50,9 @@ def test_a_wide_gap_weighs_less_in_all_its_width():
     labels = np.zeros((5, 30), int)
     labels[:, :10], labels[:, 20:] = 1, 2
     # d1 + d2 is 11 everywhere between two straight borders 10 px apart.
-    np.testing.assert_allclose(border_weights(labels)[:, 10:20], 10 * math.exp(-121 / 50), rtol=1e-5)
+    np.testing.assert_allclose(
+        border_weights(labels)[:, 10:20], 10 * math.exp(-121 / 50), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("cells", [0, 1])
@@ -63,7 +65,9 @@ def test_without_a_second_cell_there_is_no_border(cells):
 def test_numbers_may_have_holes():
     labels = np.zeros((20, 20), int)
     labels[2:8, 2:8], labels[10:16, 2:8] = 1, 2
-    np.testing.assert_array_equal(border_weights(labels), border_weights(np.where(labels, labels * 50, 0)))
+    np.testing.assert_array_equal(
+        border_weights(labels), border_weights(np.where(labels, labels * 50, 0))
+    )
 
 
 def test_full_balance_makes_the_classes_weigh_the_same():

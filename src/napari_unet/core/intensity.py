@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,13 +85,13 @@ def normalise(
 
 
 # ITU-R BT.709 luma, as in skimage.color.rgb2gray.
-_LUMA = np.array([0.2125, 0.7154, 0.0721])
+_LUMA = np.array([0.2125, 0.7154, 0.0721], np.float32)
 
 
-def match_channels(plane: NDArray[Any], channels: int) -> NDArray[Any]:
-    """A plane (C, Y, X) with the number of channels that a model takes.
+def match_channels(plane: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """A normalised plane (C, Y, X) with the number of channels that a model takes.
 
-    Red, green and blue become luma, alpha is dropped, one channel is repeated.
+    Red, green and blue become luma, alpha is dropped, one channel is repeated (as a view).
 
     Raises
     ------
@@ -103,9 +102,9 @@ def match_channels(plane: NDArray[Any], channels: int) -> NDArray[Any]:
     if count == channels:
         return plane
     if channels == 1 and count in (3, 4):
-        return np.tensordot(_LUMA, plane[:3].astype(np.float64), axes=1)[None]
+        return np.tensordot(_LUMA, plane[:3], axes=1)[None]
     if count == 1:
-        return np.repeat(plane, channels, axis=0)
+        return np.broadcast_to(plane, (channels, *plane.shape[1:]))
     if channels == 3 and count == 4:
         return plane[:3]
     raise ValueError(

@@ -110,7 +110,8 @@ def count_matches(iou: NDArray[np.float64], threshold: float) -> int:
 def rand_error(truth: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
     """Foreground-restricted Rand error of the ISBI 2012 challenge, 0 is best.
 
-    Without true objects it is 0 if none was found, else 1.
+    Predicted background within the true objects counts as one segment. Without true objects the
+    error is 0 if none was found, else 1.
     """
     if not truth.any():
         return float(pred.any())

@@ -81,7 +81,7 @@ class Predictor:
 def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Softmax probability (Y, X) of not being background, from logits (K, Y, X)."""
     highest = logits[1:].max(axis=0)
-    others = highest + np.log(np.exp(logits[1:] - highest).sum(axis=0))
+    others = np.exp(logits[1:] - highest).sum(axis=0)
     with np.errstate(over="ignore"):
-        scores: NDArray[np.float32] = 1 / (1 + np.exp(logits[0] - others))
+        scores: NDArray[np.float32] = 1 / (1 + np.exp(logits[0] - highest) / others)
     return scores

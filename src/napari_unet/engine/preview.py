@@ -50,7 +50,7 @@ def preview(sampler: Sampler, depth: int, draws: int) -> AugmentationPreview:
 
 
 def _show(sample: Sample, halo: int) -> tuple[NDArray[Any], ...]:
-    source = torch.from_numpy(sample.plane.image).to(sample.image.device)
+    source = torch.from_numpy(np.ascontiguousarray(sample.plane.image)).to(sample.image.device)
     height, width = sample.plane.labels.shape
     lines = torch.zeros(1, height, width, device=source.device)
     lines[:, ::_LINES_PX] = lines[:, :, ::_LINES_PX] = 1

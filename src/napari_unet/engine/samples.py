@@ -195,7 +195,7 @@ class _Source:
         labels = split_pieces(plane.labels)
         trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
         self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
-        self.image = torch.from_numpy(plane.image).to(device)
+        self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
         self.truth = torch.from_numpy(np.stack([labels, trusted]).astype(np.float32)).to(device)
         self.seen_px = int(trusted.sum())
         self._trusted_labels = np.where(trusted, labels, 0)

@@ -434,7 +434,7 @@ def _new_network(new: NewModel, name: str, seed: int) -> tuple[UNet, ModelHeader
         name=name,
         architecture=asdict(new),
         normalisation=asdict(Normalisation()),
-        postprocess={"threshold": 0.5, "seed_threshold": 0.8, "gap_px": 1, "min_size_px": 16},
+        postprocess={"threshold": 0.5, "gap_px": 1, "min_size_px": 16},
     )
 
 

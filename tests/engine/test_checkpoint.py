@@ -1,0 +1,228 @@
+import hashlib
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from napari_unet.core.unet import UNet, UNetConfig, initialise
+from napari_unet.engine.checkpoint import architecture, load_model, save_model, write_atomically
+from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
+
+CONFIG = UNetConfig(depth=2, width=3, in_channels=2, n_classes=3, dropout=0.25)
+
+
+@pytest.fixture
+def network() -> UNet:
+    network = UNet(CONFIG)
+    initialise(network, 4)
+    return network
+
+
+def header(**changes) -> ModelHeader:
+    return ModelHeader(**{"name": "m", "architecture": architecture(UNet(CONFIG)), **changes})
+
+
+@pytest.fixture
+def path(tmp_path, network) -> Path:
+    path = tmp_path / "m.safetensors"
+    save_model(path, network, header())
+    return path
+
+
+class Bomb:
+    """A pickle that leaves a mark when it is loaded."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_weights_and_header_survive_the_round_trip(tmp_path, network):
+    path = tmp_path / "m.safetensors"
+    full = header(seed=3, steps=5, scores={"ap50": 0.5}, trained_on=("cells",), parent="ab" * 32)
+    save_model(path, network.to(memory_format=torch.channels_last), full)
+    loaded, read = load_model(path)
+    assert read == full == read_header(path)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    expected = network.state_dict()
+    assert list(loaded.state_dict()) == list(expected)
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, expected[name])
+
+
+def test_a_loaded_model_gives_the_same_logits_and_can_be_trained(path, network):
+    loaded, _ = load_model(path)
+    image = torch.randn(1, 2, 44, 44)
+    logits = loaded(image)
+    assert torch.equal(logits, network.eval()(image))
+    logits.sum().backward()
+    torch.optim.SGD(loaded.parameters(), 0.1).step()
+    assert not torch.equal(loaded(image), logits)
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path, path, network):
+    half = tmp_path / "half.safetensors"
+    save_model(half, network, header(), half=True)
+    assert half.stat().st_size < 0.7 * path.stat().st_size
+    loaded, _ = load_model(half)
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, network.state_dict()[name].half().float())
+
+
+def test_the_sum_is_that_of_the_file(tmp_path, network):
+    path = tmp_path / "m.safetensors"
+    first = save_model(path, network, header())
+    assert first == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert save_model(tmp_path / "same.safetensors", network, header()) == first
+    assert save_model(tmp_path / "other.safetensors", network, header(seed=9)) != first
+
+
+def test_the_header_takes_the_architecture_of_the_network(tmp_path, network):
+    path = tmp_path / "m.safetensors"
+    save_model(path, network, header(architecture={"depth": 4, "width": 64}))
+    assert UNetConfig(**read_header(path).architecture) == CONFIG
+    assert load_model(path)[0].config == CONFIG
+
+
+def test_the_architecture_makes_the_same_configuration():
+    assert UNetConfig(**architecture(UNet(CONFIG))) == CONFIG
+    assert json.loads(json.dumps(architecture(UNet(CONFIG)))) == architecture(UNet(CONFIG))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_refused(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(
+        ModelFileError, match=r"m.safetensors is (broken|not a model of napari-unet)"
+    ):
+        load_model(path)
+
+
+def test_a_file_with_more_at_its_end_is_refused(path):
+    path.write_bytes(path.read_bytes() + b"\0" * 16)
+    with pytest.raises(ModelFileError, match="is broken: its weights do not fit its header; take"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 4},
+        {"depth": 3},
+        {"depth": 0},
+        {"depth": 100},
+        {"width": 10**12},
+        {"dropout": "much"},
+        {"shape": "round"},
+    ],
+)
+def test_weights_that_do_not_fit_the_header_are_refused(tmp_path, network, changes):
+    path = tmp_path / "m.safetensors"
+    wrong = header(architecture={**architecture(network), **changes})
+    path.write_bytes(save(network.state_dict(), metadata=wrong.to_metadata()))
+    with pytest.raises(
+        ModelFileError, match=r"m.safetensors is broken: its weights do not fit its"
+    ):
+        load_model(path)
+
+
+def test_missing_and_foreign_weights_are_refused(tmp_path, network):
+    path = tmp_path / "m.safetensors"
+    tensors = network.state_dict()
+    bias = tensors.pop("head.bias")
+    for content in (tensors, {**tensors, "head.bias": bias, "more": torch.zeros(3)}):
+        path.write_bytes(save(content, metadata=header().to_metadata()))
+        with pytest.raises(ModelFileError, match="is broken"):
+            load_model(path)
+
+
+def test_safetensors_of_other_programs_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(save({"x": torch.zeros(3)}))
+    with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
+        load_model(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelFileError, match=r"there is no file .*gone; give the path of a model"):
+        load_model(tmp_path / "gone")
+
+
+def test_a_pickle_is_refused_and_not_executed(tmp_path):
+    mark, path = tmp_path / "mark", tmp_path / "m.safetensors"
+    torch.save(Bomb(mark), path)
+    for content in (path.read_bytes(), pickle.dumps(Bomb(mark))):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
+            load_model(path)
+    metadata = {**header().to_metadata(), "more": pickle.dumps(Bomb(mark)).decode("latin1")}
+    path.write_bytes(save(UNet(CONFIG).state_dict(), metadata=metadata))
+    load_model(path)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists(), "the bomb would have worked"
+
+
+@pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", [(os, "fsync"), (Path, "replace")])
+def test_a_crash_while_saving_leaves_the_old_file(monkeypatch, path, network, fault, place):
+    old = path.read_bytes()
+
+    def crash(*_):
+        raise fault
+
+    monkeypatch.setattr(*place, crash)
+    with pytest.raises(type(fault)):
+        save_model(path, network, header(seed=99))
+    monkeypatch.undo()
+    assert path.read_bytes() == old
+    assert os.listdir(path.parent) == [path.name], "no part is left behind"
+    load_model(path)
+
+
+def test_content_is_on_the_disk_before_the_name_changes(monkeypatch, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    events = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor):
+        events.append(("sync", path.read_bytes()))
+        sync(descriptor)
+
+    def note_replace(part, target):
+        assert part.read_bytes() == b"new"
+        events.append(("replace", path.read_bytes()))
+        return replace(part, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_atomically(path, b"new")
+    assert events[:2] == [("sync", b"old"), ("replace", b"old")]
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
+def test_a_model_file_can_be_read_by_whom_the_umask_allows(tmp_path):
+    (tmp_path / "plain").touch()
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_half_written_header_length_cannot_exhaust_the_memory(path):
+    content = path.read_bytes()
+    path.write_bytes(struct.pack("<Q", 2**62) + content[8:])
+    with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
+        load_model(path)
