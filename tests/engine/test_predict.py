@@ -15,13 +15,14 @@ CPU = torch.device("cpu")
 
 
 @cache
-def make(depth: int, in_channels: int = 1, n_classes: int = 2, width: int = 2) -> UNet:
+def make(depth: int, in_channels: int = 1, n_classes: int = 2, width: int = 4) -> UNet:
     config = UNetConfig(depth=depth, width=width, in_channels=in_channels, n_classes=n_classes)
     network = UNet(config).eval()
     initialise(network, seed=depth)
     with torch.no_grad():  # logits of about unit size, so that errors are what they seem
-        size = 16 * 2**depth - 4
-        network.head.weight /= network(torch.rand(1, in_channels, size, size)).std()
+        spread = network(torch.rand(1, in_channels, 316, 316)).std()
+        assert spread > 0.1, "it is alive"
+        network.head.weight /= spread
     return network
 
 
