@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from napari_unet.core import intensity
-from napari_unet.core.intensity import Normalisation, Statistics, measure, normalise
+from napari_unet.core.intensity import (
+    Normalisation,
+    Statistics,
+    match_channels,
+    measure,
+    normalise,
+)
 
 DTYPES = ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32"]
 
@@ -115,3 +121,39 @@ def test_the_plane_itself_is_left_alone():
     copy = plane.copy()
     normalise(plane)
     np.testing.assert_array_equal(plane, copy)
+
+
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (2, 2), (3, 3)])
+def test_as_many_channels_as_needed_are_passed_on(count, channels):
+    plane = np.random.default_rng(0).random((count, 4, 5), np.float32)
+    assert match_channels(plane, channels) is plane
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_colours_become_luma(count):
+    plane = np.zeros((count, 2, 2), np.float32)
+    plane[:3] = 0.5
+    plane[1, 0, 0] = 1.0
+    out = match_channels(plane, 1)
+    assert out.shape == (1, 2, 2)
+    assert out.dtype == np.float32
+    assert out[0, 1, 1] == pytest.approx(0.5), "grey stays as bright as it was"
+    assert 0.5 + 0.5 * 0.58 < out[0, 0, 0] < 0.5 + 0.5 * 0.73, "green is most of it"
+
+
+def test_one_channel_is_repeated():
+    plane = np.random.default_rng(0).random((1, 4, 5), np.float32)
+    out = match_channels(plane, 3)
+    np.testing.assert_array_equal(out, np.repeat(plane, 3, axis=0))
+
+
+def test_alpha_is_dropped():
+    plane = np.random.default_rng(0).random((4, 4, 5), np.float32)
+    np.testing.assert_array_equal(match_channels(plane, 3), plane[:3])
+
+
+@pytest.mark.parametrize(("count", "channels"), [(2, 1), (5, 1), (3, 2), (2, 3)])
+def test_other_numbers_of_channels_are_named(count, channels):
+    sentence = f"the image has {count} channels and the model takes {channels}; choose one channel"
+    with pytest.raises(ValueError, match=sentence):
+        match_channels(np.zeros((count, 4, 4), np.float32), channels)

@@ -61,6 +61,13 @@ def test_shapes_and_types():
     assert sampler(annotated(cells()), tile_px=95).input_px == 92
 
 
+def test_a_sample_knows_its_plane():
+    first, second = annotated(cells()), annotated(cells(seed=1))
+    drawn = sampler(first, second)
+    planes = [drawn.draw().plane for _ in range(20)]
+    assert {id(plane) for plane in planes} == {id(first), id(second)}
+
+
 def test_a_seed_reproduces_the_samples():
     def draws(seed):
         drawn = sampler(annotated(cells()), annotated(cells(seed=1)), seed=seed)

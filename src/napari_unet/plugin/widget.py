@@ -70,6 +70,11 @@ class SegmentWidget(QWidget):
         self._refresh_layers()
         self._follow_active()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs, or is about to."""
+        return not self._running.isHidden()
+
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
         for signal, slot in self._connections:
@@ -149,14 +154,14 @@ class SegmentWidget(QWidget):
             tooltip="Around a corrected cell, this far counts as looked at",
         )
         self.seed = SpinBox(label="Seed", min=0, max=2**31 - 1, value=0)
-        preview = PushButton(
+        self.preview_button = PushButton(
             text="Show the augmentation", tooltip="Add layers with what fine-tuning draws"
         )
-        preview.clicked.connect(lambda: self._try(self._preview))
-        revert = PushButton(
+        self.preview_button.clicked.connect(lambda: self._try(self._preview))
+        self.revert_button = PushButton(
             text="Go back to the earlier model", tooltip="Undo the last fine-tune of this model"
         )
-        revert.clicked.connect(lambda: self._try(self._revert))
+        self.revert_button.clicked.connect(lambda: self._try(self._revert))
         fields = Container(
             widgets=[
                 self.all_planes,
@@ -166,8 +171,8 @@ class SegmentWidget(QWidget):
                 self.precision,
                 self.ring,
                 self.seed,
-                preview,
-                revert,
+                self.preview_button,
+                self.revert_button,
             ]
         )
         self.advanced = QCollapsible("Advanced")

@@ -1,0 +1,156 @@
+"""The whole story on a real image: segment, correct, fine-tune, segment again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data, draw
+from skimage.segmentation import find_boundaries
+
+from napari_unet.config import FinetuneConfig
+from napari_unet.service.corrections import PaintedPlane, corrections_of
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import Annotated, SegmentationService
+
+# Nuclei of the tissue sample, marked by hand as strokes of a brush: from (y, x), to (y, x), radius.
+NUCLEI = (
+    ((265, 170), (268, 175), 3.5),
+    ((252, 290), (250, 302), 3.5),
+    ((271, 267), (268, 273), 3.0),
+    ((265, 254), (265, 263), 2.0),
+    ((297, 207), (294, 213), 2.5),
+    ((321, 192), (331, 193), 2.5),
+    ((332, 204), (338, 207), 2.5),
+    ((317, 240), (325, 241), 3.0),
+    ((346, 187), (366, 190), 3.0),
+    ((374, 192), (387, 196), 2.5),
+    ((349, 222), (360, 224), 2.5),
+    ((374, 225), (383, 226), 2.5),
+    ((391, 228), (391, 228), 3.0),
+    ((395, 176), (391, 185), 3.5),
+    ((296, 282), (291, 293), 3.5),
+    ((280, 289), (280, 301), 3.0),
+    ((383, 236), (397, 240), 3.0),
+    ((266, 192), (267, 204), 2.0),
+    ((273, 120), (281, 122), 2.5),
+    ((300, 134), (312, 138), 2.5),
+    ((244, 150), (257, 160), 3.0),
+)
+_PAINTED = 8
+# A nucleus counts as found where a cell overlaps it with at least this IoU.
+_FOUND = 0.3
+
+Labels = NDArray[np.int32]
+
+
+def run_in_viewer(out: Path) -> int:
+    """Open napari with the sample and the dock; without a display, run headless instead."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        print("there is no display: the same story goes into pictures", file=sys.stderr)
+        return run_headless(out)
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.open_sample("napari-unet", "tissue")
+    viewer.window.add_plugin_dock_widget("napari-unet")
+    napari.run()
+    return 0
+
+
+def run_headless(out: Path, seconds: float = 30.0, model: str | Path = "nuclei") -> int:
+    """Segment the sample, paint nuclei that were missed, fine-tune, segment; write pictures.
+
+    The user's models stay as they are: what is learnt goes into a store of its own.
+
+    Parameters
+    ----------
+    out
+        Folder for the pictures; made if it is not there.
+    seconds
+        Time for the fine-tune.
+    model
+        The model to begin with.
+    """
+    image = data.immunohistochemistry()
+    out.mkdir(parents=True, exist_ok=True)
+    parent = ModelStore().find(model).path
+    with tempfile.TemporaryDirectory() as folder:
+        service = SegmentationService(ModelStore(Path(folder)))
+        try:
+            first = service.segment(image, "YXC", parent).wait()
+            painted, corrected = _paint_missed(first.labels)
+            plane = PaintedPlane((), first.labels, corrected)
+            config = FinetuneConfig(seconds=seconds)
+            job = service.finetune(
+                [Annotated(image, "YXC", corrections_of([plane], ring_px=8))], parent, config
+            )
+            learnt = job.wait()
+            second = service.segment(image, "YXC", learnt.model.path).wait()
+        finally:
+            service.close()
+    for name, labels in (
+        ("1-image", np.zeros_like(first.labels)),
+        ("2-segmented", first.labels),
+        ("3-painted", corrected),
+        ("4-segmented-again", second.labels),
+    ):
+        iio.imwrite(out / f"{name}.png", outlined(image, labels))
+    others = [i for i in range(len(NUCLEI)) if i not in painted]
+    print(
+        f"{first.n_cells} cells found on {first.compute}\n"
+        f"{len(painted)} missed nuclei painted with a brush, {learnt.steps} steps learnt in "
+        f"{job.seconds:.0f} s\n"
+        f"{second.n_cells} cells found now\n"
+        f"hand-marked nuclei found: painted {_found(first.labels, painted)} -> "
+        f"{_found(second.labels, painted)} of {len(painted)}, others "
+        f"{_found(first.labels, others)} -> {_found(second.labels, others)} of {len(others)}\n"
+        f"pictures: {out.resolve()}"
+    )
+    return 0
+
+
+def outlined(image: NDArray[np.uint8], labels: Labels, zoom: int = 2) -> NDArray[np.uint8]:
+    """An RGB image (Y, X, 3), enlarged, with the outlines of its cells in yellow."""
+    large = np.kron(image, np.ones((zoom, zoom, 1), np.uint8))
+    edges = find_boundaries(np.kron(labels, np.ones((zoom, zoom), np.int32)), mode="inner")
+    large[edges] = 255, 230, 0
+    return large
+
+
+def _paint_missed(labels: Labels) -> tuple[list[int], Labels]:
+    """Paint the first hand-marked nuclei that were missed, each with a number of its own."""
+    corrected, painted = labels.copy(), []
+    for number in range(len(NUCLEI)):
+        if len(painted) < _PAINTED and not _found(labels, [number]):
+            painted.append(number)
+            corrected[_stroke(number, labels.shape)] = corrected.max() + 1
+    return painted, corrected
+
+
+def _found(labels: Labels, numbers: list[int]) -> int:
+    """How many of these hand-marked nuclei a cell covers."""
+    count = 0
+    for number in numbers:
+        stroke = _stroke(number, labels.shape)
+        ids = np.bincount(labels[stroke])
+        best = int(ids[1:].argmax()) + 1 if ids.size > 1 else 0
+        cell = labels == best if best else np.zeros_like(stroke)
+        count += bool((cell & stroke).sum() >= _FOUND * max((cell | stroke).sum(), 1))
+    return count
+
+
+def _stroke(number: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels under the brush as it moves from one end of a nucleus to the other."""
+    start, stop, radius = NUCLEI[number]
+    mask = np.zeros(shape, bool)
+    for y, x in zip(*draw.line(*start, *stop), strict=True):
+        mask[draw.disk((y, x), radius + 0.5, shape=shape)] = True
+    return mask

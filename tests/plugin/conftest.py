@@ -1,0 +1,124 @@
+"""A hand on the canvas: mouse and key events as a person's, through Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from napari_unet.core.unet import UNet, UNetConfig, initialise
+from napari_unet.engine.checkpoint import save_model
+from napari_unet.engine.header import ModelHeader
+from napari_unet.plugin.widget import SegmentWidget
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import SegmentationService
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+
+Point = tuple[float, float]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    """A store of its own, with a tiny model `tiny` whose cells are what is bright."""
+    store = ModelStore(tmp_path / "models")
+    network = UNet(UNetConfig(depth=1, width=2, dropout=0.0))
+    initialise(network, seed=0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        # Brightness goes through the first channel of each layer of the upper level alone.
+        for convs in (network.down[0], network.join[0]):
+            for conv in (convs[0], convs[2]):
+                conv.weight[0, 0, 1, 1] = 1.0
+        network.head.weight[1, 0] = 20.0
+        network.head.bias[1] = -10.0
+    header = ModelHeader(name="tiny", architecture={}, normalisation={"low": 0.0, "high": 100.0})
+    store.add("tiny", lambda path: save_model(path, network, header))
+    return store
+
+
+@pytest.fixture
+def docked(
+    make_napari_viewer: Callable[..., object], store: ModelStore
+) -> Iterator[Callable[..., SegmentWidget]]:
+    """Docks the widget in a viewer that is shown."""
+    widgets = []
+
+    def dock(**options: object) -> SegmentWidget:
+        viewer = make_napari_viewer(show=True, **options)
+        widget = SegmentWidget(viewer, SegmentationService(store))
+        viewer.window.add_dock_widget(widget, name="U-Net", area="right")
+        widgets.append(widget)
+        return widget
+
+    yield dock
+    for widget in widgets:
+        widget.cleanup()
+
+
+class Hand:
+    """Moves the mouse over the canvas of a viewer in 2D."""
+
+    def __init__(self, viewer: object) -> None:
+        self.viewer = viewer
+        self.canvas = next(
+            w for w in QApplication.allWidgets() if type(w).__name__ == "CanvasBackendDesktop"
+        )
+
+    def drag(self, points: Sequence[Point]) -> None:
+        """Press the left button at the first world point (y, x), move on, let go at the last."""
+        self._send(QEvent.Type.MouseMove, points[0], Qt.MouseButton.NoButton)
+        self._send(QEvent.Type.MouseButtonPress, points[0], Qt.MouseButton.LeftButton)
+        for start, stop in zip(points, points[1:], strict=False):
+            for share in np.linspace(0, 1, 8)[1:]:
+                at = tuple(a + share * (b - a) for a, b in zip(start, stop, strict=True))
+                self._send(QEvent.Type.MouseMove, at, Qt.MouseButton.LeftButton)
+        self._send(QEvent.Type.MouseButtonRelease, points[-1], Qt.MouseButton.LeftButton)
+
+    def _send(self, kind: QEvent.Type, at: Point, button: Qt.MouseButton) -> None:
+        y, x = self._on_canvas(at)
+        local = QPointF(x, y)
+        moving = kind == QEvent.Type.MouseMove
+        held = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseButtonRelease else button
+        event = QMouseEvent(
+            kind,
+            local,
+            QPointF(self.canvas.mapToGlobal(local.toPoint())),
+            Qt.MouseButton.NoButton if moving else button,
+            held,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.canvas, event)
+        QApplication.processEvents()
+
+    def _on_canvas(self, at: Point) -> Point:
+        # napari 0.9 moved the camera.
+        camera = getattr(self.viewer, "scene", self.viewer).camera
+        size = (self.canvas.height(), self.canvas.width())
+        y, x = (
+            (world - centre) * camera.zoom + length / 2
+            for world, centre, length in zip(at, camera.center[-2:], size, strict=True)
+        )
+        return y, x
+
+
+@pytest.fixture
+def hand() -> type[Hand]:
+    return Hand
+
+
+@pytest.fixture
+def settle(qtbot: object) -> Callable[[SegmentWidget], None]:
+    """Waits until no job runs and everything painted was counted."""
+
+    def wait(widget: SegmentWidget, timeout_s: float = 60.0) -> None:
+        qtbot.wait(50)
+        qtbot.waitUntil(lambda: not widget.is_busy, timeout=int(1000 * timeout_s))
+        qtbot.wait(400)
+
+    return wait
+

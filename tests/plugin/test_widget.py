@@ -1,0 +1,309 @@
+"""The dock in a real viewer, driven with clicks and strokes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from napari_unet.config import PredictConfig
+from napari_unet.service.jobs import JobState
+
+
+def blobs(*centres: tuple[int, int], size: int = 96, radius: int = 6) -> np.ndarray:
+    """Bright discs on a dark ground, (size, size) uint8."""
+    y, x = np.mgrid[:size, :size]
+    image = np.full((size, size), 20, np.uint8)
+    for cy, cx in centres:
+        image[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 220
+    return image
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return blobs((20, 20), (30, 70), (70, 30))
+
+
+def cells(widget) -> Labels:
+    layer = widget.viewer.layers.selection.active
+    assert isinstance(layer, Labels)
+    return layer
+
+
+def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(
+        image, name="cells", scale=(0.5, 0.5), translate=(3, 4), units=("um", "um")
+    )
+    widget.segment_button.click()
+    settle(widget)
+    layer = cells(widget)
+    assert layer.data.dtype == np.int32
+    assert layer.data.max() == 3
+    assert layer.data[20, 20] and layer.data[30, 70] and layer.data[70, 30]
+    assert not layer.data[50, 50]
+    source = widget.viewer.layers["cells"]
+    np.testing.assert_array_equal(layer.scale, source.scale)
+    np.testing.assert_array_equal(layer.translate, source.translate)
+    assert layer.units == source.units
+    assert layer.metadata["napari_unet"] == {"image": "cells", "model": "tiny@1"}
+    assert widget.status.text().startswith("3 cells found with tiny@1 on CPU")
+    assert layer.selected_label == 4
+    assert widget.labels.value is layer
+
+
+def test_painting_with_the_mouse_is_counted_and_undo_is_not(docked, settle, hand, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    assert widget.count.text() == "nothing corrected yet"
+    layer = cells(widget)
+    layer.mode = "paint"
+    layer.brush_size = 8
+    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    settle(widget)
+    assert layer.data[78, 75] == 4
+    assert widget.count.text() == "1 cell corrected"
+    layer.mode = "erase"
+    layer.brush_size = 20
+    hand(widget.viewer).drag([(20, 18), (20, 22)])
+    settle(widget)
+    assert widget.count.text() == "2 cells corrected"
+    layer.undo()
+    layer.undo()
+    settle(widget)
+    assert widget.count.text() == "nothing corrected yet"
+
+
+def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, hand, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    layer = cells(widget)
+    layer.mode = "paint"
+    layer.brush_size = 8
+    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    painted = layer.data.copy()
+    widget.budget.choices = (("a moment", 4.0),)
+    widget.finetune_button.click()
+    assert not widget.finetune_button.isEnabled()
+    settle(widget)
+    assert widget.controller.service.store.find("tiny").version == 2
+    assert widget.model.value == "tiny"
+    assert widget.status.text().startswith("Learnt as tiny@2")
+    assert widget.curve.isVisible()
+    assert len(widget.curve.points) > 3
+    np.testing.assert_array_equal(layer.data, painted)
+    assert widget.finetune_button.isEnabled()
+
+
+def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
+    docked, settle, hand, image
+):
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    for _ in range(2):
+        widget.segment_button.click()
+        settle(widget)
+    assert [layer.name for layer in widget.viewer.layers] == ["cells", "cells cells"]
+    first = cells(widget)
+    first.mode = "paint"
+    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    painted = first.data.copy()
+    widget.segment_button.click()
+    settle(widget)
+    assert len(widget.viewer.layers) == 3
+    assert not first.visible
+    np.testing.assert_array_equal(first.data, painted)
+    assert cells(widget) is not first
+
+
+def test_going_back_to_the_earlier_model_is_one_click(docked, settle, image):
+    widget = docked()
+    store = widget.controller.service.store
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((75, 75), 9)
+    widget.budget.choices = (("a moment", 0.5),)
+    widget.finetune_button.click()
+    settle(widget)
+    assert store.find("tiny").version == 2
+    widget.revert_button.native.click()
+    assert store.find("tiny").version == 1
+    assert widget.status.text() == "tiny is version 1 again"
+    assert [v.version for v in store.versions("tiny")] == [1, 2]
+
+
+def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle):
+    widget = docked()
+    stack = np.stack([blobs((20, 20)), blobs((30, 70), (60, 60)), blobs((70, 30))])
+    widget.viewer.add_image(stack, name="movie")
+    widget.viewer.dims.set_point(0, 1)
+    widget.segment_button.click()
+    settle(widget)
+    layer = cells(widget)
+    assert [int(plane.max()) for plane in layer.data] == [0, 2, 0]
+    widget.all_planes.value = True
+    widget.segment_button.click()
+    settle(widget)
+    layer = cells(widget)
+    assert [len(np.unique(plane)) - 1 for plane in layer.data] == [1, 2, 1]
+    assert len(np.unique(layer.data)) == 5
+    for plane, y in ((0, 40), (2, 50)):
+        widget.viewer.dims.set_point(0, plane)
+        layer.paint((plane, y, y), 9)
+    settle(widget)
+    assert widget.count.text() == "2 cells corrected on 2 planes"
+
+
+def test_rgb_and_labels_from_elsewhere(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(np.stack([image] * 3, -1), rgb=True)
+    widget.segment_button.click()
+    settle(widget)
+    assert cells(widget).data.max() == 3
+    own = np.zeros(image.shape, np.uint8)
+    own[10:20, 50:60] = 1
+    widget.viewer.add_labels(own, name="mine")
+    settle(widget)
+    assert widget.labels.value.name == "mine"
+    assert widget.count.text() == "1 cell corrected"
+
+
+def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((75, 75), 9)
+    widget.budget.choices = (("long", 600.0),)
+    widget.finetune_button.click()
+    job_seen = []
+    widget.controller.progressed.connect(lambda p: p.loss and widget.cancel_button.click())
+    widget.controller.started.connect(job_seen.append)
+    settle(widget, 20)
+    assert widget.status.text() == "Cancelled; nothing was changed"
+    assert len(widget.controller.service.store.versions("tiny")) == 1
+
+
+def test_errors_are_sentences_and_the_widget_works_on(docked, settle, image):
+    widget = docked()
+    widget.segment_button.click()
+    assert "there is no image" in widget.status.text()
+    widget.viewer.add_image(np.zeros((2, 2, 2, 8, 8)), name="odd")
+    widget.segment_button.click()
+    assert "name them" in widget.status.text() or "axes" in widget.status.text()
+    widget.viewer.layers.clear()
+    widget.viewer.add_image(image)
+    widget.finetune_button.click()
+    assert "click Segment" in widget.status.text()
+    widget.segment_button.click()
+    settle(widget)
+    widget.finetune_button.click()
+    settle(widget)
+    assert "nothing was corrected" in widget.status.text()
+    widget.viewer.add_labels(np.ones((5, 5), int))
+    widget.finetune_button.click()
+    assert "another size" in widget.status.text()
+    widget.labels.value = next(x for x in widget.viewer.layers if x.name.endswith("cells"))
+    widget.segment_button.click()
+    settle(widget)
+    assert widget.status.text().startswith("3 cells")
+
+
+def test_an_exception_inside_a_job_reaches_the_user(docked, settle, image, monkeypatch):
+    widget = docked()
+    widget.viewer.add_image(image)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("the network fell over")
+
+    monkeypatch.setattr("napari_unet.service.segmentation.label_instances", fail)
+    widget.segment_button.click()
+    settle(widget)
+    assert widget.status.text() == "⚠ RuntimeError: the network fell over"
+    assert len(widget.viewer.layers) == 1
+    assert widget.segment_button.isEnabled()
+
+
+def test_augmentation_preview_adds_real_draws(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    widget.preview_button.native.click()
+    settle(widget)
+    names = {layer.name for layer in widget.viewer.layers if "augmentation" in layer.name}
+    assert names == {
+        f"augmentation: {name}"
+        for name in (
+            "image",
+            "grid",
+            "deformed image",
+            "deformed labels",
+            "deformed grid",
+            "weight",
+        )
+    }
+    draws = widget.viewer.layers["augmentation: deformed labels"].data
+    assert draws.ndim == 3
+    assert draws.max() > 0
+    assert not np.array_equal(draws[0], draws[1])
+    weight = widget.viewer.layers["augmentation: weight"].data
+    assert weight.max() > 1
+
+
+def test_closing_the_viewer_cancels_the_job(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((75, 75), 9)
+    widget.budget.choices = (("long", 600.0),)
+    widget.finetune_button.click()
+    jobs = []
+    widget.controller.progressed.connect(lambda p: jobs.append(widget.controller.job))
+    settle_until(widget, jobs)
+    widget.cleanup()
+    assert jobs[0].state is JobState.ENDED
+
+
+def settle_until(widget, filled) -> None:
+    from qtpy.QtTest import QTest
+
+    for _ in range(200):
+        QTest.qWait(50)
+        if filled and filled[0] is not None:
+            return
+    raise AssertionError("the job never reported")
+
+
+def test_settings_reach_the_job(docked, settle, image, monkeypatch):
+    widget = docked()
+    widget.viewer.add_image(image)
+    asked = []
+    service = widget.controller.service
+    segment = service.segment
+    monkeypatch.setattr(
+        service, "segment", lambda *args: asked.append(args[3]) or segment(*args)
+    )
+    widget.threshold.value = 0.7
+    widget.min_size.value = 500
+    widget.precision.value = "float32"
+    widget.segment_button.click()
+    settle(widget)
+    assert asked == [PredictConfig(threshold=0.7, min_size_px=500, precision="float32")]
+    assert cells(widget).data.max() == 0
+
+
+def test_importing_and_docking_load_no_torch():
+    code = (
+        "import sys, napari_unet.plugin.widget; "
+        "assert 'torch' not in sys.modules, 'torch was loaded'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
