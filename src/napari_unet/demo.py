@@ -43,7 +43,7 @@ NUCLEI = (
     ((244, 150), (257, 160), 3.0),
 )
 _PAINTED = 8
-# A nucleus counts as found where a cell overlaps it with at least this IoU.
+# Strokes are rougher than outlines: less overlap is asked for than between outlines.
 _FOUND = 0.3
 
 Labels = NDArray[np.int32]
@@ -109,9 +109,9 @@ def run_headless(out: Path, seconds: float = 30.0, model: str | Path = "nuclei")
         f"{len(painted)} missed nuclei painted with a brush, {learnt.steps} steps learnt in "
         f"{job.seconds:.0f} s\n"
         f"{second.n_cells} cells found now\n"
-        f"hand-marked nuclei found: painted {_found(first.labels, painted)} -> "
-        f"{_found(second.labels, painted)} of {len(painted)}, others "
-        f"{_found(first.labels, others)} -> {_found(second.labels, others)} of {len(others)}\n"
+        f"hand-marked nuclei found: painted {found(first.labels, painted)} -> "
+        f"{found(second.labels, painted)} of {len(painted)}, others "
+        f"{found(first.labels, others)} -> {found(second.labels, others)} of {len(others)}\n"
         f"pictures: {out.resolve()}"
     )
     return 0
@@ -127,19 +127,20 @@ def outlined(image: NDArray[np.uint8], labels: Labels, zoom: int = 2) -> NDArray
 
 def _paint_missed(labels: Labels) -> tuple[list[int], Labels]:
     """Paint the first hand-marked nuclei that were missed, each with a number of its own."""
-    corrected, painted = labels.copy(), []
+    corrected = labels.copy()
+    painted: list[int] = []
     for number in range(len(NUCLEI)):
-        if len(painted) < _PAINTED and not _found(labels, [number]):
+        if len(painted) < _PAINTED and not found(labels, [number]):
             painted.append(number)
-            corrected[_stroke(number, labels.shape)] = corrected.max() + 1
+            corrected[stroke_mask(number, labels.shape)] = corrected.max() + 1
     return painted, corrected
 
 
-def _found(labels: Labels, numbers: list[int]) -> int:
-    """How many of these hand-marked nuclei a cell covers."""
+def found(labels: Labels, numbers: list[int]) -> int:
+    """How many of these hand-marked nuclei a cell covers, with an IoU of 0.3 or more."""
     count = 0
     for number in numbers:
-        stroke = _stroke(number, labels.shape)
+        stroke = stroke_mask(number, labels.shape)
         ids = np.bincount(labels[stroke])
         best = int(ids[1:].argmax()) + 1 if ids.size > 1 else 0
         cell = labels == best if best else np.zeros_like(stroke)
@@ -147,7 +148,7 @@ def _found(labels: Labels, numbers: list[int]) -> int:
     return count
 
 
-def _stroke(number: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def stroke_mask(number: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Pixels under the brush as it moves from one end of a nucleus to the other."""
     start, stop, radius = NUCLEI[number]
     mask = np.zeros(shape, bool)

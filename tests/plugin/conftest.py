@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+
 from napari_unet.core.unet import UNet, UNetConfig, initialise
 from napari_unet.engine.checkpoint import save_model
 from napari_unet.engine.header import ModelHeader
 from napari_unet.plugin.widget import SegmentWidget
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
 
 Point = tuple[float, float]
 
@@ -73,7 +75,7 @@ class Hand:
         """Press the left button at the first world point (y, x), move on, let go at the last."""
         self._send(QEvent.Type.MouseMove, points[0], Qt.MouseButton.NoButton)
         self._send(QEvent.Type.MouseButtonPress, points[0], Qt.MouseButton.LeftButton)
-        for start, stop in zip(points, points[1:], strict=False):
+        for start, stop in pairwise(points):
             for share in np.linspace(0, 1, 8)[1:]:
                 at = tuple(a + share * (b - a) for a, b in zip(start, stop, strict=True))
                 self._send(QEvent.Type.MouseMove, at, Qt.MouseButton.LeftButton)
@@ -121,4 +123,3 @@ def settle(qtbot: object) -> Callable[[SegmentWidget], None]:
         qtbot.wait(400)
 
     return wait
-

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from napari.layers import Labels
+
 from napari_unet.config import PredictConfig
 from napari_unet.service.jobs import JobState
 
@@ -42,7 +43,7 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     layer = cells(widget)
     assert layer.data.dtype == np.int32
     assert layer.data.max() == 3
-    assert layer.data[20, 20] and layer.data[30, 70] and layer.data[70, 30]
+    assert all(layer.data[at] for at in ((20, 20), (30, 70), (70, 30)))
     assert not layer.data[50, 50]
     source = widget.viewer.layers["cells"]
     np.testing.assert_array_equal(layer.scale, source.scale)
@@ -289,9 +290,7 @@ def test_settings_reach_the_job(docked, settle, image, monkeypatch):
     asked = []
     service = widget.controller.service
     segment = service.segment
-    monkeypatch.setattr(
-        service, "segment", lambda *args: asked.append(args[3]) or segment(*args)
-    )
+    monkeypatch.setattr(service, "segment", lambda *args: asked.append(args[3]) or segment(*args))
     widget.threshold.value = 0.7
     widget.min_size.value = 500
     widget.precision.value = "float32"

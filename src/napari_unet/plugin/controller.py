@@ -181,12 +181,12 @@ class Controller:
         if job.reason is not None:
             self._on_end(show, job)
 
-    @ensure_main_thread  # type: ignore[untyped-decorator]
+    @ensure_main_thread
     def _on_progress(self, progress: Progress) -> None:
         if not self._closed:
             self.progressed.emit(progress)
 
-    @ensure_main_thread  # type: ignore[untyped-decorator]
+    @ensure_main_thread
     def _on_end(self, show: Callable[[Any], str], job: Job[Any]) -> None:
         if self._closed or job is not self.job:
             return
@@ -286,9 +286,10 @@ class Controller:
             except ValueError as error:
                 self.ended.emit(str(error), False)
 
-        self._in_background(
-            lambda: corrections_of(snapshots, ring_px) or corrections_of(otherwise, ring_px), go_on
-        )
+        def compare() -> Sequence[Correction]:
+            return corrections_of(snapshots, ring_px) or corrections_of(otherwise, ring_px)
+
+        self._in_background(compare, go_on)
 
     def _in_background(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         def on_done(future: Future[T]) -> None:
@@ -298,7 +299,7 @@ class Controller:
         if not self._closed:
             self._compare.submit(work).add_done_callback(on_done)
 
-    @ensure_main_thread  # type: ignore[untyped-decorator]
+    @ensure_main_thread
     def _deliver(self, future: Future[T], then: Callable[[T], None]) -> None:
         if self._closed:
             return

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
-from napari.layers import Image, Labels
+from magicgui.widgets.bases import Widget
+from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -51,7 +52,9 @@ class SegmentWidget(QWidget):
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService())
         self._build()
-        self._recount = QTimer(self, interval=300, singleShot=True)
+        self._recount = QTimer(self)
+        self._recount.setInterval(300)
+        self._recount.setSingleShot(True)
         self._recount.timeout.connect(self._count)
         self._connections: list[tuple[Any, Callable[..., None]]] = [
             (napari_viewer.layers.events.inserted, self._refresh_layers),
@@ -162,7 +165,7 @@ class SegmentWidget(QWidget):
             text="Go back to the earlier model", tooltip="Undo the last fine-tune of this model"
         )
         self.revert_button.clicked.connect(lambda: self._try(self._revert))
-        fields = Container(
+        fields: Container[Widget] = Container(
             widgets=[
                 self.all_planes,
                 self.threshold,
@@ -240,9 +243,7 @@ class SegmentWidget(QWidget):
 
     def _chosen_model(self) -> str:
         if self.model.value is None:
-            raise ValueError(
-                "there is no model; add one with: napari-unet models import FILE"
-            )
+            raise ValueError("there is no model; add one with: napari-unet models import FILE")
         return str(self.model.value)
 
     # What the controller tells
@@ -276,7 +277,7 @@ class SegmentWidget(QWidget):
 
     # What the viewer tells
 
-    def _layers(self, kind: type) -> Callable[[Any], list[tuple[str, Any]]]:
+    def _layers(self, kind: type[Layer]) -> Callable[[Any], list[tuple[str, Any]]]:
         return lambda widget: [(x.name, x) for x in self.viewer.layers[::-1] if isinstance(x, kind)]
 
     def _models(self, widget: Any) -> list[str]:

@@ -1,14 +1,44 @@
-"""From painted planes to corrections that a model can learn from."""
+"""What a model learns from: images with corrected labels, painted or dense."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.axes import get_plane, label_axes, plane_indices
 from napari_unet.core.edits import Edits, find_edits
-from napari_unet.service.segmentation import Correction
+from napari_unet.service.inputs import whole_labels
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Corrected labels of one plane.
+
+    Attributes
+    ----------
+    index
+        Position of the plane along the axes other than C, Y, X.
+    labels
+        (Y, X) instance labels; a copy that nobody else writes to.
+    trusted
+        (Y, X) bool, where the labels are truth; None where all are.
+    """
+
+    index: tuple[int, ...]
+    labels: NDArray[np.int32]
+    trusted: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image and its corrections."""
+
+    image: Any
+    axes: str
+    corrections: tuple[Correction, ...]
 
 
 @dataclass(frozen=True)
@@ -40,3 +70,40 @@ def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction
         for plane, edits in found
         if edits.n_cells
     )
+
+
+def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotated:
+    """An image with labels for all its planes, copied.
+
+    Parameters
+    ----------
+    image
+        Array-like.
+    axes
+        One letter of TZCYX for each axis.
+    labels
+        Instance labels, whole numbers, with the image's axes without C.
+    trusted
+        Where the labels are truth, bool, shaped like them; everywhere by default. Planes without
+        a trusted pixel are left out.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or the labels are no instance labels.
+    """
+    shape = tuple(n for axis, n in zip(axes, image.shape, strict=True) if axis != "C")
+    for what, array in (("labels are", labels), ("trusted mask is", trusted)):
+        if array is not None and array.shape != shape:
+            raise ValueError(
+                f"the {what} {array.shape} and the image is {shape}; give one for each pixel"
+            )
+    corrections = []
+    for index in plane_indices(label_axes(axes), shape):
+        seen = None
+        if trusted is not None:
+            seen = get_plane(trusted, label_axes(axes), index)[0].astype(bool)
+        if seen is None or seen.any():
+            plane = get_plane(labels, label_axes(axes), index)[0]
+            corrections.append(Correction(index, whole_labels(plane), seen))
+    return Annotated(image, axes, tuple(corrections))

@@ -73,7 +73,7 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
         "cpu": True,
     }
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])  # type: ignore[assignment]
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there.get(device, False):
         usable = ", ".join(name for name, here in there.items() if here)
         raise ValueError(f"the device {device!r} is not here; choose auto, or one of: {usable}")
@@ -135,14 +135,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
+        isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
     )
+
+
+# CUDA and MPS; the CPU on Linux; the CPU on Windows; cuDNN and cuBLAS.
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 
 def _ladder(compute: Compute, tile_px: int, smallest_px: int) -> Iterator[tuple[Compute, int]]:
     devices = [compute]
     if compute.device != "cpu":
-        devices.append(choose("cpu"))
+        # Never coarser numbers than before.
+        devices.append(choose("cpu", "float32" if compute.precision == "float32" else "auto"))
     for where in devices:
         tile = max(tile_px, smallest_px)
         while tile > smallest_px:
@@ -165,8 +170,8 @@ def _computes_in_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
-        asked = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(asked.get("avx512_bf16") or asked.get("amx_bf16"))
+        has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return False

@@ -10,6 +10,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, label_axes, plane_indices
 from napari_unet.core.metrics import Scores
 from napari_unet.service.image_files import read_pair
+from napari_unet.service.jobs import JobFailed
 from napari_unet.service.segmentation import SegmentationService
 
 
@@ -37,14 +38,24 @@ def evaluate(
 
     Returns
     -------
-    The numbers of `Scores.summary`, and `seconds`: wall time of the segmentation alone, model
-    loading included.
+    The numbers of `Scores.summary`, with `n_images` counting files, and `seconds`: wall time of
+    the segmentation alone, model loading included.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, its labels do not fit, or there is no such model.
+    JobFailed
+        If the segmentation of a file failed.
     """
     scores, seconds = Scores(), 0.0
     for done, (image_path, labels_path) in enumerate(pairs, start=1):
         image, truth = read_pair(image_path, labels_path)
         start = time.perf_counter()
-        found = service.segment(image.data, image.axes, model, config).wait().labels
+        try:
+            found = service.segment(image.data, image.axes, model, config).wait().labels
+        except JobFailed as error:
+            raise JobFailed(f"{image_path}: {error}") from error
         seconds += time.perf_counter() - start
         axes = label_axes(image.axes)
         for index in plane_indices(axes, truth.shape):

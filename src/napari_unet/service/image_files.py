@@ -12,7 +12,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import check_axes, guess_axes
+from napari_unet.core.axes import ORDER
+from napari_unet.service.inputs import name_axes, whole_labels
+from napari_unet.service.safe_files import replacing
 
 _TIFF = {".tif", ".tiff"}
 SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}
@@ -58,14 +60,14 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
         if path.suffix.lower() in _TIFF:
             data, named, pixel_size = _read_tiff(path)
         else:
-            data, named, pixel_size = np.asarray(iio.imread(path)), None, None
+            data, named, pixel_size = _drop_alpha(np.asarray(iio.imread(path))), None, None
     except Exception as error:
         # Each format's reader has exceptions of its own.
         raise ValueError(f"{path} cannot be read as an image ({error}); save it as tif") from error
-    if axes is None:
-        rgb = data.ndim == 3 and data.shape[-1] in (3, 4)
-        axes = named or guess_axes(data.shape, rgb=rgb)
-    return ImageFile(data, check_axes(axes, data.shape), pixel_size)
+    try:
+        return ImageFile(data, name_axes(data.shape, axes or named), pixel_size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_labels(
@@ -87,26 +89,18 @@ def write_labels(
     pixel_size_um
         Along Y and X.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    fits = labels.max(initial=0) < 2**16
-    order = "TZCYX"
     metadata: dict[str, Any] = {"axes": axes}
-    extra: dict[str, Any] = {}
+    options: dict[str, Any] = {"metadata": metadata, "photometric": "minisblack"}
     if pixel_size_um is not None:
         y, x = pixel_size_um
-        extra["resolution"] = (1 / x, 1 / y)
+        options["resolution"] = (1 / x, 1 / y)
         metadata["unit"] = "um"
-    try:
-        if fits and axes == "".join(a for a in order if a in axes):
-            tifffile.imwrite(
-                part, labels.astype(np.uint16), imagej=True, metadata=metadata, **extra
-            )
-        else:
-            tifffile.imwrite(part, labels, metadata=metadata, compression="zlib", **extra)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    if labels.max(initial=0) < 2**16 and axes == "".join(a for a in ORDER if a in axes):
+        labels, options["imagej"] = labels.astype(np.uint16), True
+    else:
+        options["compression"] = "zlib"
+    with replacing(path) as part:
+        tifffile.imwrite(part, labels, **options)
 
 
 def list_images(paths: Iterable[Path]) -> list[Path]:
@@ -162,15 +156,17 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
     """
     picture = read_image(image)
     truth = read_image(labels).data
-    shape = tuple(
-        n for axis, n in zip(picture.axes, picture.data.shape, strict=True) if axis != "C"
-    )
-    if truth.shape != shape or truth.dtype.kind not in "biu":
+    sizes = zip(picture.axes, picture.data.shape, strict=True)
+    shape = tuple(n for axis, n in sizes if axis != "C")
+    if truth.shape != shape:
         raise ValueError(
-            f"the labels {labels} are {truth.dtype} {truth.shape} and the image is {shape}; "
-            "give whole numbers, one for each pixel"
+            f"the labels {labels} are {truth.shape} and the image is {shape}; "
+            "give one number for each pixel"
         )
-    return picture, truth.astype(np.int32)
+    try:
+        return picture, whole_labels(truth)
+    except ValueError as error:
+        raise ValueError(f"{labels}: {error}") from error
 
 
 def _read_tiff(path: Path) -> tuple[NDArray[Any], str | None, tuple[float, float] | None]:
@@ -183,14 +179,35 @@ def _read_tiff(path: Path) -> tuple[NDArray[Any], str | None, tuple[float, float
         return data, axes if known else None, _pixel_size(file)
 
 
+def _drop_alpha(data: NDArray[Any]) -> NDArray[Any]:
+    """Grey with an alpha channel (Y, X, 2) as grey (Y, X)."""
+    return data[..., 0] if data.ndim == 3 and data.shape[-1] == 2 else data
+
+
+_MICRON = ("um", "micron", "microns", "\\u00B5m", "\u00b5m", "\u03bcm")
+
+
 def _pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
-    unit = (file.imagej_metadata or {}).get("unit")
-    if unit not in ("um", "micron", "\\u00B5m", "µm"):
-        return None
+    if file.ome_metadata:
+        return _ome_pixel_size(file.ome_metadata)
+    described = file.imagej_metadata or (file.shaped_metadata or ({},))[0]
     tags = file.pages.first.tags
+    if described.get("unit") not in _MICRON:
+        return None
     if "XResolution" not in tags or "YResolution" not in tags:
         return None
     (x_count, x_per), (y_count, y_per) = tags["XResolution"].value, tags["YResolution"].value
     if not (x_count and y_count):
         return None
     return y_per / y_count, x_per / x_count
+
+
+def _ome_pixel_size(xml: str) -> tuple[float, float] | None:
+    images = tifffile.xml2dict(xml)["OME"]["Image"]
+    pixels = (images[0] if isinstance(images, list) else images)["Pixels"]
+    sizes = [
+        float(pixels.get(f"PhysicalSize{axis}", 0))
+        for axis in "YX"
+        if pixels.get(f"PhysicalSize{axis}Unit", "um") in _MICRON
+    ]
+    return (sizes[0], sizes[1]) if len(sizes) == 2 and min(sizes) > 0 else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from psygnal import Signal
+from psygnal import Signal, SignalInstance
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -90,10 +90,14 @@ class Job(Generic[T]):
         self.seconds = 0.0
         self._work = work
         self._cancel, self._end = threading.Event(), threading.Event()
+        # Taken once, by whoever starts the job or cancels it before its start.
+        self._claim = threading.Lock()
 
     def cancel(self) -> None:
-        """Ask the job to end; it does within one tile or one training step."""
+        """Ask the job to end: at once if it is queued, else within one tile or training step."""
         self._cancel.set()
+        if self._claim.acquire(blocking=False):
+            self._finish(FinishReason.CANCELLED)
 
     def check(self) -> None:
         """Raise `JobCancelled` if the job was cancelled; for the work itself to call."""
@@ -103,10 +107,10 @@ class Job(Generic[T]):
     def report(self, fraction: float, message: str, loss: float | None = None) -> None:
         """Tell how far the work is, and end here if it was cancelled; for the work to call."""
         self.check()
-        self.progressed.emit(Progress(fraction, message, loss))
+        self._tell(self.progressed, Progress(fraction, message, loss))
 
     def wait(self, timeout_s: float | None = None) -> T:
-        """Block until the end and return the result.
+        """Block until the end and return the result; an interrupt (Ctrl-C) cancels the job.
 
         Raises
         ------
@@ -115,7 +119,12 @@ class Job(Generic[T]):
         JobCancelled, JobFailed
             If it did not finish.
         """
-        if not self._end.wait(timeout_s):
+        try:
+            ended = self._end.wait(timeout_s)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        if not ended:
             raise TimeoutError(f"{self.name} has not ended after {timeout_s} s")
         if self.reason is FinishReason.CANCELLED:
             raise JobCancelled(self.name)
@@ -124,56 +133,73 @@ class Job(Generic[T]):
         return self.result  # type: ignore[return-value]
 
     def run(self) -> None:
-        """Do the work in this thread; never raises."""
+        """Do the work in this thread, unless it was cancelled before; never raises."""
+        if not self._claim.acquire(blocking=False):
+            return
         start = time.perf_counter()
         self.state = JobState.RUNNING
         try:
-            self.check()
             self.result = self._work(self)
-            self.reason = FinishReason.DONE
+            reason = FinishReason.DONE
         except JobCancelled:
-            self.reason = FinishReason.CANCELLED
+            reason = FinishReason.CANCELLED
         except BaseException as error:
-            self.cause = error
-            self.reason, self.error = FinishReason.FAILED, sentence(error)
+            reason = FinishReason.FAILED
+            self.cause, self.error = error, sentence(error)
             logger.info("%s failed", self.name, exc_info=error)
         self.seconds = time.perf_counter() - start
+        self._finish(reason)
+
+    def _finish(self, reason: FinishReason) -> None:
+        self.reason = reason
         self.state = JobState.ENDED
-        try:
-            self.ended.emit(self)
-        except Exception:
-            logger.exception("a listener failed at the end of %s", self.name)
         self._end.set()
+        self._tell(self.ended, self)
+
+    def _tell(self, signal: SignalInstance, content: object) -> None:
+        try:
+            signal.emit(content)
+        except BaseException:
+            # The work is worth more than a listener of it.
+            logger.exception("a listener to %s failed", self.name)
 
 
 class JobRunner:
     """Runs jobs one after the other in a thread that starts with the first."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._open: set[Job[Any]] = set()
 
     def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
         """Queue a job whose `work` gets the job itself, to report progress and notice a cancel."""
         job = Job(name, work)
-        self._open.add(job)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._loop, name="napari-unet", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._jobs = queue.SimpleQueue()
+                self._thread = threading.Thread(
+                    target=self._loop, args=(self._jobs,), name="napari-unet", daemon=True
+                )
+                self._thread.start()
+            self._open.add(job)
+            self._jobs.put(job)
         return job
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Cancel all jobs and let the thread end."""
-        for job in tuple(self._open):
-            job.cancel()
-        if self._thread is not None and self._thread.is_alive():
+        """Cancel all jobs and let the thread end; a later `submit` starts another."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            jobs = tuple(self._open)
             self._jobs.put(None)
-            self._thread.join(timeout_s)
+        for job in jobs:
+            job.cancel()
+        if thread is not None:
+            thread.join(timeout_s)
 
-    def _loop(self) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _loop(self, jobs: queue.SimpleQueue[Job[Any] | None]) -> None:
+        while (job := jobs.get()) is not None:
             job.run()
             self._open.discard(job)
 
@@ -181,8 +207,10 @@ class JobRunner:
 def sentence(error: BaseException) -> str:
     """An exception as one sentence; errors made for users speak for themselves."""
     text = " ".join(str(error).split())
-    if isinstance(error, ValueError | FloatingPointError) and text:
+    if isinstance(error, ValueError | FloatingPointError | JobFailed) and text:
         return text
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs or take a smaller image"
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
         return f"the file system says: {error.strerror}{place}; check the disk and the folder"

@@ -14,15 +14,18 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import platformdirs
 
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
+from napari_unet.service.safe_files import replacing
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 _SUFFIX = ".safetensors"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# A file name on every system; Windows keeps some for its devices, whatever follows their dot.
+_NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9][a-z0-9_.-]{0,99}", re.I)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class ModelVersion:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
+Reference = str | Path | ModelVersion
+
+
 class ModelStore:
     """The models of this user.
 
@@ -77,46 +83,48 @@ class ModelStore:
         self.root = Path(root or default)
 
     def names(self) -> list[str]:
-        """All models, those that ship first."""
+        """All models with a readable version, those that ship first."""
         shipped = sorted(path.stem for path in SHIPPED.glob(f"*{_SUFFIX}"))
         own = sorted(p.parent.name for p in self.root.glob(f"*/*{_SUFFIX}"))
-        return [n for n in dict.fromkeys([*shipped, *own]) if self.versions(n)]
+        known = dict.fromkeys([*shipped, *own])
+        return [n for n in known if _NAME.fullmatch(n) and self.versions(n)]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All readable versions of a model, oldest first; empty if there is none."""
-        paths = {1: SHIPPED / f"{name}{_SUFFIX}"}
-        paths |= {
-            int(p.stem): p for p in (self.root / name).glob(f"*{_SUFFIX}") if p.stem.isdecimal()
-        }
         found = []
-        for version, path in sorted(paths.items()):
+        for version, path in sorted(self._paths(name).items()):
             try:
                 found.append(ModelVersion(name, version, path, read_header(path)))
             except ModelFileError:
                 continue
         return found
 
-    def find(self, reference: str | Path) -> ModelVersion:
-        """The version that NAME, NAME@VERSION or a file's path stands for.
+    def find(self, reference: Reference) -> ModelVersion:
+        """The version that NAME, NAME@VERSION or a file's path stands for; a version as it is.
 
         Raises
         ------
         ModelFileError
-            If there is none.
+            If there is none, or it is broken.
         """
+        if isinstance(reference, ModelVersion):
+            return reference
         text = str(reference)
         if isinstance(reference, Path) or text.endswith(_SUFFIX):
             path = Path(reference)
             header = read_header(path)
             return ModelVersion(header.name, 0, path, header)
-        name, _, number = text.partition("@")
-        versions = self.versions(name) if _NAME.fullmatch(name) else []
-        wanted = int(number) if number.isdecimal() else self._active_number(name)
-        for candidate in versions:
-            if candidate.version == wanted:
-                return candidate
-        if versions and not number:
-            return versions[-1]
+        name, at, number = text.partition("@")
+        if _NAME.fullmatch(name) and (number.isdecimal() or not at):
+            versions = {v.version: v for v in self.versions(name)}
+            wanted = int(number) if at else self._active_number(name)
+            if wanted not in versions and versions and not at:
+                wanted = max(versions)
+            if wanted in versions:
+                return versions[wanted]
+            path = self._paths(name).get(wanted)
+            if path is not None and path.exists():
+                read_header(path)  # tells what is wrong with it
         there = ", ".join(v.reference for n in self.names() for v in self.versions(n))
         raise ModelFileError(
             f"there is no model {text!r}; choose one of: {there or 'none yet'}, "
@@ -136,33 +144,33 @@ class ModelStore:
         Raises
         ------
         ValueError
-            If the name cannot be a file name.
+            If the name cannot be a model's.
         """
         path = self._reserve(name)
         try:
             write(path)
+            added = ModelVersion(name, int(path.stem), path, read_header(path))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        added = ModelVersion(name, int(path.stem), path, read_header(path))
         self.activate(added)
         return added
 
     def activate(self, model: ModelVersion) -> None:
         """Let the model's name stand for this version."""
-        pointer = self.root / model.name / "active"
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        part = pointer.with_suffix(f".{os.getpid()}.part")
-        part.write_text(f"{model.version}\n")
-        part.replace(pointer)
+        with replacing(self.root / model.name / "active") as part:
+            part.write_text(f"{model.version}\n")
 
     def parent(self, model: ModelVersion) -> ModelVersion | None:
         """The version that a model was fine-tuned from, of any name; None if it is not here."""
         if model.header.parent is None:
             return None
-        own = self.versions(model.name)[::-1]
-        others = [v for n in self.names() if n != model.name for v in self.versions(n)]
-        return next((v for v in (*own, *others) if v.sha256() == model.header.parent), None)
+        # Hashing takes a while: the versions just before it first.
+        own = sorted(
+            self.versions(model.name), key=lambda v: (v.version >= model.version, -v.version)
+        )
+        others = (v for n in self.names() if n != model.name for v in self.versions(n))
+        return next((v for v in chain(own, others) if v.sha256() == model.header.parent), None)
 
     def revert(self, name: str) -> ModelVersion:
         """Go back to the parent of the active version; the newer one stays in the store.
@@ -182,22 +190,33 @@ class ModelStore:
         return parent
 
     def import_file(self, path: Path, name: str | None = None) -> ModelVersion:
-        """Copy a model file into the store as a new version of `name`, or of its own name."""
-        header = read_header(path)
+        """Copy a model file into the store as a new version of `name`, or of its own name.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is no model, or broken.
+        """
+        from napari_unet.engine.checkpoint import load_model
+
+        _, header = load_model(path)
         return self.add(name or header.name, lambda target: _copy(path, target))
 
-    def export(self, reference: str | Path, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file; `half` stores its weights in 16 bits."""
+    def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
+        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits."""
         model = self.find(reference)
+        if path.is_dir():
+            path = path / f"{model.name}{_SUFFIX}"
         if half:
             from napari_unet.engine.checkpoint import load_model, save_model
 
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_model(path, *load_model(model.path), half=True)
         else:
             _copy(model.path, path)
         return path
 
-    def remove(self, reference: str) -> ModelVersion:
+    def remove(self, reference: Reference) -> ModelVersion:
         """Delete one version; its name then stands for the newest that is left.
 
         Raises
@@ -214,6 +233,13 @@ class ModelStore:
             (model.path.parent / "active").unlink(missing_ok=True)
         return model
 
+    def _paths(self, name: str) -> dict[int, Path]:
+        """Where each version of a model lies, readable or not."""
+        own = (self.root / name).glob(f"*{_SUFFIX}")
+        return {1: SHIPPED / f"{name}{_SUFFIX}"} | {
+            int(path.stem): path for path in own if path.stem.isdecimal()
+        }
+
     def _active_number(self, name: str) -> int:
         try:
             return int((self.root / name / "active").read_text())
@@ -221,14 +247,11 @@ class ModelStore:
             return 0
 
     def _reserve(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{name!r} cannot be a model's name; use letters, digits, '-', '_' and '.'"
-            )
+        check_name(name)
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
-        taken = [int(p.stem) for p in folder.glob(f"*{_SUFFIX}") if p.stem.isdecimal()]
-        number = max([1 if (SHIPPED / f"{name}{_SUFFIX}").exists() else 0, *taken]) + 1
+        paths = self._paths(name)
+        number = max((n for n, path in paths.items() if path.exists()), default=0) + 1
         while True:
             path = folder / f"{number:04d}{_SUFFIX}"
             try:
@@ -240,10 +263,20 @@ class ModelStore:
                 return path
 
 
+def check_name(name: str) -> None:
+    """See that a name can be a model's.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be a file name on every system, or looks like a path.
+    """
+    if not _NAME.fullmatch(name) or name.endswith((_SUFFIX, ".")):
+        raise ValueError(
+            f"{name!r} cannot be a model's name; use up to 100 letters, digits, '-', '_' and '.'"
+        )
+
+
 def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with replacing(target) as part:
         shutil.copyfile(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""The main job as a newcomer does it: three clicks and a brush, on a real image with real weights.
+
+With NAPARI_UNET_PICTURES=docs/images it also writes the pictures of the docs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari_unet.demo import NUCLEI, found, stroke_mask
+from napari_unet.service.model_store import SHIPPED
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"),
+]
+
+
+def matched(before: np.ndarray, after: np.ndarray, far: np.ndarray) -> float:
+    """Share of the cells of `before` that lie in `far` and are in `after` with an IoU over 0.3."""
+    hits = []
+    for cell in np.unique(before)[1:]:
+        mask = before == cell
+        if not far[mask].all():
+            continue
+        ids = np.bincount(after[mask])
+        other = after == ids[1:].argmax() + 1 if ids[1:].any() else np.zeros_like(mask)
+        hits.append((mask & other).sum() > 0.3 * (mask | other).sum())
+    return float(np.mean(hits))
+
+
+def test_three_clicks_and_a_brush(
+    make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch
+):
+    pictures = Path(os.environ.get("NAPARI_UNET_PICTURES", tmp_path))
+    monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1500, 950)
+
+    def picture(name: str) -> None:
+        qtbot.wait(300)
+        viewer.window.screenshot(str(pictures / f"{name}.png"), canvas_only=False)
+
+    viewer.open_sample("napari-unet", "tissue")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
+    try:
+        picture("1-open")
+        widget.segment_button.click()
+        settle(widget)
+        first = viewer.layers.selection.active
+        before = first.data.copy()
+        assert before.max() > 20
+        picture("2-segmented")
+
+        missed = [i for i in range(len(NUCLEI)) if not found(before, [i])][:6]
+        assert missed, "the model misses none of the marked nuclei: choose a harder image"
+        first.mode = "paint"
+        for number in missed:
+            start, stop, radius = NUCLEI[number]
+            first.brush_size = 2 * radius
+            first.selected_label = int(first.data.max()) + 1
+            hand(viewer).drag([start, stop, start])
+        settle(widget)
+        assert widget.count.text().startswith(f"{len(missed)} cells corrected")
+        picture("3-painted")
+
+        widget.budget.value = 30.0
+        widget.finetune_button.click()
+        qtbot.waitUntil(lambda: len(widget.curve.points) > 20, timeout=60_000)
+        picture("4-learning")
+        settle(widget, 240)
+        assert widget.status.text().startswith("Learnt as nuclei@2")
+
+        widget.segment_button.click()
+        settle(widget)
+        after = viewer.layers.selection.active.data
+        picture("5-segmented-again")
+        painted = np.any([stroke_mask(i, before.shape) for i in missed], axis=0)
+        far = np.ones(before.shape, bool)
+        for y, x in np.argwhere(painted)[::7]:
+            far[max(y - 20, 0) : y + 21, max(x - 20, 0) : x + 21] = False
+        assert found(after, missed) >= 0.8 * len(missed)
+        assert matched(before, after, far) >= 0.8
+        assert first in viewer.layers
+    finally:
+        widget.cleanup()
