@@ -28,14 +28,16 @@ def fold(group: str) -> int:
     return int(hashlib.sha256(group.encode()).hexdigest(), 16) % 5
 
 
-def split(data: Path, work: Path) -> None:
-    """Link the images and masks of each part into folders of their own."""
+def split(data: Path, work: Path, judge: int = JUDGE, leave_out: int | None = None) -> None:
+    """Link images and masks into `judge` (one fold) and `learn` (the others but `leave_out`)."""
     shutil.rmtree(work / "judge", ignore_errors=True)
     shutil.rmtree(work / "learn", ignore_errors=True)
     with (data / "meta.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        part = work / ("judge" if fold(row["group"]) == JUDGE else "learn")
+        if fold(row["group"]) == leave_out:
+            continue
+        part = work / ("judge" if fold(row["group"]) == judge else "learn")
         for kind in ("images", "masks"):
             (source,) = (data / kind).glob(f"{row['id']}.*")
             for folder in (part, part / row["type"]):

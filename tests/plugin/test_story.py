@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from napari_unet.demo import NUCLEI, found, stroke_mask
 from napari_unet.service.model_store import SHIPPED
 
@@ -33,9 +34,7 @@ def matched(before: np.ndarray, after: np.ndarray, far: np.ndarray) -> float:
     return float(np.mean(hits))
 
 
-def test_three_clicks_and_a_brush(
-    make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch
-):
+def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch):
     pictures = Path(os.environ.get("NAPARI_UNET_PICTURES", tmp_path))
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
     viewer = make_napari_viewer(show=True)
@@ -86,5 +85,13 @@ def test_three_clicks_and_a_brush(
         assert found(after, missed) >= 0.8 * len(missed)
         assert matched(before, after, far) >= 0.8
         assert first in viewer.layers
+
+        widget.labels.value = first
+        widget.preview_button.native.click()
+        settle(widget)
+        for layer in viewer.layers:
+            layer.visible = layer.name.startswith("augmentation")
+        viewer.reset_view()
+        picture("6-augmentation")
     finally:
         widget.cleanup()

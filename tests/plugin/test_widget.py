@@ -50,7 +50,8 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     np.testing.assert_array_equal(layer.translate, source.translate)
     assert layer.units == source.units
     assert layer.metadata["napari_unet"] == {"image": "cells", "model": "tiny@1"}
-    assert widget.status.text().startswith("3 cells found with tiny@1 on CPU")
+    assert widget.status.text().startswith("3 cells found with tiny@1")
+    assert widget.compute.text().startswith("Computed on ")
     assert layer.selected_label == 4
     assert widget.labels.value is layer
 

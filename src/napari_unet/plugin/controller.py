@@ -71,6 +71,7 @@ class Controller:
     ended = Signal(str, bool)
     counted = Signal(object)
     models_changed = Signal(str)
+    computed_on = Signal(str)
 
     def __init__(self, viewer: Viewer, service: SegmentationService) -> None:
         self.viewer, self.service = viewer, service
@@ -172,6 +173,13 @@ class Controller:
         name: str | None = labels.metadata.get(_METADATA, {}).get("image")
         return name
 
+    def latest_result(self, image: Image) -> Labels | None:
+        """The newest labels that Segment made from an image, None if there are none."""
+        for layer in reversed(self.viewer.layers):
+            if layer in self._trackers and self.source_of(layer) == image.name:
+                return layer
+        return None
+
     def _follow(self, job: Job[T], what: str, show: Callable[[T], str]) -> None:
         self.job = job
         job.progressed.connect(self._on_progress)
@@ -199,7 +207,7 @@ class Controller:
             self.ended.emit(f"{show(job.result)} ({job.seconds:.1f} s)", True)
 
     def _show_segmentation(self, image: Image, done: Segmentation) -> str:
-        old = self._latest_result(image)
+        old = self.latest_result(image)
         layer = labels_like(
             image,
             done.labels.copy(),
@@ -219,13 +227,15 @@ class Controller:
         self._trackers[layer] = self._new_tracker(layer, done.labels)
         self.viewer.layers.selection.active = layer
         cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-        return f"{cells} found with {done.model.reference} on {done.compute}"
+        self.computed_on.emit(f"Computed on {done.compute}")
+        return f"{cells} found with {done.model.reference}"
 
     def _show_improvement(self, done: Improvement) -> str:
         self.models_changed.emit(done.model.name)
+        self.computed_on.emit(f"Computed on {done.compute}")
         return (
             f"Learnt as {done.model.reference}: {100 * done.agreement_before:.0f} % of the painted "
-            f"places were right before, {100 * done.agreement_after:.0f} % now. Segment again"
+            f"places were right, {100 * done.agreement_after:.0f} % are now; click Segment"
         )
 
     def _show_preview(self, image: Image, done: Any) -> str:
@@ -326,12 +336,6 @@ class Controller:
             lambda: plane_in_view(labels, self.viewer.dims.point),
             lambda: self.count(labels),
         )
-
-    def _latest_result(self, image: Image) -> Labels | None:
-        for layer in reversed(self.viewer.layers):
-            if layer in self._trackers and self.source_of(layer) == image.name:
-                return layer
-        return None
 
     def _forget(self, event: Any) -> None:
         tracker = self._trackers.pop(event.value, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
@@ -26,6 +27,9 @@ from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
+
+# A signal and the slot that it calls.
+Connection = tuple[Any, Callable[..., Any]]
 
 _BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
 _HINT = (
@@ -56,7 +60,7 @@ class SegmentWidget(QWidget):
         self._recount.setInterval(300)
         self._recount.setSingleShot(True)
         self._recount.timeout.connect(self._count)
-        self._connections: list[tuple[Any, Callable[..., None]]] = [
+        self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._refresh_layers),
             (napari_viewer.layers.events.removed, self._refresh_layers),
             (napari_viewer.layers.selection.events.active, self._follow_active),
@@ -64,11 +68,13 @@ class SegmentWidget(QWidget):
             (self.controller.progressed, self._on_progress),
             (self.controller.ended, self._on_ended),
             (self.controller.counted, self._on_counted),
+            (self.controller.computed_on, self.compute.setText),
             (self.controller.models_changed, self._refresh_models),
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
-        self.destroyed.connect(self.controller.close)
+        # A slot of this object would no longer be called while it is being destroyed.
+        self.destroyed.connect(partial(_release, self._connections, self.controller))
         self._refresh_models()
         self._refresh_layers()
         self._follow_active()
@@ -80,10 +86,7 @@ class SegmentWidget(QWidget):
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
-        for signal, slot in self._connections:
-            signal.disconnect(slot)
-        self._connections.clear()
-        self.controller.close()
+        _release(self._connections, self.controller)
 
     def closeEvent(self, event: Any) -> None:
         """Stop jobs when the dock is closed for good."""
@@ -101,8 +104,10 @@ class SegmentWidget(QWidget):
         )
         self.cancel_button = _button("Cancel", "Stop what is running", self.controller.cancel)
         self.hint, self.count, self.status = QLabel(_HINT), QLabel(), QLabel()
+        self.compute = QLabel()
+        self.compute.setToolTip("The device that the last job ran on, and its number format")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for text in (self.hint, self.count, self.status):
+        for text in (self.hint, self.count, self.status, self.compute):
             text.setWordWrap(True)
         self.progress = QProgressBar()
         self.curve = LossCurve()
@@ -123,6 +128,7 @@ class SegmentWidget(QWidget):
             self._running,
             self.curve,
             self.status,
+            self.compute,
             self._build_advanced(),
         ):
             layout.addWidget(part)
@@ -301,6 +307,9 @@ class SegmentWidget(QWidget):
         layer = self.viewer.layers.selection.active
         if isinstance(layer, Image):
             self.image.value = layer
+            result = self.controller.latest_result(layer)
+            if result is not None:
+                self.labels.value = result
         elif isinstance(layer, Labels):
             self.labels.value = layer
             source = self.controller.source_of(layer)
@@ -310,6 +319,13 @@ class SegmentWidget(QWidget):
 
     def _count(self) -> None:
         self.controller.count(self.labels.value)
+
+
+def _release(connections: list[Connection], controller: Controller, *_: Any) -> None:
+    for signal, slot in connections:
+        signal.disconnect(slot)
+    connections.clear()
+    controller.close()
 
 
 def _button(text: str, tip: str, slot: Callable[[], None]) -> QPushButton:

@@ -1,0 +1,87 @@
+"""Which recipe reaches good labels soonest on this machine?
+
+    NAPARI_UNET_DATA=FOLDER python benchmarks/presets.py [--minutes 4] [--only NAME ...]
+
+Trains each recipe from scratch for the same wall time on folds 1 to 3 of dsb2018 and scores it on
+fold 0 (see recipes/nuclei.py for the folds). Fold 4, which judges what ships, is not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
+
+import nuclei
+
+from napari_unet.config import FinetuneConfig, train_config
+from napari_unet.service.corrections import annotate
+from napari_unet.service.evaluation import evaluate
+from napari_unet.service.image_files import list_pairs, read_pair
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import NewModel, SegmentationService
+
+
+def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
+    """The recipes by name; each differs from `fast` in what its name says."""
+    fast, colours = train_config("fast", seconds=seconds), 3
+    model = NewModel(in_channels=colours)
+    return {
+        "fast": (model, fast),
+        "width 16": (replace(model, width=16), fast),
+        "tile 572": (model, replace(fast, tile_px=572)),
+        "balance 0": (model, replace(fast, balance=0.0)),
+        "rate 1e-3": (model, replace(fast, learning_rate=1e-3)),
+        "no border weight": (model, replace(fast, w0=0.0)),
+        "paper": (
+            replace(model, width=64, dropout=0.5),
+            train_config("paper", seconds=seconds),
+        ),
+        "paper, width 32": (model, train_config("paper", seconds=seconds)),
+    }
+
+
+def main() -> None:
+    """Train and score each recipe; a table as it goes, JSON at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--only", nargs="*", default=None)
+    options = parser.parse_args()
+    chosen = recipes(60 * options.minutes)
+    table = {}
+    print(f"{'recipe':20} {'steps':>6} {'AP 0.5':>7} {'mean AP':>8} {'IoU':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        data = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
+        nuclei.split(data, work, judge=0, leave_out=nuclei.JUDGE)
+        learn, judge = work / "learn", work / "judge"
+        pairs = list_pairs(learn / "images", learn / "masks")
+        images = []
+        for pair in pairs:
+            image, labels = read_pair(*pair)
+            images.append(annotate(image.data, image.axes, labels))
+        for name in options.only or chosen:
+            model, config = chosen[name]
+            service = SegmentationService(ModelStore(work / "models"))
+            done = service.train(images, "candidate", config, model).wait()
+            scores = evaluate(
+                service, list_pairs(judge / "images", judge / "masks"), done.model.path
+            )
+            service.close()
+            table[name] = {"steps": done.steps, **scores}
+            print(
+                f"{name:20} {done.steps:6} {scores['ap50']:7.3f} {scores['map']:8.3f} "
+                f"{scores['iou']:6.3f}",
+                flush=True,
+            )
+    print(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()
