@@ -1,8 +1,96 @@
 import os
+from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import settings
 
 # Examples take long at the first call of a network; on a build server they are the same each time.
 settings.register_profile("default", settings(deadline=None))
 settings.register_profile("ci", settings(deadline=None, derandomize=True, database=None))
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_of_the_user(tmp_path_factory):
+    """No test touches the models of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_UNET_MODELS", str(tmp_path_factory.mktemp("user")))
+        yield
+
+
+@pytest.fixture
+def models_folder(tmp_path, monkeypatch) -> Path:
+    """The user's folder of models, empty, on a computer to which none was shipped."""
+    from napari_unet.service import model_store
+
+    folder = tmp_path / "user" / "models"
+    monkeypatch.setenv("NAPARI_UNET_MODELS", str(folder))
+    monkeypatch.setattr(model_store, "SHIPPED", tmp_path / "shipped")
+    return folder
+
+
+@pytest.fixture
+def store(models_folder):
+    from napari_unet.service.model_store import ModelStore
+
+    return ModelStore()
+
+
+@pytest.fixture
+def write_model():
+    """Writes a model file, for which cells are what is bright: `write_model(path, name="m")`.
+
+    Small random weights let every layer, and the whole field of view, have a say.
+    """
+    import torch
+
+    from napari_unet.core.unet import UNet, UNetConfig, initialise
+    from napari_unet.engine.checkpoint import save_model
+    from napari_unet.engine.header import ModelHeader
+
+    def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, **header):
+        network = UNet(UNetConfig(depth=depth, width=width, in_channels=in_channels, dropout=0.0))
+        initialise(network, seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(noise)
+            for convs in (network.down[0], network.join[-1]):
+                for conv in (convs[0], convs[2]):
+                    conv.weight[0, 0, 1, 1] += 1.0
+            network.head.weight[1, 0] += 20.0
+            network.head.bias[1] -= 10.0
+        save_model(path, network, ModelHeader(**{"name": "m", "architecture": {}, **header}))
+
+    return write
+
+
+@pytest.fixture
+def add_model(store, write_model):
+    """Adds such a model to the store: `add_model("m")` -> ModelVersion."""
+
+    def add(name="m", **kwargs):
+        return store.add(name, lambda path: write_model(path, **{"name": name, **kwargs}))
+
+    return add
+
+
+@pytest.fixture
+def blobs():
+    """Bright cells that do not touch on a dark noisy ground: `blobs(seed, shape)` -> both uint8
+    image and labels."""
+
+    def make(seed=0, shape=(72, 80), radius=6.0):
+        rng = np.random.default_rng(seed)
+        rows, columns = np.indices(shape)
+        image = rng.normal(30, 4, shape)
+        labels = np.zeros(shape, np.int32)
+        for y in range(10, shape[0] - 8, 20):
+            for x in range(10, shape[1] - 8, 20):
+                cy, cx = y + rng.uniform(-2, 2), x + rng.uniform(-2, 2)
+                cell = (rows - cy) ** 2 + (columns - cx) ** 2 <= (radius + rng.uniform(-1, 1)) ** 2
+                labels[cell] = labels.max() + 1
+                image[cell] += 170
+        return image.clip(0, 255).astype(np.uint8), labels
+
+    return make

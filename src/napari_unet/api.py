@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, guess_axes, label_axes, plane_indices
-from napari_unet.service.model_store import ModelStore, ModelVersion
-from napari_unet.service.segmentation import Annotated, Correction, SegmentationService
-
-Model = str | Path | ModelVersion
+from napari_unet.service.corrections import annotate
+from napari_unet.service.inputs import name_axes
+from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
+from napari_unet.service.segmentation import SegmentationService
 
 
 def segment(
     image: Any,
-    model: Model = "nuclei",
+    model: Reference = "nuclei",
     *,
     axes: str | None = None,
     config: PredictConfig | None = None,
@@ -50,14 +48,15 @@ def segment(
     JobFailed
         If the work itself failed; the sentence says what to do.
     """
-    axes = _axes(image, axes)
-    return _service().segment(image, axes, _reference(model), config).wait().labels
+    image = _as_array(image)
+    axes = name_axes(image.shape, axes)
+    return _service().segment(image, axes, model, config).wait().labels
 
 
 def finetune(
     image: Any,
     labels: NDArray[np.integer[Any]],
-    model: Model = "nuclei",
+    model: Reference = "nuclei",
     *,
     axes: str | None = None,
     trusted: NDArray[np.bool_] | None = None,
@@ -94,26 +93,18 @@ def finetune(
     JobFailed
         If the work itself failed; no version was added.
     """
-    axes = _axes(image, axes)
-    of_labels = label_axes(axes)
-    shape = tuple(n for axis, n in zip(axes, image.shape, strict=True) if axis != "C")
-    for what, array in (("labels", labels), ("trusted mask", trusted)):
-        if array is not None and array.shape != shape:
-            raise ValueError(f"the {what} are {array.shape} and the image needs {shape}")
-    corrections = []
-    for index in plane_indices(of_labels, shape):
-        seen = None if trusted is None else get_plane(trusted, of_labels, index)[0].astype(bool)
-        if seen is None or seen.any():
-            plane = get_plane(labels, of_labels, index)[0].astype(np.int32)
-            corrections.append(Correction(index, plane, seen))
+    image = _as_array(image)
+    axes = name_axes(image.shape, axes)
+    annotated = annotate(
+        image, axes, _as_array(labels), None if trusted is None else _as_array(trusted)
+    )
     settings = config or FinetuneConfig()
     if seconds is not None:
         settings = replace(settings, seconds=seconds)
-    annotated = [Annotated(image, axes, tuple(corrections))]
-    return _service().finetune(annotated, _reference(model), settings, name).wait().model
+    return _service().finetune([annotated], model, settings, name).wait().model
 
 
-def load_model(model: Model = "nuclei") -> ModelVersion:
+def load_model(model: Reference = "nuclei") -> ModelVersion:
     """Look a model up: its file, and its header with classes, parent, scores.
 
     Raises
@@ -121,7 +112,7 @@ def load_model(model: Model = "nuclei") -> ModelVersion:
     ValueError
         If there is no such model.
     """
-    return model if isinstance(model, ModelVersion) else ModelStore().find(model)
+    return ModelStore().find(model)
 
 
 @cache
@@ -129,11 +120,5 @@ def _service() -> SegmentationService:
     return SegmentationService()
 
 
-def _reference(model: Model) -> str | Path:
-    return model.path if isinstance(model, ModelVersion) else model
-
-
-def _axes(image: Any, axes: str | None) -> str:
-    shape = image.shape
-    rgb = axes is None and len(shape) == 3 and shape[-1] in (3, 4)
-    return check_axes(axes or guess_axes(shape, rgb=rgb), shape)
+def _as_array(image: Any) -> Any:
+    return image if hasattr(image, "shape") else np.asarray(image)

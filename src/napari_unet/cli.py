@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -16,15 +17,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
-from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress
+from napari_unet.service.corrections import annotate
+from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
-from napari_unet.service.segmentation import Annotated, Correction, NewModel, SegmentationService
+from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.training import NewModel
 
 T = TypeVar("T")
 
 
-class _Failure(Exception):
-    """One sentence for standard error; exit status 1."""
+class _WrongCall(ValueError):
+    """One sentence for standard error; exit status 2."""
+
+
+_FAILURES = (JobFailed, ValueError, OSError, MemoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options) or 0
         return status
-    except (_Failure, JobFailed, ValueError, OSError) as error:
+    except _WrongCall as error:
         print(f"napari-unet: {error}", file=sys.stderr)
+        return 2
+    except _FAILURES as error:
+        print(f"napari-unet: {sentence(error)}", file=sys.stderr)
     except (KeyboardInterrupt, JobCancelled):
         print("napari-unet: stopped; nothing that was saved is lost", file=sys.stderr)
     return 1
@@ -123,23 +132,22 @@ def _segment(options: argparse.Namespace) -> int:
     from napari_unet.service.image_files import list_images, read_image, write_labels
 
     images = list_images(options.images)
-    single = options.out.suffix.lower() in (".tif", ".tiff")
-    if single and len(images) > 1:
-        raise _Failure(f"{len(images)} images and one file {options.out}; give a folder for -o")
+    targets = _targets(images, options.out)
     service = SegmentationService()
     service.store.find(options.model)
     failed = 0
-    for path in images:
+    for path, out in zip(images, targets, strict=True):
         start = time.perf_counter()
-        out = options.out if single else options.out / f"{path.stem}_labels.tif"
         try:
             image = read_image(path, options.axes)
             done = _follow(
                 service.segment(image.data, image.axes, options.model, _predict_config(options))
             )
             write_labels(out, done.labels, image.axes.replace("C", ""), image.pixel_size_um)
-        except (JobFailed, ValueError, OSError) as error:
-            print(f"napari-unet: {path}: {error}", file=sys.stderr)
+        except _FAILURES as error:
+            text = sentence(error)
+            place = "" if str(path) in text else f"{path}: "
+            print(f"napari-unet: {place}{text}", file=sys.stderr)
             failed += 1
             continue
         line = {
@@ -154,9 +162,28 @@ def _segment(options: argparse.Namespace) -> int:
             print(json.dumps(line))
         else:
             print(f"{path} -> {out}: {done.n_cells} cells ({done.compute}, {line['seconds']} s)")
-    if failed:
-        raise _Failure(f"{failed} of {len(images)} images failed")
-    return 0
+    if failed and len(images) > 1:
+        print(f"napari-unet: {failed} of {len(images)} images failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _targets(images: list[Path], out: Path) -> list[Path]:
+    """Where the labels of each image go."""
+    suffix = out.suffix.lower()
+    if suffix in (".tif", ".tiff") and not out.is_dir():
+        if len(images) > 1:
+            raise _WrongCall(f"{len(images)} images and one file {out}; give a folder for -o")
+        targets = [out]
+    elif suffix in (".png", ".jpg", ".jpeg", ".bmp", ".zarr"):
+        raise _WrongCall(f"labels are written as tif, not {suffix}; give a .tif or a folder for -o")
+    else:
+        targets = [out / f"{path.stem}_labels.tif" for path in images]
+    for number, target in enumerate(targets):
+        if target in targets[:number]:
+            raise _WrongCall(f"two images would go to {target}; segment them into two folders")
+        if any(target.exists() and target.samefile(path) for path in images):
+            raise _WrongCall(f"{target} is one of the images; give another place for -o")
+    return targets
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -169,9 +196,8 @@ def _train(options: argparse.Namespace) -> int:
         device=options.device,
         seed=options.seed,
     )
-    annotated = [
-        _dense(*read_pair(*pair)) for pair in list_pairs(options.images, options.labels)
-    ]
+    pairs = [read_pair(*pair) for pair in list_pairs(options.images, options.labels)]
+    annotated = [annotate(image.data, image.axes, labels) for image, labels in pairs]
     colours = 3 if any("C" in item.axes for item in annotated) else 1
     width, dropout = (64, 0.5) if options.preset == "paper" else (32, 0.1)
     new = NewModel(width=width, dropout=dropout, in_channels=colours)
@@ -243,23 +269,7 @@ def _say(what: str, model: ModelVersion) -> int:
 
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
-    return PredictConfig(
-        tile_px=options.tile, device=options.device, precision=options.precision
-    )
-
-
-def _dense(image: Any, labels: Any) -> Annotated:
-    from napari_unet.core.axes import get_plane, label_axes, plane_indices
-
-    axes = label_axes(image.axes)
-    return Annotated(
-        image.data,
-        image.axes,
-        tuple(
-            Correction(index, get_plane(labels, axes, index)[0])
-            for index in plane_indices(axes, labels.shape)
-        ),
-    )
+    return PredictConfig(tile_px=options.tile, device=options.device, precision=options.precision)
 
 
 def _follow(job: Job[T]) -> T:
@@ -269,31 +279,34 @@ def _follow(job: Job[T]) -> T:
     try:
         return job.wait()
     except KeyboardInterrupt:
-        job.cancel()
-        return job.wait()
+        return job.wait()  # it was cancelled, and ends soon
     finally:
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
+        _clear_line()
 
 
 def _show_progress(progress: Progress) -> None:
     loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-    text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
-    print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    _clear_line(f"{100 * progress.fraction:3.0f} % {progress.message}{loss}")
 
 
 def _show_count(done: int, total: int) -> None:
+    _clear_line(f"{done} of {total} images" if done < total else "")
+
+
+def _clear_line(text: str = "") -> None:
+    """Put a text in place of the line on the terminal, if there is one."""
     if sys.stderr.isatty():
-        print(f"\r\033[K{done} of {total} images", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _positive(kind: type[int] | type[float]) -> Any:
     def parse(text: str) -> int | float:
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"give a number above 0, not {text}")
         return value
 
+    parse.__name__ = kind.__name__  # argparse shows it
     return parse
 
 

@@ -160,6 +160,18 @@ def test_a_component_with_two_cores_is_split_between_them():
     assert (split[:, 43:][whole[:, 43:] > 0] == right).all()
 
 
+def test_components_with_several_cores_are_all_split():
+    scores = np.zeros((60, 90), np.float32)
+    cores = [(10, 10), (10, 40), (10, 70), (45, 20), (45, 60)]
+    scores[4:17, 4:77] = scores[39:52, 14:67] = 0.6
+    for y, x in cores:
+        scores[disc(scores.shape, y, x, 4)] = 0.95
+    split = label_instances(scores, seed_threshold=0.8)
+    assert sorted(split[y, x] for y, x in cores) == [1, 2, 3, 4, 5]
+    assert split.max() == 5
+    np.testing.assert_array_equal(split > 0, scores > 0)
+
+
 def test_splitting_leaves_the_others_alone():
     scores = np.zeros((50, 120), np.float32)
     scores[:, :80] = two_hills()

@@ -199,6 +199,19 @@ def test_inputs_need_not_be_square():
     assert network(torch.zeros(2, 3, 44, 60)).shape == (2, 4, 4, 20)
 
 
+def test_skips_are_cropped_about_their_centre():
+    # With symmetric kernels, the mirror image of the input gives that of the output.
+    network = make(depth=3, width=3).double()
+    with torch.no_grad():
+        for weight in (p for p in network.parameters() if p.ndim == 4):
+            weight.copy_((weight + weight.flip(-1) + weight.flip(-2) + weight.flip(-1, -2)) / 2)
+        image = torch.randn(1, 1, 108, 116, dtype=torch.float64)
+        logits = network(image)
+        assert logits.std() > 0.1
+        for axes in [(-1,), (-2,), (-1, -2)]:
+            torch.testing.assert_close(network(image.flip(*axes)), logits.flip(*axes))
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_shifts_by_the_lattice_commute_with_the_network(depth):
     step = 2**depth

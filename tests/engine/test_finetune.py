@@ -193,13 +193,24 @@ def test_the_anchor_holds_what_was_not_seen(plane, half_seen):
     assert moved[5.0] < 0.6 * moved[0.0]
 
 
+def test_the_anchor_does_not_hold_what_was_seen(plane):
+    free, anchored = make(), make()
+    train(free, [plane], anchor=0.0)
+    train(anchored, [plane], anchor=5.0)
+    assert torch.equal(weights(anchored), weights(free))
+
+
 def test_unseen_pixels_teach_nothing(half_seen):
     other = np.where(half_seen.trusted, half_seen.labels, 0).astype(np.int32)
     first, second = make(), make()
-    # Without the border term, which looks beyond the mask, even the weights are the same.
+    # But for the border term, which looks beyond the mask.
     train(first, [half_seen], w0=0.0)
     train(second, [dataclasses.replace(half_seen, labels=other)], w0=0.0)
-    torch.testing.assert_close(weights(first), weights(second), rtol=0, atol=2e-3)
+    assert torch.equal(weights(first), weights(second))
+    third = make()
+    everywhere = np.ones_like(half_seen.trusted)
+    train(third, [dataclasses.replace(half_seen, trusted=everywhere)], w0=0.0)
+    assert not torch.equal(weights(first), weights(third))
 
 
 def test_the_parent_itself_is_not_trained(half_seen):

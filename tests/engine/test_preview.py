@@ -35,7 +35,8 @@ def test_shapes_and_types():
     }
     assert {field.name for field in dataclasses.fields(shown)} == set(types)
     for name, dtype in types.items():
-        assert getattr(shown, name).shape == (3, 52, 52)
+        channels = (2,) if name in ("image", "deformed_image") else ()
+        assert getattr(shown, name).shape == (3, 52, 52, *channels)
         assert getattr(shown, name).dtype == dtype
 
 
@@ -43,8 +44,8 @@ def test_what_is_shown_is_what_training_draws():
     shown, drawn = preview(sampler(), depth=2, draws=3), sampler()
     for index in range(3):
         sample = drawn.draw()
-        image = sample.image[0, HALO:-HALO, HALO:-HALO].numpy()
-        np.testing.assert_array_equal(shown.deformed_image[index], image)
+        image = sample.image[:, HALO:-HALO, HALO:-HALO].numpy()
+        np.testing.assert_array_equal(np.moveaxis(shown.deformed_image[index], -1, 0), image)
         np.testing.assert_array_equal(shown.deformed_labels[index], sample.labels)
         np.testing.assert_array_equal(shown.weight[index], sample.weight.numpy())
 

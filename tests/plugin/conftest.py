@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_unet.core.unet import UNet, UNetConfig, initialise
-from napari_unet.engine.checkpoint import save_model
-from napari_unet.engine.header import ModelHeader
 from napari_unet.plugin.widget import SegmentWidget
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
@@ -24,30 +19,13 @@ Point = tuple[float, float]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    """A store of its own, with a tiny model `tiny` whose cells are what is bright."""
-    store = ModelStore(tmp_path / "models")
-    network = UNet(UNetConfig(depth=1, width=2, dropout=0.0))
-    initialise(network, seed=0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        # Brightness goes through the first channel of each layer of the upper level alone.
-        for convs in (network.down[0], network.join[0]):
-            for conv in (convs[0], convs[2]):
-                conv.weight[0, 0, 1, 1] = 1.0
-        network.head.weight[1, 0] = 20.0
-        network.head.bias[1] = -10.0
-    header = ModelHeader(name="tiny", architecture={}, normalisation={"low": 0.0, "high": 100.0})
-    store.add("tiny", lambda path: save_model(path, network, header))
-    return store
-
-
-@pytest.fixture
 def docked(
-    make_napari_viewer: Callable[..., object], store: ModelStore
+    make_napari_viewer: Callable[..., object],
+    store: ModelStore,
+    add_model: Callable[..., object],
 ) -> Iterator[Callable[..., SegmentWidget]]:
-    """Docks the widget in a viewer that is shown."""
+    """Docks the widget, with a model `tiny` to which cells are what is bright, in a viewer."""
+    add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
     widgets = []
 
     def dock(**options: object) -> SegmentWidget:

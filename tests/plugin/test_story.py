@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from napari_unet.demo import NUCLEI, found, stroke_mask
+from napari_unet.demo import NUCLEI, found
 from napari_unet.service.model_store import SHIPPED
 
 pytestmark = [
@@ -19,19 +18,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"),
 ]
-
-
-def matched(before: np.ndarray, after: np.ndarray, far: np.ndarray) -> float:
-    """Share of the cells of `before` that lie in `far` and are in `after` with an IoU over 0.3."""
-    hits = []
-    for cell in np.unique(before)[1:]:
-        mask = before == cell
-        if not far[mask].all():
-            continue
-        ids = np.bincount(after[mask])
-        other = after == ids[1:].argmax() + 1 if ids[1:].any() else np.zeros_like(mask)
-        hits.append((mask & other).sum() > 0.3 * (mask | other).sum())
-    return float(np.mean(hits))
 
 
 def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch):
@@ -55,7 +41,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert before.max() > 20
         picture("2-segmented")
 
-        missed = [i for i in range(len(NUCLEI)) if not found(before, [i])][:6]
+        missed = [i for i in range(len(NUCLEI)) if not found(before, [i])][:8]
         assert missed, "the model misses none of the marked nuclei: choose a harder image"
         first.mode = "paint"
         for number in missed:
@@ -64,7 +50,8 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
             first.selected_label = int(first.data.max()) + 1
             hand(viewer).drag([start, stop, start])
         settle(widget)
-        assert widget.count.text().startswith(f"{len(missed)} cells corrected")
+        # A stroke may also meet a cell that was there.
+        assert len(missed) <= int(widget.count.text().split()[0]) <= 2 * len(missed)
         picture("3-painted")
 
         widget.budget.value = 30.0
@@ -78,12 +65,11 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         settle(widget)
         after = viewer.layers.selection.active.data
         picture("5-segmented-again")
-        painted = np.any([stroke_mask(i, before.shape) for i in missed], axis=0)
-        far = np.ones(before.shape, bool)
-        for y, x in np.argwhere(painted)[::7]:
-            far[max(y - 20, 0) : y + 21, max(x - 20, 0) : x + 21] = False
         assert found(after, missed) >= 0.8 * len(missed)
-        assert matched(before, after, far) >= 0.8
+        others = [i for i in range(len(NUCLEI)) if i not in missed]
+        known = [i for i in others if found(before, [i])]
+        assert found(after, known) >= 0.9 * len(known)
+        assert found(after, others) > len(known)
         assert first in viewer.layers
 
         widget.labels.value = first
@@ -91,7 +77,12 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         settle(widget)
         for layer in viewer.layers:
             layer.visible = layer.name.startswith("augmentation")
+        viewer.dims.set_point(0, 1)
         viewer.reset_view()
+        camera = getattr(viewer, "scene", viewer).camera
+        y, x = viewer.layers["augmentation: weight"].translate[-2:]
+        camera.center = (0, y + 98, x - 110)
+        camera.zoom *= 2.2
         picture("6-augmentation")
     finally:
         widget.cleanup()

@@ -225,7 +225,7 @@ def test_an_exception_inside_a_job_reaches_the_user(docked, settle, image, monke
     def fail(*args, **kwargs):
         raise RuntimeError("the network fell over")
 
-    monkeypatch.setattr("napari_unet.service.segmentation.label_instances", fail)
+    monkeypatch.setattr("napari_unet.service.loaded_model.label_instances", fail)
     widget.segment_button.click()
     settle(widget)
     assert widget.status.text() == "⚠ RuntimeError: the network fell over"
@@ -256,8 +256,11 @@ def test_augmentation_preview_adds_real_draws(docked, settle, image):
     assert draws.ndim == 3
     assert draws.max() > 0
     assert not np.array_equal(draws[0], draws[1])
+    assert widget.image.value.name == "image"
+    assert widget.labels.value.name == "image cells"
     weight = widget.viewer.layers["augmentation: weight"].data
-    assert weight.max() > 1
+    assert weight.min() == 0
+    assert weight.max() >= 1
 
 
 def test_closing_the_viewer_cancels_the_job(docked, settle, image):

@@ -19,12 +19,12 @@ _LINES_PX = 32
 
 @dataclass(frozen=True)
 class AugmentationPreview:
-    """Real draws of the sampler; D of them, all arrays (D, O, O).
+    """Real draws of the sampler; D of them, arrays (D, O, O), images (D, O, O, C).
 
     Attributes
     ----------
     image
-        float32, the window before augmentation.
+        float32, normalised, the window before augmentation.
     grid
         uint8, regular lines over it.
     deformed_image, deformed_grid
@@ -65,13 +65,18 @@ def _show(sample: Sample, halo: int) -> tuple[NDArray[Any], ...]:
         (height, width),
     )
     return (
-        warp(source, plain)[0].cpu().numpy(),
+        _channels_last(warp(source, plain)),
         _as_lines(warp(lines, plain)),
-        sample.image[0, halo:-halo, halo:-halo].cpu().numpy(),
+        _channels_last(sample.image[:, halo:-halo, halo:-halo]),
         _as_lines(warp(lines, grid)),
         sample.labels,
         sample.weight.cpu().numpy(),
     )
+
+
+def _channels_last(image: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = image.movedim(0, -1).cpu().numpy()
+    return array
 
 
 def _as_lines(lines: torch.Tensor) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -17,26 +17,19 @@ from superqt.utils import ensure_main_thread
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.plugin.edit_tracker import EditCount, EditTracker
 from napari_unet.plugin.layers import (
+    METADATA,
     Index,
     fits,
     image_from_layer,
     labels_like,
     plane_in_view,
+    preview_layers,
 )
-from napari_unet.service.corrections import corrections_of
+from napari_unet.service.corrections import Annotated, Correction, corrections_of
 from napari_unet.service.jobs import FinishReason, Job, Progress
-from napari_unet.service.segmentation import (
-    Annotated,
-    Improvement,
-    Segmentation,
-    SegmentationService,
-)
-
-if TYPE_CHECKING:
-    from napari_unet.service.segmentation import Correction
+from napari_unet.service.segmentation import Improvement, Segmentation, SegmentationService
 
 T = TypeVar("T")
-_METADATA = "napari_unet"
 
 
 @dataclass(frozen=True)
@@ -170,7 +163,7 @@ class Controller:
 
     def source_of(self, labels: Labels) -> str | None:
         """Name of the image layer that labels were made from, if Segment made them."""
-        name: str | None = labels.metadata.get(_METADATA, {}).get("image")
+        name: str | None = labels.metadata.get(METADATA, {}).get("image")
         return name
 
     def latest_result(self, image: Image) -> Labels | None:
@@ -212,7 +205,7 @@ class Controller:
             image,
             done.labels.copy(),
             f"{image.name} cells",
-            {_METADATA: {"image": image.name, "model": done.model.reference}},
+            {METADATA: {"image": image.name, "model": done.model.reference}},
         )
         layer.brush_size = _typical_width_px(done.labels)
         if old is not None:
@@ -227,44 +220,24 @@ class Controller:
         self._trackers[layer] = self._new_tracker(layer, done.labels)
         self.viewer.layers.selection.active = layer
         cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-        self.computed_on.emit(f"Computed on {done.compute}")
+        self.computed_on.emit(done.compute)
         return f"{cells} found with {done.model.reference}"
 
     def _show_improvement(self, done: Improvement) -> str:
         self.models_changed.emit(done.model.name)
-        self.computed_on.emit(f"Computed on {done.compute}")
+        self.computed_on.emit(done.compute)
         return (
             f"Learnt as {done.model.reference}: {100 * done.agreement_before:.0f} % of the painted "
             f"places were right, {100 * done.agreement_after:.0f} % are now; click Segment"
         )
 
     def _show_preview(self, image: Image, done: Any) -> str:
-        height, width = done.image.shape[1:]
-        scale = image.scale[-2:]
-        origin = image.translate[-2:] + np.array([0, image.extent.data[1][-1] + 32]) * scale
-        step = np.array([0, width + 16]) * scale
-        for name, array, column, kind in (
-            ("image", done.image, 0, "image"),
-            ("grid", done.grid, 0, "grid"),
-            ("deformed image", done.deformed_image, 1, "image"),
-            ("deformed labels", done.deformed_labels, 1, "labels"),
-            ("deformed grid", done.deformed_grid, 1, "grid"),
-            ("weight", done.weight, 2, "weight"),
-        ):
-            place = {"scale": (1, *scale), "translate": (0, *(origin + column * step))}
-            title = f"augmentation: {name}"
-            if title in self.viewer.layers:
-                self.viewer.layers.remove(title)
-            if kind == "labels":
-                self.viewer.add_labels(array, name=title, opacity=0.5, **place)
-            elif kind == "grid":
-                self.viewer.add_image(
-                    array, name=title, colormap="green", blending="additive", **place
-                )
-            else:
-                colormap = "magma" if kind == "weight" else "gray"
-                self.viewer.add_image(array, name=title, colormap=colormap, **place)
-        return f"{len(done.image)} draws shown to the right of the image, {height} px each"
+        for layer in preview_layers(image, done):
+            if layer.name in self.viewer.layers:
+                self.viewer.layers.remove(layer.name)
+            self.viewer.add_layer(layer)
+        draws, height, _ = done.grid.shape
+        return f"{draws} draws shown to the right of the image, {height} px each"
 
     def _with_corrections(
         self,

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from napari_unet.core.axes import guess_axes, label_axes
 
 Index = tuple[int, ...]
+# Where a layer's metadata say what this plugin knows of it.
+METADATA = "napari_unet"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,44 @@ def labels_like(
         units=image.units,
         axis_labels=image.axis_labels,
     )
+
+
+def preview_layers(image: Image, preview: Any) -> list[Layer]:
+    """Layers that show an `AugmentationPreview` to the right of an image.
+
+    First column: the window and a regular grid; second: both deformed, and the labels; third: the
+    weights of the loss.
+    """
+    scale, width = image.scale[-2:], preview.grid.shape[-1]
+    right = image.extent.data[1][-1] + 32
+    grid = {"colormap": "green", "blending": "additive", "contrast_limits": (0, 1)}
+
+    def place(column: int) -> dict[str, Any]:
+        offset = np.array([0, right + column * (width + 16)]) * scale
+        return {
+            "scale": (1, *scale),
+            "translate": (0, *(image.translate[-2:] + offset)),
+            "metadata": {METADATA: {"preview": True}},
+        }
+
+    def picture(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return pixels.clip(0, 1) if pixels.shape[-1] == 3 else pixels[..., 0]
+
+    name = "augmentation: {}".format
+    before, after = picture(preview.image), picture(preview.deformed_image)
+    return [
+        Image(before, name=name("image"), **place(0)),
+        Image(preview.grid, name=name("grid"), **grid, **place(0)),
+        Image(after, name=name("deformed image"), **place(1)),
+        Labels(preview.deformed_labels, name=name("deformed labels"), opacity=0.5, **place(1)),
+        Image(preview.deformed_grid, name=name("deformed grid"), **grid, **place(1)),
+        Image(preview.weight, name=name("weight"), colormap="magma", **place(2)),
+    ]
+
+
+def is_preview(layer: Layer) -> bool:
+    """Whether a layer only shows what the augmentation does."""
+    return bool(layer.metadata.get(METADATA, {}).get("preview"))
 
 
 def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:

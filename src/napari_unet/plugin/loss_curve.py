@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from qtpy.QtCore import QPointF, QSize
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 # Weight of the newest value in the running mean that is drawn.
 _SMOOTHING = 0.1
+# Seen on dark and on light themes.
+_COLOUR = "#ff9f1c"
 
 
 class LossCurve(QWidget):
@@ -40,7 +42,6 @@ class LossCurve(QWidget):
         """Draw the curve and its last value."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        palette = self.palette()
         if len(self.points) > 1:
             logs = [math.log(max(loss, 1e-6)) for _, loss in self.points]
             low, span = min(logs), max(max(logs) - min(logs), 0.1)
@@ -49,9 +50,9 @@ class LossCurve(QWidget):
                 QPointF(1 + width * fraction, 2 + height * (1 - (log - low) / span))
                 for (fraction, _), log in zip(self.points, logs, strict=True)
             )
-            painter.setPen(QPen(palette.color(QPalette.ColorRole.Link), 2))
+            painter.setPen(QPen(QColor(_COLOUR), 2))
             painter.drawPolyline(line)
-        painter.setPen(palette.color(QPalette.ColorRole.Text))
+        painter.setPen(self.palette().color(QPalette.ColorRole.Text))
         text = f"loss {self.points[-1][1]:.3f}" if self.points else "loss"
         painter.drawText(self.rect().adjusted(0, 2, -4, 0), 0x0002 | 0x0020, text)
         painter.end()

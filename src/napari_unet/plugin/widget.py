@@ -24,6 +24,7 @@ from superqt import QCollapsible
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.plugin.controller import Controller, FinetuneIntent
 from napari_unet.plugin.edit_tracker import EditCount
+from napari_unet.plugin.layers import is_preview
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
@@ -68,7 +69,7 @@ class SegmentWidget(QWidget):
             (self.controller.progressed, self._on_progress),
             (self.controller.ended, self._on_ended),
             (self.controller.counted, self._on_counted),
-            (self.controller.computed_on, self.compute.setText),
+            (self.controller.computed_on, self._on_computed),
             (self.controller.models_changed, self._refresh_models),
         ]
         for signal, slot in self._connections:
@@ -276,6 +277,9 @@ class SegmentWidget(QWidget):
     def _on_counted(self, count: EditCount) -> None:
         self.count.setText(str(count))
 
+    def _on_computed(self, where: str) -> None:
+        self.compute.setText(f"Computed on {where}")
+
     def _set_running(self, running: bool) -> None:
         self._running.setVisible(running)
         self.segment_button.setDisabled(running)
@@ -284,7 +288,11 @@ class SegmentWidget(QWidget):
     # What the viewer tells
 
     def _layers(self, kind: type[Layer]) -> Callable[[Any], list[tuple[str, Any]]]:
-        return lambda widget: [(x.name, x) for x in self.viewer.layers[::-1] if isinstance(x, kind)]
+        return lambda widget: [
+            (layer.name, layer)
+            for layer in self.viewer.layers[::-1]
+            if isinstance(layer, kind) and not is_preview(layer)
+        ]
 
     def _models(self, widget: Any) -> list[str]:
         store = self.controller.service.store
@@ -305,6 +313,8 @@ class SegmentWidget(QWidget):
 
     def _follow_active(self) -> None:
         layer = self.viewer.layers.selection.active
+        if layer is None or is_preview(layer):
+            return
         if isinstance(layer, Image):
             self.image.value = layer
             result = self.controller.latest_result(layer)

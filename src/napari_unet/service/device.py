@@ -149,10 +149,10 @@ def _ladder(compute: Compute, tile_px: int, smallest_px: int) -> Iterator[tuple[
         # Never coarser numbers than before.
         devices.append(choose("cpu", "float32" if compute.precision == "float32" else "auto"))
     for where in devices:
-        tile = max(tile_px, smallest_px)
+        tile = tile_px
         while tile > smallest_px:
             yield where, tile
-            tile = max(tile // 2, smallest_px)
+            tile //= 2
         yield where, smallest_px
 
 

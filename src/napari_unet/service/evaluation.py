@@ -11,13 +11,14 @@ from napari_unet.core.axes import get_plane, label_axes, plane_indices
 from napari_unet.core.metrics import Scores
 from napari_unet.service.image_files import read_pair
 from napari_unet.service.jobs import JobFailed
+from napari_unet.service.model_store import Reference
 from napari_unet.service.segmentation import SegmentationService
 
 
 def evaluate(
     service: SegmentationService,
     pairs: Sequence[tuple[Path, Path]],
-    model: str | Path,
+    model: Reference,
     config: PredictConfig | None = None,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
@@ -30,7 +31,7 @@ def evaluate(
     pairs
         (image, labels) files.
     model
-        NAME, NAME@VERSION or the path of a model file.
+        NAME, NAME@VERSION, the path of a model file, or a version.
     config
         Settings.
     on_image

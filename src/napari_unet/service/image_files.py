@@ -60,7 +60,7 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
         if path.suffix.lower() in _TIFF:
             data, named, pixel_size = _read_tiff(path)
         else:
-            data, named, pixel_size = _drop_alpha(np.asarray(iio.imread(path))), None, None
+            data, named, pixel_size = _drop_alpha(iio.imread(path, plugin="pillow")), None, None
     except Exception as error:
         # Each format's reader has exceptions of its own.
         raise ValueError(f"{path} cannot be read as an image ({error}); save it as tif") from error

@@ -1,4 +1,4 @@
-"""Jobs: work in a background thread, with a state, progress, cancel and an end that always comes."""
+"""Jobs: work in a background thread, with progress, cancel and an end that always comes."""
 
 from __future__ import annotations
 

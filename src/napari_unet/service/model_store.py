@@ -122,9 +122,9 @@ class ModelStore:
                 wanted = max(versions)
             if wanted in versions:
                 return versions[wanted]
-            path = self._paths(name).get(wanted)
-            if path is not None and path.exists():
-                read_header(path)  # tells what is wrong with it
+            broken = self._paths(name).get(wanted)
+            if broken is not None and broken.exists():
+                read_header(broken)  # tells what is wrong with it
         there = ", ".join(v.reference for n in self.names() for v in self.versions(n))
         raise ModelFileError(
             f"there is no model {text!r}; choose one of: {there or 'none yet'}, "

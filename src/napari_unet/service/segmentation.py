@@ -6,9 +6,8 @@ without loading them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, label_axes, plane_indices, set_plane
-from napari_unet.core.instances import label_instances
-from napari_unet.core.intensity import Normalisation, match_channels, measure, normalise
-from napari_unet.engine.header import ModelHeader
-from napari_unet.service.device import Compute, choose, default_tile_px, run_within_memory
+from napari_unet.core.axes import check_axes, get_plane, plane_indices, set_plane
+from napari_unet.service.corrections import Annotated as Annotated
+from napari_unet.service.corrections import Correction as Correction
+from napari_unet.service.device import choose
 from napari_unet.service.jobs import Job, JobRunner
-from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
+from napari_unet.service.training import (
+    NewModel,
+    agreement,
+    annotated_planes,
+    new_model,
+    train,
+)
 
 if TYPE_CHECKING:
-    from napari_unet.core.unet import UNet
-    from napari_unet.engine.predict import Predictor
     from napari_unet.engine.preview import AugmentationPreview
-    from napari_unet.engine.samples import AnnotatedPlane
 
 
 @dataclass(frozen=True)
@@ -60,34 +63,6 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class Correction:
-    """Corrected labels of one plane.
-
-    Attributes
-    ----------
-    index
-        Position of the plane along the axes other than C, Y, X.
-    labels
-        (Y, X) instance labels; a copy that nobody else writes to.
-    trusted
-        (Y, X) bool, where the labels are truth; None where all are.
-    """
-
-    index: tuple[int, ...]
-    labels: NDArray[np.int32]
-    trusted: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
-class Annotated:
-    """An image and its corrections."""
-
-    image: Any
-    axes: str
-    corrections: tuple[Correction, ...]
-
-
-@dataclass(frozen=True)
 class Improvement:
     """What training gave.
 
@@ -102,6 +77,8 @@ class Improvement:
         the pixels it learnt from, so this is no estimate for other images.
     steps
         Optimiser steps taken.
+    compute
+        Where it ran, in words.
     """
 
     model: ModelVersion
@@ -109,35 +86,7 @@ class Improvement:
     agreement_before: float
     agreement_after: float
     steps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewModel:
-    """What a model trained from scratch looks like; see `UNetConfig`."""
-
-    depth: int = 4
-    width: int = 32
-    in_channels: int = 1
-    n_classes: int = 2
-    dropout: float = 0.1
-
-
-@dataclass
-class _Loaded:
-    """A model's network, kept between jobs."""
-
-    version: ModelVersion
-    network: UNet
-    predictors: dict[Compute, Predictor] = field(default_factory=dict)
-
-    def predictor(self, compute: Compute) -> Predictor:
-        from napari_unet.engine.predict import Predictor
-
-        if compute not in self.predictors:
-            self.predictors[compute] = Predictor(
-                self.network, compute.torch_device, compute.torch_dtype
-            )
-        return self.predictors[compute]
+    compute: str
 
 
 class SegmentationService:
@@ -152,7 +101,7 @@ class SegmentationService:
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
         self._runner = JobRunner()
-        self._loaded: dict[Path, _Loaded] = {}
+        self._loaded: dict[tuple[Path, int, int], LoadedModel] = {}
 
     def close(self) -> None:
         """Cancel what runs and end the thread."""
@@ -162,7 +111,7 @@ class SegmentationService:
         self,
         image: Any,
         axes: str,
-        model: str | Path,
+        model: Reference,
         config: PredictConfig | None = None,
         planes: Sequence[tuple[int, ...]] | None = None,
     ) -> Job[Segmentation]:
@@ -175,7 +124,7 @@ class SegmentationService:
         axes
             One letter of TZCYX for each axis.
         model
-            NAME, NAME@VERSION or the path of a model file.
+            NAME, NAME@VERSION, the path of a model file, or a version.
         config
             Settings.
         planes
@@ -198,7 +147,7 @@ class SegmentationService:
     def finetune(
         self,
         annotated: Sequence[Annotated],
-        model: str | Path,
+        model: Reference,
         config: FinetuneConfig | None = None,
         name: str | None = None,
     ) -> Job[Improvement]:
@@ -209,7 +158,7 @@ class SegmentationService:
         annotated
             Images and their corrections.
         model
-            The parent: NAME, NAME@VERSION or the path of a model file.
+            The parent, as for `segment`.
         config
             Settings.
         name
@@ -218,17 +167,17 @@ class SegmentationService:
         Raises
         ------
         ValueError
-            If the axes do not fit an image, nothing was corrected, or there is no such model.
+            If the axes do not fit an image, nothing was corrected, there is no such model, or
+            the name cannot be one.
         """
-        for item in annotated:
-            check_axes(item.axes, item.image.shape)
-        if not any(item.corrections for item in annotated):
-            raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+        given = _checked(annotated)
         parent = self.store.find(model)
+        target = name or parent.name
+        check_name(target)
         settings = config or FinetuneConfig()
         return self._runner.submit(
             f"fine-tune {parent.reference}",
-            lambda job: self._improve(job, annotated, parent, None, settings, name, ()),
+            lambda job: self._improve(job, given, parent, settings, target, ()),
         )
 
     def train(
@@ -236,7 +185,7 @@ class SegmentationService:
         annotated: Sequence[Annotated],
         name: str,
         config: FinetuneConfig,
-        start: str | Path | NewModel | None = None,
+        start: Reference | NewModel | None = None,
         trained_on: Sequence[str] = (),
     ) -> Job[Improvement]:
         """Start to train a model on densely labelled images, from scratch or from a model.
@@ -253,25 +202,31 @@ class SegmentationService:
             A model to go on from, or the architecture of a new one.
         trained_on
             What the images are, in words, for the header.
+
+        Raises
+        ------
+        ValueError
+            As for `finetune`.
         """
-        if start is None or isinstance(start, NewModel):
-            parent, new = None, start or NewModel()
-        else:
-            parent, new = self.store.find(start), None
+        given, words = _checked(annotated), tuple(trained_on)
+        check_name(name)
+        origin = start or NewModel()
+        if not isinstance(origin, NewModel):
+            origin = self.store.find(origin)
         return self._runner.submit(
             f"train {name}",
-            lambda job: self._improve(job, annotated, parent, new, config, name, trained_on),
+            lambda job: self._improve(job, given, origin, config, name, words),
         )
 
     def preview_augmentation(
         self,
         annotated: Annotated,
-        model: str | Path,
+        model: Reference,
         config: FinetuneConfig | None = None,
         draws: int = 4,
     ) -> Job[AugmentationPreview]:
         """Start to draw the samples that a fine-tune with these settings would learn from."""
-        check_axes(annotated.axes, annotated.image.shape)
+        _checked([annotated])
         version = self.store.find(model)
         settings = config or FinetuneConfig()
         return self._runner.submit(
@@ -298,13 +253,13 @@ class SegmentationService:
 
             def progress(fraction: float, message: str, number: int = number) -> None:
                 where = f", plane {number + 1} of {len(planes)}" if len(planes) > 1 else ""
-                job.report((number + fraction) / len(planes), message + where)
+                job.report((number + 0.98 * fraction) / len(planes), message + where)
 
             progress(0.0, "reading")
-            plane = _prepare(get_plane(image, axes, index), loaded)
-            scores = _scores(loaded, plane, compute, config.tile_px, progress)
-            progress(0.98, "labelling cells")
-            found = label_instances(scores, **_postprocess(version.header, config))
+            plane = loaded.prepare(get_plane(image, axes, index))
+            scores = loaded.scores(plane, compute, config.tile_px, progress)
+            progress(1.0, "labelling cells")
+            found = loaded.instances(scores, config)
             set_plane(labels, axes, index, np.where(found, found + count, 0))
             count += int(found.max(initial=0))
         return Segmentation(labels, planes, version, compute.describe())
@@ -312,35 +267,35 @@ class SegmentationService:
     def _improve(
         self,
         job: Job[Improvement],
-        annotated: Sequence[Annotated],
-        parent: ModelVersion | None,
-        new: NewModel | None,
+        annotated: tuple[Annotated, ...],
+        origin: ModelVersion | NewModel,
         config: FinetuneConfig,
-        name: str | None,
-        trained_on: Sequence[str],
+        name: str,
+        trained_on: tuple[str, ...],
     ) -> Improvement:
         from napari_unet.engine.checkpoint import architecture, load_model, save_model
 
         job.report(0.0, "loading the model")
-        if parent is not None:
-            network, header = load_model(parent.path)
+        parent = origin if isinstance(origin, ModelVersion) else None
+        if isinstance(origin, ModelVersion):
+            model = LoadedModel(*load_model(origin.path))
         else:
-            assert new is not None and name is not None
-            network, header = _new_network(new, name, config.seed)
-        version = parent or ModelVersion(header.name, 0, Path(), header)
+            model = new_model(origin, name, config.seed)
         job.report(0.0, "reading images")
-        planes = list(_crops(annotated, _Loaded(version, network), config, job.check))
+        planes = list(annotated_planes(annotated, model, config, job.check))
+        if not planes:
+            raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
         compute = choose(config.device, config.precision)
-        before = 0.0 if parent is None else _agreement(network, version, planes, compute, job.check)
-        steps = _train(job, network, planes, config, compute)
+        before = agreement(model, planes, compute, job.check) if parent else 0.0
+        steps = train(job, model, planes, config, compute)
         job.report(1.0, "checking")
-        after = _agreement(network, version, planes, compute, job.check)
-        child = replace(
-            header,
-            name=name or header.name,
-            architecture=architecture(network),
+        after = agreement(model, planes, compute, job.check)
+        header = replace(
+            model.header,
+            name=name,
+            architecture=architecture(model.network),
             parent=parent.sha256() if parent else None,
-            trained_on=(*header.trained_on, *(trained_on or [_describe(annotated)])),
+            trained_on=(*model.header.trained_on, *(trained_on or [_describe(annotated)])),
             settings=asdict(config),
             seed=config.seed,
             steps=steps,
@@ -348,8 +303,8 @@ class SegmentationService:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         job.check()
-        added = self.store.add(child.name, lambda path: save_model(path, network, child))
-        return Improvement(added, parent, before, after, steps)
+        added = self.store.add(name, lambda path: save_model(path, model.network, header))
+        return Improvement(added, parent, before, after, steps, compute.describe())
 
     def _preview(
         self,
@@ -364,149 +319,29 @@ class SegmentationService:
 
         job.report(0.0, "drawing samples")
         loaded = self._load(version)
-        planes = list(_crops([annotated], loaded, config, job.check))
+        planes = list(annotated_planes([annotated], loaded, config, job.check))
         network = loaded.network.config
         device = choose(config.device, config.precision).torch_device
         return preview(Sampler(planes, network, config, device), network.depth, draws)
 
-    def _load(self, version: ModelVersion) -> _Loaded:
+    def _load(self, version: ModelVersion) -> LoadedModel:
         from napari_unet.engine.checkpoint import load_model
 
-        if version.path not in self._loaded:
+        file = version.path.stat()
+        key = (version.path, file.st_mtime_ns, file.st_size)
+        if key not in self._loaded:
             # One model at a time is in use; the others are quick to read again.
             self._loaded.clear()
-            self._loaded[version.path] = _Loaded(version, load_model(version.path)[0])
-        return self._loaded[version.path]
+            self._loaded[key] = LoadedModel(*load_model(version.path))
+        return self._loaded[key]
 
 
-def _prepare(
-    plane: NDArray[Any], loaded: _Loaded, box: tuple[slice, slice] | None = None
-) -> NDArray[np.float32]:
-    """A raw plane (C, Y, X), or a box of it, as the network wants it."""
-    settings = Normalisation(**loaded.version.header.normalisation)
-    part = plane if box is None else plane[(slice(None), *box)]
-    normalised, _ = normalise(part, settings, measure(plane, settings))
-    return match_channels(normalised, loaded.network.config.in_channels)
-
-
-def _scores(
-    loaded: _Loaded,
-    plane: NDArray[np.float32],
-    compute: Compute,
-    tile_px: int | None,
-    progress: Callable[[float, str], None],
-) -> NDArray[np.float32]:
-    from napari_unet.core.tiling import smallest_input_px
-    from napari_unet.engine.predict import foreground_scores
-
-    def work(where: Compute, tile: int) -> NDArray[np.float32]:
-        return loaded.predictor(where).logits(
-            plane, tile, lambda done, total: progress(0.98 * done / total, "segmenting")
-        )
-
-    smallest = smallest_input_px(loaded.network.config.depth)
-    if tile_px is not None and tile_px < smallest:
-        raise ValueError(
-            f"a tile of {tile_px} px is too small for this model; give {smallest} px or more"
-        )
-    return foreground_scores(
-        run_within_memory(
-            compute,
-            tile_px or default_tile_px(compute),
-            smallest,
-            work,
-            lambda message: progress(0.0, message),
-        )
-    )
-
-
-def _postprocess(header: ModelHeader, config: PredictConfig) -> dict[str, Any]:
-    asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
-    return {**header.postprocess, **{k: v for k, v in asked.items() if v is not None}}
-
-
-def _new_network(new: NewModel, name: str, seed: int) -> tuple[UNet, ModelHeader]:
-    from napari_unet.core.unet import UNet, UNetConfig, initialise
-
-    network = UNet(UNetConfig(**asdict(new)))
-    initialise(network, seed)
-    return network, ModelHeader(
-        name=name,
-        architecture=asdict(new),
-        normalisation=asdict(Normalisation()),
-        postprocess={"threshold": 0.5, "gap_px": 1, "min_size_px": 16},
-    )
-
-
-def _crops(
-    annotated: Sequence[Annotated],
-    loaded: _Loaded,
-    config: FinetuneConfig,
-    check: Callable[[], None],
-) -> Iterator[AnnotatedPlane]:
-    """Annotated planes, cut down to what training windows around trusted pixels can reach."""
-    from napari_unet.engine.samples import AnnotatedPlane
-
+def _checked(annotated: Sequence[Annotated]) -> tuple[Annotated, ...]:
     for item in annotated:
-        for correction in item.corrections:
-            check()
-            if correction.trusted is not None and not correction.trusted.any():
-                continue
-            box = _reach(correction, config.tile_px)
-            image = _prepare(get_plane(item.image, item.axes, correction.index), loaded, box)
-            trusted = None if correction.trusted is None else correction.trusted[box]
-            yield AnnotatedPlane(image, correction.labels[box].astype(np.int32), trusted)
-
-
-def _reach(correction: Correction, margin_px: int) -> tuple[slice, slice]:
-    if correction.trusted is None:
-        return slice(None), slice(None)
-    lines = (np.flatnonzero(correction.trusted.any(axis)) for axis in (1, 0))
-    y, x = (slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)
-    return y, x
-
-
-def _train(
-    job: Job[Improvement],
-    network: UNet,
-    planes: Sequence[AnnotatedPlane],
-    config: FinetuneConfig,
-    compute: Compute,
-) -> int:
-    from napari_unet.engine.finetune import finetune
-
-    steps = 0
-    start = time.perf_counter()
-    for report in finetune(
-        network, planes, config, compute.torch_device, compute.torch_dtype
-    ):
-        steps = report.step
-        left = (time.perf_counter() - start) * (1 / report.fraction - 1)
-        job.report(report.fraction, f"step {steps}, about {left:.0f} s left", report.loss)
-    return steps
-
-
-def _agreement(
-    network: UNet,
-    version: ModelVersion,
-    planes: Sequence[AnnotatedPlane],
-    compute: Compute,
-    check: Callable[[], None],
-) -> float:
-    """Share of the trusted pixels that the network calls right, as cell or background."""
-    loaded = _Loaded(version, network)
-    threshold = version.header.postprocess.get("threshold", 0.5)
-    right = seen = 0
-    for plane in planes[:_CHECKED_PLANES]:
-        scores = _scores(loaded, plane.image, compute, None, lambda fraction, message: check())
-        agrees = (scores > threshold) == (plane.labels > 0)
-        right += int(agrees.sum() if plane.trusted is None else agrees[plane.trusted].sum())
-        seen += plane.labels.size if plane.trusted is None else int(plane.trusted.sum())
-    return right / seen
-
-
-# Enough for a figure to show; evaluation proper is a command of its own.
-_CHECKED_PLANES = 20
+        check_axes(item.axes, item.image.shape)
+    if not any(item.corrections for item in annotated):
+        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+    return tuple(annotated)
 
 
 def _describe(annotated: Sequence[Annotated]) -> str:

@@ -1,0 +1,606 @@
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig
+from napari_unet.engine.checkpoint import load_model
+from napari_unet.engine.header import ModelFileError, read_header
+from napari_unet.service.corrections import Annotated, Correction, annotate
+from napari_unet.service.jobs import FinishReason, JobCancelled, JobFailed
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.training import NewModel
+
+SOON = 60.0
+TINY = NewModel(depth=1, width=4, dropout=0.0)
+SETTINGS = FinetuneConfig(
+    steps=2, seconds=None, tile_px=60, learning_rate=1e-2, warmup_steps=5, device="cpu",
+    precision="float32",
+)  # fmt: skip
+EXACT = PredictConfig(device="cpu", precision="float32")
+
+
+class Recording:
+    """An array-like that only gives what is asked for, and remembers it."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.asked = array, array.shape, []
+
+    def __getitem__(self, key):
+        self.asked.append(key)
+        return self.array[key]
+
+
+def weights(version):
+    network, _ = load_model(version.path)
+    return torch.cat([p.flatten() for p in network.state_dict().values()])
+
+
+@pytest.fixture
+def run(service):
+    """Segments, and gives the labels."""
+
+    def run(image, axes="YX", model="bright", config=EXACT, planes=None):
+        return service.segment(image, axes, model, config, planes).wait(SOON).labels
+
+    return run
+
+
+@pytest.fixture
+def bright(add_model):
+    return add_model("bright")
+
+
+# Segmenting
+
+
+def test_cells_are_found(service, bright, blobs):
+    image, truth = blobs()
+    done = service.segment(image, "YX", "bright").wait(SOON)
+    assert done.labels.dtype == np.int32
+    assert done.labels.shape == truth.shape
+    assert done.n_cells == truth.max() == done.labels.max()
+    assert ((done.labels > 0) == (truth > 0)).mean() > 0.99
+    assert done.planes == ((),)
+    assert done.model == bright
+    assert done.compute.endswith(("float32", "bfloat16"))
+
+
+def test_nothing_is_found_in_the_dark(service, bright):
+    done = service.segment(np.zeros((40, 50), np.uint8), "YX", "bright").wait(SOON)
+    assert not done.labels.any()
+    assert done.n_cells == 0
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_labels_do_not_depend_on_the_tile(run, add_model, blobs, depth):
+    add_model("wide", depth=depth, width=3, noise=0.2, postprocess={"min_size_px": 1})
+    rng = np.random.default_rng(3)
+    image = blobs(shape=(101, 77))[0] + rng.normal(0, 40, (101, 77))  # ragged outlines
+    whole = run(image, model="wide")
+    assert whole.max() > 10
+    for tile in (48, 53, 76, 100, 1000):
+        config = dataclasses.replace(EXACT, tile_px=tile)
+        np.testing.assert_array_equal(run(image, model="wide", config=config), whole)
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX", "TZYX", "ZTYX", "YXZ", "YZX", "XY"])
+def test_stacks_are_their_planes_one_by_one(run, bright, blobs, axes):
+    counts = {"T": 2, "Z": 3}
+    others = [axis for axis in axes if axis in "TZ"]
+    shape = tuple(counts[axis] for axis in others)
+    stack = np.zeros((*shape, 50, 60), np.uint8)
+    for seed, index in enumerate(np.ndindex(*shape)):
+        stack[index] = blobs(seed, (50, 60))[0]
+    order = [[*others, "Y", "X"].index(axis) for axis in axes]
+    labels = run(stack.transpose(order), axes)
+    assert labels.shape == stack.transpose(order).shape
+    labels = labels.transpose(np.argsort(order))
+    seen = set()
+    for index in np.ndindex(*shape):
+        alone = run(stack[index])
+        np.testing.assert_array_equal(labels[index] > 0, alone > 0)
+        ids = set(np.unique(labels[index])) - {0}
+        assert len(ids) == alone.max()
+        assert not ids & seen
+        seen |= ids
+    assert seen == set(range(1, len(seen) + 1))
+
+
+@pytest.mark.parametrize("axes", ["YXC", "CYX", "YCX", "ZCYX", "TZYXC"])
+def test_colours_may_be_anywhere(run, bright, blobs, axes):
+    grey = blobs(0, (50, 60))[0]
+    colours = np.stack([grey] * 3)
+    rest = [axis for axis in axes if axis in "TZ"]
+    array = colours.reshape([1] * len(rest) + [3, 50, 60])
+    order = [[*rest, "C", "Y", "X"].index(axis) for axis in axes]
+    labels = run(array.transpose(order), axes)
+    assert labels.shape == tuple(1 if axis in "TZ" else {"Y": 50, "X": 60}[axis]
+                                 for axis in axes if axis != "C")  # fmt: skip
+    np.testing.assert_array_equal(labels.squeeze() > 0, run(grey) > 0)
+
+
+def test_a_model_of_colours_takes_grey_and_alpha(run, add_model, blobs):
+    add_model("colour", in_channels=3)
+    grey = blobs()[0]
+    rgba = np.stack([grey, grey, grey, np.full_like(grey, 255)], -1)
+    np.testing.assert_array_equal(run(rgba, "YXC", "colour") > 0, run(grey, "YX", "colour") > 0)
+
+
+def test_only_the_planes_asked_for_are_read(service, bright, blobs):
+    stack = np.stack([[blobs(seed, (40, 50))[0] for seed in range(3)]] * 2)
+    image = Recording(stack)
+    done = service.segment(image, "TZYX", "bright", EXACT, [(1, 2), (0, 1)]).wait(SOON)
+    assert image.asked == [
+        (1, 2, slice(None), slice(None)),
+        (0, 1, slice(None), slice(None)),
+    ]
+    assert done.planes == ((1, 2), (0, 1))
+    found = {index for index in np.ndindex(2, 3) if done.labels[index].any()}
+    assert found == {(1, 2), (0, 1)}
+
+
+def test_progress_goes_from_0_to_the_end_and_counts_planes(service, bright, blobs):
+    stack, told = np.stack([blobs()[0]] * 2), []
+    hold = threading.Event()
+    service._runner.submit("before", lambda job: hold.wait(SOON))
+    config = dataclasses.replace(EXACT, tile_px=40)
+    job = service.segment(stack, "ZYX", "bright", config)
+    job.progressed.connect(told.append)
+    hold.set()
+    job.wait(SOON)
+    fractions = [p.fraction for p in told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert 0.9 < fractions[-1] <= 1
+    assert told[0].message == "loading the model"
+    assert {p.message for p in told[1:]} == {
+        f"{what}, plane {number} of 2"
+        for what in ("reading", "segmenting", "labelling cells")
+        for number in (1, 2)
+    }
+
+
+def test_cancel_acts_within_one_tile(service, bright, blobs):
+    hold, tiles = threading.Event(), []
+    service._runner.submit("before", lambda job: hold.wait(SOON))
+    config = dataclasses.replace(EXACT, tile_px=22)
+    job = service.segment(blobs(shape=(200, 200))[0], "YX", "bright", config)
+
+    def listener(progress):
+        if progress.message == "segmenting":
+            tiles.append(progress)
+            if len(tiles) == 5:
+                job.cancel()
+
+    job.progressed.connect(listener)
+    hold.set()
+    with pytest.raises(JobCancelled):
+        job.wait(SOON)
+    assert len(tiles) == 5
+    assert job.result is None
+
+
+def test_what_cannot_be_segmented_is_told_before_the_job(service, bright):
+    image = np.zeros((5, 40, 50))
+    with pytest.raises(ValueError, match="name 2 axes and the image has 3"):
+        service.segment(image, "YX", "bright")
+    with pytest.raises(ValueError, match="use each of T, Z, C at most once"):
+        service.segment(image, "QYX", "bright")
+    with pytest.raises(ModelFileError, match="there is no model 'none'; choose one of: bright@1"):
+        service.segment(image, "ZYX", "none")
+
+
+@pytest.mark.parametrize(
+    ("image", "axes", "words"),
+    [
+        (np.ones((2, 40, 50)), "CYX", "the image has 2 channels and the model takes 1; choose one"),
+        (np.ones((40, 50), complex), "YX", "complex128; give real numbers"),
+        (np.full((40, 50), np.nan), "YX", "holds no finite number"),
+        (np.ones((0, 50)), "YX", "the image is empty"),
+        (np.full((40, 50), "a"), "YX", "give whole numbers or floats"),
+    ],
+)
+def test_what_cannot_be_segmented_is_a_sentence(service, bright, image, axes, words):
+    with pytest.raises(JobFailed, match=words):
+        service.segment(image, axes, "bright").wait(SOON)
+
+
+def test_a_small_tile_or_a_missing_device_is_a_sentence(service, bright):
+    image = np.zeros((40, 50))
+    with pytest.raises(JobFailed, match="a tile of 21 px is too small"):
+        service.segment(image, "YX", "bright", PredictConfig(tile_px=21)).wait(SOON)
+    if not torch.cuda.is_available():
+        with pytest.raises(JobFailed, match="the device 'cuda' is not here; choose auto, or one"):
+            service.segment(image, "YX", "bright", PredictConfig(device="cuda")).wait(SOON)
+
+
+def test_an_image_that_cannot_be_read_fails_the_job_and_not_the_next(service, bright, run):
+    class Broken:
+        shape = (40, 50)
+
+        def __getitem__(self, key):
+            raise RuntimeError("chunk 3 is damaged")
+
+    job = service.segment(Broken(), "YX", "bright")
+    with pytest.raises(JobFailed, match="RuntimeError: chunk 3 is damaged"):
+        job.wait(SOON)
+    assert not run(np.zeros((40, 50))).any()
+
+
+def test_a_model_file_that_breaks_is_told(service, bright):
+    content = bright.path.read_bytes()
+    bright.path.write_bytes(content[:-1])
+    with pytest.raises(JobFailed, match="is broken: its weights do not fit its header"):
+        service.segment(np.zeros((40, 50)), "YX", "bright").wait(SOON)
+    bright.path.unlink()
+    with pytest.raises(JobFailed, match="No such file"):
+        service.segment(np.zeros((40, 50)), "YX", bright).wait(SOON)
+
+
+def test_a_model_is_read_once_and_again_when_its_file_changes(
+    run, bright, add_model, write_model, blobs, tmp_path
+):
+    from napari_unet.engine import checkpoint
+
+    image = blobs()[0]
+    path = tmp_path / "m.safetensors"
+    write_model(path)
+    assert run(image, model=path).any()
+    loaded = []
+    original = checkpoint.load_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "load_model", lambda p: loaded.append(p) or original(p))
+        run(image, model=path)
+        assert loaded == []
+        write_model(path, postprocess={"threshold": 0.5, "min_size_px": 10**6})
+        assert not run(image, model=path).any()
+        assert loaded == [path]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    dtype=st.sampled_from(["?", "u1", "i1", "<u2", ">u2", ">i4", "i8", "u8", "f2", ">f4", "f8"]),
+    kind=st.sampled_from(["constant", "noise", "extremes"]),
+    spoiled=st.sampled_from([None, np.nan, np.inf, -np.inf]),
+    seed=st.integers(0, 99),
+)
+def test_labels_come_for_every_real_image(run, bright, shape, dtype, kind, spoiled, seed):
+    dtype = np.dtype(dtype)
+    rng = np.random.default_rng(seed)
+    info = np.iinfo(dtype) if dtype.kind in "iu" else None
+    low, high = (info.min, info.max) if info else (0, 1 if dtype.kind == "b" else 1000)
+    if kind == "constant":
+        image = np.full(shape, high)
+    elif kind == "noise":
+        image = rng.uniform(0, 1, shape) * 100
+    else:
+        image = np.where(rng.random(shape) < 0.5, low, high)
+    image = image.astype(dtype)
+    if spoiled is not None and dtype.kind == "f" and image.size > 1:
+        image.flat[0] = spoiled
+    before = image.copy()
+    labels = run(image)
+    assert labels.shape == shape
+    assert labels.dtype == np.int32
+    assert labels.min() >= 0
+    np.testing.assert_array_equal(image, before)
+    if kind == "constant":
+        assert not labels.any()
+    native = run(np.ascontiguousarray(image.astype(dtype.newbyteorder("="))))
+    np.testing.assert_array_equal(labels, native)
+
+
+@pytest.mark.parametrize("view", ["mirrored", "strided", "readonly"])
+def test_views_give_what_copies_give(run, bright, blobs, view):
+    image = blobs(shape=(100, 120))[0]
+    image = {"mirrored": image[::-1, ::-1], "strided": image[::2, ::3], "readonly": image}[view]
+    image.flags.writeable = view != "readonly"
+    np.testing.assert_array_equal(run(image), run(image.copy()))
+
+
+# Fine-tuning
+
+
+@pytest.fixture
+def weak(service, blobs):
+    """A model that has learnt nearly nothing."""
+    image, labels = blobs()
+    job = service.train([annotate(image, "YX", labels)], "weak", SETTINGS, TINY, ["blobs, CC0"])
+    return job.wait(SOON).model
+
+
+def corner(labels):
+    """Trusts the lower right part."""
+    trusted = np.zeros(labels.shape, bool)
+    trusted[30:, 25:] = True
+    return trusted
+
+
+def test_finetuning_learns_and_adds_a_version(service, store, weak, blobs):
+    before = weak.path.read_bytes()
+    image, labels = blobs()
+    config = dataclasses.replace(SETTINGS, steps=60, seed=3)
+    done = service.finetune([annotate(image, "YX", labels)], "weak", config).wait(SOON)
+    assert done.steps == 60
+    assert done.parent == weak
+    assert done.model.reference == "weak@2"
+    assert store.find("weak") == done.model
+    assert weak.path.read_bytes() == before
+    assert done.agreement_after > done.agreement_before + 0.05
+    assert done.agreement_after > 0.95
+    unknown, truth = blobs(seed=50)
+    found = service.segment(unknown, "YX", "weak", EXACT).wait(SOON).labels
+    assert ((found > 0) == (truth > 0)).mean() > 0.95
+    assert store.revert("weak") == weak
+
+
+def test_the_new_file_says_where_it_comes_from(service, weak, blobs):
+    image, labels = blobs()
+    config = dataclasses.replace(SETTINGS, seed=7)
+    stack = annotate(np.stack([image] * 2), "ZYX", np.stack([labels] * 2))
+    done = service.finetune([stack], "weak", config).wait(SOON)
+    header = read_header(done.model.path)
+    assert header == done.model.header
+    assert header.name == "weak"
+    assert header.parent == weak.sha256()
+    assert header.trained_on == ("blobs, CC0", "corrections on 2 planes")
+    assert (
+        FinetuneConfig(
+            **{**header.settings, "augment": AugmentConfig(**header.settings["augment"])}
+        )
+        == config
+    )
+    assert (header.seed, header.steps) == (7, 2)
+    assert header.scores == {
+        "agreement_before": done.agreement_before,
+        "agreement_after": done.agreement_after,
+    }
+    assert header.created.endswith("+00:00")
+    assert header.architecture == weak.header.architecture
+    assert header.normalisation == weak.header.normalisation
+    assert header.postprocess == weak.header.postprocess
+    assert weak.header.parent is None
+    assert weak.header.trained_on == ("blobs, CC0",)
+    assert weak.header.scores["agreement_before"] == 0
+
+
+def test_the_same_seed_gives_the_same_weights(service, weak, blobs):
+    image, labels = blobs()
+    item = annotate(image, "YX", labels, corner(labels))
+    first, same, other = (
+        weights(
+            service.finetune([item], weak, dataclasses.replace(SETTINGS, seed=seed))
+            .wait(SOON)
+            .model
+        )
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, weights(weak))
+
+
+def test_only_trusted_pixels_teach(service, weak, blobs):
+    image, labels = blobs()
+    trusted = corner(labels)
+    config = dataclasses.replace(SETTINGS, steps=4)
+    rng = np.random.default_rng(0)
+    garbage = np.where(trusted, labels, rng.integers(0, 9, labels.shape)).astype(np.int32)
+    joined = np.where(trusted, labels, labels.max()).astype(np.int32)
+    empty = np.where(trusted, labels, 0).astype(np.int32)
+    results = [
+        service.finetune([annotate(image, "YX", given, trusted)], weak, config).wait(SOON)
+        for given in (labels, garbage, joined, empty)
+    ]
+    first = weights(results[0].model)
+    for result in results[1:]:
+        assert torch.equal(weights(result.model), first)
+        assert result.agreement_after == results[0].agreement_after
+    # The same labels with all pixels trusted do teach something else.
+    other = service.finetune([annotate(image, "YX", labels)], weak, config).wait(SOON)
+    assert not torch.equal(weights(other.model), first)
+
+
+def test_what_is_painted_after_the_start_is_not_learnt(service, weak, blobs):
+    image, labels = blobs()
+    painted, trusted = labels.copy(), corner(labels)
+    expected = service.finetune([annotate(image, "YX", labels, trusted)], weak, SETTINGS)
+    expected = weights(expected.wait(SOON).model)
+    hold = threading.Event()
+    service._runner.submit("before", lambda job: hold.wait(SOON))
+    given = [annotate(image, "YX", painted, trusted)]
+    job = service.finetune(given, weak, SETTINGS)
+    painted[:], trusted[:] = 0, True
+    given.append(annotate(image, "YX", painted))
+    hold.set()
+    assert torch.equal(weights(job.wait(SOON).model), expected)
+
+
+def test_finetuning_reads_only_the_corrected_planes(service, weak, blobs):
+    image, labels = blobs()
+    stack = Recording(np.stack([image] * 4))
+    item = Annotated(stack, "ZYX", (Correction((2,), labels, corner(labels)),))
+    service.finetune([item], weak, SETTINGS).wait(SOON)
+    assert stack.asked == [(2, slice(None), slice(None))]
+
+
+def test_cancelling_adds_no_version(service, store, weak, blobs):
+    image, labels = blobs()
+    config = dataclasses.replace(SETTINGS, steps=10**6)
+    job = service.finetune([annotate(image, "YX", labels)], "weak", config)
+    steps = []
+
+    def listener(progress):
+        if progress.loss is not None:
+            steps.append(progress)
+            if len(steps) == 3:
+                job.cancel()
+
+    job.progressed.connect(listener)
+    with pytest.raises(JobCancelled):
+        job.wait(SOON)
+    assert len(steps) == 3
+    assert store.versions("weak") == [weak]
+    assert [p.name for p in weak.path.parent.iterdir() if "part" in p.name] == []
+    # The model in memory was not touched either.
+    fresh = SegmentationService(ModelStore(store.root))
+    one, other = (s.segment(image, "YX", "weak", EXACT).wait(SOON) for s in (service, fresh))
+    fresh.close()
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_a_failure_adds_no_version(service, store, weak, blobs, monkeypatch):
+    image, labels = blobs()
+    item = annotate(image, "YX", labels)
+    diverging = dataclasses.replace(SETTINGS, learning_rate=1e30, warmup_steps=0, steps=20)
+    with pytest.raises(JobFailed, match="training diverged"):
+        service.finetune([item], "weak", diverging).wait(SOON)
+    with pytest.raises(JobFailed, match="a tile of 12 px is too small"):
+        service.finetune([item], "weak", dataclasses.replace(SETTINGS, tile_px=12)).wait(SOON)
+
+    def full(path, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    from napari_unet.engine import checkpoint
+
+    monkeypatch.setattr(checkpoint, "save_model", full)
+    with pytest.raises(JobFailed, match="the file system says: No space left on device"):
+        service.finetune([item], "weak", SETTINGS).wait(SOON)
+    assert store.versions("weak") == [weak]
+    assert sorted(p.name for p in weak.path.parent.iterdir()) == ["0001.safetensors", "active"]
+
+
+def test_learning_from_nothing_is_told(service, weak):
+    image, nothing = np.zeros((40, 50)), np.zeros((40, 50), bool)
+    words = "nothing was corrected; paint on the labels first, then fine-tune"
+    empty = annotate(image, "YX", np.zeros((40, 50), int), nothing)
+    for given_ in ([], [empty]):
+        with pytest.raises(ValueError, match=words):
+            service.finetune(given_, "weak", SETTINGS)
+        with pytest.raises(ValueError, match=words):
+            service.train(given_, "weak", SETTINGS)
+    unseen = Annotated(image, "YX", (Correction((), np.zeros((40, 50), np.int32), nothing),))
+    for job in (
+        service.finetune([unseen], "weak", SETTINGS),
+        service.train([unseen], "new", SETTINGS, TINY),
+    ):
+        with pytest.raises(JobFailed, match=words):
+            job.wait(SOON)
+
+
+def test_what_would_fail_at_the_end_fails_at_the_start(service, weak, blobs):
+    image, labels = blobs()
+    item = annotate(image, "YX", labels)
+    for name in ("my cells", "../x", "x.safetensors"):
+        with pytest.raises(ValueError, match="cannot be a model's name"):
+            service.train([item], name, SETTINGS, TINY)
+        with pytest.raises(ValueError, match="cannot be a model's name"):
+            service.finetune([item], "weak", SETTINGS, name)
+    with pytest.raises(ModelFileError, match="there is no model 'none'"):
+        service.finetune([item], "none", SETTINGS)
+    with pytest.raises(ModelFileError, match="there is no model 'none'"):
+        service.train([item], "new", SETTINGS, "none")
+    with pytest.raises(ValueError, match="name 3 axes and the image has 2"):
+        service.finetune([dataclasses.replace(item, axes="ZYX")], "weak", SETTINGS)
+
+
+def test_a_version_goes_to_the_name_asked_for(service, store, weak, blobs, tmp_path):
+    image, labels = blobs()
+    item = annotate(image, "YX", labels)
+    mine = service.finetune([item], "weak", SETTINGS, "mine").wait(SOON).model
+    assert (mine.reference, mine.header.name) == ("mine@1", "mine")
+    assert store.parent(mine) == weak
+    # A model goes by its name in the store, whatever its file was called.
+    imported = store.import_file(store.export("weak", tmp_path / "w.safetensors"), "renamed")
+    child = service.finetune([item], "renamed", SETTINGS).wait(SOON)
+    assert (child.model.reference, child.parent) == ("renamed@2", imported)
+    # A file outside the store gets its child into the store.
+    outside = service.finetune([item], tmp_path / "w.safetensors", SETTINGS).wait(SOON).model
+    assert outside.reference == "weak@2"
+    assert outside.header.parent == weak.sha256()
+
+
+# Training
+
+
+def test_training_from_scratch_learns(service, store, blobs):
+    items = [annotate(image, "YX", labels) for image, labels in map(blobs, range(2))]
+    config = dataclasses.replace(SETTINGS, steps=80, balance=0.5)
+    done = service.train(items, "cells", config, TINY).wait(SOON)
+    assert done.parent is None
+    assert done.model.reference == "cells@1"
+    assert done.model.header.trained_on == ("corrections on 2 planes",)
+    assert done.agreement_before == 0
+    assert done.agreement_after > 0.95
+    image, truth = blobs(seed=9)
+    found = service.segment(image, "YX", "cells", EXACT).wait(SOON)
+    assert found.n_cells == truth.max()
+
+
+def test_training_goes_on_from_a_model(service, store, weak, blobs):
+    image, labels = blobs()
+    done = service.train([annotate(image, "YX", labels)], "next", SETTINGS, "weak").wait(SOON)
+    assert done.parent == weak
+    assert done.model.header.parent == weak.sha256()
+    assert done.model.reference == "next@1"
+
+
+def test_training_on_colours(service, blobs):
+    image, labels = blobs()
+    colour = annotate(np.stack([image] * 3, -1), "YXC", labels)
+    new = dataclasses.replace(TINY, in_channels=3)
+    done = service.train([colour, annotate(image, "YX", labels)], "rgb", SETTINGS, new).wait(SOON)
+    assert done.model.header.architecture["in_channels"] == 3
+
+
+# The preview of the augmentation
+
+
+def test_the_preview_shows_draws(service, weak, blobs):
+    image, labels = blobs()
+    item = annotate(image, "YX", labels, corner(labels))
+    shown = service.preview_augmentation(item, "weak", SETTINGS, draws=3).wait(SOON)
+    size = shown.image.shape[1]
+    assert 0 < size < 60
+    expected = {
+        "image": np.float32,
+        "grid": np.uint8,
+        "deformed_image": np.float32,
+        "deformed_grid": np.uint8,
+        "deformed_labels": np.int32,
+        "weight": np.float32,
+    }
+    for name, dtype in expected.items():
+        array = getattr(shown, name)
+        assert array.shape == (3, size, size), name
+        assert array.dtype == dtype, name
+    assert shown.deformed_labels.any()
+    assert shown.weight.min() == 0 < shown.weight.max()
+
+
+def test_the_preview_needs_something_to_show(service, weak):
+    unseen = np.zeros((40, 50), bool)
+    item = Annotated(np.ones((40, 50)), "YX", ())
+    with pytest.raises(ValueError, match="nothing was corrected"):
+        service.preview_augmentation(item, "weak")
+    nothing = Correction((), np.zeros((40, 50), np.int32), unseen)
+    job = service.preview_augmentation(dataclasses.replace(item, corrections=(nothing,)), weak)
+    with pytest.raises(JobFailed, match="nothing to learn from"):
+        job.wait(SOON)
+
+
+def test_closing_the_service_ends_its_jobs(store, weak, blobs):
+    service = SegmentationService(store)
+    image, labels = blobs()
+    config = dataclasses.replace(SETTINGS, steps=10**6)
+    jobs = [service.finetune([annotate(image, "YX", labels)], weak, config) for _ in range(2)]
+    service.close()
+    assert [job.reason for job in jobs] == [FinishReason.CANCELLED] * 2
+    assert store.versions("weak") == [weak]

@@ -1,0 +1,504 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet import cli
+from napari_unet.cli import main
+from napari_unet.engine.checkpoint import load_model
+from napari_unet.service.image_files import read_image, write_labels
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.training import NewModel
+
+EXACT = ("--device", "cpu", "--precision", "float32")
+
+
+@pytest.fixture(autouse=True)
+def nuclei(add_model):
+    return add_model("nuclei")
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs the command line in this process: (exit status, stdout, stderr)."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def image(tmp_path, blobs):
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(
+        path, blobs()[0], imagej=True, resolution=(4, 2), metadata={"unit": "um", "axes": "YX"}
+    )
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path, blobs):
+    """Folders of two images and their labels."""
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.mkdir()
+    for seed, name in enumerate("ab"):
+        pixels, truth = blobs(seed)
+        iio.imwrite(images / f"{name}.png", pixels)
+        write_labels(labels / f"{name}.tif", truth, "YX")
+    return images, labels
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+# segment
+
+
+def test_one_image_to_one_file(call, image, tmp_path, blobs):
+    out = tmp_path / "new" / "labels.tif"
+    status, stdout, stderr = call("segment", image, "-o", out)
+    assert (status, stderr) == (0, "")
+    assert f"{image} -> {out}: 12 cells (" in stdout
+    labels, truth = read_image(out), blobs()[1]
+    assert (labels.axes, labels.pixel_size_um) == ("YX", (0.5, 0.25))
+    assert labels.data.shape == truth.shape
+    assert labels.data.max() == truth.max() == 12
+    assert ((labels.data > 0) == (truth > 0)).mean() > 0.99
+
+
+def test_several_images_to_a_folder(call, folders, image, tmp_path):
+    out = tmp_path / "out"
+    status, stdout, stderr = call("segment", folders[0], image, "-o", out)
+    assert (status, stderr) == (0, "")
+    assert names(out) == ["a_labels.tif", "b_labels.tif", "cells_labels.tif"]
+    assert len(stdout.splitlines()) == 3
+
+
+def test_one_json_object_for_each_image(call, folders, tmp_path):
+    status, stdout, _ = call("segment", folders[0], "-o", tmp_path / "out", "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in stdout.splitlines()]
+    for name, line in zip("ab", lines, strict=True):
+        assert set(line) == {"image", "labels", "n_cells", "model", "compute", "seconds"}
+        assert line["image"] == str(folders[0] / f"{name}.png")
+        assert line["labels"] == str(tmp_path / "out" / f"{name}_labels.tif")
+        assert line["n_cells"] == int(tifffile.imread(line["labels"]).max()) == 12
+        assert line["model"] == "nuclei@1"
+        assert line["seconds"] > 0
+
+
+def test_what_fails_is_told_and_the_rest_is_done(call, folders, tmp_path):
+    images = folders[0]
+    (images / "a.png").write_bytes(b"broken")
+    tifffile.imwrite(images / "c.tif", np.full((40, 50), np.nan, np.float32))
+    out = tmp_path / "out"
+    status, stdout, stderr = call("segment", images, "-o", out, "--json")
+    assert status == 1
+    assert names(out) == ["b_labels.tif"]
+    assert [json.loads(line)["image"] for line in stdout.splitlines()] == [str(images / "b.png")]
+    first, second, last = stderr.splitlines()
+    assert first.startswith(f"napari-unet: {images / 'a.png'} cannot be read as an image")
+    assert second.startswith(f"napari-unet: {images / 'c.tif'}: the image holds no finite number")
+    assert last == "napari-unet: 2 of 3 images failed"
+
+
+def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, stdout, stderr = call("segment", image, "-o", tmp_path / "file" / "labels.tif")
+    assert (status, stdout) == (1, "")
+    assert stderr.startswith(f"napari-unet: {image}: the file system says:")
+    assert len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("tile", [22, 30, 41, 2000])
+def test_the_tile_does_not_change_the_labels(call, image, tmp_path, tile):
+    for name, options in (("whole", ()), ("tiled", ("--tile", tile))):
+        assert call("segment", image, "-o", tmp_path / f"{name}.tif", *EXACT, *options)[0] == 0
+    whole, tiled = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("whole", "tiled"))
+    assert whole.any()
+    np.testing.assert_array_equal(tiled, whole)
+
+
+def test_axes_can_be_named(call, tmp_path, blobs):
+    stack = np.stack([blobs()[0]] * 3)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    out = tmp_path / "labels.tif"
+    for axes, shape in ((None, (3, 72, 80)), ("CYX", (72, 80)), ("tyx", (3, 72, 80))):
+        options = () if axes is None else ("--axes", axes)
+        assert call("segment", tmp_path / "stack.tif", "-o", out, *options)[0] == 0
+        labels = read_image(out)
+        assert labels.data.shape == shape
+        assert labels.axes == {None: "ZYX", "CYX": "YX", "tyx": "TYX"}[axes]
+    status, _, stderr = call("segment", tmp_path / "stack.tif", "-o", out, "--axes", "YX")
+    assert status == 1
+    assert "the axes 'YX' name 2 axes and the image has 3" in stderr
+
+
+def test_a_model_by_name_version_or_file(call, image, add_model, nuclei, tmp_path):
+    add_model("nuclei", postprocess={"min_size_px": 10**6})
+    counts = []
+    for model in ("nuclei", "nuclei@1", nuclei.path):
+        status, stdout, _ = call(
+            "segment", image, "-o", tmp_path / "l.tif", "--model", model, "--json"
+        )
+        assert status == 0
+        counts.append((json.loads(stdout)["n_cells"], json.loads(stdout)["model"]))
+    assert counts == [(0, "nuclei@2"), (12, "nuclei@1"), (12, str(nuclei.path))]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "none"), "there is no model 'none'; choose one of: nuclei@1, or give the"),
+        (("--model", "none.safetensors"), "there is no file none.safetensors; give the path of"),
+        (("--tile", "21"), "a tile of 21 px is too small for this model; give 22 px or more"),
+    ],
+)
+def test_failures_say_what_is_needed(call, image, tmp_path, options, words):
+    status, stdout, stderr = call("segment", image, "-o", tmp_path / "l.tif", *options)
+    assert (status, stdout) == (1, "")
+    assert words in stderr
+    assert stderr.startswith("napari-unet: ")
+    assert len(stderr.splitlines()) == 1
+    assert not (tmp_path / "l.tif").exists()
+
+
+def test_images_that_are_not_there(call, tmp_path):
+    status, _, stderr = call("segment", tmp_path / "none.tif", "-o", tmp_path / "l.tif")
+    assert status == 1
+    assert stderr == (
+        f"napari-unet: there is no file or folder {tmp_path / 'none.tif'}; "
+        "give the path of an image\n"
+    )
+
+
+def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
+    before = image.read_bytes()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.tif").write_bytes(before)
+    for arguments, words in (
+        ((folders[0], "-o", tmp_path / "l.tif"), "2 images and one file"),
+        ((image, "-o", tmp_path / "l.png"), "labels are written as tif, not .png; give a .tif or"),
+        ((image, "-o", tmp_path / "l.zarr"), "labels are written as tif, not .zarr"),
+        ((image, "-o", image), "cells.tif is one of the images; give another place for -o"),
+        (
+            (folders[0], tmp_path / "other", "-o", tmp_path / "out"),
+            "a_labels.tif; segment them into two folders",
+        ),
+    ):
+        status, stdout, stderr = call("segment", *arguments)
+        assert (status, stdout) == (2, "")
+        assert words in stderr
+    assert image.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("segment",),
+        ("segment", "i.tif"),
+        ("segment", "i.tif", "-o", "l.tif", "--device", "tpu"),
+        ("segment", "i.tif", "-o", "l.tif", "--tile", "0"),
+        ("segment", "i.tif", "-o", "l.tif", "--tile", "1.5"),
+        ("train", "--images", "i", "--labels", "l"),
+        (
+            "train",
+            "--images",
+            "i",
+            "--labels",
+            "l",
+            "--name",
+            "n",
+            "--steps",
+            "1",
+            "--minutes",
+            "1",
+        ),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--steps", "-1"),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "nan"),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "inf"),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--preset", "slow"),
+        ("evaluate", "--images", "i"),
+        ("models",),
+        ("models", "show"),
+        ("models", "export", "nuclei"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_call_ends_with_2(call, arguments):
+    status, stdout, stderr = call(*arguments)
+    assert (status, stdout) == (2, "")
+    assert "error:" in stderr
+
+
+def test_help_names_the_commands(call):
+    status, stdout, _ = call("--help")
+    assert status == 0
+    for command in ("demo", "segment", "train", "evaluate", "models"):
+        assert command in stdout
+
+
+def test_the_wrong_number_is_named(call):
+    _, _, stderr = call("segment", "i.tif", "-o", "l.tif", "--tile", "many")
+    assert "invalid int value: 'many'" in stderr
+    _, _, stderr = call("segment", "i.tif", "-o", "l.tif", "--tile", "-3")
+    assert "give a number above 0, not -3" in stderr
+
+
+# train
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Networks from scratch are tiny; tells what was asked for."""
+    asked = []
+
+    def new(**kwargs):
+        asked.append(kwargs)
+        return NewModel(depth=1, width=2, dropout=0.0, in_channels=kwargs["in_channels"])
+
+    monkeypatch.setattr(cli, "NewModel", new)
+    return asked
+
+
+def train(call, folders, *options):
+    images, labels = folders
+    return call("train", "--images", images, "--labels", labels, *options)
+
+
+def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_path, tiny, store):
+    status, stdout, stderr = train(
+        call, folders, "--name", "mine", "--steps", 3, "--seed", 5, "--device", "cpu"
+    )
+    assert (status, stderr) == (0, "")
+    model = store.find("mine")
+    assert stdout.startswith("mine@1: 3 steps, ")
+    assert stdout.endswith(f"of the training pixels right -> {model.path}\n")
+    assert (model.header.steps, model.header.seed) == (3, 5)
+    assert model.header.trained_on == ("2 labelled images in images",)
+    assert model.header.settings["seconds"] is None
+    assert tiny == [{"width": 32, "dropout": 0.1, "in_channels": 1}]
+    assert call("segment", image, "-o", tmp_path / "l.tif", "--model", "mine")[0] == 0
+    assert tifffile.imread(tmp_path / "l.tif").shape == (72, 80)
+
+
+def test_train_goes_on_from_a_model(call, folders, nuclei, store):
+    options = ("--name", "nuclei", "--from", "nuclei", "--steps", 1, "--trained-on", "cells, CC0")
+    status, stdout, _ = train(call, folders, *options)
+    assert status == 0
+    assert stdout.startswith("nuclei@2: 1 steps")
+    child = store.find("nuclei")
+    assert child.header.parent == nuclei.sha256()
+    assert child.header.trained_on == ("cells, CC0",)
+
+
+def test_the_papers_preset(call, folders, store, tiny):
+    status, _, _ = train(call, folders, "--name", "paper", "--preset", "paper", "--steps", 1)
+    assert status == 0
+    header = store.find("paper").header
+    assert (header.settings["optimiser"], header.settings["tile_px"]) == ("sgd", 572)
+    assert tiny == [{"width": 64, "dropout": 0.5, "in_channels": 1}]
+
+
+def test_minutes_limit_the_time(call, folders, store, tiny):
+    status, _, _ = train(call, folders, "--name", "short", "--minutes", 0.001)
+    assert status == 0
+    assert store.find("short").header.settings["seconds"] == pytest.approx(0.06)
+
+
+def test_training_on_colours(call, folders, store, tiny, blobs):
+    iio.imwrite(folders[0] / "a.png", np.stack([blobs(0)[0]] * 3, -1))
+    assert train(call, folders, "--name", "rgb", "--steps", 1)[0] == 0
+    assert store.find("rgb").header.architecture["in_channels"] == 3
+
+
+def test_training_that_cannot_be(call, folders, store, blobs):
+    labels = folders[1]
+    for options, words in (
+        (("--name", "my cells"), "'my cells' cannot be a model's name; use"),
+        (("--name", "x", "--from", "none"), "there is no model 'none'"),
+    ):
+        status, stdout, stderr = train(call, folders, *options)
+        assert (status, stdout) == (1, "")
+        assert words in stderr
+    write_labels(labels / "b.tif", blobs(0, (40, 50))[1], "YX")
+    status, _, stderr = train(call, folders, "--name", "x", "--steps", 1)
+    assert status == 1
+    assert "are (40, 50) and the image is (72, 80)" in stderr
+    (labels / "b.tif").unlink()
+    status, _, stderr = train(call, folders, "--name", "x", "--steps", 1)
+    assert status == 1
+    assert "1 of 2 images have no labels" in stderr
+    assert store.names() == ["nuclei"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals to a thread")
+def test_ctrl_c_stops_and_keeps_what_there_was(call, folders, store, nuclei, monkeypatch):
+    start, jobs, sent = SegmentationService.train, [], []
+
+    def interrupted(self, *args):
+        def listener(progress):
+            if progress.loss is not None and not sent:
+                sent.append(signal.SIGINT)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        job = start(self, *args)
+        jobs.append(job)
+        job.progressed.connect(listener)
+        return job
+
+    monkeypatch.setattr(SegmentationService, "train", interrupted)
+    options = ("--name", "nuclei", "--from", "nuclei", "--minutes", 60)
+    status, stdout, stderr = train(call, folders, *options)
+    assert (status, stdout) == (1, "")
+    assert stderr == "napari-unet: stopped; nothing that was saved is lost\n"
+    assert jobs[0].reason.value == "cancelled"
+    assert store.versions("nuclei") == [nuclei]
+
+
+# evaluate
+
+KEYS = {
+    "n_images", "n_true", "n_pred", "ap50", "ap75", "map", "f1_50", "precision_50", "recall_50",
+    "seg", "iou", "pixel_error", "seconds",
+}  # fmt: skip
+
+
+def test_evaluate_prints_one_json_object(call, folders):
+    options = ("--images", folders[0], "--labels", folders[1], "--model", "nuclei")
+    status, stdout, stderr = call("evaluate", *options, "--json")
+    assert (status, stderr) == (0, "")
+    assert len(stdout.splitlines()) == 1
+    scores = json.loads(stdout)
+    assert set(scores) == KEYS
+    assert (scores["n_images"], scores["n_true"], scores["n_pred"]) == (2, 24, 24)
+    assert scores["ap50"] == scores["f1_50"] == 1
+    assert scores["iou"] > 0.95
+    assert scores["pixel_error"] < 0.01
+
+
+def test_evaluate_for_people(call, folders):
+    status, stdout, _ = call("evaluate", "--images", folders[0], "--labels", folders[1])
+    assert status == 0
+    shown = dict(line.split() for line in stdout.splitlines())
+    assert set(shown) == KEYS
+    assert shown["n_true"] == "24"
+
+
+def test_evaluate_what_does_not_fit(call, folders, tmp_path):
+    status, _, stderr = call("evaluate", "--images", tmp_path / "none", "--labels", folders[1])
+    assert status == 1
+    assert "there is no file or folder" in stderr
+    tifffile.imwrite(folders[1] / "a.tif", np.zeros((72, 80), np.float32))
+    status, stdout, stderr = call("evaluate", "--images", folders[0], "--labels", folders[1])
+    assert (status, stdout) == (1, "")
+    assert f"{folders[1] / 'a.tif'}: the labels are float32; give whole numbers" in stderr
+
+
+# models
+
+
+def test_models_list_marks_the_active(call, add_model):
+    add_model("cells", trained_on=("yeast, CC0",), created="2024-01-01T00:00:00+00:00")
+    add_model("cells")
+    status, stdout, _ = call("models", "list")
+    assert status == 0
+    lines = stdout.splitlines()
+    assert [line.split()[:2] for line in (lines[1], lines[2])] == [
+        ["*", "cells@2"],
+        ["*", "nuclei@1"],
+    ]
+    assert lines[0].split() == ["cells@1", "2024-01-01T00:00:00+00:00", "yeast,", "CC0"]
+
+
+def test_models_list_survives_what_is_broken(call, models_folder):
+    (models_folder / "broken").mkdir()
+    (models_folder / "broken" / "0001.safetensors").write_bytes(b"x")
+    (models_folder / "my models").mkdir()
+    (models_folder / "my models" / "0001.safetensors").write_bytes(b"x")
+    status, stdout, _ = call("models", "list")
+    assert (status, len(stdout.splitlines())) == (0, 1)
+
+
+def test_models_show_the_header_as_json(call, nuclei):
+    status, stdout, _ = call("models", "show", "nuclei")
+    assert status == 0
+    shown = json.loads(stdout)
+    assert shown["file"] == str(nuclei.path)
+    assert shown["sha256"] == nuclei.sha256()
+    assert shown["architecture"]["width"] == 2
+    assert shown["classes"] == ["background", "cell"]
+
+
+def test_models_go_out_and_come_in(call, nuclei, store, tmp_path):
+    out = tmp_path / "out" / "n.safetensors"
+    assert call("models", "export", "nuclei", out) == (0, f"exported to {out}\n", "")
+    assert out.read_bytes() == nuclei.path.read_bytes()
+    assert call("models", "export", "nuclei@1", tmp_path / "h.safetensors", "--half")[0] == 0
+    half = load_model(tmp_path / "h.safetensors")[0].state_dict()
+    assert len(half) == len(load_model(out)[0].state_dict())
+    assert call("models", "import", out) == (0, "imported as nuclei@2\n", "")
+    assert call("models", "import", out, "--name", "mine") == (0, "imported as mine@1\n", "")
+    status, _, stderr = call("models", "import", tmp_path / "none.safetensors")
+    assert status == 1
+    assert "there is no file" in stderr
+    (tmp_path / "bad.safetensors").write_bytes(b"bad")
+    status, _, stderr = call("models", "import", tmp_path / "bad.safetensors")
+    assert status == 1
+    assert "is not a model of napari-unet" in stderr
+
+
+def test_models_go_back_and_away(call, nuclei, add_model, store):
+    add_model("nuclei", parent=nuclei.sha256())
+    assert call("models", "revert", "nuclei") == (0, "back to nuclei@1\n", "")
+    assert ModelStore().find("nuclei") == nuclei
+    status, _, stderr = call("models", "revert", "nuclei")
+    assert status == 1
+    assert "nuclei@1 has no earlier version of its own" in stderr
+    assert call("models", "remove", "nuclei@2") == (0, "removed nuclei@2\n", "")
+    assert [v.version for v in store.versions("nuclei")] == [1]
+    status, _, stderr = call("models", "remove", "nuclei@2")
+    assert status == 1
+    assert "there is no model 'nuclei@2'" in stderr
+
+
+# As a program
+
+
+def program(*arguments):
+    command = [sys.executable, "-m", "napari_unet.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_program_segments(image, tmp_path):
+    out = tmp_path / "l.tif"
+    done = program("segment", image, "-o", out, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["n_cells"] == 12
+    assert tifffile.imread(out).max() == 12
+
+
+def test_the_program_fails_with_one_line_and_a_status(tmp_path):
+    done = program("models", "show", "none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("napari-unet: there is no model 'none'; choose one of: nuclei@1")
+    assert len(done.stderr.splitlines()) == 1
+    assert program("models").returncode == 2
