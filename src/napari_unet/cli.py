@@ -26,6 +26,10 @@ from napari_unet.service.training import NewModel
 T = TypeVar("T")
 
 
+# Between lines of progress, where nobody looks on.
+_LOG_EVERY_S = 30.0
+
+
 class _WrongCall(ValueError):
     """One sentence for standard error; exit status 2."""
 
@@ -273,20 +277,26 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
 
 
 def _follow(job: Job[T]) -> T:
-    """Wait for a job, showing its progress where a person looks on."""
-    if sys.stderr.isatty():
-        job.progressed.connect(_show_progress)
+    """Wait for a job, showing its progress: live on a terminal, else a line now and then."""
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+        text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
+        if sys.stderr.isatty():
+            _clear_line(text)
+        elif time.monotonic() - shown > _LOG_EVERY_S:
+            shown = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    job.progressed.connect(show)
     try:
         return job.wait()
     except KeyboardInterrupt:
         return job.wait()  # it was cancelled, and ends soon
     finally:
         _clear_line()
-
-
-def _show_progress(progress: Progress) -> None:
-    loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-    _clear_line(f"{100 * progress.fraction:3.0f} % {progress.message}{loss}")
 
 
 def _show_count(done: int, total: int) -> None:

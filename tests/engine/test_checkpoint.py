@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from napari_unet.core.unet import UNet, UNetConfig, initialise
-from napari_unet.engine.checkpoint import architecture, load_model, save_model, write_atomically
+from napari_unet.engine.checkpoint import architecture, load_model, save_model
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
 
 CONFIG = UNetConfig(depth=2, width=3, in_channels=2, n_classes=3, dropout=0.25)
@@ -189,36 +189,6 @@ def test_a_crash_while_saving_leaves_the_old_file(monkeypatch, path, network, fa
     assert path.read_bytes() == old
     assert os.listdir(path.parent) == [path.name], "no part is left behind"
     load_model(path)
-
-
-def test_content_is_on_the_disk_before_the_name_changes(monkeypatch, tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    events = []
-    sync, replace = os.fsync, Path.replace
-
-    def note_sync(descriptor):
-        events.append(("sync", path.read_bytes()))
-        sync(descriptor)
-
-    def note_replace(part, target):
-        assert part.read_bytes() == b"new"
-        events.append(("replace", path.read_bytes()))
-        return replace(part, target)
-
-    monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "replace", note_replace)
-    write_atomically(path, b"new")
-    assert events[:2] == [("sync", b"old"), ("replace", b"old")]
-    assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
-def test_a_model_file_can_be_read_by_whom_the_umask_allows(tmp_path):
-    (tmp_path / "plain").touch()
-    write_atomically(tmp_path / "file", b"new")
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_half_written_header_length_cannot_exhaust_the_memory(path):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from safetensors.torch import load, save
 
 from napari_unet.core.unet import UNet, UNetConfig
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
+from napari_unet.engine.safe_files import replacing
 
 
 def save_model(path: Path, network: UNet, header: ModelHeader, *, half: bool = False) -> str:
@@ -42,7 +40,8 @@ def save_model(path: Path, network: UNet, header: ModelHeader, *, half: bool = F
     }
     header = replace(header, architecture=architecture(network))
     content = save(tensors, metadata=header.to_metadata())
-    write_atomically(path, content)
+    with replacing(path) as part:
+        part.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -72,21 +71,3 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
 def architecture(network: UNet) -> dict[str, int | float]:
     """Keyword arguments that make the same `UNetConfig` again."""
     return asdict(network.config)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content that is on the disk before the name changes."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network drives cannot
-            os.fsync(folder)
-        os.close(folder)

@@ -13,8 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import ORDER
+from napari_unet.engine.safe_files import replacing
 from napari_unet.service.inputs import name_axes, whole_labels
-from napari_unet.service.safe_files import replacing
 
 _TIFF = {".tif", ".tiff"}
 SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}

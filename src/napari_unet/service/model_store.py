@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
-from napari_unet.service.safe_files import replacing
+from napari_unet.engine.safe_files import replacing
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 _SUFFIX = ".safetensors"
