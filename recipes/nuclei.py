@@ -1,6 +1,6 @@
 """Train, export and score the model `nuclei` that ships.
 
-    NAPARI_UNET_DATA=FOLDER python recipes/nuclei.py [--minutes 50] [--work recipes/work]
+    NAPARI_UNET_DATA=FOLDER python recipes/nuclei.py [--steps 10000] [--work recipes/work]
 
 FOLDER/dsb2018 holds images/, masks/ and meta.csv of the CC0 set BBBC038 (Caicedo et al. 2019,
 doi:10.1038/s41592-019-0612-7). Its images are pieces of larger mosaics, so they are split by the
@@ -53,8 +53,7 @@ def napari_unet(*arguments: object) -> None:
 def main() -> None:
     """Split, train, export, score."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=50)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     options = parser.parse_args()
     work = options.work.resolve()
@@ -63,8 +62,8 @@ def main() -> None:
     split(Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018", work)
     learn, judge, weights = work / "learn", work / "judge", work / "nuclei.safetensors"
     pair = ("--images", learn / "images", "--labels", learn / "masks")
-    budget = ("--steps", options.steps) if options.steps else ("--minutes", options.minutes)
-    napari_unet("train", *pair, "--name", "nuclei", *budget, "--trained-on", TRAINED_ON)
+    trained = ("--steps", options.steps, "--trained-on", TRAINED_ON)
+    napari_unet("train", *pair, "--name", "nuclei", *trained)
     napari_unet("models", "export", "nuclei", weights, "--half")
     for part in (judge, *sorted(p for p in judge.iterdir() if (p / "images").is_dir())):
         print(part.name, flush=True)

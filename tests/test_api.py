@@ -19,7 +19,7 @@ QUICK = FinetuneConfig(
 
 @pytest.fixture(autouse=True)
 def fresh_service(models_folder):
-    """The service is kept for a session, and with it the folder of models."""
+    """The service is kept while the program runs, and with it the folder of models."""
     api._service.cache_clear()
     yield
     api._service().close()

@@ -225,7 +225,7 @@ def test_an_exception_inside_a_job_reaches_the_user(docked, settle, image, monke
     def fail(*args, **kwargs):
         raise RuntimeError("the network fell over")
 
-    monkeypatch.setattr("napari_unet.service.loaded_model.label_instances", fail)
+    monkeypatch.setattr("napari_unet.core.instances.label_instances", fail)
     widget.segment_button.click()
     settle(widget)
     assert widget.status.text() == "⚠ RuntimeError: the network fell over"
@@ -304,9 +304,10 @@ def test_settings_reach_the_job(docked, settle, image, monkeypatch):
     assert cells(widget).data.max() == 0
 
 
-def test_importing_and_docking_load_no_torch():
+def test_importing_the_widget_loads_neither_torch_nor_image_processing():
     code = (
         "import sys, napari_unet.plugin.widget; "
-        "assert 'torch' not in sys.modules, 'torch was loaded'"
+        "slow = {'torch', 'skimage.segmentation', 'scipy.ndimage'} & set(sys.modules); "
+        "assert not slow, slow"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import get_plane, label_axes, plane_indices
-from napari_unet.core.edits import Edits, find_edits
 from napari_unet.service.inputs import whole_labels
+
+if TYPE_CHECKING:
+    from napari_unet.core.edits import Edits
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class PaintedPlane:
 
     def edits(self, ring_px: int) -> Edits:
         """What was changed, see `core.edits.find_edits`."""
+        from napari_unet.core.edits import find_edits
+
         return find_edits(self.before, self.after, ring_px)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.instances import label_instances
 from napari_unet.core.intensity import Normalisation, match_channels, measure, normalise
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
@@ -100,6 +99,8 @@ class LoadedModel:
 
     def instances(self, scores: NDArray[np.float32], config: PredictConfig) -> NDArray[np.int32]:
         """Labels (Y, X) of scores (Y, X), with the model's post-processing where not told else."""
+        from napari_unet.core.instances import label_instances
+
         asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
         given = {name: value for name, value in asked.items() if value is not None}
         return label_instances(scores, **{**self.header.postprocess, **given})

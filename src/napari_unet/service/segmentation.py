@@ -1,7 +1,7 @@
 """The service that every door calls: segment, fine-tune, train, as jobs.
 
-Torch and the rooms that need it are imported inside the jobs, so that a widget can hold a service
-without loading them.
+Torch, scikit-image and what needs them are imported inside the jobs, so that a widget can hold a
+service without loading them.
 """
 
 from __future__ import annotations

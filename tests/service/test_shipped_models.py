@@ -1,0 +1,43 @@
+"""The weights that ship, on a real image that lies on the disk with scikit-image."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_unet.config import PredictConfig
+from napari_unet.service.model_store import SHIPPED, ModelStore
+from napari_unet.service.segmentation import SegmentationService
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"
+)
+
+
+@pytest.fixture
+def service(tmp_path):
+    service = SegmentationService(ModelStore(tmp_path))
+    yield service
+    service.close()
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_labels_do_not_depend_on_the_tile(service, precision):
+    image = data.immunohistochemistry()
+    labels = [
+        service.segment(image, "YXC", "nuclei", PredictConfig(tile_px=tile, precision=precision))
+        .wait()
+        .labels
+        for tile in (284, 572, 1020)
+    ]
+    assert labels[0].max() > 100
+    for other in labels[1:]:
+        np.testing.assert_array_equal(other, labels[0])
+
+
+def test_the_file_is_small_and_says_what_it_learnt_from(service):
+    model = service.store.find("nuclei")
+    assert model.shipped
+    assert model.path.stat().st_size < 20e6
+    assert "CC0" in model.header.trained_on[0]
+    assert model.header.steps == 10_000
+    assert model.header.parent is None
