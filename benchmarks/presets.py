@@ -30,20 +30,16 @@ from napari_unet.service.segmentation import NewModel, SegmentationService
 
 def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
     """The recipes by name; each differs from `fast` in what its name says."""
-    fast, colours = train_config("fast", seconds=seconds), 3
-    model = NewModel(in_channels=colours)
+    fast, paper = train_config("fast", seconds=seconds), train_config("paper", seconds=seconds)
+    model = NewModel(in_channels=3)
     return {
         "fast": (model, fast),
-        "width 16": (replace(model, width=16), fast),
-        "tile 572": (model, replace(fast, tile_px=572)),
-        "balance 0": (model, replace(fast, balance=0.0)),
-        "rate 1e-3": (model, replace(fast, learning_rate=1e-3)),
-        "no border weight": (model, replace(fast, w0=0.0)),
-        "paper": (
-            replace(model, width=64, dropout=0.5),
-            train_config("paper", seconds=seconds),
-        ),
-        "paper, width 32": (model, train_config("paper", seconds=seconds)),
+        "fast, width 16": (replace(model, width=16), fast),
+        "fast, balance 0": (model, replace(fast, balance=0.0)),
+        "fast, no border": (model, replace(fast, w0=0.0)),
+        "paper": (replace(model, width=64, dropout=0.5), paper),
+        "paper, width 32": (model, paper),
+        "paper, rate 1e-3": (model, replace(paper, learning_rate=1e-3)),
     }
 
 
