@@ -65,6 +65,7 @@ def test_cells_are_found(service, bright, blobs):
     assert done.labels.dtype == np.int32
     assert done.labels.shape == truth.shape
     assert done.n_cells == truth.max() == done.labels.max()
+    assert 9 < done.diameter_px < 15
     assert ((done.labels > 0) == (truth > 0)).mean() > 0.99
     assert done.planes == ((),)
     assert done.model == bright
@@ -74,7 +75,7 @@ def test_cells_are_found(service, bright, blobs):
 def test_nothing_is_found_in_the_dark(service, bright):
     done = service.segment(np.zeros((40, 50), np.uint8), "YX", "bright").wait(SOON)
     assert not done.labels.any()
-    assert done.n_cells == 0
+    assert (done.n_cells, done.diameter_px) == (0, 0)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -57,6 +57,21 @@ class Controller:
         Where layers are read and added.
     service
         Does the work; closed with the controller.
+
+    Signals
+    -------
+    started
+        What begins, in a word or two.
+    progressed
+        `Progress` of the job.
+    ended
+        A sentence for the user, and whether it is good news.
+    counted
+        `EditCount` of the labels asked about.
+    models_changed
+        Name of a model with another active version.
+    computed_on
+        Where the last job ran, in words.
     """
 
     started = Signal(str)
@@ -207,16 +222,15 @@ class Controller:
             f"{image.name} cells",
             {METADATA: {"image": image.name, "model": done.model.reference}},
         )
-        layer.brush_size = _typical_width_px(done.labels)
+        layer.brush_size = max(3, round(done.diameter_px / 2)) if done.n_cells else 10
         if old is not None:
-            layer.selected_label = 1
             if self._tracker(old).is_untouched():
                 self.viewer.layers.remove(old)
             else:
                 # Corrections stay in the layer that they were painted on.
                 old.visible = False
         self.viewer.add_layer(layer)
-        layer.selected_label = int(done.labels.max(initial=0)) + 1
+        layer.selected_label = done.n_cells + 1
         self._trackers[layer] = self._new_tracker(layer, done.labels)
         self.viewer.layers.selection.active = layer
         cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
@@ -315,10 +329,3 @@ class Controller:
         self._counts.pop(event.value, None)
         if tracker is not None:
             tracker.close()
-
-
-def _typical_width_px(labels: np.ndarray[Any, Any]) -> int:
-    """A brush that suits the cells: half the diameter of the median one."""
-    areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas > 0]
-    return int(np.clip(np.sqrt(np.median(areas)) / 2, 3, 40)) if areas.size else 10

@@ -49,17 +49,18 @@ class Segmentation:
         The version that was used.
     compute
         Where it ran, in words.
+    n_cells
+        Number of cells; their ids are 1, 2, ...
+    diameter_px
+        Of a disc of the median cell's area; 0 without cells.
     """
 
     labels: NDArray[np.int32]
     planes: tuple[tuple[int, ...], ...]
     model: ModelVersion
     compute: str
-
-    @property
-    def n_cells(self) -> int:
-        """Number of labelled cells."""
-        return len(np.unique(self.labels[self.labels > 0]))
+    n_cells: int
+    diameter_px: float
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class SegmentationService:
         compute = choose(config.device, config.precision)
         shape = tuple(n for axis, n in zip(axes, image.shape, strict=True) if axis != "C")
         labels = np.zeros(shape, np.int32)
-        count = 0
+        count, areas = 0, [np.zeros(0, np.intp)]
         for number, index in enumerate(planes):
 
             def progress(fraction: float, message: str, number: int = number) -> None:
@@ -261,8 +262,10 @@ class SegmentationService:
             progress(1.0, "labelling cells")
             found = loaded.instances(scores, config)
             set_plane(labels, axes, index, np.where(found, found + count, 0))
-            count += int(found.max(initial=0))
-        return Segmentation(labels, planes, version, compute.describe())
+            areas.append(np.bincount(found.ravel())[1:])
+            count += len(areas[-1])
+        diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
+        return Segmentation(labels, planes, version, compute.describe(), count, float(diameter))
 
     def _improve(
         self,
