@@ -21,9 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import nuclei
 
 from napari_unet.config import FinetuneConfig, train_config
-from napari_unet.service.corrections import annotate
 from napari_unet.service.evaluation import evaluate
-from napari_unet.service.image_files import list_pairs, read_pair
+from napari_unet.service.image_files import list_pairs
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import NewModel, SegmentationService
 
@@ -34,12 +33,10 @@ def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
     model = NewModel(in_channels=3)
     return {
         "fast": (model, fast),
-        "fast, width 16": (replace(model, width=16), fast),
-        "fast, balance 0": (model, replace(fast, balance=0.0)),
-        "fast, no border": (model, replace(fast, w0=0.0)),
+        "fast, width 32": (replace(model, width=32), fast),
+        "fast, balance 0.5": (model, replace(fast, balance=0.5)),
         "paper": (replace(model, width=64, dropout=0.5), paper),
-        "paper, width 32": (model, paper),
-        "paper, rate 1e-3": (model, replace(paper, learning_rate=1e-3)),
+        "paper, width 16": (model, paper),
     }
 
 
@@ -56,12 +53,7 @@ def main() -> None:
         work = Path(folder)
         data = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
         nuclei.split(data, work, judge=0, leave_out=nuclei.JUDGE)
-        learn, judge = work / "learn", work / "judge"
-        pairs = list_pairs(learn / "images", learn / "masks")
-        images = []
-        for pair in pairs:
-            image, labels = read_pair(*pair)
-            images.append(annotate(image.data, image.axes, labels))
+        images, judge = nuclei.read(work / "learn"), work / "judge"
         for name in options.only or chosen:
             model, config = chosen[name]
             service = SegmentationService(ModelStore(work / "models"))

@@ -15,9 +15,16 @@ import csv
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
+
+from napari_unet.cli import main as napari_unet
+from napari_unet.config import train_config
+from napari_unet.service.corrections import Annotated, annotate
+from napari_unet.service.image_files import list_pairs, read_pair
+from napari_unet.service.model_store import ModelStore
+from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.training import NewModel
 
 JUDGE = 4
 TRAINED_ON = "BBBC038 / Data Science Bowl 2018, CC0, grouped folds 0-3 of 5"
@@ -45,9 +52,10 @@ def split(data: Path, work: Path, judge: int = JUDGE, leave_out: int | None = No
                 (folder / kind / source.name).symlink_to(source.resolve())
 
 
-def napari_unet(*arguments: object) -> None:
-    """Run the command line, stopping here if it fails."""
-    subprocess.run([sys.executable, "-m", "napari_unet.cli", *map(str, arguments)], check=True)
+def read(part: Path) -> list[Annotated]:
+    """The images and masks of a part."""
+    pairs = (read_pair(*pair) for pair in list_pairs(part / "images", part / "masks"))
+    return [annotate(image.data, image.axes, labels) for image, labels in pairs]
 
 
 def main() -> None:
@@ -56,19 +64,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     options = parser.parse_args()
-    work = options.work.resolve()
-    # The models of the person who runs this stay out of it.
-    os.environ["NAPARI_UNET_MODELS"] = str(work / "models")
+    work, weights = options.work, options.work / "nuclei.safetensors"
     split(Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018", work)
-    learn, judge, weights = work / "learn", work / "judge", work / "nuclei.safetensors"
-    pair = ("--images", learn / "images", "--labels", learn / "masks")
-    trained = ("--steps", options.steps, "--trained-on", TRAINED_ON)
-    napari_unet("train", *pair, "--name", "nuclei", *trained)
-    napari_unet("models", "export", "nuclei", weights, "--half")
-    for part in (judge, *sorted(p for p in judge.iterdir() if (p / "images").is_dir())):
-        print(part.name, flush=True)
-        pair = ("--images", part / "images", "--labels", part / "masks")
-        napari_unet("evaluate", *pair, "--model", weights, "--json")
+    # More capacity than the default: an hour of training fills it.
+    model = NewModel(width=32, in_channels=3)
+    config = replace(train_config("fast", steps=options.steps), balance=0.5)
+    # The models of the person who runs this stay out of it.
+    service = SegmentationService(ModelStore(work / "models"))
+    job = service.train(read(work / "learn"), "nuclei", config, model, [TRAINED_ON])
+    job.progressed.connect(lambda p: print(f"\r{p.message:40}", end="", flush=True))
+    done = job.wait()
+    service.store.export(done.model, weights, half=True)
+    service.close()
+    judge = work / "judge"
+    for part in (judge, *sorted(p.parent for p in judge.glob("*/images"))):
+        print(f"\n{part.name}", flush=True)
+        pair = ("--images", str(part / "images"), "--labels", str(part / "masks"))
+        napari_unet(["evaluate", *pair, "--model", str(weights), "--json"])
 
 
 if __name__ == "__main__":

@@ -203,8 +203,9 @@ def _train(options: argparse.Namespace) -> int:
     pairs = [read_pair(*pair) for pair in list_pairs(options.images, options.labels)]
     annotated = [annotate(image.data, image.axes, labels) for image, labels in pairs]
     colours = 3 if any("C" in item.axes for item in annotated) else 1
-    width, dropout = (64, 0.5) if options.preset == "paper" else (32, 0.1)
-    new = NewModel(width=width, dropout=dropout, in_channels=colours)
+    new = NewModel(in_channels=colours)
+    if options.preset == "paper":
+        new = NewModel(in_channels=colours, width=64, dropout=0.5)
     what = options.trained_on or f"{len(annotated)} labelled images in {options.images.name}"
     service = SegmentationService()
     job = service.train(annotated, options.name, config, options.start or new, [what])

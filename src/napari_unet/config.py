@@ -168,6 +168,7 @@ class FinetuneConfig:
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}; give 0 or more")
         _require(self.batch > 0, f"batch is {self.batch}; give 1 or more")
+        _require(self.seed >= 0, f"seed is {self.seed}; give 0 or more")
         _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
 
 
@@ -216,7 +217,6 @@ def train_config(
         learning_rate=5e-4,
         warmup_steps=100,
         tile_px=444,
-        balance=0.5,
         anchor=0.0,
         average=0.995,
         device=device,

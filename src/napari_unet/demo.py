@@ -14,9 +14,9 @@ from skimage import data, draw
 from skimage.segmentation import find_boundaries
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.service.corrections import PaintedPlane, corrections_of
+from napari_unet.service.corrections import Annotated, PaintedPlane, corrections_of
 from napari_unet.service.model_store import ModelStore
-from napari_unet.service.segmentation import Annotated, SegmentationService
+from napari_unet.service.segmentation import SegmentationService
 
 # Nuclei of the tissue sample, marked by hand as strokes of a brush: from (y, x), to (y, x), radius.
 # First those of the brown epithelium, then those of the pale stroma.

@@ -97,7 +97,10 @@ def settle(qtbot: object) -> Callable[[SegmentWidget], None]:
 
     def wait(widget: SegmentWidget, timeout_s: float = 60.0) -> None:
         qtbot.wait(50)
-        qtbot.waitUntil(lambda: not widget.is_busy, timeout=int(1000 * timeout_s))
-        qtbot.wait(400)
+
+        def idle() -> bool:
+            return not (widget.is_busy or widget.is_counting)
+
+        qtbot.waitUntil(idle, timeout=int(1000 * timeout_s))
 
     return wait

@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 from napari.layers import Labels
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QMainWindow, QMenu
 
 from napari_unet.config import PredictConfig
-from napari_unet.service.jobs import JobState
+from napari_unet.plugin.widget import SegmentWidget
+from napari_unet.service.jobs import FinishReason, Job, JobCancelled
 
 
 def blobs(*centres: tuple[int, int], size: int = 96, radius: int = 6) -> np.ndarray:
@@ -49,7 +52,8 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     np.testing.assert_array_equal(layer.scale, source.scale)
     np.testing.assert_array_equal(layer.translate, source.translate)
     assert layer.units == source.units
-    assert layer.metadata["napari_unet"] == {"image": "cells", "model": "tiny@1"}
+    assert layer.metadata["napari_unet"]["image"] == "cells"
+    assert layer.metadata["napari_unet"]["model"] == "tiny@1"
     assert widget.status.text().startswith("3 cells found with tiny@1")
     assert widget.compute.text().startswith("Computed on ")
     assert layer.selected_label == 4
@@ -98,7 +102,7 @@ def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, h
     assert widget.model.value == "tiny"
     assert widget.status.text().startswith("Learnt as tiny@2")
     assert widget.curve.isVisible()
-    assert len(widget.curve.points) > 3
+    assert widget.curve.points
     np.testing.assert_array_equal(layer.data, painted)
     assert widget.finetune_button.isEnabled()
 
@@ -174,7 +178,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     widget.viewer.add_labels(own, name="mine")
     settle(widget)
     assert widget.labels.value.name == "mine"
-    assert widget.count.text() == "1 cell corrected"
+    assert widget.count.text() == "1 cell in labels from elsewhere: all count as corrected"
 
 
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
@@ -188,7 +192,7 @@ def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     job_seen = []
     widget.controller.progressed.connect(lambda p: p.loss and widget.cancel_button.click())
     widget.controller.started.connect(job_seen.append)
-    settle(widget, 20)
+    settle(widget)
     assert widget.status.text() == "Cancelled; nothing was changed"
     assert len(widget.controller.service.store.versions("tiny")) == 1
 
@@ -263,29 +267,112 @@ def test_augmentation_preview_adds_real_draws(docked, settle, image):
     assert weight.max() >= 1
 
 
-def test_closing_the_viewer_cancels_the_job(docked, settle, image):
-    widget = docked()
+def finetuning_for_long(widget, settle, image) -> Job:
+    """Segment, paint, start a long fine-tune; returns its job once it has begun."""
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
     cells(widget).paint((75, 75), 9)
     widget.budget.choices = (("long", 600.0),)
-    widget.finetune_button.click()
     jobs = []
-    widget.controller.progressed.connect(lambda p: jobs.append(widget.controller.job))
-    settle_until(widget, jobs)
-    widget.cleanup()
-    assert jobs[0].state is JobState.ENDED
-
-
-def settle_until(widget, filled) -> None:
-    from qtpy.QtTest import QTest
-
+    finetune = widget.controller.service.finetune
+    widget.controller.service.finetune = lambda *a: jobs.append(finetune(*a)) or jobs[0]
+    widget.finetune_button.click()
     for _ in range(200):
         QTest.qWait(50)
-        if filled and filled[0] is not None:
-            return
+        if jobs and widget.curve.points:
+            return jobs[0]
     raise AssertionError("the job never reported")
+
+
+def test_closing_the_dock_cancels_the_job(docked, settle, image):
+    widget = docked()
+    job = finetuning_for_long(widget, settle, image)
+    widget.viewer.window.remove_dock_widget(widget)
+    QTest.qWait(100)
+    with pytest.raises(JobCancelled):
+        job.wait(10)
+    widget.viewer.add_image(image)
+
+
+def test_only_one_thing_runs_at_a_time(docked, settle, image):
+    widget = docked()
+    job = finetuning_for_long(widget, settle, image)
+    assert not widget.preview_button.native.isEnabled()
+    assert not widget.revert_button.native.isEnabled()
+    with pytest.raises(ValueError, match="running still"):
+        widget.controller.segment(widget.image.value, "tiny", PredictConfig())
+    widget.cancel_button.click()
+    settle(widget)
+    assert job.reason is FinishReason.CANCELLED
+    assert widget.preview_button.native.isEnabled()
+
+
+def test_a_result_that_cannot_be_shown_is_told(docked, settle, image, monkeypatch):
+    widget = docked()
+    widget.viewer.add_image(image)
+    monkeypatch.setattr(
+        "napari_unet.plugin.controller.labels_like", lambda *args: 1 / 0, raising=True
+    )
+    widget.segment_button.click()
+    settle(widget)
+    assert "ZeroDivisionError" in widget.status.text()
+    assert widget.segment_button.isEnabled()
+
+
+def test_labels_of_another_image_are_not_learnt(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image, name="first")
+    widget.segment_button.click()
+    settle(widget)
+    result = cells(widget)
+    result.paint((75, 75), 9)
+    widget.viewer.add_image(image[::-1].copy(), name="second")
+    settle(widget)
+    assert widget.image.value.name == "second"
+    assert widget.labels.value is None
+    widget.labels.value = result
+    widget.finetune_button.click()
+    settle(widget)
+    assert "were made from the image 'first'" in widget.status.text()
+    widget.viewer.layers["first"].name = "renamed"
+    widget.viewer.layers.selection.active = result
+    assert widget.image.value.name == "renamed"
+
+
+def test_a_stack_can_be_segmented_plane_by_plane(docked, settle):
+    widget = docked()
+    viewer = widget.viewer
+    viewer.add_image(np.stack([blobs((20, 20)), blobs((30, 70), (60, 60))]), name="movie")
+    viewer.dims.set_point(0, 0)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((0, 60, 60), 9)
+    painted = cells(widget).data[0].copy()
+    viewer.dims.set_point(0, 1)
+    widget.segment_button.click()
+    settle(widget)
+    assert [layer.name for layer in viewer.layers] == ["movie", "movie cells"]
+    layer = cells(widget)
+    np.testing.assert_array_equal(layer.data[0], painted)
+    assert set(np.unique(layer.data[1])) & set(np.unique(painted)) == {0}
+    assert len(np.unique(layer.data[1])) == 3
+    assert widget.count.text() == "1 cell corrected"
+
+
+def test_a_new_dock_knows_what_was_painted(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((75, 75), 9)
+    widget.viewer.window.remove_dock_widget(widget)
+    again = SegmentWidget(widget.viewer, widget.controller.service)
+    widget.viewer.window.add_dock_widget(again)
+    settle(again)
+    assert again.labels.value is cells(again)
+    assert again.count.text() == "1 cell corrected"
+    again.cleanup()
 
 
 def test_settings_reach_the_job(docked, settle, image, monkeypatch):
@@ -311,3 +398,26 @@ def test_importing_the_widget_loads_neither_torch_nor_image_processing():
         "assert not slow, slow"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def titles(menu: QMenu, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Paths of all entries of a menu, once it has been opened."""
+    menu.aboutToShow.emit()
+    found = []
+    for action in menu.actions():
+        name = (*path, action.text().replace("&", ""))
+        found += titles(action.menu(), name) if action.menu() else [name]
+    return found
+
+
+def test_the_dock_is_in_the_menus(make_napari_viewer):
+    make_napari_viewer(show=True)
+    window = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow))
+    entries = [
+        entry
+        for action in window.menuBar().actions()
+        for entry in titles(action.menu(), (action.text().replace("&", ""),))
+    ]
+    places = {entry[:2] for entry in entries if "Segment and teach cells" in entry[-1]}
+    assert ("Layers", "Segment") in places
+    assert "Plugins" in {place[0] for place in places}

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
-Box = tuple[slice, slice]
-
 
 @dataclass(frozen=True)
 class Edits:
@@ -26,13 +24,10 @@ class Edits:
         (Y, X) bool, pixels whose label the user has made or looked at.
     n_cells
         Objects touched; pieces of one id that do not connect count as objects of their own.
-    boxes
-        Bounding boxes of the connected trusted regions.
     """
 
     trusted: NDArray[np.bool_]
     n_cells: int
-    boxes: tuple[Box, ...]
 
 
 def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px: int = 8) -> Edits:
@@ -67,8 +62,7 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
         ids.update(found.tolist())
         extra = max(extra, len(met) - len(found))
     trusted = _dilate(touched, ring_px)
-    regions, _ = ndimage.label(trusted)
-    return Edits(trusted, len(ids) + extra, tuple(ndimage.find_objects(regions)))
+    return Edits(trusted, len(ids) + extra)
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:

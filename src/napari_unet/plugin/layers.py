@@ -11,7 +11,8 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import guess_axes, label_axes
+from napari_unet.core.axes import guess_axes
+from napari_unet.service.inputs import whole_labels
 
 Index = tuple[int, ...]
 # Where a layer's metadata say what this plugin knows of it.
@@ -32,11 +33,6 @@ class LayerImage:
 
     data: Any
     axes: str
-
-    @property
-    def label_axes(self) -> str:
-        """Axes of its labels."""
-        return label_axes(self.axes)
 
 
 def image_from_layer(layer: Image) -> LayerImage:
@@ -126,9 +122,15 @@ def is_preview(layer: Layer) -> bool:
 
 
 def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:
-    """A copy (Y, X) of one plane of a Labels layer."""
+    """A copy (Y, X) of one plane of a Labels layer.
+
+    Raises
+    ------
+    ValueError
+        If an id is negative or beyond int32.
+    """
     data = labels.data[0] if labels.multiscale else labels.data
-    return np.array(data[index], dtype=np.int32)
+    return whole_labels(data[index])
 
 
 def fits(labels: Labels, image: Image) -> bool:

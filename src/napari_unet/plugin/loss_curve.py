@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtCore import QPointF, QSize
+from qtpy.QtCore import QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 # Weight of the newest value in the running mean that is drawn.
 _SMOOTHING = 0.1
+# A longer curve is thinned, so that drawing stays quick.
+_MOST_POINTS = 1000
 # Seen on dark and on light themes.
 _COLOUR = "#ff9f1c"
 
@@ -36,6 +38,8 @@ class LossCurve(QWidget):
         """Add the loss of one step."""
         before = self.points[-1][1] if self.points else loss
         self.points.append((fraction, before + _SMOOTHING * (loss - before)))
+        if len(self.points) > _MOST_POINTS:
+            del self.points[1::2]
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
@@ -54,5 +58,9 @@ class LossCurve(QWidget):
             painter.drawPolyline(line)
         painter.setPen(self.palette().color(QPalette.ColorRole.Text))
         text = f"loss {self.points[-1][1]:.3f}" if self.points else "loss"
-        painter.drawText(self.rect().adjusted(0, 2, -4, 0), 0x0002 | 0x0020, text)
+        painter.drawText(
+            self.rect().adjusted(0, 2, -4, 0),
+            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop,
+            text,
+        )
         painter.end()

@@ -10,7 +10,7 @@ from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushBut
 from magicgui.widgets.bases import Widget
 from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -34,8 +34,8 @@ Connection = tuple[Any, Callable[..., Any]]
 
 _BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
 _HINT = (
-    "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell "
-    "(M: new number for each), a better outline, or rub a false one out."
+    "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell (press M "
+    "before the next one), a better outline, or rub a false one out."
 )
 # The model file decides where the slider stands at this value.
 _MODEL_DECIDES = 0.0
@@ -56,11 +56,12 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService())
-        self._build()
         self._recount = QTimer(self)
         self._recount.setInterval(300)
         self._recount.setSingleShot(True)
         self._recount.timeout.connect(self._count)
+        self._docked = False
+        self._build()
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._refresh_layers),
             (napari_viewer.layers.events.removed, self._refresh_layers),
@@ -68,6 +69,7 @@ class SegmentWidget(QWidget):
             (self.controller.started, self._on_started),
             (self.controller.progressed, self._on_progress),
             (self.controller.ended, self._on_ended),
+            (self.controller.edited, self._on_edited),
             (self.controller.counted, self._on_counted),
             (self.controller.computed_on, self._on_computed),
             (self.controller.models_changed, self._refresh_models),
@@ -83,11 +85,24 @@ class SegmentWidget(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether a job runs, or is about to."""
-        return not self._running.isHidden()
+        return self.controller.is_busy
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether what was painted is yet to be counted."""
+        return self._recount.isActive() or self.controller.is_counting
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
         _release(self._connections, self.controller)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Stop jobs when napari takes the widget out of its dock, which is how a dock is closed."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self._docked and self.parent() is None:
+                self.cleanup()
+            self._docked = self.parent() is not None
+        super().changeEvent(event)
 
     def closeEvent(self, event: Any) -> None:
         """Stop jobs when the dock is closed for good."""
@@ -98,6 +113,7 @@ class SegmentWidget(QWidget):
         self.image = ComboBox(label="Image", choices=self._layers(Image), nullable=True)
         self.model = ComboBox(label="Model", choices=self._models)
         self.labels = ComboBox(label="Corrections in", choices=self._layers(Labels), nullable=True)
+        self.labels.changed.connect(lambda: self._recount.start())
         self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
         self.segment_button = _button("Segment", "Find the cells of the image", self._segment)
         self.finetune_button = _button(
@@ -271,19 +287,29 @@ class SegmentWidget(QWidget):
 
     def _on_ended(self, message: str, well: bool) -> None:
         self.status.setText(message if well else f"⚠ {message}")
-        self._set_running(self.controller.job is not None)
+        self._set_running(self.controller.is_busy)
         self._recount.start()
 
-    def _on_counted(self, count: EditCount) -> None:
-        self.count.setText(str(count))
+    def _on_edited(self, labels: Labels) -> None:
+        if labels is self.labels.value:
+            self._recount.start()
+
+    def _on_counted(self, labels: Labels, text: str) -> None:
+        if labels is self.labels.value:
+            self.count.setText(text)
 
     def _on_computed(self, where: str) -> None:
         self.compute.setText(f"Computed on {where}")
 
     def _set_running(self, running: bool) -> None:
         self._running.setVisible(running)
-        self.segment_button.setDisabled(running)
-        self.finetune_button.setDisabled(running)
+        for button in (
+            self.segment_button,
+            self.finetune_button,
+            self.preview_button.native,
+            self.revert_button.native,
+        ):
+            button.setDisabled(running)
 
     # What the viewer tells
 
@@ -318,17 +344,21 @@ class SegmentWidget(QWidget):
         if isinstance(layer, Image):
             self.image.value = layer
             result = self.controller.latest_result(layer)
-            if result is not None:
+            chosen = self.labels.value
+            if result is not None or (chosen and self.controller.source_of(chosen)):
                 self.labels.value = result
         elif isinstance(layer, Labels):
             self.labels.value = layer
             source = self.controller.source_of(layer)
-            if source in self.viewer.layers:
-                self.image.value = self.viewer.layers[source]
+            if source is not None:
+                self.image.value = source
         self._recount.start()
 
     def _count(self) -> None:
-        self.controller.count(self.labels.value)
+        if self.labels.value is None:
+            self.count.setText(str(EditCount()))
+        else:
+            self.controller.count(self.labels.value)
 
 
 def _release(connections: list[Connection], controller: Controller, *_: Any) -> None:

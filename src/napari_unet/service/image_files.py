@@ -128,14 +128,15 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    """Images of a folder with the labels of the same stem in another.
+    """Images of a folder with their labels in another: STEM, or STEM_labels as `segment` writes.
 
     Raises
     ------
     ValueError
         If an image has no labels.
     """
-    by_stem = {path.stem: path for path in list_images([labels])}
+    by_stem = {path.stem.removesuffix("_labels"): path for path in list_images([labels])}
+    by_stem |= {path.stem: path for path in by_stem.values()}
     found = list_images([images])
     missing = [path.name for path in found if path.stem not in by_stem]
     if missing:

@@ -146,7 +146,9 @@ class Job(Generic[T]):
         except BaseException as error:
             reason = FinishReason.FAILED
             self.cause, self.error = error, sentence(error)
-            logger.info("%s failed", self.name, exc_info=error)
+            expected = isinstance(error, ValueError | FloatingPointError | OSError)
+            level = logging.INFO if expected else logging.ERROR
+            logger.log(level, "%s failed", self.name, exc_info=error)
         self.seconds = time.perf_counter() - start
         self._finish(reason)
 

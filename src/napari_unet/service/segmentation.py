@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, set_plane
-from napari_unet.service.corrections import Annotated as Annotated
-from napari_unet.service.corrections import Correction as Correction
+from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.jobs import Job, JobRunner
 from napari_unet.service.loaded_model import LoadedModel
@@ -261,6 +260,7 @@ class SegmentationService:
             scores = loaded.scores(plane, compute, config.tile_px, progress)
             progress(1.0, "labelling cells")
             found = loaded.instances(scores, config)
+            job.check()
             set_plane(labels, axes, index, np.where(found, found + count, 0))
             areas.append(np.bincount(found.ravel())[1:])
             count += len(areas[-1])

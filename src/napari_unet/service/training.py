@@ -27,10 +27,13 @@ _CHECKED_PLANES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class NewModel:
-    """What a model trained from scratch looks like; see `UNetConfig`."""
+    """What a model trained from scratch looks like; see `UNetConfig`.
+
+    The default width is what reaches good labels soonest on a CPU (`benchmarks/presets.py`).
+    """
 
     depth: int = 4
-    width: int = 32
+    width: int = 16
     in_channels: int = 1
     n_classes: int = 2
     dropout: float = 0.1
