@@ -1,6 +1,6 @@
 """Which recipe reaches good labels soonest on this machine?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/presets.py [--minutes 4] [--only NAME ...]
+    NAPARI_UNET_DATA=FOLDER python benchmarks/presets.py [--minutes 3] [--only NAME ...]
 
 Trains each recipe from scratch for the same wall time on folds 1 to 3 of dsb2018 and scores it on
 fold 0 (see recipes/nuclei.py for the folds). Fold 4, which judges what ships, is not read.
@@ -43,7 +43,7 @@ def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
 def main() -> None:
     """Train and score each recipe; a table as it goes, JSON at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--only", nargs="*", default=None)
     options = parser.parse_args()
     chosen = recipes(60 * options.minutes)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import train_config
+from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated, annotate
 from napari_unet.service.image_files import list_pairs, read_pair
 from napari_unet.service.model_store import ModelStore
@@ -74,8 +75,9 @@ def main() -> None:
     job = service.train(read(work / "learn"), "nuclei", config, model, [TRAINED_ON])
     job.progressed.connect(lambda p: print(f"\r{p.message:40}", end="", flush=True))
     done = job.wait()
-    service.store.export(done.model, weights, half=True)
     service.close()
+    network, header = load_model(done.model.path)
+    save_model(weights, network, replace(header, licence="BSD-3-Clause"), half=True)
     judge = work / "judge"
     for part in (judge, *sorted(p.parent for p in judge.glob("*/images"))):
         print(f"\n{part.name}", flush=True)
