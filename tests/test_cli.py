@@ -295,7 +295,7 @@ def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_pat
     assert (model.header.steps, model.header.seed) == (3, 5)
     assert model.header.trained_on == ("2 labelled images in images",)
     assert model.header.settings["seconds"] is None
-    assert tiny == [{"width": 32, "dropout": 0.1, "in_channels": 1}]
+    assert tiny == [{"in_channels": 1}]
     assert call("segment", image, "-o", tmp_path / "l.tif", "--model", "mine")[0] == 0
     assert tifffile.imread(tmp_path / "l.tif").shape == (72, 80)
 
@@ -315,7 +315,7 @@ def test_the_papers_preset(call, folders, store, tiny):
     assert status == 0
     header = store.find("paper").header
     assert (header.settings["optimiser"], header.settings["tile_px"]) == ("sgd", 572)
-    assert tiny == [{"width": 64, "dropout": 0.5, "in_channels": 1}]
+    assert tiny[-1] == {"width": 64, "dropout": 0.5, "in_channels": 1}
 
 
 def test_minutes_limit_the_time(call, folders, store, tiny):
