@@ -21,8 +21,8 @@ from pathlib import Path
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import train_config
 from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.service.corrections import Annotated, annotate
-from napari_unet.service.image_files import list_pairs, read_pair
+from napari_unet.service.corrections import Annotated
+from napari_unet.service.image_files import read_annotated
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
@@ -55,8 +55,7 @@ def split(data: Path, work: Path, judge: int = JUDGE, leave_out: int | None = No
 
 def read(part: Path) -> list[Annotated]:
     """The images and masks of a part."""
-    pairs = (read_pair(*pair) for pair in list_pairs(part / "images", part / "masks"))
-    return [annotate(image.data, image.axes, labels) for image, labels in pairs]
+    return read_annotated(part / "images", part / "masks")
 
 
 def main() -> None:

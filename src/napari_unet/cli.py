@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
-from napari_unet.service.corrections import annotate
 from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
@@ -147,7 +146,7 @@ def _segment(options: argparse.Namespace) -> int:
             done = _follow(
                 service.segment(image.data, image.axes, options.model, _predict_config(options))
             )
-            write_labels(out, done.labels, image.axes.replace("C", ""), image.pixel_size_um)
+            write_labels(out, done.labels, image.label_axes, image.pixel_size_um)
         except _FAILURES as error:
             text = sentence(error)
             place = "" if str(path) in text else f"{path}: "
@@ -173,6 +172,8 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _targets(images: list[Path], out: Path) -> list[Path]:
     """Where the labels of each image go."""
+    from napari_unet.service.image_files import LABELS
+
     suffix = out.suffix.lower()
     if suffix in (".tif", ".tiff") and not out.is_dir():
         if len(images) > 1:
@@ -181,7 +182,7 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
     elif suffix in (".png", ".jpg", ".jpeg", ".bmp", ".zarr"):
         raise _WrongCall(f"labels are written as tif, not {suffix}; give a .tif or a folder for -o")
     else:
-        targets = [out / f"{path.stem}_labels.tif" for path in images]
+        targets = [out / f"{path.stem}{LABELS}.tif" for path in images]
     for number, target in enumerate(targets):
         if target in targets[:number]:
             raise _WrongCall(f"two images would go to {target}; segment them into two folders")
@@ -191,7 +192,7 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from napari_unet.service.image_files import list_pairs, read_pair
+    from napari_unet.service.image_files import read_annotated
 
     config: FinetuneConfig = train_config(
         options.preset,
@@ -200,8 +201,7 @@ def _train(options: argparse.Namespace) -> int:
         device=options.device,
         seed=options.seed,
     )
-    pairs = [read_pair(*pair) for pair in list_pairs(options.images, options.labels)]
-    annotated = [annotate(image.data, image.axes, labels) for image, labels in pairs]
+    annotated = read_annotated(options.images, options.labels)
     colours = 3 if any("C" in item.axes for item in annotated) else 1
     new = NewModel(in_channels=colours)
     if options.preset == "paper":

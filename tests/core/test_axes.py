@@ -8,6 +8,7 @@ from napari_unet.core.axes import (
     get_plane,
     guess_axes,
     label_axes,
+    label_shape,
     plane_indices,
     set_plane,
 )
@@ -43,6 +44,13 @@ def test_every_value_is_in_its_plane(case):
         assert plane.ndim == 3
         assert plane[at.get("C", 0), at["Y"], at["X"]] == array[position]
     assert sum(plane.size for plane in planes.values()) == array.size
+
+
+@given(named_arrays())
+def test_labels_have_the_shape_without_channels(case):
+    array, axes = case
+    one_channel = array.take(0, axes.index("C")) if "C" in axes else array
+    assert label_shape(axes, array.shape) == one_channel.shape
 
 
 @given(named_arrays())

@@ -36,6 +36,24 @@ def cells(widget) -> Labels:
     return layer
 
 
+def finetuning_for_long(widget, settle, image) -> Job:
+    """Segment, paint, start a long fine-tune; returns its job once it has begun."""
+    widget.viewer.add_image(image)
+    widget.segment_button.click()
+    settle(widget)
+    cells(widget).paint((75, 75), 9)
+    widget.budget.choices = (("long", 600.0),)
+    jobs = []
+    finetune = widget.controller.service.finetune
+    widget.controller.service.finetune = lambda *a: jobs.append(finetune(*a)) or jobs[0]
+    widget.finetune_button.click()
+    for _ in range(200):
+        QTest.qWait(50)
+        if jobs and widget.curve.points:
+            return jobs[0]
+    raise AssertionError("the job never reported")
+
+
 def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(
@@ -183,15 +201,8 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
 
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     widget = docked()
-    widget.viewer.add_image(image)
-    widget.segment_button.click()
-    settle(widget)
-    cells(widget).paint((75, 75), 9)
-    widget.budget.choices = (("long", 600.0),)
-    widget.finetune_button.click()
-    job_seen = []
-    widget.controller.progressed.connect(lambda p: p.loss and widget.cancel_button.click())
-    widget.controller.started.connect(job_seen.append)
+    finetuning_for_long(widget, settle, image)
+    widget.cancel_button.click()
     settle(widget)
     assert widget.status.text() == "Cancelled; nothing was changed"
     assert len(widget.controller.service.store.versions("tiny")) == 1
@@ -265,24 +276,6 @@ def test_augmentation_preview_adds_real_draws(docked, settle, image):
     weight = widget.viewer.layers["augmentation: weight"].data
     assert weight.min() == 0
     assert weight.max() >= 1
-
-
-def finetuning_for_long(widget, settle, image) -> Job:
-    """Segment, paint, start a long fine-tune; returns its job once it has begun."""
-    widget.viewer.add_image(image)
-    widget.segment_button.click()
-    settle(widget)
-    cells(widget).paint((75, 75), 9)
-    widget.budget.choices = (("long", 600.0),)
-    jobs = []
-    finetune = widget.controller.service.finetune
-    widget.controller.service.finetune = lambda *a: jobs.append(finetune(*a)) or jobs[0]
-    widget.finetune_button.click()
-    for _ in range(200):
-        QTest.qWait(50)
-        if jobs and widget.curve.points:
-            return jobs[0]
-    raise AssertionError("the job never reported")
 
 
 def test_closing_the_dock_cancels_the_job(docked, settle, image):

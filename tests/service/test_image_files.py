@@ -239,6 +239,16 @@ def test_pairs_go_by_stem(folders):
     assert found == [("a.png", "a.tif"), ("b.tif", "b.png")]
 
 
+def test_labels_that_segment_wrote_are_found_after_those_of_the_very_name(folders):
+    images, labels = folders
+    for name in ("a.tif", "b.tif"):
+        (images / name).write_bytes(b"")
+    for name in ("a.tif", "a_labels.tif", "b_labels.tif"):
+        (labels / name).write_bytes(b"")
+    found = [(i.name, t.name) for i, t in list_pairs(images, labels)]
+    assert found == [("a.tif", "a.tif"), ("b.tif", "b_labels.tif")]
+
+
 def test_images_without_labels_are_told(folders):
     images, labels = folders
     for name in ("a.tif", "b.tif", "c.tif"):

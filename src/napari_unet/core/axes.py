@@ -52,6 +52,11 @@ def label_axes(axes: str) -> str:
     return axes.replace("C", "")
 
 
+def label_shape(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape of the labels of an image with these axes: the image's own without channels."""
+    return tuple(n for axis, n in zip(axes, shape, strict=True) if axis != "C")
+
+
 def plane_indices(axes: str, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Index of each plane along the axes that are neither C, Y nor X, in order."""
     sizes = (n for axis, n in zip(axes, shape, strict=True) if axis not in "CYX")

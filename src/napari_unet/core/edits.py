@@ -69,7 +69,7 @@ def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
     """Every pixel at most `reach_px` from the mask; works within the mask's box."""
     out = mask.copy()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not rows.size:
+    if not (rows.size and reach_px):
         return out
     box = tuple(
         slice(max(int(line[0]) - reach_px, 0), int(line[-1]) + reach_px + 1)

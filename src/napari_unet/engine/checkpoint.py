@@ -23,7 +23,7 @@ def save_model(path: Path, network: UNet, header: ModelHeader, *, half: bool = F
     Parameters
     ----------
     path
-        Where to; the folder must exist.
+        Where to; the folder is made if it is missing.
     network
         The weights; the header's architecture is replaced by the network's own.
     header

@@ -92,7 +92,6 @@ class EditTracker:
     def count(self) -> EditCount:
         """Count what was painted; not for the viewer's thread either."""
         found = [plane.edits(ring_px=0).n_cells for plane in self.painted_planes()]
-        found = [n for n in found if n]
         return EditCount(sum(found), len(found), own=self.baseline is not None)
 
     def is_untouched(self, planes: Iterable[Index]) -> bool:

@@ -43,7 +43,7 @@ def image_from_layer(layer: Image) -> LayerImage:
     ValueError
         If the layer has more axes than T, Z, Y, X and colours.
     """
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = _finest(layer)
     return LayerImage(data, guess_axes(data.shape, rgb=layer.rgb))
 
 
@@ -129,8 +129,7 @@ def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:
     ValueError
         If an id is negative or beyond int32.
     """
-    data = labels.data[0] if labels.multiscale else labels.data
-    return whole_labels(data[index])
+    return whole_labels(_finest(labels)[index])
 
 
 def fits(labels: Labels, image: Image) -> bool:
@@ -138,7 +137,10 @@ def fits(labels: Labels, image: Image) -> bool:
     return tuple(_spatial_shape(labels)) == tuple(_spatial_shape(image))
 
 
+def _finest(layer: Layer) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
 def _spatial_shape(layer: Layer) -> tuple[int, ...]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    shape = tuple(int(n) for n in data.shape)
+    shape = tuple(int(n) for n in _finest(layer).shape)
     return shape[:-1] if isinstance(layer, Image) and layer.rgb else shape

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import get_plane, label_axes, plane_indices
+from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices
 from napari_unet.service.inputs import whole_labels
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotat
     ValueError
         If a shape does not fit, or the labels are no instance labels.
     """
-    shape = tuple(n for axis, n in zip(axes, image.shape, strict=True) if axis != "C")
+    shape = label_shape(axes, image.shape)
     for what, array in (("labels are", labels), ("trusted mask is", trusted)):
         if array is not None and array.shape != shape:
             raise ValueError(

@@ -12,11 +12,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import ORDER
+from napari_unet.core.axes import ORDER, label_axes, label_shape
 from napari_unet.engine.safe_files import replacing
+from napari_unet.service.corrections import Annotated, annotate
 from napari_unet.service.inputs import name_axes, whole_labels
 
 _TIFF = {".tif", ".tiff"}
+# Between the name of an image and the ending of its labels' file.
+LABELS = "_labels"
 SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}
 
 
@@ -37,6 +40,11 @@ class ImageFile:
     data: NDArray[Any]
     axes: str
     pixel_size_um: tuple[float, float] | None = None
+
+    @property
+    def label_axes(self) -> str:
+        """Axes of its labels."""
+        return label_axes(self.axes)
 
 
 def read_image(path: Path, axes: str | None = None) -> ImageFile:
@@ -135,8 +143,10 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     ValueError
         If an image has no labels.
     """
-    by_stem = {path.stem.removesuffix("_labels"): path for path in list_images([labels])}
-    by_stem |= {path.stem: path for path in by_stem.values()}
+    truths = list_images([labels])
+    by_stem = {path.stem.removesuffix(LABELS): path for path in truths}
+    # The very name comes first.
+    by_stem |= {path.stem: path for path in truths}
     found = list_images([images])
     missing = [path.name for path in found if path.stem not in by_stem]
     if missing:
@@ -145,6 +155,18 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
             f"for example {missing[0]}; give each its labels under the same name"
         )
     return [(path, by_stem[path.stem]) for path in found]
+
+
+def read_annotated(images: Path, labels: Path) -> list[Annotated]:
+    """Images of a folder with their labels in another, to learn from; see `list_pairs`.
+
+    Raises
+    ------
+    ValueError
+        As `list_pairs` and `read_pair`.
+    """
+    pairs = [read_pair(*pair) for pair in list_pairs(images, labels)]
+    return [annotate(image.data, image.axes, truth) for image, truth in pairs]
 
 
 def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
@@ -157,8 +179,7 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
     """
     picture = read_image(image)
     truth = read_image(labels).data
-    sizes = zip(picture.axes, picture.data.shape, strict=True)
-    shape = tuple(n for axis, n in sizes if axis != "C")
+    shape = label_shape(picture.axes, picture.data.shape)
     if truth.shape != shape:
         raise ValueError(
             f"the labels {labels} are {truth.shape} and the image is {shape}; "

@@ -210,7 +210,6 @@ class ModelStore:
         if half:
             from napari_unet.engine.checkpoint import load_model, save_model
 
-            path.parent.mkdir(parents=True, exist_ok=True)
             save_model(path, *load_model(model.path), half=True)
         else:
             _copy(model.path, path)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, plane_indices, set_plane
+from napari_unet.core.axes import check_axes, get_plane, label_shape, plane_indices, set_plane
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.jobs import Job, JobRunner
@@ -246,8 +246,7 @@ class SegmentationService:
         job.report(0.0, "loading the model")
         loaded = self._load(version)
         compute = choose(config.device, config.precision)
-        shape = tuple(n for axis, n in zip(axes, image.shape, strict=True) if axis != "C")
-        labels = np.zeros(shape, np.int32)
+        labels = np.zeros(label_shape(axes, image.shape), np.int32)
         count, areas = 0, [np.zeros(0, np.intp)]
         for number, index in enumerate(planes):
 
