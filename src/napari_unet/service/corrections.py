@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices
+from napari_unet.core.intensity import Statistics
 from napari_unet.service.inputs import whole_labels
 
 if TYPE_CHECKING:
@@ -27,20 +29,40 @@ class Correction:
         (Y, X) instance labels; a copy that nobody else writes to.
     trusted
         (Y, X) bool, where the labels are truth; None where all are.
+    classes
+        Class of each id, by name; an id that is missing here is a "cell".
     """
 
     index: tuple[int, ...]
     labels: NDArray[np.int32]
     trusted: NDArray[np.bool_] | None = None
+    classes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """An image and its corrections."""
+    """An image and its corrections.
+
+    Attributes
+    ----------
+    image
+        Array-like.
+    axes
+        One letter of TZCYX for each axis.
+    corrections
+        One for each plane.
+    name
+        What the image is called, for people.
+    statistics
+        Intensities that become 0 and 1, where the image is a piece of the one they were measured
+        on; None measures them.
+    """
 
     image: Any
     axes: str
     corrections: tuple[Correction, ...]
+    name: str = ""
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)

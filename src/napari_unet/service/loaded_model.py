@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.intensity import Normalisation, match_channels, measure, normalise
+from napari_unet.core.intensity import Normalisation, Statistics, match_channels, measure, normalise
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
 from napari_unet.service.inputs import check_plane
@@ -38,8 +38,12 @@ class LoadedModel:
     header: ModelHeader
     _predictors: dict[Compute, Predictor] = field(default_factory=dict, init=False, repr=False)
 
-    def prepare(self, plane: NDArray[Any], box: Box | None = None) -> NDArray[np.float32]:
+    def prepare(
+        self, plane: NDArray[Any], box: Box | None = None, statistics: Statistics | None = None
+    ) -> NDArray[np.float32]:
         """A raw plane (C, Y, X), or a box of it, normalised as the network wants it.
+
+        Without `statistics`, they are measured on the whole plane.
 
         Raises
         ------
@@ -49,7 +53,7 @@ class LoadedModel:
         check_plane(plane)
         settings = Normalisation(**self.header.normalisation)
         part = plane if box is None else plane[(slice(None), *box)]
-        normalised, _ = normalise(part, settings, measure(plane, settings))
+        normalised, _ = normalise(part, settings, statistics or measure(plane, settings))
         return match_channels(normalised, self.network.config.in_channels)
 
     def scores(

@@ -83,7 +83,8 @@ def annotated_planes(
             if trusted is not None and not trusted.any():
                 continue
             box = _reach(correction, config.tile_px)
-            image = model.prepare(get_plane(item.image, item.axes, correction.index), box)
+            plane = get_plane(item.image, item.axes, correction.index)
+            image = model.prepare(plane, box, item.statistics)
             labels = correction.labels[box].astype(np.int32)
             if trusted is not None:
                 trusted = trusted[box]
