@@ -30,6 +30,9 @@ class PredictConfig:
         Foreground score in (0, 1) above which a pixel belongs to a cell; None takes the model's.
     min_size_px
         Cells of fewer pixels are dropped; None takes the model's.
+    diameter_px
+        Diameter of the image's cells, in pixels, to which the image is resized for the network;
+        None takes them for cells like those that the model was made for.
     """
 
     tile_px: int | None = None
@@ -37,8 +40,14 @@ class PredictConfig:
     precision: Precision = "auto"
     threshold: float | None = None
     min_size_px: int | None = None
+    diameter_px: float | None = None
 
     def __post_init__(self) -> None:
+        if self.diameter_px is not None:
+            _require(
+                self.diameter_px > 0,
+                f"diameter_px is {self.diameter_px}; give a size in pixels",
+            )
         if self.threshold is not None:
             _require(0 < self.threshold < 1, f"threshold is {self.threshold}; give one in (0, 1)")
         if self.min_size_px is not None:
@@ -124,6 +133,10 @@ class FinetuneConfig:
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     augment
         Strength of the augmentation.
+    diameter_px
+        Diameter of the images' cells, in pixels; None measures it on the corrected ones.
+    held_out
+        Share of the corrected cells that judge and do not teach; 0 goes without a check.
     device, precision
         As in `PredictConfig`.
     seed
@@ -144,6 +157,8 @@ class FinetuneConfig:
     anchor: float = 0.5
     average: float = 0.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    diameter_px: float | None = None
+    held_out: float = 0.25
     device: Device = "auto"
     precision: Precision = "auto"
     seed: int = 0
@@ -169,6 +184,11 @@ class FinetuneConfig:
             _require(value >= 0, f"{name} is {value}; give 0 or more")
         _require(self.batch > 0, f"batch is {self.batch}; give 1 or more")
         _require(self.seed >= 0, f"seed is {self.seed}; give 0 or more")
+        _require(
+            self.diameter_px is None or self.diameter_px > 0,
+            f"diameter_px is {self.diameter_px}; give a size in pixels",
+        )
+        _require(0 <= self.held_out < 1, f"held_out is {self.held_out}; give one in [0, 1)")
         _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
 
 
@@ -204,6 +224,7 @@ def train_config(
             tile_px=572,
             balance=1.0,
             anchor=0.0,
+            held_out=0.0,
             augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0),
             device=device,
             precision="float32",
@@ -218,6 +239,7 @@ def train_config(
         warmup_steps=100,
         tile_px=444,
         anchor=0.0,
+        held_out=0.0,
         average=0.995,
         device=device,
         seed=seed,

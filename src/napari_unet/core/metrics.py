@@ -118,5 +118,47 @@ def rand_error(truth: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
     return float(adapted_rand_error(truth, pred)[0])
 
 
+def confusion(
+    truth: NDArray[np.integer],
+    pred: NDArray[np.integer],
+    weight: NDArray[np.floating],
+    units: NDArray[np.integer],
+    n_units: int,
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Weight of the pixels of each unit by true and by predicted class: (units, K, K).
+
+    Parameters
+    ----------
+    truth, pred
+        (Y, X), classes.
+    weight
+        (Y, X), how much a pixel counts.
+    units
+        (Y, X), 0 = does not count, or the number of the unit, from 1.
+    n_units, n_classes
+        Sizes of the result.
+    """
+    here = units > 0
+    unit = units[here].astype(np.int64) - 1
+    index = (unit * n_classes + truth[here]) * n_classes + pred[here]
+    counts = np.bincount(index, weight[here], minlength=n_units * n_classes**2)
+    return counts.astype(np.float64).reshape(n_units, n_classes, n_classes)
+
+
+def kappa(counts: NDArray[np.float64]) -> float:
+    """Agreement beyond chance of a confusion matrix (K, K): 1 is perfect, 0 what guessing gives.
+
+    Cohen 1960, doi:10.1177/001316446002000104. Where the truth is all one class there is no
+    chance to beat, and it is the share that is right.
+    """
+    total = counts.sum()
+    if not total:
+        return 1.0
+    rows, columns = counts.sum(1) / total, counts.sum(0) / total
+    right, chance = float(np.trace(counts) / total), float((rows * columns).sum())
+    return right if (rows > 0).sum() < 2 else (right - chance) / (1 - chance)
+
+
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 1.0

@@ -10,7 +10,7 @@ Sizes along one axis, for a network of depth d and any whole b:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -96,10 +96,16 @@ class UNet(nn.Module):
         )
         self.join = nn.ModuleList(_conv_pair(2 * c, c) for c in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, self.config.n_classes, kernel_size=1)
-        self.dropout = nn.Dropout(self.config.dropout)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """Logits (N, n_classes, H', W') of images (N, in_channels, H, W).
+
+        Parameters
+        ----------
+        image
+            Normalised intensities.
+        dropout
+            Draws what is dropped in training, on the image's device; torch's own by default.
 
         Raises
         ------
@@ -115,7 +121,7 @@ class UNet(nn.Module):
                 x = F.max_pool2d(x, 2)
             x = convs(x)
             if level >= self.config.depth - 1:
-                x = self.dropout(x)
+                x = self._drop(x, dropout)
             skips.append(x)
         skips.pop()
         for up, convs in zip(self.up, self.join, strict=True):
@@ -127,6 +133,36 @@ class UNet(nn.Module):
             x = convs(torch.cat((skip, x), dim=1))
         logits: Tensor = self.head(x)
         return logits
+
+    def _drop(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        rate = self.config.dropout
+        if not (self.training and rate):
+            return x
+        kept = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+        return x * (kept / (1 - rate)).to(x.dtype)
+
+
+def with_classes(network: UNet, n_classes: int) -> UNet:
+    """A copy of a network that knows more classes; new ones begin as copies of its last one.
+
+    The last class and its copies share its probability, so what is background stays so.
+
+    Parameters
+    ----------
+    network
+        Left as it is.
+    n_classes
+        Of the copy, background included; at least those of the network.
+    """
+    known = network.config.n_classes
+    wider = UNet(replace(network.config, n_classes=n_classes))
+    state = network.state_dict()
+    weight, bias = state["head.weight"], state["head.bias"].clone()
+    if n_classes > known:
+        bias[-1] -= math.log(n_classes - known + 1)
+    copies = [*range(known), *[known - 1] * (n_classes - known)]
+    wider.load_state_dict({**state, "head.weight": weight[copies], "head.bias": bias[copies]})
+    return wider.train(network.training)
 
 
 def initialise(network: UNet, seed: int) -> None:

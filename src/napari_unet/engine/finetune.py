@@ -6,7 +6,8 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.loss import anchor_loss, weighted_cross_entropy
 from napari_unet.core.unet import UNet
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
+
+# So many steps, after the first, tell how many fit into the seconds.
+TIMED_STEPS = 8
+# A machine that has become slower since then may take this much longer than asked.
+_OVERRUN = 1.1
 
 
 @dataclass(frozen=True)
@@ -42,23 +48,18 @@ class StepReport:
     elapsed_s: float
 
 
-def finetune(
-    network: UNet,
-    planes: Sequence[AnnotatedPlane],
-    config: FinetuneConfig,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[StepReport]:
-    """Train a network in place; yields a report after each step.
+class Trainer:
+    """Trains a network in place, step by step.
 
     The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was. Closing the generator early leaves the network trained so far. With `config.steps` and
-    no seconds, the same seed gives the same weights on a CPU.
+    it was. A budget in seconds becomes a number of steps once a few have been timed, so that the
+    schedule, and with it the weights, follow from the planes, the settings, the seed and that
+    number: on a CPU, bit for bit.
 
     Parameters
     ----------
     network
-        The network to train, on the CPU or on `device`; left on `device` in evaluation mode.
+        The network to train, on the CPU or on `device`.
     planes
         What to learn from.
     config
@@ -72,72 +73,144 @@ def finetune(
     ------
     ValueError
         If no pixel is trusted.
-    FloatingPointError
-        If the loss or its gradient is no longer a number.
     """
-    sampler = Sampler(planes, network.config, config, device)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.train()
-    parent = copy.deepcopy(network).eval().requires_grad_(False) if config.anchor else None
-    average = _Average(network, config.average)
-    optimiser = _optimiser(network, config)
-    start = time.perf_counter()
-    fraction, step = 0.0, 0
-    torch.manual_seed(config.seed)
-    try:
-        while fraction < 1:
-            rate = _learning_rate(config, step, fraction)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            loss = _step(network, parent, sampler, config, optimiser, device, dtype)
-            average.update(network)
-            step += 1
-            elapsed = time.perf_counter() - start
-            fraction = _fraction(config, step, elapsed)
-            yield StepReport(step, loss, rate, fraction, elapsed)
-    finally:
-        average.copy_to(network)
-        network.eval()
 
-
-def _step(
-    network: UNet,
-    parent: UNet | None,
-    sampler: Sampler,
-    config: FinetuneConfig,
-    optimiser: torch.optim.Optimizer,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> float:
-    samples = [sampler.draw() for _ in range(config.batch)]
-    image = torch.stack([s.image for s in samples]).to(memory_format=torch.channels_last)
-    classes = torch.stack([s.classes for s in samples])
-    weight = torch.stack([s.weight for s in samples])
-    unseen = ~torch.stack([s.seen for s in samples])
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        logits = network(image)
-        before = _parent_logits(parent, image) if parent is not None and unseen.any() else None
-    loss = weighted_cross_entropy(logits, classes, weight)
-    total = loss
-    if before is not None:
-        total = loss + config.anchor * anchor_loss(logits, before, unseen)
-    optimiser.zero_grad(set_to_none=True)
-    total.backward()
-    value = float(loss.detach())
-    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0))
-    if not (math.isfinite(value) and math.isfinite(norm)):
-        raise FloatingPointError(
-            f"training diverged (the loss is {value}, its gradient {norm}); "
-            "the model stays as it was: give a lower learning rate"
+    def __init__(
+        self,
+        network: UNet,
+        planes: Sequence[AnnotatedPlane],
+        config: FinetuneConfig,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.config = network, config
+        self._device, self._dtype = device, dtype
+        self._sampler = Sampler(planes, network.config, config, device)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.train()
+        self._parent = (
+            copy.deepcopy(network).eval().requires_grad_(False) if config.anchor else None
         )
-    optimiser.step()
-    return value
+        self._average = _Average(network, config.average)
+        self._optimiser = _optimiser(network, config)
+        # Not torch's own generator: others in this process may draw from that.
+        self._dropout = torch.Generator(device).manual_seed(config.seed)
+        self._start = self._timed_from = time.perf_counter()
+        self._step = 0
+        # Optimiser steps of the whole run; None until some have been timed.
+        self.planned = config.steps if config.seconds is None else None
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget that is used up, in [0, 1]."""
+        seconds = self.config.seconds
+        if seconds and time.perf_counter() - self._start >= _OVERRUN * seconds:
+            return 1.0
+        return min(1.0, self._step / self.planned) if self.planned else 0.0
+
+    def learn_from(self, planes: Sequence[AnnotatedPlane]) -> None:
+        """Go on with other planes."""
+        later = replace(self.config, seed=self.config.seed + 1)
+        self._sampler = Sampler(planes, self.network.config, later, self._device)
+
+    def step(self) -> StepReport:
+        """Do one optimiser step.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or its gradient is no longer a number.
+        """
+        # Not before the length of the run is known, or it would depend on when that was.
+        done = self._step / self.planned if self.planned and self._step > TIMED_STEPS else 0.0
+        rate = _learning_rate(self.config, self._step, done)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._learn()
+        self._average.update(self.network)
+        self._step += 1
+        now = time.perf_counter()
+        if self._step == 1:
+            # The first step pays for the memory of all others.
+            self._timed_from = now
+        elif self.planned is None and self._step > TIMED_STEPS:
+            self._plan(now)
+        return StepReport(self._step, loss, rate, self.fraction, now - self._start)
+
+    @contextmanager
+    def paused(self) -> Iterator[UNet]:
+        """The network as it would be kept now, in evaluation mode; the time does not count."""
+        began = time.perf_counter()
+        learning = copy.deepcopy(self.network.state_dict())
+        self.finish()
+        try:
+            yield self.network
+        finally:
+            self.network.load_state_dict(learning)
+            self.network.train()
+            spent = time.perf_counter() - began
+            self._start += spent
+            self._timed_from += spent
+
+    def finish(self) -> None:
+        """Leave the network as it is to be kept, in evaluation mode."""
+        self._average.copy_to(self.network)
+        self.network.eval()
+
+    def _plan(self, now: float) -> None:
+        left = (self.config.seconds or 0.0) - (now - self._start)
+        planned = self._step + round(left * (self._step - 1) / (now - self._timed_from))
+        self.planned = max(self._step, min(planned, self.config.steps or planned))
+
+    def _learn(self) -> float:
+        config, device = self.config, self._device
+        samples = [self._sampler.draw() for _ in range(config.batch)]
+        image = torch.stack([s.image for s in samples]).to(memory_format=torch.channels_last)
+        classes = torch.stack([s.classes for s in samples])
+        weight = torch.stack([s.weight for s in samples])
+        unseen = ~torch.stack([s.seen for s in samples])
+        with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
+            logits = self.network(image, self._dropout)
+            before = self._parent_logits(image) if unseen.any() else None
+        loss = weighted_cross_entropy(logits, classes, weight)
+        total = loss
+        if before is not None:
+            total = loss + config.anchor * anchor_loss(logits, before, unseen)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        value = float(loss.detach())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise FloatingPointError(
+                f"training diverged (the loss is {value}, its gradient {norm}); "
+                "the model stays as it was: give a lower learning rate"
+            )
+        self._optimiser.step()
+        return value
+
+    @torch.no_grad()
+    def _parent_logits(self, image: Tensor) -> Tensor | None:
+        return None if self._parent is None else self._parent(image)
 
 
-@torch.no_grad()
-def _parent_logits(parent: UNet, image: Tensor) -> Tensor:
-    logits: Tensor = parent(image)
-    return logits
+def finetune(
+    network: UNet,
+    planes: Sequence[AnnotatedPlane],
+    config: FinetuneConfig,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[StepReport]:
+    """Train a network in place until the budget is spent; yields a report after each step.
+
+    Closing the generator early leaves the network trained so far, in evaluation mode. For
+    parameters and errors see `Trainer`.
+    """
+    trainer = Trainer(network, planes, config, device, dtype)
+    try:
+        while trainer.fraction < 1:
+            yield trainer.step()
+    finally:
+        trainer.finish()
 
 
 def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
@@ -149,12 +222,6 @@ def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
 def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
     rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
     return rate * 0.5 * (1 + math.cos(math.pi * fraction)) if config.decay else rate
-
-
-def _fraction(config: FinetuneConfig, step: int, elapsed_s: float) -> float:
-    by_steps = step / config.steps if config.steps else 0.0
-    by_time = elapsed_s / config.seconds if config.seconds else 0.0
-    return min(1.0, max(by_steps, by_time))
 
 
 class _Average:

@@ -37,12 +37,18 @@ class ModelHeader:
         Keyword arguments of `label_instances` that suit the model.
     pixel_size_um
         Pixel size of the training images in micrometres, None if unknown or mixed.
+    diameter_px
+        Diameter of the cells that it was fine-tuned on, in pixels of their images; None if mixed.
+    zoom
+        Factor by which it resizes such images before the network sees them.
     parent
         SHA-256 of the model file that this one was fine-tuned from, None if trained from scratch.
     trained_on
         What it was trained on, in words, with licences.
     settings
         The training settings (`FinetuneConfig`).
+    corrections
+        What it was fine-tuned on: names in its collection, and the SHA-256 of what lies there.
     seed
         Seed of all random draws.
     steps
@@ -61,9 +67,12 @@ class ModelHeader:
     normalisation: Mapping[str, float] = field(default_factory=dict)
     postprocess: Mapping[str, Any] = field(default_factory=dict)
     pixel_size_um: float | None = None
+    diameter_px: float | None = None
+    zoom: float = 1.0
     parent: str | None = None
     trained_on: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    corrections: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     steps: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)

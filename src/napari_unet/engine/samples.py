@@ -31,16 +31,26 @@ class AnnotatedPlane:
         (Y, X) int32 instance labels, 0 = background.
     trusted
         (Y, X) bool, where the labels are truth; None where all are.
+    kinds
+        (Y, X) uint8, class of each labelled pixel, from 1; None where all are 1.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
     trusted: NDArray[np.bool_] | None = None
+    kinds: NDArray[np.uint8] | None = None
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """(Y, X), class of each pixel, 0 = background."""
+        foreground = self.labels > 0
+        return foreground.astype(np.int64) * (1 if self.kinds is None else self.kinds)
 
     def __post_init__(self) -> None:
         shapes = {self.image.shape[1:], self.labels.shape}
-        if self.trusted is not None:
-            shapes.add(self.trusted.shape)
+        for mask in (self.trusted, self.kinds):
+            if mask is not None:
+                shapes.add(mask.shape)
         if len(shapes) > 1:
             raise ValueError(
                 f"image {self.image.shape[1:]}, labels {self.labels.shape} and trusted mask differ "
@@ -140,7 +150,7 @@ class Sampler:
         truth = warp(source.truth, grid[:, halo:-halo, halo:-halo], nearest=True).cpu().numpy()
         labels = separate_touching(truth[0].astype(np.int32))
         seen = truth[1] > 0.5
-        classes = (labels > 0).astype(np.int64)
+        classes = np.where(labels > 0, truth[2], 0).astype(np.int64)
         weight = weight_map(labels, classes, self.w_c, self._config.w0, self._config.sigma_px)
         return Sample(
             image=image,
@@ -196,17 +206,18 @@ class _Source:
         trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
         self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
         self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
-        self.truth = torch.from_numpy(np.stack([labels, trusted]).astype(np.float32)).to(device)
+        truth = np.stack([labels, trusted, plane.classes]).astype(np.float32)
+        self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(trusted.sum())
         self._trusted_labels = np.where(trusted, labels, 0)
         self._seen = None if trusted.all() else np.flatnonzero(trusted)
         self._objects = np.flatnonzero(np.bincount(self._trusted_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:
-        foreground = int(np.count_nonzero(self._trusted_labels))
-        counts = np.zeros(n_classes, np.int64)
-        counts[:2] = self.seen_px - foreground, foreground
-        return counts
+        classes = self.plane.classes
+        if self.plane.trusted is not None:
+            classes = classes[self.plane.trusted]
+        return np.bincount(classes.ravel(), minlength=n_classes)
 
     def random_centre(self, rng: np.random.Generator, jitter_px: float) -> tuple[float, float]:
         if len(self._objects) and rng.random() < 0.5:

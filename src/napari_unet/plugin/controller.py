@@ -25,8 +25,9 @@ from napari_unet.plugin.layers import (
     preview_layers,
 )
 from napari_unet.service.corrections import Annotated, Correction, corrections_of
+from napari_unet.service.improving import Improvement
 from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
-from napari_unet.service.segmentation import Improvement, Segmentation, SegmentationService
+from napari_unet.service.segmentation import Segmentation, SegmentationService
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -291,8 +292,8 @@ class Controller:
         self.models_changed.emit(done.model.name)
         self.computed_on.emit(done.compute)
         return (
-            f"Learnt as {done.model.reference}: {100 * done.agreement_before:.0f} % of the painted "
-            f"places were right, {100 * done.agreement_after:.0f} % are now; click Segment"
+            f"Learnt as {done.model.reference}: {done.check or done.replay or done.verdict.why}; "
+            "click Segment"
         )
 
     def _show_preview(self, image: Image, done: Any) -> str:

@@ -53,11 +53,14 @@ class Progress:
         What it is doing, in a few words.
     loss
         Training loss of the latest step, None outside training.
+    preview
+        What the work would give if it ended now, or None.
     """
 
     fraction: float
     message: str
     loss: float | None = None
+    preview: Any = None
 
 
 class Job(Generic[T]):
@@ -90,6 +93,7 @@ class Job(Generic[T]):
         self.seconds = 0.0
         self._work = work
         self._cancel, self._end = threading.Event(), threading.Event()
+        self._enough = threading.Event()
         # Taken once, by whoever starts the job or cancels it before its start.
         self._claim = threading.Lock()
 
@@ -99,15 +103,26 @@ class Job(Generic[T]):
         if self._claim.acquire(blocking=False):
             self._finish(FinishReason.CANCELLED)
 
+    def finish(self) -> None:
+        """Ask the work to come to an end soon, and to keep what it has got."""
+        self._enough.set()
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether somebody asked for an end; for the work itself to look at."""
+        return self._enough.is_set()
+
     def check(self) -> None:
         """Raise `JobCancelled` if the job was cancelled; for the work itself to call."""
         if self._cancel.is_set():
             raise JobCancelled(self.name)
 
-    def report(self, fraction: float, message: str, loss: float | None = None) -> None:
+    def report(
+        self, fraction: float, message: str, loss: float | None = None, preview: Any = None
+    ) -> None:
         """Tell how far the work is, and end here if it was cancelled; for the work to call."""
         self.check()
-        self._tell(self.progressed, Progress(fraction, message, loss))
+        self._tell(self.progressed, Progress(fraction, message, loss, preview))
 
     def wait(self, timeout_s: float | None = None) -> T:
         """Block until the end and return the result; an interrupt (Ctrl-C) cancels the job.

@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from napari_unet.engine.predict import Predictor
 
 Box = tuple[slice, slice]
+# Typical diameter of the cells in training sets of mixed images (dsb2018: median 20 px).
+MIXED_DIAMETER_PX = 24.0
+
+
+@dataclass(frozen=True)
+class PlaneScores:
+    """What a network says of a plane.
+
+    Attributes
+    ----------
+    foreground
+        (Y, X) float32, probability that a pixel belongs to a cell.
+    kinds
+        (Y, X) uint8, likeliest class of a pixel if it belongs to one, from 1; None where a model
+        knows one class only.
+    zoom
+        The network saw the plane larger by this factor.
+    """
+
+    foreground: NDArray[np.float32]
+    kinds: NDArray[np.uint8] | None = None
+    zoom: float = 1.0
 
 
 @dataclass
@@ -56,14 +78,25 @@ class LoadedModel:
         normalised, _ = normalise(part, settings, statistics or measure(plane, settings))
         return match_channels(normalised, self.network.config.in_channels)
 
+    def zoom(self, diameter_px: float | None) -> float:
+        """Factor that brings cells of this diameter, in pixels, to the size the network knows.
+
+        None stands for cells like those that the model was made for.
+        """
+        if diameter_px is None:
+            return self.header.zoom
+        known_px = self.header.zoom * (self.header.diameter_px or MIXED_DIAMETER_PX)
+        return known_px / diameter_px
+
     def scores(
         self,
         plane: NDArray[np.float32],
         compute: Compute,
         tile_px: int | None,
         progress: Callable[[float, str], None],
-    ) -> NDArray[np.float32]:
-        """Foreground scores (Y, X) of a prepared plane.
+        zoom: float = 1.0,
+    ) -> PlaneScores:
+        """Scores of a prepared plane.
 
         Parameters
         ----------
@@ -75,18 +108,24 @@ class LoadedModel:
             Largest input tile, in pixels; None takes what suits the device.
         progress
             Called with (fraction, message) before and after each tile; may raise to stop.
+        zoom
+            The network sees the plane larger by this factor.
 
         Raises
         ------
         ValueError
             If the tile is too small for the network, or the memory for the tile.
         """
+        from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
         from napari_unet.core.tiling import smallest_input_px
         from napari_unet.engine.predict import foreground_scores
 
+        shape = (plane.shape[1], plane.shape[2])
+        seen = resize_plane(plane, zoomed_shape(shape, zoom))
+
         def work(where: Compute, tile: int) -> NDArray[np.float32]:
             return self._predictor(where).logits(
-                plane, tile, lambda done, total: progress(done / total, "segmenting")
+                seen, tile, lambda done, total: progress(done / total, "segmenting")
             )
 
         smallest = smallest_input_px(self.network.config.depth)
@@ -95,19 +134,37 @@ class LoadedModel:
                 f"a tile of {tile_px} px is too small for this model; give {smallest} px or more"
             )
         tile_px = tile_px or default_tile_px(compute)
-        return foreground_scores(
-            run_within_memory(
-                compute, tile_px, smallest, work, lambda message: progress(0.0, message)
-            )
+        logits = run_within_memory(
+            compute, tile_px, smallest, work, lambda message: progress(0.0, message)
         )
+        kinds = None
+        if len(logits) > 2:
+            kinds = resize_labels(logits[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
+        return PlaneScores(resize_plane(foreground_scores(logits)[None], shape)[0], kinds, zoom)
 
-    def instances(self, scores: NDArray[np.float32], config: PredictConfig) -> NDArray[np.int32]:
-        """Labels (Y, X) of scores (Y, X), with the model's post-processing where not told else."""
+    def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
+        """Labels (Y, X) of scores, with the model's post-processing where not told else."""
         from napari_unet.core.instances import label_instances
 
+        settings = dict(self.header.postprocess)
+        # The model's sizes are pixels of what the network sees.
+        zoom = scores.zoom
+        settings["gap_px"] = max(1, round(settings.get("gap_px", 1) / zoom))
+        settings["min_size_px"] = round(settings.get("min_size_px", 16) / zoom**2)
         asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
         given = {name: value for name, value in asked.items() if value is not None}
-        return label_instances(scores, **{**self.header.postprocess, **given})
+        return label_instances(scores.foreground, **{**settings, **given})
+
+    def kinds_of(self, labels: NDArray[np.int32], scores: PlaneScores) -> tuple[str, ...]:
+        """Class of each cell 1, 2, ... of labels (Y, X), by the majority of its pixels."""
+        names, n = self.header.classes, int(labels.max(initial=0))
+        if scores.kinds is None:
+            return (names[1],) * n
+        votes = np.bincount(
+            labels.ravel() * np.int64(len(names)) + scores.kinds.ravel(),
+            minlength=(n + 1) * len(names),
+        ).reshape(n + 1, len(names))
+        return tuple(names[kind] for kind in votes[1:].argmax(1))
 
     def _predictor(self, compute: Compute) -> Predictor:
         from napari_unet.engine.predict import Predictor

@@ -131,8 +131,10 @@ class ModelStore:
             f"or give the path of a {_SUFFIX} file"
         )
 
-    def add(self, name: str, write: Callable[[Path], object]) -> ModelVersion:
-        """Store a new version of a model and make it the active one.
+    def add(
+        self, name: str, write: Callable[[Path], object], *, activate: bool = True
+    ) -> ModelVersion:
+        """Store a new version of a model.
 
         Parameters
         ----------
@@ -140,6 +142,8 @@ class ModelStore:
             The model, new or known.
         write
             Writes the model file to the path it is given, atomically.
+        activate
+            Whether its name stands for it from now on.
 
         Raises
         ------
@@ -153,7 +157,8 @@ class ModelStore:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        self.activate(added)
+        if activate:
+            self.activate(added)
         return added
 
     def activate(self, model: ModelVersion) -> None:
@@ -188,6 +193,19 @@ class ModelStore:
             )
         self.activate(parent)
         return parent
+
+    def name_for_own(self, model: ModelVersion) -> str:
+        """The model that gets what is learnt from this one: a new one if this one shipped.
+
+        What ships stays as it is, whatever it is taught.
+        """
+        if not model.shipped:
+            return model.name
+        name, number = f"my-{model.name}", 1
+        while (self.root / name).exists():
+            number += 1
+            name = f"my-{model.name}-{number}"
+        return name
 
     def import_file(self, path: Path, name: str | None = None) -> ModelVersion:
         """Copy a model file into the store as a new version of `name`, or of its own name.

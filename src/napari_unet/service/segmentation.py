@@ -6,9 +6,8 @@ service without loading them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +18,22 @@ from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, label_shape, plane_indices, set_plane
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
+from napari_unet.service.gate import Verdict
+from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
+from napari_unet.service.lesson import View
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.training import (
     NewModel,
-    agreement,
     annotated_planes,
+    learn,
     new_model,
-    train,
+    start_training,
 )
 
 if TYPE_CHECKING:
+    from napari_unet.core.places import Place
     from napari_unet.engine.preview import AugmentationPreview
 
 
@@ -52,6 +55,10 @@ class Segmentation:
         Number of cells; their ids are 1, 2, ...
     diameter_px
         Of a disc of the median cell's area; 0 without cells.
+    kinds
+        Class of each cell 1, 2, ...
+    places
+        Where a correction would help most, the best first: the plane's index, and the place in it.
     """
 
     labels: NDArray[np.int32]
@@ -60,33 +67,8 @@ class Segmentation:
     compute: str
     n_cells: int
     diameter_px: float
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """What training gave.
-
-    Attributes
-    ----------
-    model
-        The new version, which its name now stands for.
-    parent
-        The version it came from, None if trained from scratch.
-    agreement_before, agreement_after
-        Share of the trusted pixels that the model called right, as cell or background. These are
-        the pixels it learnt from, so this is no estimate for other images.
-    steps
-        Optimiser steps taken.
-    compute
-        Where it ran, in words.
-    """
-
-    model: ModelVersion
-    parent: ModelVersion | None
-    agreement_before: float
-    agreement_after: float
-    steps: int
-    compute: str
+    kinds: tuple[str, ...]
+    places: tuple[tuple[tuple[int, ...], Place], ...]
 
 
 class SegmentationService:
@@ -150,19 +132,23 @@ class SegmentationService:
         model: Reference,
         config: FinetuneConfig | None = None,
         name: str | None = None,
+        watch: Callable[[], View | None] = lambda: None,
     ) -> Job[Improvement]:
-        """Start to improve a model from corrections; the result is a new version.
+        """Start to improve a model from all its corrections; the result is a new version.
 
         Parameters
         ----------
         annotated
-            Images and their corrections.
+            Images and what was corrected on them now; kept in the model's collection.
         model
             The parent, as for `segment`.
         config
             Settings.
         name
-            Model that gets the new version; the parent's by default.
+            Model that gets the new version; by default the parent's, or a new one if that shipped.
+        watch
+            Asked now and then, in the job's thread, what the user looks at; the progress then
+            carries `ViewLabels`.
 
         Raises
         ------
@@ -172,12 +158,19 @@ class SegmentationService:
         """
         given = _checked(annotated)
         parent = self.store.find(model)
-        target = name or parent.name
+        target = name or self.store.name_for_own(parent)
         check_name(target)
         settings = config or FinetuneConfig()
         return self._runner.submit(
             f"fine-tune {parent.reference}",
-            lambda job: self._improve(job, given, parent, settings, target, ()),
+            lambda job: improve(job, self.store, given, parent, settings, target, watch),
+        )
+
+    def reproduce(self, model: Reference) -> Job[bool]:
+        """Start to train a version again; see `improving.reproduce`."""
+        version = self.store.find(model)
+        return self._runner.submit(
+            f"train {version.reference} again", lambda job: reproduce(job, self.store, version)
         )
 
     def train(
@@ -215,7 +208,7 @@ class SegmentationService:
             origin = self.store.find(origin)
         return self._runner.submit(
             f"train {name}",
-            lambda job: self._improve(job, given, origin, config, name, words),
+            lambda job: self._train(job, given, origin, config, name, words),
         )
 
     def preview_augmentation(
@@ -243,10 +236,15 @@ class SegmentationService:
         config: PredictConfig,
         planes: tuple[tuple[int, ...], ...],
     ) -> Segmentation:
+        from napari_unet.core.places import doubtful_places
+
         job.report(0.0, "loading the model")
         loaded = self._load(version)
         compute = choose(config.device, config.precision)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
+        zoom = loaded.zoom(config.diameter_px)
+        kinds: list[str] = []
+        places: list[tuple[tuple[int, ...], Place]] = []
         count, areas = 0, [np.zeros(0, np.intp)]
         for number, index in enumerate(planes):
 
@@ -256,17 +254,31 @@ class SegmentationService:
 
             progress(0.0, "reading")
             plane = loaded.prepare(get_plane(image, axes, index))
-            scores = loaded.scores(plane, compute, config.tile_px, progress)
+            scores = loaded.scores(plane, compute, config.tile_px, progress, zoom)
             progress(1.0, "labelling cells")
             found = loaded.instances(scores, config)
             job.check()
             set_plane(labels, axes, index, np.where(found, found + count, 0))
             areas.append(np.bincount(found.ravel())[1:])
             count += len(areas[-1])
+            kinds += loaded.kinds_of(found, scores)
+            cell_px = np.sqrt(4 / np.pi * np.median(areas[-1])) if len(areas[-1]) else None
+            size = float(cell_px or config.diameter_px or loaded.header.diameter_px or 24)
+            places += [(index, place) for place in doubtful_places(scores.foreground, size)]
         diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
-        return Segmentation(labels, planes, version, compute.describe(), count, float(diameter))
+        places.sort(key=lambda found: -found[1].weight)
+        return Segmentation(
+            labels,
+            planes,
+            version,
+            compute.describe(),
+            count,
+            float(diameter),
+            tuple(kinds),
+            tuple(places),
+        )
 
-    def _improve(
+    def _train(
         self,
         job: Job[Improvement],
         annotated: tuple[Annotated, ...],
@@ -275,7 +287,7 @@ class SegmentationService:
         name: str,
         trained_on: tuple[str, ...],
     ) -> Improvement:
-        from napari_unet.engine.checkpoint import architecture, load_model, save_model
+        from napari_unet.engine.checkpoint import load_model
 
         job.report(0.0, "loading the model")
         parent = origin if isinstance(origin, ModelVersion) else None
@@ -283,30 +295,24 @@ class SegmentationService:
             model = LoadedModel(*load_model(origin.path))
         else:
             model = new_model(origin, name, config.seed)
+        zoom = model.zoom(config.diameter_px)
         job.report(0.0, "reading images")
-        planes = list(annotated_planes(annotated, model, config, job.check))
-        if not planes:
-            raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+        planes = list(annotated_planes(annotated, model, config, job.check, zoom))
         compute = choose(config.device, config.precision)
-        before = agreement(model, planes, compute, job.check) if parent else 0.0
-        steps = train(job, model, planes, config, compute)
-        job.report(1.0, "checking")
-        after = agreement(model, planes, compute, job.check)
+        trainer = start_training(model, planes, config, compute)
+        steps = learn(job, trainer)
         header = replace(
             model.header,
-            name=name,
-            architecture=architecture(model.network),
             parent=parent.sha256() if parent else None,
-            trained_on=(*model.header.trained_on, *(trained_on or [_describe(annotated)])),
-            settings=asdict(config),
-            seed=config.seed,
-            steps=steps,
-            scores={"agreement_before": before, "agreement_after": after},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            zoom=zoom,
+            diameter_px=config.diameter_px or model.header.diameter_px,
+            trained_on=(*model.header.trained_on, *trained_on),
+            scores={},
         )
         job.check()
-        added = self.store.add(name, lambda path: save_model(path, model.network, header))
-        return Improvement(added, parent, before, after, steps, compute.describe())
+        added = store_version(self.store, model, header, name, config, steps, activate=True)
+        verdict = Verdict(True, "trained on all that was given, without a check")
+        return Improvement(added, parent, verdict, None, None, steps, compute.describe())
 
     def _preview(
         self,
@@ -344,8 +350,3 @@ def _checked(annotated: Sequence[Annotated]) -> tuple[Annotated, ...]:
     if not any(item.corrections for item in annotated):
         raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
     return tuple(annotated)
-
-
-def _describe(annotated: Sequence[Annotated]) -> str:
-    planes = sum(len(item.corrections) for item in annotated)
-    return f"corrections on {planes} plane{'s' if planes > 1 else ''}"

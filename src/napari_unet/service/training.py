@@ -1,28 +1,31 @@
-"""The steps of a training job: from annotated images to a better network, and how much better."""
+"""From annotated images to a better network: what is learnt from, and the loop that learns."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import get_plane
 from napari_unet.core.intensity import Normalisation
 from napari_unet.engine.header import ModelHeader
+from napari_unet.service.collection import Entry
 from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, is_out_of_memory
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import Box, LoadedModel
 
 if TYPE_CHECKING:
+    from napari_unet.engine.finetune import StepReport, Trainer
     from napari_unet.engine.samples import AnnotatedPlane
 
-# Enough for a figure to show; evaluation proper is a command of its own.
-_CHECKED_PLANES = 20
+# Cells whose size is within this factor of what the network knows are not resized.
+_SAME_SIZE = 1.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +57,51 @@ def new_model(new: NewModel, name: str, seed: int) -> LoadedModel:
     return LoadedModel(network, header)
 
 
+def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
+    """Median diameter, in pixels, of discs of the area of the cells that were seen as a whole.
+
+    None where there is no such cell.
+    """
+    diameters: list[float] = []
+    for item in annotated:
+        for correction in item.corrections:
+            labels, trusted = correction.labels, correction.trusted
+            area = np.bincount(labels.ravel())
+            if trusted is not None:
+                area[np.unique(labels[~trusted])] = 0
+            area[0] = 0
+            diameters += np.sqrt(4 / np.pi * area[area > 0]).tolist()
+    return float(np.median(diameters)) if diameters else None
+
+
+def zoom_for(model: LoadedModel, diameter_px: float | None, *, asked: bool) -> float:
+    """Factor by which a model sees images whose cells have this diameter, in pixels.
+
+    Its own factor, unless the size was asked for or differs too much.
+    """
+    zoom = model.zoom(diameter_px)
+    ratio = zoom / model.header.zoom
+    return zoom if asked or not 1 / _SAME_SIZE < ratio < _SAME_SIZE else model.header.zoom
+
+
+def teach_classes(model: LoadedModel, entries: Sequence[Entry]) -> LoadedModel:
+    """The model itself, or one that knows the new classes of the corrections as well."""
+    from napari_unet.core.unet import with_classes
+
+    known = model.header.classes
+    new = sorted({kind for entry in entries for kind in entry.classes} - set(known))
+    if not new:
+        return model
+    header = replace(model.header, classes=(*known, *new))
+    return LoadedModel(with_classes(model.network, len(header.classes)), header)
+
+
 def annotated_planes(
     annotated: Sequence[Annotated],
     model: LoadedModel,
     config: FinetuneConfig,
     check: Callable[[], None],
+    zoom: float = 1.0,
 ) -> Iterator[AnnotatedPlane]:
     """Annotated planes, cut down to what training windows around trusted pixels can reach.
 
@@ -73,7 +116,10 @@ def annotated_planes(
         Says how large the windows are.
     check
         Called before each plane; may raise to stop.
+    zoom
+        The network sees the images larger by this factor.
     """
+    from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
     from napari_unet.engine.samples import AnnotatedPlane
 
     for item in annotated:
@@ -82,72 +128,83 @@ def annotated_planes(
             trusted = correction.trusted
             if trusted is not None and not trusted.any():
                 continue
-            box = _reach(correction, config.tile_px)
+            box = reach(correction, round(config.tile_px / zoom))
             plane = get_plane(item.image, item.axes, correction.index)
             image = model.prepare(plane, box, item.statistics)
-            labels = correction.labels[box].astype(np.int32)
+            shape = zoomed_shape((image.shape[1], image.shape[2]), zoom)
+            labels = resize_labels(correction.labels[box].astype(np.int32), shape).copy()
+            kinds = _kinds(labels, correction, model.header.classes)
             if trusted is not None:
-                trusted = trusted[box]
+                trusted = resize_labels(trusted[box], shape)
                 labels[~trusted] = 0
-            yield AnnotatedPlane(image, labels, trusted)
+            yield AnnotatedPlane(resize_plane(image, shape), labels, trusted, kinds)
 
 
-def train(
+def learn(
     job: Job[Any],
-    model: LoadedModel,
-    planes: Sequence[AnnotatedPlane],
-    config: FinetuneConfig,
-    compute: Compute,
+    trainer: Trainer,
+    on_step: Callable[[StepReport], bool] = lambda report: True,
 ) -> int:
-    """Train a model's network in place, reporting each step; returns the number of steps.
+    """Train until the budget is spent, somebody asks for the end, or `on_step` returns False.
+
+    Returns the number of steps; the network is left as it is to be kept.
 
     Raises
     ------
     ValueError
         If memory runs out.
     """
-    from napari_unet.engine.finetune import finetune
-
-    steps = 0
-    start = time.perf_counter()
-    device, dtype = compute.torch_device, compute.torch_dtype
+    steps, start = 0, time.perf_counter()
     try:
-        for report in finetune(model.network, planes, config, device, dtype):
+        while trainer.fraction < 1 and not job.is_finishing:
+            report = trainer.step()
             steps = report.step
-            left = (time.perf_counter() - start) * (1 / report.fraction - 1)
-            job.report(report.fraction, f"step {steps}, about {left:.0f} s left", report.loss)
+            rate = steps / (time.perf_counter() - start)
+            message = f"step {steps}, {rate:.1f} per s"
+            if trainer.planned:
+                message += f", about {(trainer.planned - steps) / rate:.0f} s left"
+            job.report(report.fraction, message, report.loss)
+            if not on_step(report):
+                break
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(
-            f"there is not enough memory to train with tiles of {config.tile_px} px on the "
-            f"{compute.device}; give a smaller tile_px, or another device"
+            f"there is not enough memory to train with tiles of {trainer.config.tile_px} px; "
+            "give a smaller tile_px, or another device"
         ) from error
+    trainer.finish()
     return steps
 
 
-def agreement(
+def start_training(
     model: LoadedModel,
     planes: Sequence[AnnotatedPlane],
+    config: FinetuneConfig,
     compute: Compute,
-    check: Callable[[], None],
-) -> float:
-    """Share of the trusted pixels that a model calls right, as cell or background."""
-    # Predictors made before the training hold the old weights.
-    model = LoadedModel(model.network, model.header)
-    threshold = model.header.postprocess.get("threshold", 0.5)
-    right = seen = 0
-    for plane in planes[:_CHECKED_PLANES]:
-        scores = model.scores(plane.image, compute, None, lambda fraction, message: check())
-        agrees = (scores > threshold) == (plane.labels > 0)
-        right += int(agrees.sum() if plane.trusted is None else agrees[plane.trusted].sum())
-        seen += plane.labels.size if plane.trusted is None else int(plane.trusted.sum())
-    return right / seen
+) -> Trainer:
+    """A trainer of a model's network, which it changes in place."""
+    from napari_unet.engine.finetune import Trainer
+
+    return Trainer(model.network, planes, config, compute.torch_device, compute.torch_dtype)
 
 
-def _reach(correction: Correction, margin_px: int) -> Box:
+def reach(correction: Correction, margin_px: int) -> Box:
+    """The part of a plane that lies within `margin_px` of its trusted pixels' box."""
     if correction.trusted is None:
         return slice(None), slice(None)
     lines = (np.flatnonzero(correction.trusted.any(axis)) for axis in (1, 0))
     y, x = (slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)
     return y, x
+
+
+def _kinds(
+    labels: NDArray[np.int32], correction: Correction, classes: Sequence[str]
+) -> NDArray[np.uint8] | None:
+    if not correction.classes:
+        return None
+    table = np.ones(int(labels.max(initial=0)) + 1, np.uint8)
+    for cell, kind in correction.classes.items():
+        if cell < len(table):
+            table[cell] = classes.index(kind)
+    return table[labels]

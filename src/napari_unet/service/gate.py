@@ -1,0 +1,182 @@
+"""Whether a fine-tuned model is better, as judged by what it has not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.service.device import Compute
+from napari_unet.service.loaded_model import LoadedModel
+
+if TYPE_CHECKING:
+    from napari_unet.engine.samples import AnnotatedPlane
+
+# Scores within this of each other are the same.
+_TOLERANCE = 0.02
+# What guessing gives is 0; corrections that no network can do better on contradict their image.
+_LEAST_SCORE = 0.15
+# Too few places to tell a scatter from: what two of them usually have.
+_SCATTER_OF_FEW = 0.1
+
+Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Scores of a model before and after it learnt, on places that it did not learn from.
+
+    A score is the agreement beyond chance of each pixel's class, where a pixel counts as in the
+    loss, so that the gap between two cells weighs more than its few pixels: 1 is perfect, 0 is
+    what guessing gives (`core.metrics.kappa`).
+
+    Attributes
+    ----------
+    before, after
+        Scores.
+    noise
+        Standard error of their difference, by resampling the places.
+    n_places
+        Cells, or erased spots.
+    weak
+        Whether the network may know the surroundings of these places from the training, or there
+        are too few to be sure.
+    """
+
+    before: float
+    after: float
+    noise: float
+    n_places: int
+    weak: bool
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the score fell by more than noise."""
+        return self.before - self.after > max(_TOLERANCE, self.noise)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether the score is no better than guessing."""
+        return self.after < _LEAST_SCORE
+
+    def __str__(self) -> str:
+        weak = ", a weak check" if self.weak else ""
+        return (
+            f"{100 * self.before:.0f} % → {100 * self.after:.0f} % on {self.n_places} "
+            f"place{'s' if self.n_places > 1 else ''} not learnt from{weak}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new version takes the place of the old one.
+
+    Attributes
+    ----------
+    accepted
+        If not, it is kept, but not used until the user asks for it.
+    why
+        In a sentence.
+    """
+
+    accepted: bool
+    why: str
+
+
+def judge(new: Check | None, earlier: Check | None) -> Verdict:
+    """Decide by the places corrected now, and by those of earlier sessions (replay)."""
+    if new is None and earlier is None:
+        return Verdict(True, "too little was corrected to check it")
+    if new is not None and new.by_chance:
+        return Verdict(
+            False,
+            "places that it did not learn from are guessed no better than by chance: "
+            "do the labels belong to this image?",
+        )
+    if new is not None and new.dropped:
+        return Verdict(False, "it is worse on corrected places that it did not learn from")
+    if earlier is not None and earlier.dropped:
+        return Verdict(False, "it is worse on what was corrected earlier")
+    return Verdict(True, "it is not worse where it was checked")
+
+
+def count(
+    model: LoadedModel,
+    planes: Sequence[AnnotatedPlane],
+    held: Sequence[NDArray[np.int32]],
+    compute: Compute,
+    check: Callable[[], None],
+) -> Counts:
+    """Weighted confusion (units, K, K) of a model on held-out units.
+
+    Parameters
+    ----------
+    model
+        With its network in evaluation mode.
+    planes
+        At the size the network sees.
+    held
+        (Y, X) for each plane, as in `core.held_out.Split`.
+    compute
+        Where to run.
+    check
+        Called before each tile; may raise to stop.
+    """
+    from napari_unet.core.instances import separate_touching
+    from napari_unet.core.metrics import confusion
+    from napari_unet.core.tiling import smallest_input_px
+    from napari_unet.core.weight_map import border_weights
+
+    # Predictors made before the last step hold the old weights.
+    model = LoadedModel(model.network, model.header)
+    n_units = max((int(units.max(initial=0)) for units in held), default=0)
+    n_classes = model.network.config.n_classes
+    threshold = model.header.postprocess.get("threshold", 0.5)
+    total = np.zeros((n_units, n_classes, n_classes))
+    margin = smallest_input_px(model.network.config.depth)
+    for plane, units in zip(planes, held, strict=True):
+        if not units.any():
+            continue
+        box = _box(units, margin)
+        scores = model.scores(
+            np.ascontiguousarray(plane.image[(slice(None), *box)]),
+            compute,
+            None,
+            lambda fraction, message: check(),
+        )
+        found = (scores.foreground > threshold) * (1 if scores.kinds is None else scores.kinds)
+        labels = separate_touching(plane.labels[box])
+        truth = np.where(labels > 0, plane.classes[box], 0)
+        weight = 1 + border_weights(labels)
+        total += confusion(truth, found, weight, units[box], n_units, n_classes)
+    return total
+
+
+def compare(before: Counts, after: Counts, weak: bool) -> Check | None:
+    """The check that two counts of the same units make; None without units."""
+    from napari_unet.core.metrics import kappa
+
+    n = len(before)
+    if not n:
+        return None
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(n, size=n) for _ in range(200)]
+    gains = [kappa(after[draw].sum(0)) - kappa(before[draw].sum(0)) for draw in draws]
+    noise = float(np.std(gains))
+    few = n < 3
+    return Check(
+        kappa(before.sum(0)),
+        kappa(after.sum(0)),
+        max(noise, _SCATTER_OF_FEW) if few else noise,
+        n,
+        weak or few,
+    )
+
+
+def _box(units: NDArray[np.int32], margin_px: int) -> tuple[slice, slice]:
+    lines = (np.flatnonzero(units.any(axis)) for axis in (1, 0))
+    y, x = (slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)
+    return y, x
