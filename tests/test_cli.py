@@ -13,6 +13,8 @@ import tifffile
 from napari_unet import cli
 from napari_unet.cli import main
 from napari_unet.engine.checkpoint import load_model
+from napari_unet.service.collection import collection_of
+from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.image_files import read_image, write_labels
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
@@ -60,6 +62,18 @@ def folders(tmp_path, blobs):
         iio.imwrite(images / f"{name}.png", pixels)
         write_labels(labels / f"{name}.tif", truth, "YX")
     return images, labels
+
+
+@pytest.fixture
+def corrections(store, blobs):
+    """The corrections of nuclei, of which one was corrected again."""
+    collection = collection_of(store, "nuclei")
+    for name, seed, rows in (("a", 0, 36), ("b", 1, 72), ("a", 0, 72)):
+        image, labels = blobs(seed)
+        trusted = np.arange(len(image))[:, None] < np.full(image.shape, rows)
+        correction = Correction((), labels, trusted, {1: "dividing"} if name == "b" else {})
+        collection.add(Annotated(image, "YX", (correction,), name), 0)
+    return collection
 
 
 def names(folder):
@@ -236,6 +250,14 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "nan"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "inf"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--preset", "slow"),
+        ("train", "--name", "n"),
+        ("train", "--labels", "l", "--name", "n"),
+        ("train", "--images", "i", "--corrections", "c", "--name", "n"),
+        ("corrections",),
+        ("corrections", "list"),
+        ("corrections", "show", "nuclei"),
+        ("corrections", "export", "nuclei"),
+        ("corrections", "remove", "nuclei"),
         ("evaluate", "--images", "i"),
         ("models",),
         ("models", "show"),
@@ -252,7 +274,7 @@ def test_what_is_no_call_ends_with_2(call, arguments):
 def test_help_names_the_commands(call):
     status, stdout, _ = call("--help")
     assert status == 0
-    for command in ("demo", "segment", "train", "evaluate", "models"):
+    for command in ("demo", "segment", "train", "evaluate", "models", "corrections"):
         assert command in stdout
 
 
@@ -291,7 +313,7 @@ def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_pat
     assert (status, stderr) == (0, "")
     model = store.find("mine")
     assert stdout.startswith("mine@1: 3 steps, ")
-    assert stdout.endswith(f"of the training pixels right -> {model.path}\n")
+    assert stdout.endswith(f" s -> {model.path}\n")
     assert (model.header.steps, model.header.seed) == (3, 5)
     assert model.header.trained_on == ("2 labelled images in images",)
     assert model.header.settings["seconds"] is None
@@ -348,6 +370,40 @@ def test_training_that_cannot_be(call, folders, store, blobs):
     assert status == 1
     assert "1 of 2 images have no labels" in stderr
     assert store.names() == ["nuclei"]
+
+
+@pytest.mark.parametrize("of_model", [True, False])
+def test_train_on_the_corrections_of_a_model(
+    call, nuclei, corrections, store, tiny, tmp_path, of_model
+):
+    corrections.remove("b-0001")  # the one with a class
+    source = "nuclei" if of_model else corrections.export(tmp_path / "mine").folder
+    options = ("--name", "new", "--steps", 1, "--device", "cpu")
+    status, stdout, stderr = call("train", "--corrections", source, *options)
+    assert (status, stderr) == (0, "")
+    assert stdout.startswith("new@1: 1 steps")
+    assert tiny == [{"in_channels": 1}]
+    named = "nuclei" if of_model else "mine"
+    assert store.find("new").header.trained_on == (f"1 correction of {named}",)
+    assert call("train", "--corrections", source, *options, "--from", "nuclei")[0] == 0
+    assert store.find("new").header.parent == nuclei.sha256()
+
+
+def test_corrections_that_cannot_be_trained_on(call, folders, tmp_path):
+    status, stdout, stderr = call("train", "--corrections", "none", "--name", "x")
+    assert (status, stdout) == (1, "")
+    assert "there is no model or folder 'none'; choose one of: nuclei, or give the path" in stderr
+    for source in ("nuclei", tmp_path):
+        status, stdout, stderr = call("train", "--corrections", source, "--name", "x")
+        assert (status, stdout) == (1, "")
+        assert "holds no corrections; correct an image first" in stderr
+    for options in (
+        ("--images", folders[0]),
+        ("--corrections", "nuclei", "--labels", folders[1]),
+    ):
+        status, stdout, stderr = call("train", *options, "--name", "x")
+        assert (status, stdout) == (2, "")
+        assert "--images and --labels go together; give both, or --corrections alone" in stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals to a thread")
@@ -478,6 +534,54 @@ def test_models_go_back_and_away(call, nuclei, add_model, store):
     status, _, stderr = call("models", "remove", "nuclei@2")
     assert status == 1
     assert "there is no model 'nuclei@2'" in stderr
+
+
+# corrections
+
+
+def test_corrections_list_the_latest_of_each_plane(call, corrections, tmp_path):
+    status, stdout, stderr = call("corrections", "list", "nuclei")
+    assert (status, stderr) == (0, "")
+    created = [entry.created for entry in corrections.entries()]
+    place = ["12", "cells", "100", "%", "of", "72", "x", "80", "px"]
+    assert [line.split() for line in stdout.splitlines()] == [
+        ["a-0002", created[0], *place, "cell"],
+        ["b-0001", created[1], *place, "cell,", "dividing"],
+    ]
+    assert call("corrections", "list", corrections.folder) == (0, stdout, "")
+    status, stdout, stderr = call("corrections", "list", tmp_path / "user")
+    assert (status, stdout) == (0, "")
+    assert stderr == f"no corrections yet in {tmp_path / 'user'}\n"
+
+
+def test_corrections_show_the_facts_as_json(call, corrections):
+    status, stdout, _ = call("corrections", "show", "nuclei@1", "a-0001")
+    assert status == 0
+    shown = json.loads(stdout)
+    assert shown["files"]["labels"] == str(corrections.folder / "labels" / "a-0001.tif")
+    assert shown["sha256"] == corrections.find("a-0001").sha256
+    assert (shown["key"], shown["seen_px"]) == ("a-0001", 36 * 80)
+
+
+def test_corrections_go_out_and_away(call, corrections, tmp_path):
+    out = tmp_path / "out"
+    assert call("corrections", "export", "nuclei", out) == (0, f"exported to {out}\n", "")
+    assert names(out) == ["a-0002.json", "b-0001.json", "images", "labels", "seen"]
+    for folder in ("images", "labels", "seen"):
+        assert names(out / folder) == ["a-0002.tif", "b-0001.tif"]
+    pair = ("--images", out / "images", "--labels", out / "labels")
+    assert call("evaluate", *pair, "--model", "nuclei")[0] == 0
+    status, stdout, stderr = call("corrections", "export", "nuclei", out)
+    assert (status, stdout) == (1, "")
+    assert stderr == f"napari-unet: {out} is not empty; give a new or empty folder\n"
+    removed = "removed a-0001\nremoved a-0002\n"
+    assert call("corrections", "remove", "nuclei", "a-0002") == (0, removed, "")
+    assert [entry.key for entry in corrections.entries(superseded=True)] == ["b-0001"]
+    for command in ("show", "remove"):
+        status, _, stderr = call("corrections", command, "nuclei", "a-0002")
+        assert status == 1
+        assert "there is no correction 'a-0002' in" in stderr
+        assert "choose one of: b-0001" in stderr
 
 
 # As a program

@@ -1,4 +1,4 @@
-"""The service from a terminal: demo, segment, train, evaluate, models.
+"""The service from a terminal: demo, segment, train, evaluate, models, corrections.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -16,7 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from napari_unet import cli_corrections
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
+from napari_unet.service.corrections import Annotated
 from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
@@ -71,9 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
     segment.set_defaults(run=_segment)
 
-    train = commands.add_parser("train", help="a model from images and their labels")
-    train.add_argument("--images", type=Path, required=True)
-    train.add_argument("--labels", type=Path, required=True)
+    train = commands.add_parser("train", help="a model from images and labels, or corrections")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", type=Path, metavar="DIR", help="with --labels")
+    source.add_argument("--corrections", metavar="MODEL|DIR", help="all corrections of a model")
+    train.add_argument("--labels", type=Path, metavar="DIR")
     train.add_argument("--name", required=True, help="the model to make")
     train.add_argument("--from", dest="start", metavar="MODEL", help="go on from this model")
     budget = train.add_mutually_exclusive_group()
@@ -93,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     _add_models(commands.add_parser("models", help="the models on this computer"))
+    corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
+    cli_corrections.add_commands(corrections)
     return parser
 
 
@@ -192,8 +198,7 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from napari_unet.service.image_files import read_annotated
-
+    annotated, words = _annotated(options)
     config: FinetuneConfig = train_config(
         options.preset,
         steps=options.steps,
@@ -201,20 +206,36 @@ def _train(options: argparse.Namespace) -> int:
         device=options.device,
         seed=options.seed,
     )
-    annotated = read_annotated(options.images, options.labels)
     colours = 3 if any("C" in item.axes for item in annotated) else 1
     new = NewModel(in_channels=colours)
     if options.preset == "paper":
         new = NewModel(in_channels=colours, width=64, dropout=0.5)
-    what = options.trained_on or f"{len(annotated)} labelled images in {options.images.name}"
     service = SegmentationService()
-    job = service.train(annotated, options.name, config, options.start or new, [what])
+    words = options.trained_on or words
+    job = service.train(annotated, options.name, config, options.start or new, [words])
     done = _follow(job)
-    print(
-        f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s, "
-        f"{100 * done.agreement_after:.1f} % of the training pixels right -> {done.model.path}"
-    )
+    print(f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s -> {done.model.path}")
     return 0
+
+
+def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
+    """What `train` learns from, and what that is in words."""
+    if (options.images is None) != (options.labels is None):
+        raise _WrongCall("--images and --labels go together; give both, or --corrections alone")
+    if options.images is not None:
+        from napari_unet.service.image_files import read_annotated
+
+        annotated = read_annotated(options.images, options.labels)
+        return annotated, f"{len(annotated)} labelled images in {options.images.name}"
+    from napari_unet.service.collection import find_collection
+
+    collection = find_collection(ModelStore(), options.corrections)
+    entries = collection.entries()
+    if not entries:
+        raise ValueError(f"{collection.folder} holds no corrections; correct an image first")
+    count = f"{len(entries)} correction{'' if len(entries) == 1 else 's'}"
+    words = f"{count} of {Path(options.corrections).name}"
+    return [collection.read(entry) for entry in entries], words
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from napari_unet.service.image_files import (
     list_pairs,
     read_image,
     read_pair,
+    write_image,
     write_labels,
 )
 
@@ -62,6 +63,25 @@ def test_imagej_opens_labels_that_fit_its_types(tmp_path):
     with tifffile.TiffFile(tmp_path / "large.tif") as file:
         assert not file.is_imagej
         assert file.series[0].dtype == np.int32
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "axes", "imagej"),
+    [("u1", "YX", True), ("f4", "CYX", True), ("u2", "YXC", False), ("i4", "CYX", False),
+     (">u2", "YX", False), (bool, "YX", False)],
+)  # fmt: skip
+def test_pixels_round_trip(tmp_path, dtype, axes, imagej, compress):
+    shape = tuple({"C": 3, "Y": 40, "X": 50}[axis] for axis in axes)
+    image = (np.arange(6000)[: np.prod(shape)].reshape(shape) % 200).astype(dtype)
+    path = tmp_path / "new" / "image.tif"
+    write_image(path, image, axes, (0.5, 0.25), compress=compress)
+    read = read_image(path)
+    np.testing.assert_array_equal(read.data, image)
+    assert (read.axes, read.pixel_size_um) == (axes, (0.5, 0.25))
+    with tifffile.TiffFile(path) as file:
+        assert file.is_imagej == imagej
+        assert (file.pages.first.compression != 1) == (compress or not imagej)
 
 
 def test_no_pixel_size_is_invented(tmp_path):

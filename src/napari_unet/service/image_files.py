@@ -18,6 +18,8 @@ from napari_unet.service.corrections import Annotated, annotate
 from napari_unet.service.inputs import name_axes, whole_labels
 
 _TIFF = {".tif", ".tiff"}
+# The types of pixels that ImageJ knows.
+_IMAGEJ = (np.uint8, np.uint16, np.float32)
 # Between the name of an image and the ending of its labels' file.
 LABELS = "_labels"
 SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}
@@ -97,18 +99,48 @@ def write_labels(
     pixel_size_um
         Along Y and X.
     """
+    if labels.max(initial=0) < 2**16 and _in_order(axes):
+        labels = labels.astype(np.uint16)
+    write_image(path, labels, axes, pixel_size_um)
+
+
+def write_image(
+    path: Path,
+    data: NDArray[Any],
+    axes: str,
+    pixel_size_um: tuple[float, float] | None = None,
+    *,
+    compress: bool = False,
+) -> None:
+    """Write pixels as a tif that ImageJ opens, or as a compressed one if it has none of its types.
+
+    Parameters
+    ----------
+    path
+        Where to; replaced as a whole.
+    data
+        The pixels, any dtype.
+    axes
+        One letter of TZCYX for each axis.
+    pixel_size_um
+        Along Y and X.
+    compress
+        Whether to compress the one for ImageJ, too.
+    """
     metadata: dict[str, Any] = {"axes": axes}
     options: dict[str, Any] = {"metadata": metadata, "photometric": "minisblack"}
     if pixel_size_um is not None:
         y, x = pixel_size_um
         options["resolution"] = (1 / x, 1 / y)
         metadata["unit"] = "um"
-    if labels.max(initial=0) < 2**16 and axes == "".join(a for a in ORDER if a in axes):
-        labels, options["imagej"] = labels.astype(np.uint16), True
+    if data.dtype in _IMAGEJ and _in_order(axes):
+        options["imagej"] = True
     else:
+        compress = True
+    if compress:
         options["compression"] = "zlib"
     with replacing(path) as part:
-        tifffile.imwrite(part, labels, **options)
+        tifffile.imwrite(part, data, **options)
 
 
 def list_images(paths: Iterable[Path]) -> list[Path]:
@@ -189,6 +221,10 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
         return picture, whole_labels(truth)
     except ValueError as error:
         raise ValueError(f"{labels}: {error}") from error
+
+
+def _in_order(axes: str) -> bool:
+    return axes == "".join(axis for axis in ORDER if axis in axes)
 
 
 def _read_tiff(path: Path) -> tuple[NDArray[Any], str | None, tuple[float, float] | None]:
