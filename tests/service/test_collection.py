@@ -470,6 +470,7 @@ def test_programs_that_correct_the_same_plane_lose_nothing(collection, tmp_path)
     assert len(set(keys)) == 8
     (latest,) = collection.entries()
     assert latest.key == max(keys)
+    assert (latest.seen_px, latest.n_cells) == (64 * 64, 8)
 
 
 def test_the_widget_loads_neither_readers_nor_networks():

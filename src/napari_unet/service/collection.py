@@ -215,8 +215,10 @@ class Collection:
         try:
             box = _kept(truth, plane.shape[1:], margin_px)
             facts = facts | self._files.write_arrays(key, plane, truth, box)
-            if self._of_plane(facts["identity"]) == known:
-                return self._files.write_facts(key, facts)
+            added = self._files.write_facts(key, facts)
+            # Each program looks after it has written, so of two at once one sees the other.
+            if [e for e in self._of_plane(added.identity) if e.key != key] == known:
+                return added
         except BaseException:
             self._files.delete(key)
             raise
