@@ -107,6 +107,9 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
+    parser.add_argument(
+        "--diameter", type=_positive(float), metavar="PX", help="of the cells in the images"
+    )
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +119,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         ("show", _models_show, "what a model file says of itself"),
         ("revert", _models_revert, "go back to the parent version"),
         ("remove", _models_remove, "delete one version"),
+        ("reproduce", _models_reproduce, "fine-tune one again; are the weights the same?"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("model")
@@ -289,13 +293,26 @@ def _models_remove(options: argparse.Namespace) -> int:
     return _say("removed", ModelStore().remove(options.model))
 
 
+def _models_reproduce(options: argparse.Namespace) -> int:
+    service = SegmentationService()
+    model = service.store.find(options.model)
+    same = _follow(service.reproduce(model))
+    print(f"{model.reference}: {'the same weights, bit for bit' if same else 'other weights'}")
+    return 0 if same else 1
+
+
 def _say(what: str, model: ModelVersion) -> int:
     print(f"{what} {model.reference}")
     return 0
 
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
-    return PredictConfig(tile_px=options.tile, device=options.device, precision=options.precision)
+    return PredictConfig(
+        tile_px=options.tile,
+        device=options.device,
+        precision=options.precision,
+        diameter_px=options.diameter,
+    )
 
 
 def _follow(job: Job[T]) -> T:

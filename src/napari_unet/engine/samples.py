@@ -14,7 +14,7 @@ from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.core.augment import jitter_grey, random_matrix
 from napari_unet.core.elastic import displacement_field, sampling_grid, warp
 from napari_unet.core.instances import separate_touching, split_pieces
-from napari_unet.core.tiling import valid_input_px
+from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.core.unet import UNetConfig, halo_px
 from napari_unet.core.weight_map import class_weights, weight_map
 
@@ -135,7 +135,10 @@ class Sampler:
         self._probability = area / area.sum()
         counts = np.sum([source.class_counts(network.n_classes) for source in self._sources], 0)
         self.w_c = class_weights(counts, config.balance)
-        self.input_px = valid_input_px(config.tile_px, network.depth)
+        # A window larger than all planes would show their mirror images only.
+        largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(network.depth)
+        needed = max(largest + 2**network.depth, smallest_input_px(network.depth))
+        self.input_px = valid_input_px(min(config.tile_px, needed), network.depth)
 
     def draw(self) -> Sample:
         """The next random sample."""
