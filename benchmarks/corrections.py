@@ -100,20 +100,28 @@ def painted(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def correct(
     sample: Sample, found: Labels, suggested: list[tuple[float, float]], count: int, effort: Effort
 ) -> Labels:
-    """Labels after the user corrected the worst objects; those nearest to a suggestion first."""
+    """Labels after the user corrected the worst objects.
+
+    The worst have most pixels wrong, in steps of half a cell; of equals, those nearest to where
+    the plugin suggests to paint come first.
+    """
     iou, _ = overlaps(sample.truth, found)
     true_ids, found_ids = (np.unique(x)[1:] for x in (sample.truth, found))
     best = iou.max(1, initial=0)
-    wrong = [(float(i), "true", int(t)) for i, t in zip(best, true_ids, strict=True) if i < 0.7]
+    area = {int(t): int((sample.truth == t).sum()) for t in true_ids}
+    half = max(float(np.median(list(area.values()))) / 2, 1)
+    pairs = zip(best, true_ids, strict=True)
+    wrong = [((1 - i) * area[int(t)] / half, "true", int(t)) for i, t in pairs if i < 0.7]
     touched = np.unique(found[sample.truth > 0])
-    wrong += [(0.0, "false", int(f)) for f in found_ids if f not in touched]
+    false = [int(f) for f in found_ids if f not in touched]
+    wrong += [((found == f).sum() / half, "false", f) for f in false]
     after = found.copy()
     here = np.array(suggested[0] if suggested else np.array(found.shape) / 2)
 
     def rank(item: tuple[float, str, int]) -> tuple[float, float]:
         labels = sample.truth if item[1] == "true" else found
         place = np.argwhere(labels == item[2]).mean(0)
-        return round(2 * item[0]), float(((place - here) ** 2).sum())
+        return -round(item[0]), float(((place - here) ** 2).sum())
 
     for _, kind, number in sorted(wrong, key=rank)[:count]:
         effort.objects += 1

@@ -102,7 +102,7 @@ def improve(
     now = {entry.key for item in annotated for entry in collection.add(item, margin)}
     entries = collection.entries()
     job.report(0.0, "reading images")
-    model = teach_classes(model, entries)
+    model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, now, job.check)
     compute = choose(config.device, config.precision)
 
@@ -190,7 +190,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
                 "put its files back"
             )
     job.report(0.0, "reading images")
-    model = teach_classes(LoadedModel(*load_model(parent.path)), entries)
+    model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
     now = {entry.key for entry in entries}
     lesson = prepare(model, collection, entries, config, header.zoom, now, job.check)
     compute = choose(config.device, config.precision)
@@ -203,6 +203,10 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
 def _inherit(parents: Collection, own: Collection) -> None:
     if parents.entries() and not own.entries():
         parents.export(own.folder)
+
+
+def _classes(entries: Sequence[Entry]) -> set[str]:
+    return {name for entry in entries for name in entry.classes}
 
 
 def _describe(entries: Sequence[Entry]) -> str:

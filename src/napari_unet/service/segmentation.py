@@ -30,6 +30,7 @@ from napari_unet.service.training import (
     learn,
     new_model,
     start_training,
+    teach_classes,
 )
 
 if TYPE_CHECKING:
@@ -295,6 +296,8 @@ class SegmentationService:
             model = LoadedModel(*load_model(origin.path))
         else:
             model = new_model(origin, name, config.seed)
+        corrections = [correction for item in annotated for correction in item.corrections]
+        model = teach_classes(model, {k for c in corrections for k in c.classes.values()})
         zoom = model.zoom(config.diameter_px)
         job.report(0.0, "reading images")
         planes = list(annotated_planes(annotated, model, config, job.check, zoom))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import get_plane
 from napari_unet.core.intensity import Normalisation
 from napari_unet.engine.header import ModelHeader
-from napari_unet.service.collection import Entry
 from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, is_out_of_memory
 from napari_unet.service.jobs import Job
@@ -84,12 +83,13 @@ def zoom_for(model: LoadedModel, diameter_px: float | None, *, asked: bool) -> f
     return zoom if asked or not 1 / _SAME_SIZE < ratio < _SAME_SIZE else model.header.zoom
 
 
-def teach_classes(model: LoadedModel, entries: Sequence[Entry]) -> LoadedModel:
-    """The model itself, or one that knows the new classes of the corrections as well."""
+def teach_classes(model: LoadedModel, names: Iterable[str]) -> LoadedModel:
+    """The model itself, or one that knows the new classes among these as well."""
     from napari_unet.core.unet import with_classes
 
     known = model.header.classes
-    new = sorted({kind for entry in entries for kind in entry.classes} - set(known))
+    # A cell of no named kind is of the first.
+    new = sorted(set(names) - {"cell", *known})
     if not new:
         return model
     header = replace(model.header, classes=(*known, *new))
@@ -206,5 +206,5 @@ def _kinds(
     table = np.ones(int(labels.max(initial=0)) + 1, np.uint8)
     for cell, kind in correction.classes.items():
         if cell < len(table):
-            table[cell] = classes.index(kind)
+            table[cell] = classes.index(kind) if kind in classes else 1
     return table[labels]

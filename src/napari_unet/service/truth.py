@@ -14,6 +14,8 @@ from napari_unet.service.corrections import Correction
 Box = tuple[slice, slice]
 # Class of an id that no class is given for.
 CELL = "cell"
+# Of the pixels of an old object that were seen again, in one new object: it is the same.
+_SAME = 0.9
 _LARGEST_ID = np.iinfo(np.int32).max
 
 
@@ -90,17 +92,21 @@ def truth_of(correction: Correction) -> Truth:
 def merge(new: Truth, old: Truth) -> Truth:
     """New truth where something was newly seen, old truth elsewhere.
 
-    Of an old object that lies in part where something was newly seen, the rest becomes unseen:
-    half an object would teach what is not so. The ids of the old objects that stay come after
-    those of the new ones.
+    Of an old object that lies in part where something was newly seen, the rest joins the new
+    object if that is the same as far as it was seen; else it becomes unseen, for half an object
+    would teach what is not so. The ids of the other old objects come after those of the new ones.
     """
     box = _union(new.box, old.box)
     new, old = new.within(box), old.within(box)
     pieces = _pieces(old.labels)
     met = np.unique(pieces[new.seen])
-    kept = old.seen & ~new.seen & ~np.isin(pieces, met[met > 0])
-    rest = np.where(kept, old.labels, 0)
-    labels, classes = new.labels, new.classes
+    joins = _same_objects(pieces, new)
+    kept = old.seen & ~new.seen & ~np.isin(pieces, list(set(met.tolist()) - {0} - set(joins)))
+    joined = kept & np.isin(pieces, list(joins))
+    rest = np.where(kept & ~joined, old.labels, 0)
+    labels, classes = new.labels.copy(), new.classes
+    for piece, number in joins.items():
+        labels[joined & (pieces == piece)] = number
     if int(labels.max(initial=0)) + rest.size > _LARGEST_ID:
         labels, classes = _renumbered(labels, classes, 0)
     rest, rest_classes = _renumbered(rest, old.classes, int(labels.max(initial=0)))
@@ -122,6 +128,20 @@ def same(one: Truth, other: Truth) -> bool:
         one.classes.get(i, CELL) == other.classes.get(j, CELL)
         for i, j in zip(a.tolist(), b.tolist(), strict=True)
     )
+
+
+def _same_objects(pieces: NDArray[np.intp], new: Truth) -> dict[int, int]:
+    """Old objects that are one new object where both were seen, and the id of that."""
+    here = new.seen & (pieces > 0)
+    pairs, counts = np.unique(
+        np.stack([pieces[here], new.labels[here]]), axis=1, return_counts=True
+    )
+    met = np.bincount(pieces[here])
+    return {
+        int(piece): int(number)
+        for (piece, number), count in zip(pairs.T, counts, strict=True)
+        if number and count >= _SAME * met[piece]
+    }
 
 
 def _pieces(labels: NDArray[np.int32]) -> NDArray[np.intp]:
