@@ -12,6 +12,7 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (PredictConfig, {"threshold": 1.0}, r"threshold is 1.0; give one in \(0, 1\)"),
         (PredictConfig, {"min_size_px": -1}, "min_size_px is -1; give 0 or more"),
         (PredictConfig, {"tile_px": 0}, "tile_px is 0; give a size in pixels"),
+        (PredictConfig, {"diameter_px": 0.0}, "diameter_px is 0.0; give a size in pixels"),
         (AugmentConfig, {"elastic_sigma_px": -1.0}, "elastic_sigma_px is -1.0; give 0 or more"),
         (AugmentConfig, {"grey": -0.1}, "grey is -0.1; give 0 or more"),
         (AugmentConfig, {"noise": -0.1}, "noise is -0.1; give 0 or more"),
@@ -30,6 +31,8 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (FinetuneConfig, {"balance": -1.0}, "balance is -1.0; give 0 or more"),
         (FinetuneConfig, {"anchor": -1.0}, "anchor is -1.0; give 0 or more"),
         (FinetuneConfig, {"batch": 0}, "batch is 0; give 1 or more"),
+        (FinetuneConfig, {"diameter_px": -1.0}, "diameter_px is -1.0; give a size in pixels"),
+        (FinetuneConfig, {"held_out": 1.0}, r"held_out is 1.0; give one in \[0, 1\)"),
         (FinetuneConfig, {"average": 1.0}, r"average is 1.0; give one in \[0, 1\)"),
     ],
 )
@@ -61,6 +64,11 @@ def test_the_fast_preset_trains_from_nothing():
     assert config == train_config("fast")
     assert config.anchor == 0, "there is no parent to stay near"
     assert 0 < config.average < 1
+
+
+def test_a_fine_tune_holds_something_out_and_a_training_does_not():
+    assert 0 < FinetuneConfig().held_out < 0.5
+    assert train_config("paper").held_out == train_config("fast").held_out == 0
 
 
 @pytest.mark.parametrize("preset", ["paper", "fast"])

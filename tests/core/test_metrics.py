@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_unet.core.metrics import THRESHOLDS, Scores, count_matches, overlaps, rand_error
+from napari_unet.core.metrics import (
+    THRESHOLDS,
+    Scores,
+    confusion,
+    count_matches,
+    kappa,
+    overlaps,
+    rand_error,
+)
 
 small_labels = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
 
@@ -153,3 +161,48 @@ def test_rand_error_of_empty_images():
     assert rand_error(empty, empty) == 0
     assert rand_error(empty, cells) == 1
     assert rand_error(cells, empty) == pytest.approx(1 - 2 * 12 / (12 + 28)), "as if merged"
+
+
+classes = arrays(np.int64, (5, 6), elements=st.integers(0, 2))
+
+
+@given(classes, classes, arrays(np.uint8, (5, 6), elements=st.integers(0, 3)), st.integers(0, 99))
+def test_confusion_counts_the_weight_of_each_pixel(truth, pred, units, seed):
+    weight = np.random.default_rng(seed).random(truth.shape, np.float32)
+    expected = np.zeros((4, 3, 3))
+    for place, unit in np.ndenumerate(units):
+        if unit:
+            expected[unit - 1, truth[place], pred[place]] += weight[place]
+    counts = confusion(truth, pred, weight, units, 4, 3)
+    np.testing.assert_allclose(counts, expected, rtol=1e-6)
+
+
+def test_kappa_by_hand():
+    # 70 of 100 are right; guessing with the same shares would get 0.6 * 0.5 + 0.4 * 0.5.
+    assert kappa(np.array([[40.0, 20.0], [10.0, 30.0]])) == pytest.approx((0.7 - 0.5) / 0.5)
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=2, max_size=4), st.integers(1, 5))
+def test_kappa_is_1_for_all_right_and_0_for_guessing(shares, scale):
+    shares = np.array(shares) * scale
+    assert kappa(np.diag(shares)) == pytest.approx(1)
+    assert kappa(np.outer(shares, shares[::-1])) == pytest.approx(0, abs=1e-9)
+    always_the_first = np.outer(shares, np.eye(len(shares))[0])
+    assert kappa(always_the_first) == pytest.approx(0, abs=1e-9)
+
+
+def test_kappa_is_below_0_for_the_contrary():
+    assert kappa(np.array([[0.0, 5.0], [5.0, 0.0]])) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_where_the_truth_is_one_class_kappa_is_the_share_that_is_right(only):
+    counts = np.zeros((2, 2))
+    counts[only] = [3, 7] if only else [7, 3]
+    assert kappa(counts) == pytest.approx(0.7)
+    counts[only, 1 - only] = 0
+    assert kappa(counts) == 1
+
+
+def test_kappa_of_nothing():
+    assert kappa(np.zeros((3, 3))) == 1

@@ -1,13 +1,21 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_unet.core.unet import UNet, UNetConfig, halo_px, initialise, output_px
+from napari_unet.core.unet import (
+    UNet,
+    UNetConfig,
+    halo_px,
+    initialise,
+    output_px,
+    with_classes,
+)
 
 
 def make(seed: int = 0, **config) -> UNet:
@@ -137,14 +145,28 @@ def test_initialise_is_reproduced_by_its_seed():
 
 def test_dropout_is_at_the_end_of_the_contracting_path():
     network = make(width=2, depth=3, dropout=0.5).train()
-    look = lambda module, source, out: (source.shape[1], source, out)  # noqa: E731
-    with recorded(network, (nn.Dropout,), look) as seen:
+    kinds = (nn.Sequential, nn.ConvTranspose2d)
+    with recorded(network, kinds, lambda module, source, out: (source, out)) as seen:
         network(torch.randn(1, 1, 100, 100))
-    assert [channels for channels, _, _ in seen] == [8, 16], "the two lowest levels"
-    for _, source, out in seen:
-        kept = out != 0
-        assert torch.equal(out[kept], 2 * source[kept])
-        assert 0.4 < kept[source != 0].float().mean() < 0.6
+    levels = seen[:4]
+    assert [out.shape[1] for _, out in levels] == [2, 4, 8, 16]
+    for (_, out), (source, _) in pairwise(levels[:3]):
+        assert torch.equal(source, F.max_pool2d(out, 2)), "nothing is dropped higher up"
+    assert not torch.equal(levels[3][0], F.max_pool2d(levels[2][1], 2))
+    (_, lowest), (dropped, _) = seen[3:5]
+    kept = dropped != 0
+    assert torch.equal(dropped[kept], 2 * lowest[kept])
+    assert 0.4 < kept[lowest != 0].float().mean() < 0.6
+
+
+def test_what_dropout_keeps_is_scaled():
+    network = make(width=2, depth=1, dropout=0.25).train()
+    x = torch.ones(1, 2, 200, 200)
+    dropped = network._drop(x, torch.Generator().manual_seed(0))
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], torch.full_like(dropped[kept], 1 / 0.75))
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.01)
+    assert network._drop(x.bfloat16(), None).dtype == torch.bfloat16
 
 
 def test_dropout_acts_in_training_only():
@@ -152,6 +174,37 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(network(image), network(image))
     network.train()
     assert not torch.equal(network(image), network(image))
+
+
+def test_dropout_draws_from_the_generator_that_it_is_given():
+    network, image = make(width=4, depth=1).train(), torch.randn(1, 1, 30, 30)
+    before = torch.get_rng_state()
+    first, same, other = (network(image, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("known", [2, 3])
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_new_classes_share_the_probability_of_the_last_one(known, more):
+    network = make(depth=1, width=3, n_classes=known)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    wider = with_classes(network, known + more)
+    assert wider.config.n_classes == known + more
+    assert not wider.training
+    image = torch.randn(1, 1, 40, 40)
+    old, new = network(image).softmax(1), wider(image).softmax(1)
+    torch.testing.assert_close(new[:, 0], old[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(new[:, : known - 1], old[:, : known - 1], rtol=0, atol=1e-5)
+    for kind in range(known - 1, known + more):
+        torch.testing.assert_close(new[:, kind], old[:, -1] / (more + 1), rtol=0, atol=1e-5)
+    # A copy: what it learns does not reach the other.
+    with torch.no_grad():
+        for parameter in wider.parameters():
+            parameter.zero_()
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert with_classes(network.train(), known).training
 
 
 @pytest.mark.parametrize(

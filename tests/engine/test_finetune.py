@@ -9,7 +9,8 @@ import torch
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.unet import UNet, UNetConfig, initialise
-from napari_unet.engine.finetune import finetune
+from napari_unet.engine import finetune as finetuning
+from napari_unet.engine.finetune import Trainer, finetune
 from napari_unet.engine.predict import Predictor
 from napari_unet.engine.samples import AnnotatedPlane
 
@@ -109,30 +110,177 @@ def test_reports_count_steps_and_share_of_the_budget(plane):
 
 
 def test_the_learning_rate_rises_and_then_falls_along_a_cosine(plane):
-    reports = train(make(), [plane], steps=10, warmup_steps=4, learning_rate=1e-3)
+    reports = train(make(), [plane], steps=20, warmup_steps=4, learning_rate=1e-3)
     expected = [
-        1e-3 * min(1, (step + 1) / 4) * 0.5 * (1 + math.cos(math.pi * step / 10))
-        for step in range(10)
+        # How many steps a time budget holds is known after nine, and until then it does not fall.
+        1e-3 * min(1, (i + 1) / 4) * (0.5 * (1 + math.cos(math.pi * i / 20)) if i > 8 else 1)
+        for i in range(20)
     ]
     np.testing.assert_allclose([report.learning_rate for report in reports], expected)
-    flat = train(make(), [plane], steps=3, warmup_steps=0, learning_rate=1e-3, decay=False)
-    assert [report.learning_rate for report in flat] == [1e-3] * 3
+    flat = train(make(), [plane], steps=12, warmup_steps=0, learning_rate=1e-3, decay=False)
+    assert [report.learning_rate for report in flat] == [1e-3] * 12
+
+
+class Clock:
+    """A clock that moves on by as much as each step takes."""
+
+    def __init__(self, monkeypatch, seconds_of_step):
+        self.now, self._take = 100.0, iter(seconds_of_step)
+        monkeypatch.setattr(finetuning.time, "perf_counter", lambda: self.now)
+        learn = Trainer._learn
+
+        def timed(trainer):
+            self.now += next(self._take)
+            return learn(trainer)
+
+        monkeypatch.setattr(Trainer, "_learn", timed)
+
+
+def clocked(plane, monkeypatch, seconds_of_step, **changes):
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, seconds_of_step)
+        trainer = Trainer(make(), [plane], dataclasses.replace(CONFIG, **changes), CPU)
+        reports = []
+        while trainer.fraction < 1:
+            reports.append(trainer.step())
+        trainer.finish()
+    return trainer, reports, clock.now - 100
+
+
+def test_seconds_become_a_number_of_steps_after_nine(plane, monkeypatch):
+    # The first step is slow, as the first is; the others tell that 20 fit into what is left.
+    trainer, reports, spent = clocked(plane, monkeypatch, [3, *[0.5] * 99], steps=None, seconds=13)
+    assert trainer.planned == len(reports) == 21
+    assert spent == 13
+    assert [report.fraction for report in reports[:8]] == [0] * 8
+    assert [report.fraction for report in reports[8:]] == [step / 21 for step in range(9, 22)]
+
+
+def test_the_number_of_steps_limits_a_time_budget(plane, monkeypatch):
+    trainer, reports, _ = clocked(plane, monkeypatch, [0.5] * 99, steps=12, seconds=1000)
+    assert trainer.planned == len(reports) == 12
+    trainer, reports, _ = clocked(plane, monkeypatch, [0.5] * 99, steps=3, seconds=1000)
+    assert trainer.planned == len(reports) == 3
+
+
+def test_a_machine_that_became_slower_ends_a_tenth_late(plane, monkeypatch):
+    slower = [*[0.5] * 9, *[5.0] * 99]
+    trainer, reports, spent = clocked(plane, monkeypatch, slower, steps=None, seconds=20)
+    assert trainer.planned == 40
+    assert len(reports) < 40
+    assert 22 <= spent < 22 + 5
+    assert reports[-1].fraction == 1
+
+
+def test_a_budget_that_is_spent_before_nine_steps_ends_too(plane, monkeypatch):
+    trainer, reports, _ = clocked(plane, monkeypatch, [1.0] * 99, steps=None, seconds=3)
+    assert len(reports) == 4
+    assert trainer.planned is None
+
+
+def test_a_run_of_seconds_is_repeated_by_its_steps_bit_for_bit(half_seen, monkeypatch):
+    changes = {"anchor": 0.5, "average": 0.9}
+    first, _, _ = clocked(half_seen, monkeypatch, [0.5] * 99, steps=None, seconds=6, **changes)
+    second = make()
+    train(second, [half_seen], steps=first.planned, seconds=None, **changes)
+    assert torch.equal(weights(first.network), weights(second))
+    other = make()
+    train(other, [half_seen], steps=first.planned + 1, seconds=None, **changes)
+    assert not torch.equal(weights(first.network), weights(other))
 
 
 def test_the_time_budget_ends_near_its_end(plane):
     start = time.perf_counter()
     reports = train(make(), [plane], steps=None, seconds=0.5)
-    spent = time.perf_counter() - start
     assert len(reports) > 1
     assert reports[-1].fraction == 1
     assert all(report.fraction < 1 for report in reports[:-1])
-    assert reports[-2].elapsed_s < 0.5 <= reports[-1].elapsed_s
-    assert spent < 5
+    assert time.perf_counter() - start < 10
 
 
-def test_the_first_of_both_budgets_ends_it(plane):
-    assert len(train(make(), [plane], steps=2, seconds=1000.0)) == 2
-    assert len(train(make(), [plane], steps=10**6, seconds=0.05)) < 1000
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_pause_changes_nothing(half_seen, average):
+    config = dataclasses.replace(CONFIG, steps=12, anchor=0.5, average=average)
+    straight = make(dropout=0.5)
+    for _ in finetune(straight, [half_seen], config, CPU):
+        pass
+    network = make(dropout=0.5)
+    trainer = Trainer(network, [half_seen], config, CPU)
+    while trainer.fraction < 1:
+        trainer.step()
+        with trainer.paused() as paused:
+            assert not paused.training
+            Predictor(paused, CPU).logits(half_seen.image, 200)
+        assert network.training
+    trainer.finish()
+    assert torch.equal(weights(network), weights(straight))
+
+
+def test_a_pause_shows_what_would_be_kept(plane):
+    config = dataclasses.replace(CONFIG, steps=50, average=0.9)
+    one, other = (Trainer(make(), [plane], config, CPU) for _ in range(2))
+    for _ in range(4):
+        one.step(), other.step()
+    other.finish()
+    with one.paused() as shown:
+        assert torch.equal(weights(shown), weights(other.network))
+    assert not torch.equal(weights(one.network), weights(other.network))
+
+
+def test_a_pause_that_fails_leaves_the_training_as_it_was(plane):
+    trainer = Trainer(make(), [plane], dataclasses.replace(CONFIG, average=0.5), CPU)
+    trainer.step()
+    before = weights(trainer.network).clone()
+    with pytest.raises(KeyboardInterrupt), trainer.paused():
+        raise KeyboardInterrupt
+    assert torch.equal(weights(trainer.network), before)
+    assert trainer.network.training
+
+
+def test_a_pause_does_not_count_as_time(plane, monkeypatch):
+    clock = Clock(monkeypatch, [0.5] * 99)
+    trainer = Trainer(make(), [plane], dataclasses.replace(CONFIG, steps=None, seconds=10), CPU)
+    while trainer.fraction < 1:
+        report = trainer.step()
+        with trainer.paused():
+            clock.now += 7
+    assert trainer.planned == report.step == 20
+    assert report.elapsed_s == pytest.approx(10)
+
+
+def test_a_trainer_goes_on_with_other_planes(plane):
+    dark = AnnotatedPlane(np.zeros_like(plane.image), np.zeros_like(plane.labels))
+    trainer = Trainer(make(), [plane], CONFIG, CPU)
+    trainer.step()
+    trainer.learn_from([dark])
+    drawn = trainer._sampler.draw()
+    assert drawn.plane is dark
+    # Not the draws of the first planes once more.
+    begin = Trainer(make(), [dark], CONFIG, CPU)._sampler.draw()
+    assert not torch.equal(drawn.grid, begin.grid)
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        trainer.learn_from([])
+
+
+def test_training_draws_nothing_from_torchs_own_generator(half_seen):
+    network = make(dropout=0.5)
+    before = torch.get_rng_state()
+    train(network, [half_seen], steps=2, anchor=0.5)
+    assert torch.equal(torch.get_rng_state(), before)
+    # And whoever draws from it in between changes nothing.
+    network = make(dropout=0.5)
+    for _ in finetune(network, [half_seen], dataclasses.replace(CONFIG, steps=3), CPU):
+        torch.rand(7)
+    same = make(dropout=0.5)
+    train(same, [half_seen], steps=3)
+    assert torch.equal(weights(network), weights(same))
+
+
+def test_dropout_acts_while_training(plane):
+    first, other = make(dropout=0.0), make(dropout=0.5)
+    train(first, [plane], steps=2)
+    train(other, [plane], steps=2)
+    assert not torch.equal(weights(first), weights(other))
 
 
 def test_nothing_runs_before_the_first_step(plane):
@@ -214,14 +362,14 @@ def test_unseen_pixels_teach_nothing(half_seen):
 
 
 def test_the_parent_itself_is_not_trained(half_seen):
-    network = make()
-    steps = finetune(network, [half_seen], dataclasses.replace(CONFIG, anchor=1.0), CPU)
-    next(steps)
-    parent = steps.gi_frame.f_locals["parent"]
+    config = dataclasses.replace(CONFIG, anchor=1.0)
+    trainer = Trainer(make(), [half_seen], config, CPU)
+    trainer.step()
+    parent = trainer._parent
     assert torch.equal(weights(parent), weights(make()))
+    assert not torch.equal(weights(parent), weights(trainer.network))
     assert not parent.training
     assert not any(p.requires_grad for p in parent.parameters())
-    steps.close()
 
 
 def test_nothing_trusted_is_nothing_to_learn_from(plane):

@@ -258,7 +258,8 @@ def test_nothing_trusted_is_nothing_to_learn_from(count):
 def test_a_plane_smaller_than_the_tile_is_mirrored():
     labels = cells((30, 25), 3)
     sample = sampler(annotated(labels)).draw()
-    assert sample.image.shape == (1, 92, 92)
+    # The plane, the halo on both sides, and one step of the lattice at most.
+    assert sample.image.shape == (1, 72, 72)
     assert sample.image.isfinite().all()
     assert sample.seen.all()
 
@@ -269,6 +270,51 @@ def test_planes_of_different_sizes_can_be_mixed():
     )
     for _ in range(10):
         assert drawn.draw().image.shape == (1, 92, 92)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 25), (50, 60), (400, 20)])
+def test_windows_are_no_larger_than_the_largest_plane_needs(shape):
+    planes = [annotated(cells((20, 20))), annotated(cells(shape))]
+    drawn = sampler(*planes, tile_px=300)
+    shown = drawn.input_px - 2 * HALO
+    assert min(max(*shape, 20), 300 - 4 - 2 * HALO) <= shown <= max(*shape, 20) + 4
+    assert drawn.draw().image.shape == (1, drawn.input_px, drawn.input_px)
+
+
+def test_the_kinds_of_the_cells_become_classes():
+    labels = np.zeros((60, 60), np.int32)
+    labels[10:25, 10:25], labels[35:50, 35:50] = 4, 7
+    kinds = np.where(labels == 7, 2, 1).astype(np.uint8)
+    plane = AnnotatedPlane(np.zeros((1, 60, 60), np.float32), labels, None, kinds)
+    np.testing.assert_array_equal(plane.classes, (labels == 4) + 2 * (labels == 7))
+    network = dataclasses.replace(NETWORK, n_classes=3)
+    config = dataclasses.replace(CONFIG, augment=PLAIN, tile_px=140)
+    drawn = Sampler([plane], network, config, CPU)
+    assert drawn.w_c.shape == (3,)
+    seen = set()
+    for _ in range(10):
+        sample = drawn.draw()
+        classes = sample.classes.numpy()
+        np.testing.assert_array_equal(classes > 0, sample.labels > 0)
+        for cell in set(np.unique(sample.labels)) - {0}:
+            (kind,) = np.unique(classes[sample.labels == cell])
+            seen.add((cell, kind))
+    assert seen == {(1, 1), (2, 2)}, "ids are counted anew, kinds stay"
+
+
+def test_without_kinds_every_cell_is_of_the_first():
+    plane = annotated(cells())
+    np.testing.assert_array_equal(plane.classes, plane.labels > 0)
+
+
+def test_kinds_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="differ in size"):
+        AnnotatedPlane(
+            np.zeros((1, 20, 30), np.float32),
+            np.zeros((20, 30), np.int32),
+            None,
+            np.ones((20, 29), np.uint8),
+        )
 
 
 def test_truth_of_another_size_is_refused():

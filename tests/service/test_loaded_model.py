@@ -5,7 +5,7 @@ import torch
 from napari_unet.config import PredictConfig
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.service.device import Compute
-from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 
 CPU = Compute("cpu", "float32")
 
@@ -52,9 +52,10 @@ def test_scores_tell_bright_from_dark(load, blobs):
     model = load()
     image, truth = blobs()
     scores = model.scores(model.prepare(image[None]), CPU, None, quiet)
-    assert scores.shape == truth.shape
-    assert scores.dtype == np.float32
-    assert ((scores > 0.5) == (truth > 0)).mean() > 0.99
+    assert scores.foreground.shape == truth.shape
+    assert scores.foreground.dtype == np.float32
+    assert (scores.kinds, scores.zoom) == (None, 1.0)
+    assert ((scores.foreground > 0.5) == (truth > 0)).mean() > 0.99
     labels = model.instances(scores, PredictConfig())
     assert len(np.unique(labels)) == len(np.unique(truth))
 
@@ -94,7 +95,7 @@ def test_short_memory_means_smaller_tiles_and_the_same_scores(load, blobs, monke
 
     monkeypatch.setattr(Predictor, "_run", small)
     scores = model.scores(plane, CPU, None, lambda fraction, message: told.append(message))
-    np.testing.assert_allclose(scores, whole, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores.foreground, whole.foreground, rtol=0, atol=1e-6)
     assert "memory is short: trying tiles of 510 px on the cpu" in told
 
 
@@ -105,10 +106,82 @@ def test_the_models_post_processing_holds_where_nothing_else_is_asked(load):
     model = load(postprocess={"threshold": 0.5, "min_size_px": 4})
 
     def count(**asked):
-        return int(model.instances(scores, PredictConfig(**asked)).max())
+        return int(model.instances(PlaneScores(scores), PredictConfig(**asked)).max())
 
     assert count() == 2
     assert count(threshold=0.7) == 1
     assert count(min_size_px=10) == 1
     assert count(min_size_px=0, threshold=0.95) == 0
-    assert int(load().instances(scores, PredictConfig()).max()) == 1  # 16 px by default
+    assert (
+        int(load().instances(PlaneScores(scores), PredictConfig()).max()) == 1
+    )  # 16 px by default
+
+
+def test_the_zoom_brings_cells_to_the_size_that_the_network_knows(load):
+    plain = load()
+    assert plain.zoom(None) == 1
+    assert plain.zoom(MIXED_DIAMETER_PX) == 1
+    assert plain.zoom(4 * MIXED_DIAMETER_PX) == 0.25
+    # Cells of 100 px, which the network sees at 25 px.
+    tuned = load(diameter_px=100.0, zoom=0.25)
+    assert tuned.zoom(None) == 0.25
+    assert tuned.zoom(100.0) == 0.25
+    assert tuned.zoom(50.0) == 0.5
+
+
+@pytest.mark.parametrize("zoom", [0.3, 0.5, 2.0])
+def test_scores_have_the_planes_shape_at_every_zoom(load, blobs, zoom):
+    model, (image, truth) = load(), blobs(shape=(75, 82))
+    sizes = []
+    run = model._predictor(CPU).logits
+    model._predictor(CPU).logits = lambda plane, *rest: (
+        sizes.append(plane.shape) or run(plane, *rest)
+    )
+    scores = model.scores(model.prepare(image[None]), CPU, None, quiet, zoom)
+    assert sizes == [(1, round(75 * zoom), round(82 * zoom))]
+    assert scores.foreground.shape == truth.shape
+    assert scores.zoom == zoom
+    assert ((scores.foreground > 0.5) == (truth > 0)).mean() > 0.9
+
+
+def test_sizes_of_the_post_processing_are_pixels_that_the_network_sees(load):
+    foreground = np.zeros((60, 60), np.float32)
+    foreground[2:12, 2:12] = 0.9  # 100 px, of which the network sees 25
+    foreground[20:27, 20:27] = 0.9  # 49 px, 12 of them
+    model = load(postprocess={"threshold": 0.5, "min_size_px": 16})
+
+    def count(zoom, **asked):
+        scores = PlaneScores(foreground, None, zoom)
+        return int(model.instances(scores, PredictConfig(**asked)).max())
+
+    assert (count(1.0), count(0.5), count(0.25)) == (2, 1, 0)
+    assert count(0.25, min_size_px=60) == 1, "who asks means pixels of the image"
+
+
+def test_the_kind_of_a_cell_is_that_of_most_of_its_pixels(load):
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:8, 2:8], labels[10:16, 10:16] = 1, 2
+    kinds = np.ones(labels.shape, np.uint8)
+    kinds[10:16, 11:30] = 2
+    kinds[2:8, 2:4] = 2
+    model = load(classes=("background", "cell", "debris"))
+    scores = PlaneScores(np.zeros(labels.shape, np.float32), kinds)
+    assert model.kinds_of(labels, scores) == ("cell", "debris")
+    assert model.kinds_of(np.zeros_like(labels), scores) == ()
+    one = load(classes=("background", "nucleus"))
+    assert one.kinds_of(labels, PlaneScores(scores.foreground)) == ("nucleus", "nucleus")
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.5])
+def test_kinds_come_with_the_scores_of_several_classes(load, blobs, zoom):
+    from napari_unet.core.unet import with_classes
+
+    model, (image, _) = load(), blobs()
+    network = with_classes(model.network, 3)
+    with torch.no_grad():
+        network.head.bias[2] += 1
+    three = LoadedModel(network, model.header)
+    scores = three.scores(three.prepare(image[None]), CPU, None, quiet, zoom)
+    assert scores.kinds.shape == image.shape
+    assert scores.kinds.dtype == np.uint8
+    assert (scores.kinds == 2).all(), "the likelier of the two, wherever a cell would be"

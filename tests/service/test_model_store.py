@@ -199,6 +199,35 @@ def test_the_shipped_model_is_version_1(store, shipped, add_model):
     assert store.find("nuclei") == model
 
 
+def test_what_is_learnt_from_a_shipped_model_goes_to_one_of_its_own(store, shipped, add_model):
+    assert store.name_for_own(store.find("nuclei")) == "my-nuclei"
+    assert store.name_for_own(store.find(shipped)) == "my-nuclei"
+    own = add_model("my-nuclei")
+    assert store.name_for_own(own) == "my-nuclei"
+    assert store.name_for_own(store.find("nuclei")) == "my-nuclei-2"
+    add_model("my-nuclei-2")
+    assert store.name_for_own(store.find("nuclei")) == "my-nuclei-3"
+
+
+def test_corrections_alone_do_not_take_a_name(store, shipped):
+    # A fine-tune was cancelled: the next one is to find what was kept.
+    (store.root / "my-nuclei" / "corrections").mkdir(parents=True)
+    assert store.name_for_own(store.find("nuclei")) == "my-nuclei"
+
+
+def test_a_version_that_is_not_activated_is_kept_and_not_meant(store, shipped, write_model):
+    for name in ("nuclei", "cells"):
+        if name == "cells":
+            store.add(name, lambda path: write_model(path, name="cells"))
+        before = store.find(name)
+        added = store.add(name, lambda path: write_model(path, seed=1), activate=False)
+        assert added.version == before.version + 1
+        assert store.find(name) == before
+        assert store.find(added.reference) == added
+        store.activate(added)
+        assert store.find(name) == added
+
+
 def test_names_list_the_shipped_first(store, shipped, add_model):
     add_model("zebra")
     add_model("ant")

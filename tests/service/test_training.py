@@ -1,3 +1,6 @@
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,14 @@ from napari_unet.service.device import Compute
 from napari_unet.service.jobs import Job
 from napari_unet.service.training import (
     NewModel,
-    agreement,
     annotated_planes,
+    cell_diameter,
+    learn,
     new_model,
-    train,
+    reach,
+    start_training,
+    teach_classes,
+    zoom_for,
 )
 
 CPU = Compute("cpu", "float32")
@@ -92,42 +99,103 @@ def test_reading_can_be_stopped_between_planes(model):
         list(annotated_planes([item], model, CONFIG, stop))
 
 
-def test_agreement_counts_trusted_pixels_only(blobs, write_model, tmp_path):
-    from napari_unet.engine.checkpoint import load_model
-    from napari_unet.service.loaded_model import LoadedModel
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_planes_come_at_the_size_that_the_network_sees(model, blobs, zoom):
+    image, labels = blobs(shape=(72, 80))
+    (plane,) = annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet, zoom)
+    shape = (round(72 * zoom), round(80 * zoom))
+    assert plane.labels.shape == shape
+    assert plane.image.shape == (1, *shape)
+    assert (
+        plane.image[0][plane.labels > 0].mean() > 0.8 > plane.image[0][plane.labels == 0].max() / 2
+    )
+    assert set(np.unique(plane.labels)) == set(np.unique(labels))
 
-    write_model(tmp_path / "m.safetensors")
-    bright = LoadedModel(*load_model(tmp_path / "m.safetensors"))
+
+def test_at_another_size_windows_reach_further_in_the_image(model):
+    trusted = np.zeros((400, 400), bool)
+    trusted[200:220, 200:220] = True
+    item = annotate(np.ones((400, 400)), "YX", np.ones((400, 400), int), trusted)
+    (plane,) = annotated_planes([item], model, CONFIG, quiet, 0.5)
+    assert plane.labels.shape == ((20 + 2 * 80) / 2, (20 + 2 * 80) / 2)
+    assert plane.trusted.sum() == 10 * 10
+    assert not plane.labels[~plane.trusted].any()
+
+
+def test_a_piece_is_scaled_by_the_statistics_of_its_image(model, blobs):
+    from napari_unet.core.intensity import measure
+
     image, labels = blobs()
-    found = bright.scores(bright.prepare(image[None]), CPU, None, lambda *args: None) > 0.5
-    right = found == (labels > 0)
+    whole = model.prepare(image[None])
+    item = annotate(image[:30, :30], "YX", labels[:30, :30])
+    item = dataclasses.replace(item, statistics=measure(image[None]))
+    (plane,) = annotated_planes([item], model, CONFIG, quiet)
+    np.testing.assert_array_equal(plane.image, whole[:, :30, :30])
 
-    def measured(truth, trusted=None):
-        item = annotate(image, "YX", truth, trusted)
-        planes = list(annotated_planes([item], bright, CONFIG, quiet))
-        return agreement(bright, planes, CPU, quiet)
 
-    assert measured(labels) == pytest.approx(right.mean())
-    assert measured(labels) > 0.98
-    assert measured((labels == 0).astype(np.int32)) == pytest.approx(1 - right.mean())
-    half = np.zeros(labels.shape, bool)
-    half[:, :37] = True
-    # Outside the trusted half everything is wrong, and does not count.
-    mixed = np.where(half, labels, labels == 0).astype(np.int32)
-    assert measured(mixed, half) == pytest.approx(right[half].mean(), abs=0.01)
+def test_kinds_are_those_of_the_models_classes(model, blobs):
+    image, labels = blobs()
+    correction = Correction((), labels, None, {2: "debris", 3: "unheard of", 999: "debris"})
+    known = teach_classes(model, ["debris"])
+    (plane,) = annotated_planes([Annotated(image, "YX", (correction,))], known, CONFIG, quiet)
+    assert set(np.unique(plane.classes[labels == 2])) == {2}
+    for other in (1, 3, 4):
+        assert set(np.unique(plane.classes[labels == other])) == {1}
+    assert not plane.classes[labels == 0].any()
+
+
+def test_new_classes_are_taught_in_order_of_their_names(model):
+    same = teach_classes(model, ["cell", "cell"])
+    assert same is model
+    known = teach_classes(model, {"mitosis", "debris", "cell"})
+    assert known.header.classes == ("background", "cell", "debris", "mitosis")
+    assert known.network.config.n_classes == 4
+    assert model.network.config.n_classes == 2
+    assert teach_classes(known, ["debris"]) is known
+
+
+def test_the_diameter_is_that_of_a_typical_cell_seen_as_a_whole():
+    rows, columns = np.indices((100, 300))
+    labels = np.zeros((100, 300), np.int32)
+    for cell, (x, radius) in enumerate([(50, 19), (120, 20), (220, 40)], start=1):
+        labels[(rows - 50) ** 2 + (columns - x) ** 2 <= radius**2] = cell
+    image = np.zeros(labels.shape)
+    seen = columns < 220  # cuts the largest
+    assert cell_diameter([annotate(image, "YX", labels, seen)]) == pytest.approx(40, abs=0.5)
+    # Specks, and there are more of them than cells.
+    labels[90:96:2, :20:2] = np.arange(10, 40).reshape(3, 10)
+    assert cell_diameter([annotate(image, "YX", labels, seen)]) == pytest.approx(40, abs=0.5)
+    assert cell_diameter([annotate(image, "YX", np.zeros_like(labels))]) is None
+    assert cell_diameter([]) is None
+
+
+def test_images_are_resized_where_their_cells_differ_much_or_it_was_asked(model):
+    assert zoom_for(model, None, asked=False) == 1
+    assert zoom_for(model, 30.0, asked=False) == 1
+    assert zoom_for(model, 30.0, asked=True) == pytest.approx(0.8)
+    assert zoom_for(model, 96.0, asked=False) == 0.25
+    assert zoom_for(model, 12.0, asked=False) == 2
+
+
+def test_reach_is_the_box_of_what_was_seen_and_a_margin():
+    trusted = np.zeros((50, 60), bool)
+    trusted[20:25, 2:9] = True
+    labels = np.zeros((50, 60), np.int32)
+    assert reach(Correction((), labels, trusted), 10) == (slice(10, 35), slice(0, 19))
+    assert reach(Correction((), labels), 10) == (slice(None), slice(None))
 
 
 def test_training_reports_each_step_and_the_time_left(model, blobs):
     image, labels = blobs()
     planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
     told = []
-    job = Job("train", lambda job: train(job, model, planes, CONFIG, CPU))
+    job = Job("train", lambda job: learn(job, start_training(model, planes, CONFIG, CPU)))
     job.progressed.connect(told.append)
     job.run()
     assert job.wait(0) == 2
     assert [p.fraction for p in told] == [0.5, 1.0]
     assert all(p.loss > 0 for p in told)
-    assert told[1].message == "step 2, about 0 s left"
+    assert re.fullmatch(r"step 2, \d+\.\d per s, about 0 s left", told[1].message)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +212,14 @@ def test_training_without_enough_memory_gives_a_sentence(model, blobs, monkeypat
     image, labels = blobs()
     planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
 
-    def short(self, image):
+    def short(self, image, dropout=None):
         raise error
 
     monkeypatch.setattr(UNet, "forward", short)
-    job = Job("train", lambda job: train(job, model, planes, CONFIG, CPU))
+    job = Job("train", lambda job: learn(job, start_training(model, planes, CONFIG, CPU)))
     job.run()
     assert job.error == (
-        "there is not enough memory to train with tiles of 40 px on the cpu; "
+        "there is not enough memory to train with tiles of 40 px; "
         "give a smaller tile_px, or another device"
     )
     assert job.cause.__cause__ is error
@@ -163,10 +231,34 @@ def test_other_errors_in_training_pass_through(model, blobs, monkeypatch):
     image, labels = blobs()
     planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
 
-    def broken(self, image):
+    def broken(self, image, dropout=None):
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr(UNet, "forward", broken)
-    job = Job("train", lambda job: train(job, model, planes, CONFIG, CPU))
+    job = Job("train", lambda job: learn(job, start_training(model, planes, CONFIG, CPU)))
     job.run()
     assert job.error == "RuntimeError: shapes differ"
+
+
+def test_training_ends_when_it_is_asked_to_with_one_step_at_least(model, blobs):
+    image, labels = blobs()
+    planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
+    endless = dataclasses.replace(CONFIG, steps=10**6)
+    job = Job("train", lambda job: learn(job, start_training(model, planes, endless, CPU)))
+    job.finish()
+    job.run()
+    assert job.wait(0) == 1
+    assert not model.network.training
+
+
+def test_training_ends_when_its_listener_has_enough(model, blobs):
+    image, labels = blobs()
+    planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
+    endless = dataclasses.replace(CONFIG, steps=10**6)
+
+    def work(job):
+        return learn(job, start_training(model, planes, endless, CPU), lambda r: r.step < 3)
+
+    job = Job("train", work)
+    job.run()
+    assert job.wait(0) == 3

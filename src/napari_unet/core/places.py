@@ -62,14 +62,16 @@ def doubtful_places(
     block = max(1, round(diameter_px / _BLOCKS))
     blocks = ndimage.gaussian_filter(_block_means(doubt, block), _BLOCKS / 4, mode="constant")
     peaks = blocks == ndimage.maximum_filter(blocks, size=_BLOCKS + 1)
-    rows, columns = np.nonzero(peaks & (blocks > _LEAST_DOUBT))
-    order = np.argsort(-blocks[rows, columns], kind="stable")[:count]
+    found = np.argwhere(peaks & (blocks > _LEAST_DOUBT))
+    left = found[np.argsort(-blocks[tuple(found.T)], kind="stable")]
     limit = np.asarray(scores.shape) - 1
-    points = np.minimum((np.stack([rows, columns], 1)[order] + 0.5) * block - 0.5, limit)
-    return [
-        Place(float(y), float(x), float(blocks[row, column]))
-        for (y, x), row, column in zip(points, rows[order], columns[order], strict=True)
-    ]
+    places: list[Place] = []
+    while len(left) and len(places) < count:
+        y, x = np.minimum((left[0] + 0.5) * block - 0.5, limit)
+        places.append(Place(float(y), float(x), float(blocks[tuple(left[0])])))
+        # Where the doubt is the same everywhere, each block is a peak.
+        left = left[np.abs(left - left[0]).max(1) >= _BLOCKS]
+    return places
 
 
 def contradicted_places(

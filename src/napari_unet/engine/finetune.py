@@ -98,7 +98,8 @@ class Trainer:
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
         # Optimiser steps of the whole run; None until some have been timed.
-        self.planned = config.steps if config.seconds is None else None
+        few = config.steps is not None and config.steps <= TIMED_STEPS
+        self.planned = config.steps if few or config.seconds is None else None
 
     @property
     def fraction(self) -> float:

@@ -125,10 +125,12 @@ def improve(
         zoom=zoom,
         trained_on=(*model.header.trained_on, _describe(entries)),
         corrections={entry.key: entry.sha256 for entry in entries},
+        corrected_now=tuple(sorted(now)),
         scores=_scores(check, replay),
     )
     added = store_version(store, model, header, name, used, run.steps, activate=verdict.accepted)
-    slips = tuple(find_slips(model, annotated, config, compute, zoom, job.check))
+    sized = replace(config, diameter_px=diameter)
+    slips = tuple(find_slips(model, annotated, sized, compute, zoom, job.check))
     return Improvement(added, parent, verdict, check, replay, run.steps, compute.describe(), slips)
 
 
@@ -191,7 +193,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
             )
     job.report(0.0, "reading images")
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
-    now = {entry.key for entry in entries}
+    now = set(header.corrected_now)
     lesson = prepare(model, collection, entries, config, header.zoom, now, job.check)
     compute = choose(config.device, config.precision)
     Run(job, model, lesson, config, compute, last_step=header.steps).learn()

@@ -149,7 +149,8 @@ def prepare(
     seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
     if not config.held_out:
         empty = tuple(np.zeros(mask.shape, np.int32) for mask in seen)
-        return Lesson(tuple(planes), Split(tuple(seen), empty, 0, False), (), n_cells)
+        split = Split(tuple(seen), empty, 0, False)
+        return Lesson(tuple(planes), split, tuple(e.key in now for e in read), n_cells)
     # The same images judge from one fine-tune to the next, where there are enough of them.
     images = sorted(
         {e.image: (n_cells < _PLENTY and e.key not in now, e.identity) for e in read}.items(),

@@ -150,6 +150,7 @@ class ModelStore:
         ValueError
             If the name cannot be a model's.
         """
+        before = None if activate or not self.versions(name) else self.find(name)
         path = self._reserve(name)
         try:
             write(path)
@@ -159,6 +160,9 @@ class ModelStore:
             raise
         if activate:
             self.activate(added)
+        elif before is not None:
+            # Or the newest would be meant, where none was chosen so far.
+            self.activate(before)
         return added
 
     def activate(self, model: ModelVersion) -> None:
@@ -202,7 +206,8 @@ class ModelStore:
         if not model.shipped:
             return model.name
         name, number = f"my-{model.name}", 1
-        while (self.root / name).exists():
+        # Corrections without a version are those of a fine-tune that was cancelled.
+        while any((self.root / name).glob(f"*{_SUFFIX}")):
             number += 1
             name = f"my-{model.name}-{number}"
         return name

@@ -156,7 +156,8 @@ def learn(
     """
     steps, start = 0, time.perf_counter()
     try:
-        while trainer.fraction < 1 and not job.is_finishing:
+        # One step at least: there is something to keep then.
+        while trainer.fraction < 1 and not (job.is_finishing and steps):
             report = trainer.step()
             steps = report.step
             rate = steps / (time.perf_counter() - start)

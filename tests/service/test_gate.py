@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_unet.engine.checkpoint import load_model
+from napari_unet.engine.samples import AnnotatedPlane
+from napari_unet.service.device import Compute
+from napari_unet.service.gate import Check, compare, count, judge
+from napari_unet.service.loaded_model import LoadedModel
+
+CPU = Compute("cpu", "float32")
+
+
+def quiet():
+    pass
+
+
+def unit(right=1.0, size=100.0):
+    """Half background, half cell, of which this share is right."""
+    wrong = (1 - right) * size / 2
+    return np.array([[size / 2 - wrong, wrong], [wrong, size / 2 - wrong]])
+
+
+def units(*right):
+    return np.stack([unit(r) for r in right])
+
+
+def check(before, after, noise=0.0):
+    return Check(before, after, noise, 10, False)
+
+
+@pytest.fixture
+def bright(write_model, tmp_path):
+    write_model(tmp_path / "m.safetensors")
+    return LoadedModel(*load_model(tmp_path / "m.safetensors"))
+
+
+@pytest.fixture
+def plane(bright, blobs):
+    image, labels = blobs()
+    return AnnotatedPlane(bright.prepare(image[None]), labels)
+
+
+# Comparing
+
+
+def test_scores_are_the_agreement_beyond_chance_over_all_units():
+    found = compare(units(0.5, 0.9, 0.7, 0.9), units(1.0, 1.0, 1.0, 1.0), weak=False)
+    assert found.before == pytest.approx(0.5), "75 % are right, half of the rest by chance"
+    assert found.after == 1
+    assert (found.n_places, found.weak) == (4, False)
+    assert 0 < found.noise < 0.3
+
+
+def test_a_large_unit_weighs_more():
+    before = np.stack([unit(0.5, 10), unit(1.0, 1000), unit(1.0, 1000)])
+    assert compare(before, before, False).before > 0.98
+
+
+def test_what_changes_everywhere_alike_is_no_noise():
+    assert compare(units(*[0.8] * 5), units(*[0.9] * 5), False).noise == pytest.approx(0, abs=1e-9)
+    scattered = compare(units(*[0.8] * 6), units(1, 0.6, 1, 0.6, 1, 0.6), False)
+    assert scattered.noise > 0.05
+    assert scattered == compare(units(*[0.8] * 6), units(1, 0.6, 1, 0.6, 1, 0.6), False)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_places_are_a_weak_check_with_much_noise(n):
+    found = compare(units(*[0.9] * n), units(*[0.95] * n), weak=False)
+    assert found.weak
+    assert found.noise == pytest.approx(0.1)
+    assert not compare(units(*[0.9] * 3), units(*[0.95] * 3), weak=False).weak
+    assert compare(units(*[0.9] * 3), units(*[0.95] * 3), weak=True).weak
+
+
+def test_nothing_held_out_is_no_check():
+    assert compare(np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), False) is None
+
+
+def test_a_check_is_a_sentence():
+    assert str(Check(0.5, 0.876, 0.1, 12, False)) == "50 % → 88 % on 12 places not learnt from"
+    assert str(Check(0, 1, 0.1, 1, True)).endswith("on 1 place not learnt from, a weak check")
+
+
+# Judging
+
+
+def test_a_drop_beyond_the_noise_is_refused():
+    assert not judge(check(0.9, 0.8, noise=0.05), None).accepted
+    assert "worse on corrected places" in judge(check(0.9, 0.8), None).why
+    assert judge(check(0.9, 0.8, noise=0.15), None).accepted
+    assert judge(check(0.9, 0.89), None).accepted, "2 % are nothing"
+    assert judge(check(0.8, 0.9), None).accepted
+
+
+def test_guessing_is_refused_even_where_it_is_a_gain():
+    verdict = judge(check(-0.3, 0.1), None)
+    assert not verdict.accepted
+    assert "by chance" in verdict.why
+    assert judge(check(-0.3, 0.2), None).accepted
+
+
+def test_what_is_forgotten_is_refused():
+    verdict = judge(check(0.5, 0.9), check(0.9, 0.7))
+    assert not verdict.accepted
+    assert "earlier" in verdict.why
+    assert judge(check(0.5, 0.9), check(0.9, 0.89)).accepted
+    assert not judge(None, check(0.9, 0.7)).accepted
+
+
+def test_without_a_check_it_is_accepted_and_says_so():
+    verdict = judge(None, None)
+    assert verdict.accepted
+    assert "too little" in verdict.why
+
+
+@given(*[st.floats(-1, 1)] * 4, st.floats(0, 0.3))
+def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, noise):
+    verdict = judge(check(before, after, noise), check(earlier, later, noise))
+    worst = max(before - after, earlier - later)
+    assert verdict.accepted == (worst <= max(0.02, noise) and after >= 0.15)
+    assert verdict.why
+
+
+# Counting
+
+
+def test_only_held_out_units_count(bright, plane):
+    held = np.zeros(plane.labels.shape, np.int32)
+    held[:30, :25], held[40:60, 50:75] = 2, 1
+    counts = count(bright, [plane], [held], CPU, quiet)
+    assert counts.shape == (2, 2, 2)
+    assert counts[1].sum() >= (held == 2).sum()
+    # What the truth says elsewhere does not matter: far from what is held.
+    other = plane.labels.copy()
+    other[62:, 60:] = 99
+    same = count(bright, [AnnotatedPlane(plane.image, other)], [held], CPU, quiet)
+    np.testing.assert_allclose(same[1], counts[1])
+    assert all(each[0, 1] + each[1, 0] < 0.1 * each.sum() for each in counts)
+
+
+def test_planes_without_units_are_not_looked_at(bright, plane):
+    held = np.zeros(plane.labels.shape, np.int32)
+    held[10:20, 10:20] = 1
+    broken = AnnotatedPlane(np.full_like(plane.image, np.nan), plane.labels)
+    counts = count(bright, [broken, plane], [np.zeros_like(held), held], CPU, quiet)
+    np.testing.assert_array_equal(counts, count(bright, [plane], [held], CPU, quiet))
+    assert count(bright, [plane], [np.zeros_like(held)], CPU, quiet).shape == (0, 2, 2)
+
+
+def test_the_wrong_classes_are_counted(bright, plane):
+    held = np.ones(plane.labels.shape, np.int32)
+    right = count(bright, [plane], [held], CPU, quiet)[0]
+    inverted = AnnotatedPlane(1 - plane.image, plane.labels)
+    wrong = count(bright, [inverted], [held], CPU, quiet)[0]
+    assert compare(right[None], wrong[None], False).before > 0.9
+    assert compare(right[None], wrong[None], False).after < 0
+
+
+def test_the_gap_between_two_cells_weighs_more_than_its_pixels(bright):
+    labels = np.zeros((60, 60), np.int32)
+    labels[20:40, 10:29], labels[20:40, 31:50] = 1, 2
+    # The model sees one cell where there are two.
+    image = np.zeros((1, 60, 60), np.float32)
+    image[0, 20:40, 10:50] = 1
+    held = np.ones(labels.shape, np.int32)
+    counts = count(bright, [AnnotatedPlane(image, labels)], [held], CPU, quiet)[0]
+    gap = 20 * 2
+    assert counts[0, 1] > 5 * gap
+    assert counts[1].sum() == pytest.approx((labels > 0).sum(), rel=0.01)
+
+
+def test_kinds_are_told_apart(bright, plane):
+    from napari_unet.core.unet import with_classes
+
+    three = LoadedModel(with_classes(bright.network, 3), bright.header)
+    three.network.head.bias.data[1] += 1  # always the first
+    kinds = np.where(plane.labels % 2, 1, 2).astype(np.uint8)
+    mixed = AnnotatedPlane(plane.image, plane.labels, None, kinds)
+    held = np.ones(plane.labels.shape, np.int32)
+    counts = count(three, [mixed], [held], CPU, quiet)[0]
+    assert counts.shape == (3, 3)
+    assert counts[1, 1] > 0.9 * counts[1].sum()
+    assert counts[2, 1] > 0.9 * counts[2].sum()
+
+
+def test_counting_can_be_stopped(bright, plane):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        count(bright, [plane], [np.ones(plane.labels.shape, np.int32)], CPU, stop)
