@@ -133,8 +133,10 @@ def test_finetune_learns_from_trusted_pixels_only(blobs):
     image, labels = blobs()
     trusted = np.zeros(labels.shape, bool)
     trusted[:, :40] = True
+    # The size is told, for what was not seen as a whole does not measure it.
+    config = dataclasses.replace(QUICK, diameter_px=24.0)
     first, same, other = (
-        napari_unet.finetune(image, given, "nuclei@1", trusted=mask, config=QUICK)
+        napari_unet.finetune(image, given, "nuclei@1", trusted=mask, config=config)
         for given, mask in (
             (labels, trusted),
             (np.where(trusted, labels, 5), trusted.astype(np.uint8)),
@@ -157,21 +159,26 @@ def test_finetune_changes_none_of_its_arguments(blobs):
 
 def test_finetune_on_stacks_and_colours(blobs):
     image, labels = blobs(shape=(40, 50))
-    stack = np.stack([np.stack([image] * 3, -1)] * 2)
-    model = napari_unet.finetune(stack, np.stack([labels] * 2), config=QUICK)
-    assert model.header.trained_on[-1] == "corrections on 2 planes"
+    image2, labels2 = blobs(seed=1, shape=(40, 50))
+    stack = np.stack([np.stack([plane] * 3, -1) for plane in (image, image2)])
+    both = np.stack([labels, labels2])
+    model = napari_unet.finetune(stack, both, config=QUICK)
+    count = labels.max() + labels2.max()
+    assert model.header.trained_on[-1] == f"{count} corrected cells on 2 planes"
     seen = np.zeros((2, 40, 50), bool)
     seen[1] = True
-    model = napari_unet.finetune(stack, np.stack([labels] * 2), trusted=seen, config=QUICK)
-    assert model.header.trained_on[-1] == "corrections on 1 plane"
+    model = napari_unet.finetune(stack, both, trusted=seen, config=QUICK, name="fresh")
+    assert model.reference == "fresh@1"
+    # With what its parent was corrected by.
+    assert model.header.trained_on[-1] == f"{count} corrected cells on 2 planes"
 
 
 def test_seconds_limit_the_time(blobs):
     image, labels = blobs()
     endless = dataclasses.replace(QUICK, steps=10**9)
     model = napari_unet.finetune(image, labels, seconds=0.05, config=endless)
-    assert model.header.settings["seconds"] == 0.05
-    assert 0 < model.header.steps < 10**4
+    assert model.header.settings["seconds"] is None, "steps say it exactly"
+    assert 0 < model.header.steps <= model.header.settings["steps"] < 10**4
 
 
 @pytest.mark.parametrize(

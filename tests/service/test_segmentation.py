@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.engine.header import ModelFileError, read_header
+from napari_unet.service.collection import collection_of
 from napari_unet.service.corrections import Annotated, Correction, annotate
 from napari_unet.service.jobs import FinishReason, JobCancelled, JobFailed
 from napari_unet.service.model_store import ModelStore
@@ -70,6 +71,44 @@ def test_cells_are_found(service, bright, blobs):
     assert done.planes == ((),)
     assert done.model == bright
     assert done.compute.endswith(("float32", "bfloat16"))
+
+
+def test_each_cell_has_a_kind(service, bright, blobs):
+    done = service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
+    assert done.kinds == ("cell",) * done.n_cells
+    stack = np.stack([blobs(seed)[0] for seed in range(2)])
+    done = service.segment(stack, "ZYX", "bright", EXACT).wait(SOON)
+    assert len(done.kinds) == done.n_cells == done.labels.max()
+
+
+def test_places_worth_a_look_come_best_first_with_their_plane(service, add_model, blobs):
+    add_model("bright")
+    stack = np.stack([blobs()[0]] * 2)
+    # Half as bright as a cell, on the second plane only.
+    stack[1, 40:52, 55:67] = 115
+    done = service.segment(stack, "TYX", "bright", EXACT).wait(SOON)
+    weights = [place.weight for _, place in done.places]
+    assert weights == sorted(weights, reverse=True)
+    index, place = done.places[0]
+    assert index == (1,)
+    assert (place.y, place.x) == (pytest.approx(46, abs=8), pytest.approx(61, abs=8))
+
+
+def test_the_diameter_may_be_told(service, add_model, blobs):
+    add_model("small", diameter_px=24.0)
+    grey, truth = blobs(shape=(40, 50))
+    large = np.kron(grey, np.ones((4, 4), np.uint8))
+    config = dataclasses.replace(EXACT, diameter_px=96.0)
+    sized = service.segment(large, "YX", "small", config).wait(SOON)
+    assert sized.labels.shape == large.shape
+    assert sized.n_cells == truth.max()
+    expected = np.kron(truth > 0, np.ones((4, 4), bool))
+    assert ((sized.labels > 0) == expected).mean() > 0.95
+    # The specks that it finds in a quarter of the image are too small for it, seen so.
+    speck = np.zeros((200, 200), np.uint8)
+    speck[100:112, 100:112] = 200
+    assert service.segment(speck, "YX", "small", EXACT).wait(SOON).n_cells == 1
+    assert service.segment(speck, "YX", "small", config).wait(SOON).n_cells == 0
 
 
 def test_nothing_is_found_in_the_dark(service, bright):
@@ -334,24 +373,30 @@ def test_finetuning_learns_and_adds_a_version(service, store, weak, blobs):
     assert done.model.reference == "weak@2"
     assert store.find("weak") == done.model
     assert weak.path.read_bytes() == before
-    assert done.agreement_after > done.agreement_before + 0.05
-    assert done.agreement_after > 0.95
+    assert done.verdict.accepted
+    assert done.check.after > done.check.before + 0.05
+    assert done.check.after > 0.8
+    assert done.replay is None, "nothing was corrected earlier"
     unknown, truth = blobs(seed=50)
     found = service.segment(unknown, "YX", "weak", EXACT).wait(SOON).labels
     assert ((found > 0) == (truth > 0)).mean() > 0.95
     assert store.revert("weak") == weak
 
 
-def test_the_new_file_says_where_it_comes_from(service, weak, blobs):
-    image, labels = blobs()
-    config = dataclasses.replace(SETTINGS, seed=7)
-    stack = annotate(np.stack([image] * 2), "ZYX", np.stack([labels] * 2))
+def test_the_new_file_says_where_it_comes_from(service, store, weak, blobs):
+    (image, labels), (image2, labels2) = blobs(), blobs(seed=1)
+    config = dataclasses.replace(SETTINGS, seed=7, held_out=0.0)
+    stack = annotate(np.stack([image, image2]), "ZYX", np.stack([labels, labels2]))
     done = service.finetune([stack], "weak", config).wait(SOON)
     header = read_header(done.model.path)
     assert header == done.model.header
     assert header.name == "weak"
     assert header.parent == weak.sha256()
-    assert header.trained_on == ("blobs, CC0", "corrections on 2 planes")
+    cells = labels.max() + labels2.max()
+    assert header.trained_on == ("blobs, CC0", f"{cells} corrected cells on 2 planes")
+    entries = collection_of(store, "weak").entries()
+    assert header.corrections == {entry.key: entry.sha256 for entry in entries}
+    assert header.corrected_now == tuple(entry.key for entry in entries)
     assert (
         FinetuneConfig(
             **{**header.settings, "augment": AugmentConfig(**header.settings["augment"])}
@@ -359,17 +404,14 @@ def test_the_new_file_says_where_it_comes_from(service, weak, blobs):
         == config
     )
     assert (header.seed, header.steps) == (7, 2)
-    assert header.scores == {
-        "agreement_before": done.agreement_before,
-        "agreement_after": done.agreement_after,
-    }
+    assert header.scores == {}, "nothing was held out"
     assert header.created.endswith("+00:00")
     assert header.architecture == weak.header.architecture
     assert header.normalisation == weak.header.normalisation
     assert header.postprocess == weak.header.postprocess
     assert weak.header.parent is None
     assert weak.header.trained_on == ("blobs, CC0",)
-    assert weak.header.scores["agreement_before"] == 0
+    assert weak.header.scores == {}
 
 
 def test_the_same_seed_gives_the_same_weights(service, weak, blobs):
@@ -391,7 +433,8 @@ def test_the_same_seed_gives_the_same_weights(service, weak, blobs):
 def test_only_trusted_pixels_teach(service, weak, blobs):
     image, labels = blobs()
     trusted = corner(labels)
-    config = dataclasses.replace(SETTINGS, steps=4)
+    # The size is told, for what was not seen as a whole does not measure it.
+    config = dataclasses.replace(SETTINGS, steps=4, diameter_px=24.0)
     rng = np.random.default_rng(0)
     garbage = np.where(trusted, labels, rng.integers(0, 9, labels.shape)).astype(np.int32)
     joined = np.where(trusted, labels, labels.max()).astype(np.int32)
@@ -403,7 +446,7 @@ def test_only_trusted_pixels_teach(service, weak, blobs):
     first = weights(results[0].model)
     for result in results[1:]:
         assert torch.equal(weights(result.model), first)
-        assert result.agreement_after == results[0].agreement_after
+        assert result.check == results[0].check
     # The same labels with all pixels trusted do teach something else.
     other = service.finetune([annotate(image, "YX", labels)], weak, config).wait(SOON)
     assert not torch.equal(weights(other.model), first)
@@ -429,7 +472,8 @@ def test_finetuning_reads_only_the_corrected_planes(service, weak, blobs):
     stack = Recording(np.stack([image] * 4))
     item = Annotated(stack, "ZYX", (Correction((2,), labels, corner(labels)),))
     service.finetune([item], weak, SETTINGS).wait(SOON)
-    assert stack.asked == [(2, slice(None), slice(None))]
+    assert stack.asked
+    assert all(asked == (2, slice(None), slice(None)) for asked in stack.asked)
 
 
 def test_cancelling_adds_no_version(service, store, weak, blobs):
@@ -449,7 +493,10 @@ def test_cancelling_adds_no_version(service, store, weak, blobs):
         job.wait(SOON)
     assert len(steps) == 3
     assert store.versions("weak") == [weak]
-    assert [p.name for p in weak.path.parent.iterdir() if "part" in p.name] == []
+    assert [p.name for p in weak.path.parent.rglob("*") if "part" in p.name] == []
+    # But what was corrected is kept.
+    (entry,) = collection_of(store, "weak").entries()
+    assert entry.n_cells == labels.max()
     # The model in memory was not touched either.
     fresh = SegmentationService(ModelStore(store.root))
     one, other = (s.segment(image, "YX", "weak", EXACT).wait(SOON) for s in (service, fresh))
@@ -475,7 +522,8 @@ def test_a_failure_adds_no_version(service, store, weak, blobs, monkeypatch):
     with pytest.raises(JobFailed, match="the file system says: No space left on device"):
         service.finetune([item], "weak", SETTINGS).wait(SOON)
     assert store.versions("weak") == [weak]
-    assert sorted(p.name for p in weak.path.parent.iterdir()) == ["0001.safetensors", "active"]
+    names = sorted(p.name for p in weak.path.parent.iterdir())
+    assert names == ["0001.safetensors", "active", "corrections"]
 
 
 def test_learning_from_nothing_is_told(service, weak):
@@ -492,7 +540,7 @@ def test_learning_from_nothing_is_told(service, weak):
         service.finetune([unseen], "weak", SETTINGS),
         service.train([unseen], "new", SETTINGS, TINY),
     ):
-        with pytest.raises(JobFailed, match=words):
+        with pytest.raises(JobFailed, match="paint on the labels first"):
             job.wait(SOON)
 
 
@@ -534,12 +582,13 @@ def test_a_version_goes_to_the_name_asked_for(service, store, weak, blobs, tmp_p
 def test_training_from_scratch_learns(service, store, blobs):
     items = [annotate(image, "YX", labels) for image, labels in map(blobs, range(2))]
     config = dataclasses.replace(SETTINGS, steps=80, balance=0.5)
-    done = service.train(items, "cells", config, TINY).wait(SOON)
+    done = service.train(items, "cells", config, TINY, ["discs"]).wait(SOON)
     assert done.parent is None
     assert done.model.reference == "cells@1"
-    assert done.model.header.trained_on == ("corrections on 2 planes",)
-    assert done.agreement_before == 0
-    assert done.agreement_after > 0.95
+    assert done.model.header.trained_on == ("discs",)
+    assert (done.check, done.replay, done.slips) == (None, None, ())
+    assert done.verdict.accepted
+    assert collection_of(store, "cells").entries() == []
     image, truth = blobs(seed=9)
     found = service.segment(image, "YX", "cells", EXACT).wait(SOON)
     assert found.n_cells == truth.max()
