@@ -51,6 +51,7 @@ def split_seen(
     groups: Sequence[int],
     guard_px: int,
     share: float = 0.25,
+    known: Sequence[Mask] | None = None,
 ) -> Split:
     """Hold out about `share` of the cells; the same split for the same planes.
 
@@ -65,12 +66,17 @@ def split_seen(
         Width of the guard band, in pixels: the receptive field of the network.
     share
         Of the cells, in (0, 1).
+    known
+        (Y, X) bool for each plane, what the model has learnt before and cannot be judged on; its
+        cells are not held out.
 
     Returns
     -------
     With less than two units nothing is held out.
     """
-    units = [_units(*plane) for plane in zip(labels, seen, strict=True)]
+    units = [seen_units(*plane) for plane in zip(labels, seen, strict=True)]
+    if known is not None:
+        units = [_without(*each) for each in zip(units, known, strict=True)]
     counts = np.bincount(groups, [float(unit.max(initial=0)) for unit in units])
     held = _whole_groups(counts, share)
     if held:
@@ -96,7 +102,7 @@ def split_seen(
     return _split(seen, cut, [c > 0 for c in cut], weak=True)
 
 
-def _units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
+def seen_units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
     """Number, from 1, of the nearest cell for each seen pixel; of its region where none is."""
     cells = label(np.where(seen, labels, 0), connectivity=2)
     if not cells.any():
@@ -105,6 +111,21 @@ def _units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
         cells == 0, return_distances=False, return_indices=True
     )
     return np.where(seen, cells[tuple(nearest)], 0).astype(np.int32)
+
+
+def mostly(units: NDArray[np.int32], mask: Mask) -> Mask:
+    """Whether each unit 1, 2, ... lies for the most part in a mask."""
+    inside = np.bincount(units[mask], minlength=int(units.max(initial=0)) + 1)
+    majority: Mask = inside[1:] > np.bincount(units.ravel(), minlength=len(inside))[1:] / 2
+    return majority
+
+
+def _without(units: NDArray[np.int32], known: Mask) -> NDArray[np.int32]:
+    """The units that are not mostly known, numbered anew."""
+    new = ~mostly(units, known)
+    numbers = np.concatenate([[0], np.cumsum(new) * new]).astype(np.int32)
+    renumbered: NDArray[np.int32] = numbers[units]
+    return renumbered
 
 
 def _whole_groups(counts: NDArray[Any], share: float) -> set[int]:

@@ -49,8 +49,6 @@ class ModelHeader:
         The training settings (`FinetuneConfig`).
     corrections
         What it was fine-tuned on: names in its collection, and the SHA-256 of what lies there.
-    corrected_now
-        Those names that were corrected just before; the others are of earlier fine-tunes.
     seed
         Seed of all random draws.
     steps
@@ -75,7 +73,6 @@ class ModelHeader:
     trained_on: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     corrections: Mapping[str, str] = field(default_factory=dict)
-    corrected_now: tuple[str, ...] = ()
     seed: int = 0
     steps: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -133,5 +130,4 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
     content = {key: value for key, value in content.items() if key in known}
     for key in ("classes", "trained_on"):
         content[key] = tuple(content[key])
-    content["corrected_now"] = tuple(content.get("corrected_now", ()))
     return ModelHeader(**content)

@@ -7,6 +7,7 @@ knew as well. How the files lie is told in `entry_files`.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -99,6 +100,24 @@ class Collection:
         correction = Correction((), truth.labels, trusted, truth.classes)
         image = self._files.image(facts)
         return Annotated(image, facts.axes, (correction,), entry.image, facts.statistics)
+
+    def seen_in(self, entry: Entry, keys: Container[str]) -> NDArray[np.bool_]:
+        """Where in an entry, (Y, X), other entries of its plane said the same before.
+
+        Parameters
+        ----------
+        entry
+            Says which plane, and which piece of it.
+        keys
+            Names of the other entries that count, this one among them or not.
+        """
+        now = self._files.truth(self._files.facts(entry.key))
+        seen = np.zeros(now.seen.shape, bool)
+        for other in self._of_plane(entry.identity):
+            if other.key in keys:
+                then = self._files.truth(self._files.facts(other.key)).within(now.box)
+                seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
+        return seen
 
     def add(self, annotated: Annotated, margin_px: int) -> list[Entry]:
         """Keep corrections, one entry for each plane on which a pixel was seen.

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 # Scores within this of each other are the same.
 _TOLERANCE = 0.02
-# What guessing gives is 0; corrections that no network can do better on contradict their image.
-_LEAST_SCORE = 0.15
+# A network that has learnt true corrections agrees with them by far more than this; what guessing
+# gives is 0.
+_LEAST_FIT = 0.5
 # Too few places to tell a scatter from: what two of them usually have.
 _SCATTER_OF_FEW = 0.1
 
@@ -27,7 +28,7 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Check:
-    """Scores of a model before and after it learnt, on places that it did not learn from.
+    """Scores of a model before and after it learnt, on places that judge both alike.
 
     A score is the agreement beyond chance of each pixel's class, where a pixel counts as in the
     loss, so that the gap between two cells weighs more than its few pixels: 1 is perfect, 0 is
@@ -57,16 +58,11 @@ class Check:
         """Whether the score fell by more than noise."""
         return self.before - self.after > max(_TOLERANCE, self.noise)
 
-    @property
-    def by_chance(self) -> bool:
-        """Whether the score is no better than guessing."""
-        return self.after < _LEAST_SCORE
-
     def __str__(self) -> str:
         weak = ", a weak check" if self.weak else ""
         return (
             f"{100 * self.before:.0f} % → {100 * self.after:.0f} % on {self.n_places} "
-            f"place{'s' if self.n_places > 1 else ''} not learnt from{weak}"
+            f"place{'s' if self.n_places > 1 else ''}{weak}"
         )
 
 
@@ -86,31 +82,42 @@ class Verdict:
     why: str
 
 
-def judge(new: Check | None, earlier: Check | None) -> Verdict:
-    """Decide by the places corrected now, and by those of earlier sessions (replay)."""
-    if new is None and earlier is None:
-        return Verdict(True, "too little was corrected to check it")
-    if new is not None and new.by_chance:
+def judge(new: Check | None, earlier: Check | None, fit: float) -> Verdict:
+    """Decide whether a model may take the place of its parent.
+
+    Parameters
+    ----------
+    new
+        On places corrected now that it did not learn from.
+    earlier
+        On places of earlier fine-tunes (replay).
+    fit
+        Score on all that it learnt from, in the end.
+    """
+    if fit < _LEAST_FIT:
         return Verdict(
             False,
-            "places that it did not learn from are guessed no better than by chance: "
-            "do the labels belong to this image?",
+            f"it could not learn what was painted ({100 * fit:.0f} %): does it belong to this "
+            "image? Or learn for longer",
         )
     if new is not None and new.dropped:
-        return Verdict(False, "it is worse on corrected places that it did not learn from")
+        return Verdict(False, "it is worse on corrected places that it had not learnt from")
     if earlier is not None and earlier.dropped:
         return Verdict(False, "it is worse on what was corrected earlier")
+    if new is None and earlier is None:
+        return Verdict(True, "too little was corrected to check it")
     return Verdict(True, "it is not worse where it was checked")
 
 
 def count(
     model: LoadedModel,
     planes: Sequence[AnnotatedPlane],
-    held: Sequence[NDArray[np.int32]],
+    units: Sequence[NDArray[np.int32]],
+    n_units: int,
     compute: Compute,
     check: Callable[[], None],
 ) -> Counts:
-    """Weighted confusion (units, K, K) of a model on held-out units.
+    """Weighted confusion (units, K, K) of a model; 0 for units that do not occur.
 
     Parameters
     ----------
@@ -118,8 +125,10 @@ def count(
         With its network in evaluation mode.
     planes
         At the size the network sees.
-    held
-        (Y, X) for each plane, as in `core.held_out.Split`.
+    units
+        (Y, X) for each plane, 0 or the number of a unit, from 1, over all planes.
+    n_units
+        Units in all.
     compute
         Where to run.
     check
@@ -132,15 +141,14 @@ def count(
 
     # Predictors made before the last step hold the old weights.
     model = LoadedModel(model.network, model.header)
-    n_units = max((int(units.max(initial=0)) for units in held), default=0)
     n_classes = model.network.config.n_classes
     threshold = model.header.postprocess.get("threshold", 0.5)
     total = np.zeros((n_units, n_classes, n_classes))
     margin = smallest_input_px(model.network.config.depth)
-    for plane, units in zip(planes, held, strict=True):
-        if not units.any():
+    for plane, unit in zip(planes, units, strict=True):
+        if not unit.any():
             continue
-        box = _box(units, margin)
+        box = _box(unit, margin)
         scores = model.scores(
             np.ascontiguousarray(plane.image[(slice(None), *box)]),
             compute,
@@ -151,14 +159,16 @@ def count(
         labels = separate_touching(plane.labels[box])
         truth = np.where(labels > 0, plane.classes[box], 0)
         weight = 1 + border_weights(labels)
-        total += confusion(truth, found, weight, units[box], n_units, n_classes)
+        total += confusion(truth, found, weight, unit[box], n_units, n_classes)
     return total
 
 
 def compare(before: Counts, after: Counts, weak: bool) -> Check | None:
-    """The check that two counts of the same units make; None without units."""
+    """The check that two counts of the same units make; None where none was counted."""
     from napari_unet.core.metrics import kappa
 
+    counted = (before.sum((1, 2)) > 0) & (after.sum((1, 2)) > 0)
+    before, after = before[counted], after[counted]
     n = len(before)
     if not n:
         return None

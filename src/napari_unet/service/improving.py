@@ -13,12 +13,13 @@ from napari_unet.engine.header import ModelFileError, ModelHeader
 from napari_unet.service.collection import Collection, Entry, collection_of
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
-from napari_unet.service.gate import Check, Verdict, judge
+from napari_unet.service.gate import Check, Verdict
 from napari_unet.service.jobs import Job
-from napari_unet.service.lesson import Run, View, find_slips, look_at, prepare
+from napari_unet.service.lesson import Run, prepare
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.training import cell_diameter, teach_classes, zoom_for
+from napari_unet.service.views import View, find_slips, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,8 @@ class Improvement:
     verdict
         Whether the model's name now stands for it, and why.
     check, replay
-        Scores on places of the images corrected now, and of those corrected earlier; None where
-        there was nothing to check.
+        Scores on places corrected now that did not teach before they judged, and on those
+        corrected earlier; None where there was nothing to check.
     steps
         Optimiser steps taken.
     compute
@@ -99,11 +100,15 @@ def improve(
     if parent.name != name:
         _inherit(collection_of(store, parent.name), collection)
     margin = math.ceil(config.tile_px / zoom)
-    now = {entry.key for item in annotated for entry in collection.add(item, margin)}
+    for item in annotated:
+        collection.add(item, margin)
     entries = collection.entries()
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
-    lesson = prepare(model, collection, entries, config, zoom, now, job.check)
+    lesson = prepare(model, collection, entries, config, zoom, job.check)
+    if lesson.min_size_px is not None:
+        sizes = {"min_size_px": lesson.min_size_px}
+        model.header = replace(model.header, postprocess={**model.header.postprocess, **sizes})
     compute = choose(config.device, config.precision)
 
     def look() -> None:
@@ -115,8 +120,7 @@ def improve(
     run = Run(job, model, lesson, config, compute, look)
     run.learn()
     job.report(1.0, "checking")
-    check, replay = run.checks()
-    verdict = judge(check, replay)
+    verdict, check, replay = run.verdict()
     used = replace(config, steps=run.planned, seconds=None, **asdict(compute))
     header = replace(
         model.header,
@@ -125,7 +129,6 @@ def improve(
         zoom=zoom,
         trained_on=(*model.header.trained_on, _describe(entries)),
         corrections={entry.key: entry.sha256 for entry in entries},
-        corrected_now=tuple(sorted(now)),
         scores=_scores(check, replay),
     )
     added = store_version(store, model, header, name, used, run.steps, activate=verdict.accepted)
@@ -193,8 +196,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
             )
     job.report(0.0, "reading images")
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
-    now = set(header.corrected_now)
-    lesson = prepare(model, collection, entries, config, header.zoom, now, job.check)
+    lesson = prepare(model, collection, entries, config, header.zoom, job.check)
     compute = choose(config.device, config.precision)
     Run(job, model, lesson, config, compute, last_step=header.steps).learn()
     stored = load_model(version.path)[0].state_dict()

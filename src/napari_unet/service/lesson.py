@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import get_plane
+from napari_unet.config import FinetuneConfig
 from napari_unet.service.collection import Collection, Entry
-from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import Compute
-from napari_unet.service.gate import Check, Counts, compare, count
+from napari_unet.service.gate import Check, Counts, Verdict, compare, count, judge
 from napari_unet.service.jobs import Job
-from napari_unet.service.loaded_model import Box, LoadedModel
-from napari_unet.service.training import annotated_planes, learn, reach, start_training
+from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.training import (
+    annotated_planes,
+    cell_area,
+    learn,
+    reach,
+    start_training,
+)
 
 if TYPE_CHECKING:
     from napari_unet.core.held_out import Split
-    from napari_unet.core.places import Place
     from napari_unet.engine.finetune import StepReport, Trainer
     from napari_unet.engine.samples import AnnotatedPlane
 
@@ -34,40 +36,10 @@ _PLENTY = 40
 _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
-# Seconds between two looks at the view, the share of the time that they may take, and the side of
-# the view's middle, in pixels as the network sees them.
-_LOOK_S, _LOOK_SHARE, _LOOK_PX = 4.0, 0.08, 400
-
-
-@dataclass(frozen=True)
-class View:
-    """What the user looks at while a model learns.
-
-    Attributes
-    ----------
-    image, axes
-        As for a segmentation.
-    index
-        Plane, along the axes other than C, Y, X.
-    box
-        Rows and columns of it.
-    """
-
-    image: Any
-    axes: str
-    index: tuple[int, ...]
-    box: Box
-
-
-@dataclass(frozen=True)
-class ViewLabels:
-    """Labels (Y, X) of a view, or of its middle, by the model as it is now."""
-
-    view: View
-    labels: NDArray[np.int32]
-
-
-Watch = Callable[[], View | None]
+# Of a small cell's area, what is smaller is none.
+_SPECK = 0.15
+# Seconds between two looks at the view, and the share of the time that they may take.
+_LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
 
 @dataclass(frozen=True)
@@ -80,15 +52,19 @@ class Lesson:
         Truth of each entry of the collection.
     split
         Which of their pixels teach, and which judge.
-    new
-        Whether each plane was corrected just now.
+    units
+        (Y, X) for each plane: 0, or the number of a cell with its surroundings, from 1, over all
+        planes.
+    known
+        Whether the parent has learnt from each of them, or was judged by it.
     n_cells
         Cells in all.
     """
 
     planes: tuple[AnnotatedPlane, ...]
     split: Split
-    new: tuple[bool, ...]
+    units: tuple[NDArray[np.int32], ...]
+    known: NDArray[np.bool_]
     n_cells: int
 
     @property
@@ -100,13 +76,19 @@ class Lesson:
             if mask.any()
         ]
 
-    def check(self, before: Counts, after: Counts, *, new: bool) -> Check | None:
-        """The check on planes corrected just now, or on those corrected earlier."""
-        of_unit = np.zeros(self.split.n_units, bool)
-        for units, is_new in zip(self.split.held, self.new, strict=True):
-            of_unit[np.unique(units[units > 0]) - 1] = is_new
-        chosen = of_unit == new
-        return compare(before[chosen], after[chosen], self.split.weak)
+    @property
+    def min_size_px(self) -> int | None:
+        """Size under which nothing is a cell; None without a cell to tell by."""
+        small = cell_area(((p.labels, p.trusted) for p in self.planes), 0.05)
+        return None if small is None else round(_SPECK * small)
+
+    @property
+    def judges(self) -> list[NDArray[np.int32]]:
+        """The units that are held out."""
+        return [
+            np.where(held > 0, units, 0)
+            for held, units in zip(self.split.held, self.units, strict=True)
+        ]
 
 
 def prepare(
@@ -115,7 +97,6 @@ def prepare(
     entries: Sequence[Entry],
     config: FinetuneConfig,
     zoom: float,
-    now: AbstractSet[str],
     check: Callable[[], None],
 ) -> Lesson:
     """Read entries of a collection and split them.
@@ -123,48 +104,74 @@ def prepare(
     Parameters
     ----------
     model
-        Says how images are prepared.
+        The parent: says how images are prepared, and which entries it has learnt from.
     collection, entries
         What to read.
     config
         Says how much is held out.
     zoom
         The network sees the images larger by this factor.
-    now
-        Keys of the entries that were corrected just now.
     check
         Called before each entry; may raise to stop.
+
+    Raises
+    ------
+    ValueError
+        If nothing was seen.
     """
-    from napari_unet.core.held_out import Split, split_seen
+    from napari_unet.core.held_out import Split, seen_units, split_seen
+    from napari_unet.core.resample import resize_labels
     from napari_unet.core.unet import halo_px
 
-    planes, read = [], []
+    planes, known, read = [], [], []
     for entry in entries:
-        for plane in annotated_planes([collection.read(entry)], model, config, check, zoom):
+        annotated = collection.read(entry)
+        (correction,) = annotated.corrections
+        box = reach(correction, round(config.tile_px / zoom))
+        learnt = collection.seen_in(entry, model.header.corrections)[box]
+        for plane in annotated_planes([annotated], model, config, check, zoom):
             planes.append(plane)
+            known.append(resize_labels(learnt, plane.labels.shape))
             read.append(entry)
     if not planes:
         raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
-    n_cells = sum(entry.n_cells for entry in read)
+    labels = [plane.labels for plane in planes]
     seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
-    if not config.held_out:
+    n_cells = sum(entry.n_cells for entry in read)
+    if config.held_out:
+        plenty = n_cells >= _PLENTY
+        # With plenty, the same images judge from one fine-tune to the next; else new ones.
+        order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        images = sorted(order, key=order.__getitem__)
+        split = split_seen(
+            labels,
+            seen,
+            [images.index(e.image) for e in read],
+            guard_px=2 * halo_px(model.network.config.depth),
+            share=config.held_out,
+            known=None if plenty else known,
+        )
+    else:
         empty = tuple(np.zeros(mask.shape, np.int32) for mask in seen)
         split = Split(tuple(seen), empty, 0, False)
-        return Lesson(tuple(planes), split, tuple(e.key in now for e in read), n_cells)
-    # The same images judge from one fine-tune to the next, where there are enough of them.
-    images = sorted(
-        {e.image: (n_cells < _PLENTY and e.key not in now, e.identity) for e in read}.items(),
-        key=lambda item: item[1],
+    units, of_parent = _numbered(
+        [seen_units(*each) for each in zip(labels, seen, strict=True)], known
     )
-    numbers = {image: number for number, (image, _) in enumerate(images)}
-    split = split_seen(
-        [p.labels for p in planes],
-        seen,
-        [numbers[e.image] for e in read],
-        guard_px=2 * halo_px(model.network.config.depth),
-        share=config.held_out,
-    )
-    return Lesson(tuple(planes), split, tuple(e.key in now for e in read), n_cells)
+    return Lesson(tuple(planes), split, units, of_parent, n_cells)
+
+
+def _numbered(
+    units: Sequence[NDArray[np.int32]], known: Sequence[NDArray[np.bool_]]
+) -> tuple[tuple[NDArray[np.int32], ...], NDArray[np.bool_]]:
+    """Units numbered over all planes, and whether each is mostly known."""
+    from napari_unet.core.held_out import mostly
+
+    numbered, of_parent, count = [], [np.zeros(0, bool)], 0
+    for unit, mask in zip(units, known, strict=True):
+        numbered.append(np.where(unit > 0, unit + count, 0).astype(np.int32))
+        of_parent.append(mostly(unit, mask))
+        count += int(unit.max(initial=0))
+    return tuple(numbered), np.concatenate(of_parent)
 
 
 class Run:
@@ -207,8 +214,10 @@ class Run:
         self._look, self._last_step = look, last_step
         self._plenty = lesson.n_cells >= _PLENTY and lesson.split.n_units > 0
         self._on_probation = not self._plenty and lesson.split.n_units > 0
-        self._before = self._count()
-        self._after: Counts | None = None
+        self._before = self._count(lesson.units)
+        # Of those that judge, when they did; of all, in the end.
+        self._judged: Counts | None = None
+        self._after = self._before
         self._best: tuple[float, int, dict[str, Any]] | None = None
         self._checks = self._without_gain = 0
         self._looked = time.perf_counter()
@@ -229,20 +238,30 @@ class Run:
     def learn(self) -> None:
         """Train until the budget is spent, or as `Run` says."""
         self.steps = learn(self._job, self._trainer, self._on_step)
-        if self._after is None and not self._last_step:
-            self._after = self._count()
-        if self._plenty and not self._last_step:
+        if self._last_step is not None:
+            return
+        if self._plenty:
             self._keep_better(self.steps)
-            if self._best is not None:
-                _, self.steps, weights = self._best
-                self._model.network.load_state_dict(weights)
+        if self._best is not None:
+            _, self.steps, weights = self._best
+            self._model.network.load_state_dict(weights)
+        self._after = self._count(self._lesson.units)
+        if self._judged is None:
+            self._judged = self._count(self._lesson.judges)
 
-    def checks(self) -> tuple[Check | None, Check | None]:
-        """On places corrected just now, and on those corrected earlier."""
-        after = self._before if self._after is None else self._after
+    def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
+        """Whether the model may take its parent's place; the checks on new and earlier places."""
+        from napari_unet.core.metrics import kappa
+
         lesson = self._lesson
-        new, earlier = (lesson.check(self._before, after, new=n) for n in (True, False))
-        return new, earlier
+        if not self._config.held_out or self._judged is None:
+            return Verdict(True, "it was not checked"), None, None
+        judged, known = self._judged, lesson.known
+        new = compare(self._before[~known], judged[~known], lesson.split.weak)
+        # Both have learnt from the earlier places, or neither.
+        replay = self._judged if self._plenty else self._after
+        earlier = compare(self._before[known], replay[known], False)
+        return judge(new, earlier, kappa(self._after.sum(0))), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
         planned = self._trainer.planned
@@ -250,7 +269,7 @@ class Run:
             return True
         if self._on_probation and report.step >= self._end_of_probation(planned):
             with self._trainer.paused():
-                self._after = self._count()
+                self._judged = self._count(self._lesson.judges)
             self._trainer.learn_from(self._lesson.planes)
             self._on_probation = False
         if self._last_step is not None:
@@ -280,75 +299,15 @@ class Run:
     def _keep_better(self, step: int) -> None:
         from napari_unet.core.metrics import kappa
 
-        counts = self._count()
+        counts = self._count(self._lesson.judges)
         score = kappa(counts.sum(0))
         if self._best is None or score > self._best[0]:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
-            self._best, self._after, self._without_gain = (score, step, weights), counts, 0
+            self._best, self._judged, self._without_gain = (score, step, weights), counts, 0
         else:
             self._without_gain += 1
 
-    def _count(self) -> Counts:
+    def _count(self, units: Sequence[NDArray[np.int32]]) -> Counts:
         lesson = self._lesson
-        return count(self._model, lesson.planes, lesson.split.held, self._compute, self._job.check)
-
-
-def look_at(
-    view: View, model: LoadedModel, compute: Compute, zoom: float, check: Callable[[], None]
-) -> ViewLabels:
-    """Segment what the user looks at; of a large view its middle."""
-    plane = get_plane(view.image, view.axes, view.index)
-    side = round(_LOOK_PX / zoom)
-    box = tuple(
-        slice(max(s.start, middle - side // 2), min(s.stop, middle + side // 2))
-        for s in view.box
-        for middle in [(s.start + s.stop) // 2]
-    )
-    y, x = box
-    # The network has to see what lies around.
-    margin = math.ceil(100 / zoom)
-    wide = (
-        slice(max(y.start - margin, 0), y.stop + margin),
-        slice(max(x.start - margin, 0), x.stop + margin),
-    )
-    fresh = LoadedModel(model.network, model.header)
-    scores = fresh.scores(
-        fresh.prepare(plane, wide), compute, None, lambda fraction, message: check(), zoom
-    )
-    labels = fresh.instances(scores, PredictConfig())
-    top, left = y.start - wide[0].start, x.start - wide[1].start
-    inside = labels[top : top + y.stop - y.start, left : left + x.stop - x.start]
-    return ViewLabels(replace(view, box=(y, x)), inside)
-
-
-def find_slips(
-    model: LoadedModel,
-    annotated: Sequence[Annotated],
-    config: FinetuneConfig,
-    compute: Compute,
-    zoom: float,
-    check: Callable[[], None],
-) -> Iterator[tuple[tuple[int, ...], Place]]:
-    """Painted places that a model which has learnt them contradicts: plane, and place in it."""
-    from napari_unet.core.places import Place, contradicted_places
-
-    fresh = LoadedModel(model.network, model.header)
-    diameter = zoom * (config.diameter_px or model.header.diameter_px or 24.0)
-    for item in annotated:
-        for correction in item.corrections:
-            one = replace(item, corrections=(correction,))
-            for plane in annotated_planes([one], model, config, check, zoom):
-                y, x = reach(correction, round(config.tile_px / zoom))
-                scores = fresh.scores(plane.image, compute, None, lambda f, m: check())
-                seen = plane.labels >= 0 if plane.trusted is None else plane.trusted
-                for place in contradicted_places(
-                    scores.foreground, plane.labels > 0, seen, diameter
-                ):
-                    yield (
-                        correction.index,
-                        Place(
-                            (y.start or 0) + place.y / zoom,
-                            (x.start or 0) + place.x / zoom,
-                            place.weight,
-                        ),
-                    )
+        n = len(lesson.known)
+        return count(self._model, lesson.planes, units, n, self._compute, self._job.check)

@@ -21,8 +21,7 @@ from napari_unet.service.device import choose
 from napari_unet.service.gate import Verdict
 from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
-from napari_unet.service.lesson import View
-from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.training import (
     NewModel,
@@ -32,6 +31,7 @@ from napari_unet.service.training import (
     start_training,
     teach_classes,
 )
+from napari_unet.service.views import View
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -264,7 +264,9 @@ class SegmentationService:
             count += len(areas[-1])
             kinds += loaded.kinds_of(found, scores)
             cell_px = np.sqrt(4 / np.pi * np.median(areas[-1])) if len(areas[-1]) else None
-            size = float(cell_px or config.diameter_px or loaded.header.diameter_px or 24)
+            size = float(
+                cell_px or config.diameter_px or loaded.header.diameter_px or MIXED_DIAMETER_PX
+            )
             places += [(index, place) for place in doubtful_places(scores.foreground, size)]
         diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
         places.sort(key=lambda found: -found[1].weight)

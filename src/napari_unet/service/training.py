@@ -57,20 +57,43 @@ def new_model(new: NewModel, name: str, seed: int) -> LoadedModel:
 
 
 def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
-    """Median diameter, in pixels, of discs of the area of the cells that were seen as a whole.
+    """Diameter, in pixels, of a disc as large as a typical cell of those seen as a whole.
 
-    None where there is no such cell.
+    Half of the cells' pixels lie in larger ones: specks do not count. None without such a cell.
     """
-    diameters: list[float] = []
-    for item in annotated:
-        for correction in item.corrections:
-            labels, trusted = correction.labels, correction.trusted
-            area = np.bincount(labels.ravel())
-            if trusted is not None:
-                area[np.unique(labels[~trusted])] = 0
-            area[0] = 0
-            diameters += np.sqrt(4 / np.pi * area[area > 0]).tolist()
-    return float(np.median(diameters)) if diameters else None
+    planes = [(c.labels, c.trusted) for item in annotated for c in item.corrections]
+    middle = cell_area(planes, 0.5)
+    return None if middle is None else float(np.sqrt(4 / np.pi * middle))
+
+
+def cell_area(
+    planes: Iterable[tuple[NDArray[np.int32], NDArray[np.bool_] | None]], share: float
+) -> int | None:
+    """Area, in pixels, such that this share of the cells' pixels lie in smaller cells.
+
+    Parameters
+    ----------
+    planes
+        Labels (Y, X), and where they were seen, None for everywhere; cells seen in part do not
+        count.
+    share
+        In [0, 1].
+
+    Returns
+    -------
+    None without a cell.
+    """
+    areas: list[int] = []
+    for labels, trusted in planes:
+        area = np.bincount(labels.ravel())
+        if trusted is not None:
+            area[np.unique(labels[~trusted])] = 0
+        area[0] = 0
+        areas += area[area > 0].tolist()
+    if not areas:
+        return None
+    ordered = np.sort(areas)
+    return int(ordered[np.searchsorted(np.cumsum(ordered), share * ordered.sum())])
 
 
 def zoom_for(model: LoadedModel, diameter_px: float | None, *, asked: bool) -> float:
