@@ -146,7 +146,7 @@ class FinetuneConfig:
     steps: int | None = None
     seconds: float | None = 60.0
     optimiser: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-3
     warmup_steps: int = 10
     decay: bool = True
     batch: int = 1

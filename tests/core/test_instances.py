@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from napari_unet.core.instances import (
     close_gaps,
     label_instances,
     separate_touching,
+    split_at_waists,
     split_pieces,
 )
 
@@ -241,3 +243,45 @@ def test_pieces_are_connected_and_never_mix_ids(labels):
     assert pieces.max(initial=0) == expected
     for piece in range(1, expected + 1):
         assert len(np.unique(labels[pieces == piece])) == 1
+
+
+def discs(*centres, radius=20, shape=(100, 160)):
+    rows, columns = np.indices(shape)
+    return np.any([np.hypot(rows - y, columns - x) <= radius for y, x in centres], axis=0)
+
+
+@pytest.mark.parametrize("apart", [30, 34, 39])
+def test_two_round_cells_that_merged_are_split_at_their_waist(apart):
+    merged = discs((50, 50), (50, 50 + apart)).astype(np.int32)
+    found = split_at_waists(merged, radius_px=20)
+    np.testing.assert_array_equal(found > 0, merged > 0)
+    assert len(np.unique(found)) == 3
+    sizes = np.bincount(found.ravel())[1:]
+    assert sizes.max() < 1.1 * sizes.min()
+    columns = np.indices(found.shape)[1][found == found[50, 50]]
+    assert columns.max() == pytest.approx(50 + apart / 2, abs=3)
+
+
+@pytest.mark.parametrize("radius_px", [8, 14, 20])
+def test_what_has_no_waist_stays_whole(radius_px):
+    rows, columns = np.indices((100, 160))
+    long = (np.abs(rows - 50) <= 14) & (np.abs(columns - 80) <= 60)
+    ellipse = ((rows - 50) / 15) ** 2 + ((columns - 80) / 60) ** 2 <= 1
+    for shape in (long, ellipse, discs((50, 80))):
+        np.testing.assert_array_equal(split_at_waists(shape.astype(np.int32), radius_px), shape)
+
+
+def test_cells_of_common_size_are_never_split():
+    merged = discs((50, 50), (50, 84)).astype(np.int32)
+    np.testing.assert_array_equal(split_at_waists(merged, radius_px=40), merged)
+    found = label_instances(merged.astype(np.float32), radius_px=20)
+    assert found.max() == 2
+    assert label_instances(merged.astype(np.float32)).max() == 1
+
+
+@given(arrays(np.int32, (24, 24), elements=st.integers(0, 3)), st.floats(1, 12))
+def test_a_split_takes_no_pixel_and_joins_nothing(labels, radius_px):
+    found = split_at_waists(labels, radius_px)
+    np.testing.assert_array_equal(found > 0, labels > 0)
+    pairs = np.unique(np.stack([found[labels > 0], labels[labels > 0]]), axis=1)
+    assert len(np.unique(pairs[0])) == pairs.shape[1]

@@ -106,9 +106,8 @@ def improve(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    if lesson.min_size_px is not None:
-        sizes = {"min_size_px": lesson.min_size_px}
-        model.header = replace(model.header, postprocess={**model.header.postprocess, **sizes})
+    postprocess = {**model.header.postprocess, **lesson.postprocess}
+    model.header = replace(model.header, postprocess=postprocess)
     compute = choose(config.device, config.precision)
 
     def look() -> None:

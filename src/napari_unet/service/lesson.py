@@ -37,7 +37,7 @@ _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
 # Of a small cell's area, what is smaller is none.
-_SPECK = 0.15
+_SPECK = 0.4
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
@@ -77,10 +77,13 @@ class Lesson:
         ]
 
     @property
-    def min_size_px(self) -> int | None:
-        """Size under which nothing is a cell; None without a cell to tell by."""
-        small = cell_area(((p.labels, p.trusted) for p in self.planes), 0.05)
-        return None if small is None else round(_SPECK * small)
+    def postprocess(self) -> dict[str, float]:
+        """Settings of `label_instances` that suit the corrected cells."""
+        seen = [(plane.labels, plane.trusted) for plane in self.planes]
+        small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
+        if small is None or typical is None:
+            return {}
+        return {"min_size_px": round(_SPECK * small), "radius_px": math.sqrt(typical / math.pi)}
 
     @property
     def judges(self) -> list[NDArray[np.int32]]:

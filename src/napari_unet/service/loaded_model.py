@@ -151,6 +151,8 @@ class LoadedModel:
         zoom = scores.zoom
         settings["gap_px"] = max(1, round(settings.get("gap_px", 1) / zoom))
         settings["min_size_px"] = round(settings.get("min_size_px", 16) / zoom**2)
+        if "radius_px" in settings:
+            settings["radius_px"] /= zoom
         asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
         given = {name: value for name, value in asked.items() if value is not None}
         return label_instances(scores.foreground, **{**settings, **given})
