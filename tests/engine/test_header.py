@@ -27,7 +27,6 @@ FULL = ModelHeader(
     trained_on=("dsb2018, CC0", "two corrected cells"),
     settings={"steps": 10, "augment": {"flip": True}},
     corrections={"leaf-0002": "cd" * 32},
-    corrected_now=("leaf-0002",),
     seed=12345,
     steps=678,
     scores={"ap50": 0.875, "ap50 before": 0.5},

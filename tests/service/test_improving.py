@@ -8,14 +8,14 @@ import torch
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.engine.finetune import Trainer
-from napari_unet.service import lesson, model_store
+from napari_unet.service import lesson, model_store, views
 from napari_unet.service.collection import collection_of
 from napari_unet.service.corrections import Annotated, Correction, annotate
-from napari_unet.service.gate import Check
+from napari_unet.service.gate import Check, Verdict
 from napari_unet.service.jobs import JobCancelled, JobFailed
 from napari_unet.service.lesson import Run
-from napari_unet.service.views import View, ViewLabels
 from napari_unet.service.training import NewModel
+from napari_unet.service.views import View, ViewLabels
 
 SOON = 100.0
 TINY = NewModel(depth=1, width=4, dropout=0.1)
@@ -135,7 +135,9 @@ def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch
     monkeypatch.setattr(Trainer, "step", lambda trainer: asked.append(1) or step(trainer))
     config = dataclasses.replace(SETTINGS, steps=40)
     service.finetune([given()], "weak", config).wait(SOON)
-    assert asked == ["judge", *[1] * 14, "judge", "teach", *[1] * 26]
+    assert asked == ["judge", *[1] * 14, "judge", "teach", *[1] * 26, "judge"], (
+        "the last one on all, for how well it has learnt them"
+    )
 
 
 def test_with_plenty_what_judges_never_teaches(service, weak, given, taught, lessons, monkeypatch):
@@ -187,16 +189,25 @@ def test_nothing_held_out_means_no_check(service, weak, given, taught):
     done = service.finetune([given(0), given(1)], "weak", config).wait(SOON)
     assert (done.check, done.replay) == (None, None)
     assert done.verdict.accepted
-    assert "too little" in done.verdict.why
+    assert "not checked" in done.verdict.why
     assert len(taught) == 1
 
 
 def test_a_single_cell_teaches_without_a_check(service, weak, given, blobs):
     trusted = np.zeros((72, 80), bool)
     trusted[2:20, 2:20] = True
-    config = dataclasses.replace(SETTINGS, steps=2)
+    config = dataclasses.replace(SETTINGS, steps=40)
     done = service.finetune([given(trusted=trusted)], "weak", config).wait(SOON)
     assert (done.check, done.replay, done.verdict.accepted) == (None, None, True)
+    assert "too little" in done.verdict.why
+
+
+def test_what_could_not_be_learnt_is_refused(service, store, weak, given):
+    config = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-9)
+    done = service.finetune([given()], "weak", config).wait(SOON)
+    assert not done.verdict.accepted
+    assert "could not learn" in done.verdict.why
+    assert store.find("weak") == weak
 
 
 @pytest.mark.xfail(reason="the cut knows nothing of where a piece lies in its image")
@@ -237,7 +248,6 @@ def test_every_fine_tune_learns_from_all_corrections(service, store, weak, given
     entries = collection_of(store, "weak").entries()
     assert [e.image for e in entries] == ["image 0", "image 1"]
     assert set(first.header.corrections) < set(second.header.corrections)
-    assert second.header.corrected_now == (entries[1].key,)
     # A plane that is corrected again counts once, as it is now.
     service.finetune([given(0)], "weak", config).wait(SOON)
     assert len(taught[-1]) == 2
@@ -258,14 +268,12 @@ def test_what_was_corrected_earlier_is_checked_apart(service, weak, given, lesso
     first = service.finetune([given(0), given(1)], "weak", SETTINGS).wait(SOON)
     assert first.check is not None
     assert first.replay is None
-    config = dataclasses.replace(SETTINGS, held_out=0.6)
-    second = service.finetune([given(2)], "weak", config).wait(SOON)
-    assert second.check is not None
-    assert second.replay is not None
-    units = [int((np.unique(h) > 0).sum()) for h in lessons[-1].split.held]
-    new = dict(zip(lessons[-1].new, units, strict=False))
-    assert second.check.n_places == new[True]
-    assert second.check.n_places + second.replay.n_places == sum(units)
+    assert not lessons[0].known.any()
+    second = service.finetune([given(2)], first.model, SETTINGS).wait(SOON)
+    what = lessons[-1]
+    judges = np.unique(np.concatenate([units[units > 0] for units in what.judges]))
+    assert second.check.n_places == (~what.known[judges - 1]).sum() == len(judges)
+    assert second.replay.n_places == what.known.sum() == len(lessons[0].known)
     assert second.model.header.scores == {
         "held_out_before": second.check.before,
         "held_out_after": second.check.after,
@@ -308,23 +316,25 @@ def test_labels_of_another_image_are_refused(service, store, good, given, blobs)
         # As many cells, elsewhere.
         wrong = np.roll(labels, (10, 10), (0, 1))
         items.append(dataclasses.replace(annotate(image, "YX", wrong), name=f"image {seed}"))
-    done = service.finetune(items, "good", SETTINGS).wait(SOON)
+    config = dataclasses.replace(SETTINGS, diameter_px=24.0, learning_rate=1e-3)
+    right = service.finetune([given(s) for s in range(3)], good, config, "other").wait(SOON)
+    assert right.verdict.accepted
+    assert store.find("other") == right.model
+    done = service.finetune(items, "good", config).wait(SOON)
+    assert done.check.after < 0.3
     assert not done.verdict.accepted
     assert store.find("good") == good, "it is stored, and not used"
     assert [v.version for v in store.versions("good")] == [1, 2]
     assert done.model == store.find("good@2")
-    right = service.finetune([given(9)], good, SETTINGS, "other").wait(SOON)
-    assert right.verdict.accepted
-    assert store.find("other") == right.model
 
 
-def test_the_verdict_is_that_of_both_checks(service, store, weak, given, monkeypatch):
+def test_a_refused_version_is_stored_and_not_used(service, store, weak, given, monkeypatch):
     worse = Check(0.9, 0.5, 0.0, 9, False)
-    monkeypatch.setattr(Run, "checks", lambda run: (None, worse))
+    refused = Verdict(False, "it is worse")
+    monkeypatch.setattr(Run, "verdict", lambda run: (refused, None, worse))
     config = dataclasses.replace(SETTINGS, steps=2)
     done = service.finetune([given()], "weak", config).wait(SOON)
-    assert (done.check, done.replay) == (None, worse)
-    assert not done.verdict.accepted
+    assert (done.verdict, done.check, done.replay) == (refused, None, worse)
     assert store.find("weak") == weak
 
 
@@ -594,7 +604,7 @@ def test_of_a_large_view_the_middle_is_shown(service, bright_model, blobs, monke
     from napari_unet.service.device import Compute
     from napari_unet.service.views import look_at
 
-    monkeypatch.setattr(lesson, "_LOOK_PX", 40)
+    monkeypatch.setattr(views, "_LOOK_PX", 40)
     image, truth = blobs(shape=(200, 220))
     view = View(image, "YX", (), (slice(0, 200), slice(100, 130)))
     for zoom, height in ((1.0, 40), (0.5, 80)):
