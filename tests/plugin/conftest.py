@@ -7,8 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_unet.plugin.widget import SegmentWidget
@@ -40,6 +42,39 @@ def docked(
         widget.cleanup()
 
 
+@pytest.fixture
+def discs() -> Callable[..., np.ndarray]:
+    """Bright discs on a dark ground, (size, size) uint8: `discs((y, x), ...)`."""
+
+    def draw(*centres: tuple[int, int], size: int = 96, radius: int = 6) -> np.ndarray:
+        y, x = np.mgrid[:size, :size]
+        image = np.full((size, size), 20, np.uint8)
+        for cy, cx in centres:
+            image[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 220
+        return image
+
+    return draw
+
+
+@pytest.fixture
+def image(discs: Callable[..., np.ndarray]) -> np.ndarray:
+    return discs((20, 20), (30, 70), (70, 30))
+
+
+@pytest.fixture
+def segmented(
+    docked: Callable[..., SegmentWidget],
+    settle: Callable[[SegmentWidget], None],
+    image: np.ndarray,
+) -> tuple[SegmentWidget, Labels]:
+    """The dock after a click on Segment, and its result: three cells."""
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    return widget, widget.labels.value
+
+
 class Hand:
     """Moves the mouse over the canvas of a viewer in 2D."""
 
@@ -58,6 +93,17 @@ class Hand:
                 at = tuple(a + share * (b - a) for a, b in zip(start, stop, strict=True))
                 self._send(QEvent.Type.MouseMove, at, Qt.MouseButton.LeftButton)
         self._send(QEvent.Type.MouseButtonRelease, points[-1], Qt.MouseButton.LeftButton)
+
+    def point(self, at: Point) -> None:
+        """Move the mouse to a world point (y, x), no button pressed."""
+        for _ in range(2):
+            self._send(QEvent.Type.MouseMove, at, Qt.MouseButton.NoButton)
+
+    def press(self, key: str, modifier: str = "NoModifier") -> None:
+        """Press a key, the canvas having the focus."""
+        held = getattr(Qt.KeyboardModifier, modifier)
+        QTest.keyClick(self.canvas, getattr(Qt.Key, f"Key_{key}"), held)
+        QApplication.processEvents()
 
     def _send(self, kind: QEvent.Type, at: Point, button: Qt.MouseButton) -> None:
         y, x = self._on_canvas(at)

@@ -73,7 +73,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert first in viewer.layers
 
         widget.labels.value = first
-        widget.preview_button.native.click()
+        widget.advanced.preview.native.click()
         settle(widget)
         for layer in viewer.layers:
             layer.visible = layer.name.startswith("augmentation")

@@ -16,23 +16,18 @@ from napari_unet.plugin.widget import SegmentWidget
 from napari_unet.service.jobs import FinishReason, Job, JobCancelled
 
 
-def blobs(*centres: tuple[int, int], size: int = 96, radius: int = 6) -> np.ndarray:
-    """Bright discs on a dark ground, (size, size) uint8."""
-    y, x = np.mgrid[:size, :size]
-    image = np.full((size, size), 20, np.uint8)
-    for cy, cx in centres:
-        image[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 220
-    return image
-
-
-@pytest.fixture
-def image() -> np.ndarray:
-    return blobs((20, 20), (30, 70), (70, 30))
-
-
 def cells(widget) -> Labels:
     layer = widget.viewer.layers.selection.active
     assert isinstance(layer, Labels)
+    return layer
+
+
+def outlined_with_a_brush(widget, hand) -> Labels:
+    """Make the first cell a little larger; returns its layer."""
+    layer = cells(widget)
+    layer.mode, layer.brush_size = "paint", 15
+    layer.selected_label = int(layer.data[20, 20])
+    hand(widget.viewer).drag([(20, 20), (20, 21)])
     return layer
 
 
@@ -45,7 +40,7 @@ def finetuning_for_long(widget, settle, image) -> Job:
     widget.budget.choices = (("long", 600.0),)
     jobs = []
     finetune = widget.controller.service.finetune
-    widget.controller.service.finetune = lambda *a: jobs.append(finetune(*a)) or jobs[0]
+    widget.controller.service.finetune = lambda *a, **k: jobs.append(finetune(*a, **k)) or jobs[0]
     widget.finetune_button.click()
     for _ in range(200):
         QTest.qWait(50)
@@ -107,10 +102,7 @@ def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, h
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    layer = cells(widget)
-    layer.mode = "paint"
-    layer.brush_size = 8
-    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    layer = outlined_with_a_brush(widget, hand)
     painted = layer.data.copy()
     widget.budget.choices = (("a moment", 4.0),)
     widget.finetune_button.click()
@@ -140,39 +132,40 @@ def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
     painted = first.data.copy()
     widget.segment_button.click()
     settle(widget)
-    assert len(widget.viewer.layers) == 3
+    names = [layer.name for layer in widget.viewer.layers]
+    assert names == ["cells", "cells cells", "seen (napari-unet)", "cells cells [1]"]
     assert not first.visible
     np.testing.assert_array_equal(first.data, painted)
     assert cells(widget) is not first
 
 
-def test_going_back_to_the_earlier_model_is_one_click(docked, settle, image):
+def test_going_back_to_the_earlier_model_is_one_click(docked, settle, hand, image):
     widget = docked()
     store = widget.controller.service.store
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    cells(widget).paint((75, 75), 9)
+    outlined_with_a_brush(widget, hand)
     widget.budget.choices = (("a moment", 0.5),)
     widget.finetune_button.click()
     settle(widget)
     assert store.find("tiny").version == 2
-    widget.revert_button.native.click()
+    widget.advanced.revert.native.click()
     assert store.find("tiny").version == 1
     assert widget.status.text() == "tiny is version 1 again"
     assert [v.version for v in store.versions("tiny")] == [1, 2]
 
 
-def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle):
+def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle, discs):
     widget = docked()
-    stack = np.stack([blobs((20, 20)), blobs((30, 70), (60, 60)), blobs((70, 30))])
+    stack = np.stack([discs((20, 20)), discs((30, 70), (60, 60)), discs((70, 30))])
     widget.viewer.add_image(stack, name="movie")
     widget.viewer.dims.set_point(0, 1)
     widget.segment_button.click()
     settle(widget)
     layer = cells(widget)
     assert [int(plane.max()) for plane in layer.data] == [0, 2, 0]
-    widget.all_planes.value = True
+    widget.advanced.all_planes.value = True
     widget.segment_button.click()
     settle(widget)
     layer = cells(widget)
@@ -202,6 +195,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     widget = docked()
     finetuning_for_long(widget, settle, image)
+    widget.cancel_button.click()
     widget.cancel_button.click()
     settle(widget)
     assert widget.status.text() == "Cancelled; nothing was changed"
@@ -253,7 +247,7 @@ def test_augmentation_preview_adds_real_draws(docked, settle, image):
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    widget.preview_button.native.click()
+    widget.advanced.preview.native.click()
     settle(widget)
     names = {layer.name for layer in widget.viewer.layers if "augmentation" in layer.name}
     assert names == {
@@ -291,22 +285,21 @@ def test_closing_the_dock_cancels_the_job(docked, settle, image):
 def test_only_one_thing_runs_at_a_time(docked, settle, image):
     widget = docked()
     job = finetuning_for_long(widget, settle, image)
-    assert not widget.preview_button.native.isEnabled()
-    assert not widget.revert_button.native.isEnabled()
+    assert not widget.advanced.preview.native.isEnabled()
+    assert not widget.advanced.revert.native.isEnabled()
     with pytest.raises(ValueError, match="running still"):
         widget.controller.segment(widget.image.value, "tiny", PredictConfig())
     widget.cancel_button.click()
+    widget.cancel_button.click()
     settle(widget)
     assert job.reason is FinishReason.CANCELLED
-    assert widget.preview_button.native.isEnabled()
+    assert widget.advanced.preview.native.isEnabled()
 
 
 def test_a_result_that_cannot_be_shown_is_told(docked, settle, image, monkeypatch):
     widget = docked()
     widget.viewer.add_image(image)
-    monkeypatch.setattr(
-        "napari_unet.plugin.controller.labels_like", lambda *args: 1 / 0, raising=True
-    )
+    monkeypatch.setattr("napari_unet.plugin.results.labels_like", lambda *args: 1 / 0, raising=True)
     widget.segment_button.click()
     settle(widget)
     assert "ZeroDivisionError" in widget.status.text()
@@ -333,10 +326,10 @@ def test_labels_of_another_image_are_not_learnt(docked, settle, image):
     assert widget.image.value.name == "renamed"
 
 
-def test_a_stack_can_be_segmented_plane_by_plane(docked, settle):
+def test_a_stack_can_be_segmented_plane_by_plane(docked, settle, discs):
     widget = docked()
     viewer = widget.viewer
-    viewer.add_image(np.stack([blobs((20, 20)), blobs((30, 70), (60, 60))]), name="movie")
+    viewer.add_image(np.stack([discs((20, 20)), discs((30, 70), (60, 60))]), name="movie")
     viewer.dims.set_point(0, 0)
     widget.segment_button.click()
     settle(widget)
@@ -375,9 +368,9 @@ def test_settings_reach_the_job(docked, settle, image, monkeypatch):
     service = widget.controller.service
     segment = service.segment
     monkeypatch.setattr(service, "segment", lambda *args: asked.append(args[3]) or segment(*args))
-    widget.threshold.value = 0.7
-    widget.min_size.value = 500
-    widget.precision.value = "float32"
+    widget.advanced.threshold.value = 0.7
+    widget.advanced.min_size.value = 500
+    widget.advanced.precision.value = "float32"
     widget.segment_button.click()
     settle(widget)
     assert asked == [PredictConfig(threshold=0.7, min_size_px=500, precision="float32")]

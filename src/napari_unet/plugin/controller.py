@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
@@ -15,38 +16,31 @@ from psygnal import Signal
 from superqt.utils import ensure_main_thread
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.plugin.edit_tracker import EditCount, EditTracker
+from napari_unet.plugin.autosave import Autosave
+from napari_unet.plugin.background import Background
+from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.layers import (
-    METADATA,
+    LayerImage,
     fits,
     image_from_layer,
-    labels_like,
     plane_in_view,
     preview_layers,
+    visible_box,
 )
+from napari_unet.plugin.overlay import LearningView
+from napari_unet.plugin.places import CHECK, NEXT, Places
+from napari_unet.plugin.restoring import Restoring
+from napari_unet.plugin.results import Result, Results, merge
+from napari_unet.plugin.versions import Versions
 from napari_unet.service.corrections import Annotated, Correction, corrections_of
+from napari_unet.service.drafts import Drafts
 from napari_unet.service.improving import Improvement
 from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
 from napari_unet.service.segmentation import Segmentation, SegmentationService
+from napari_unet.service.views import View
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FinetuneIntent:
-    """What the user asked of a fine-tune.
-
-    Attributes
-    ----------
-    config
-        Settings.
-    ring_px
-        Width of the ring around a corrected cell that counts as looked at.
-    """
-
-    config: FinetuneConfig
-    ring_px: int = 8
 
 
 class Controller:
@@ -58,6 +52,21 @@ class Controller:
         Where layers are read and added.
     service
         Does the work; closed with the controller.
+    drafts
+        Folder for what is painted and not yet learnt; by default one beside the models.
+
+    Attributes
+    ----------
+    corrections
+        What was painted and confirmed.
+    results
+        The layers that Segment made.
+    places
+        Where to paint next.
+    restoring
+        Corrections that were saved before.
+    versions
+        Which version of a model is used, and the way back.
 
     Signals
     -------
@@ -67,12 +76,8 @@ class Controller:
         `Progress` of the job.
     ended
         A sentence for the user, and whether it is good news.
-    edited
-        Labels that may have changed; often, while a stroke is painted.
-    counted
-        Labels, and in words what was corrected on them.
     models_changed
-        Name of a model with another active version.
+        Name of a model with another active version, or of the one to choose.
     computed_on
         Where the last job ran, in words.
     """
@@ -80,32 +85,39 @@ class Controller:
     started = Signal(str)
     progressed = Signal(object)
     ended = Signal(str, bool)
-    edited = Signal(object)
-    counted = Signal(object, str)
     models_changed = Signal(str)
     computed_on = Signal(str)
 
-    def __init__(self, viewer: Viewer, service: SegmentationService) -> None:
+    def __init__(
+        self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
+    ) -> None:
         self.viewer, self.service = viewer, service
         self.is_busy = False
+        # Whether a fine-tune was asked to end and to keep what it has learnt.
+        self.is_finishing = False
         self._job: Job[Any] | None = None
         self._cancelled = self._closed = False
-        self._trackers: dict[Labels, EditTracker] = {}
-        self.is_counting = False
         # Comparing large planes takes longer than the viewer may wait.
-        self._compare = ThreadPoolExecutor(1, thread_name_prefix="napari-unet-edits")
-        viewer.layers.events.removed.connect(self._forget)
+        self._background = Background()
+        self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
+        self.results = Results(viewer)
+        self.corrections = Corrections(viewer, self._background, self._autosave)
+        self.places = Places(viewer)
+        self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
+        self.versions = Versions(service.store)
+        self._learning = LearningView(viewer)
+        self._view: View | None = None
+        self._taught: Image | None = None
 
     def close(self) -> None:
-        """Cancel what runs and let go of the viewer; safe to call twice."""
+        """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        self.viewer.layers.events.removed.disconnect(self._forget)
-        for tracker in self._trackers.values():
-            tracker.close()
-        self._trackers.clear()
-        self._compare.shutdown(wait=False, cancel_futures=True)
+        self.corrections.close()
+        self._background.close()
+        self._learning.remove()
+        self.places.close()
         self.service.close()
 
     def segment(
@@ -124,10 +136,10 @@ class Controller:
         planes = None if all_planes else [plane_in_view(image, self.viewer.dims.point)]
         job = self.service.segment(source.data, source.axes, model, config, planes)
         self._begin("Segmenting")
-        self._follow(job, partial(self._show_segmentation, image))
+        self._follow(job, partial(self._merge, image, source))
 
-    def finetune(self, image: Image, labels: Labels, model: str, intent: FinetuneIntent) -> None:
-        """Teach a model what was painted on an image: on these labels, and on earlier results.
+    def finetune(self, image: Image, labels: Labels, model: str, config: FinetuneConfig) -> None:
+        """Teach a model what was painted and confirmed on an image.
 
         The labels are copied, so painting may go on. That nothing was painted, or that there is
         no such model, comes with `ended`.
@@ -139,13 +151,13 @@ class Controller:
         """
 
         def start(source: Annotated) -> None:
-            job = self.service.finetune([source], model, intent.config)
-            self._follow(job, self._show_improvement)
+            job = self.service.finetune([source], model, config, watch=lambda: self._view)
+            self._follow(job, self._showing(partial(self._show_improvement, image)))
 
-        self._with_corrections(image, labels, "Fine-tuning", intent.ring_px, start)
+        self._with_corrections(image, labels, "Fine-tuning", start)
 
     def preview_augmentation(
-        self, image: Image, labels: Labels, model: str, intent: FinetuneIntent
+        self, image: Image, labels: Labels, model: str, config: FinetuneConfig
     ) -> None:
         """Add layers that show what fine-tuning draws from the painted cells, or from all.
 
@@ -156,60 +168,56 @@ class Controller:
         """
 
         def start(source: Annotated) -> None:
-            job = self.service.preview_augmentation(source, model, intent.config)
-            self._follow(job, partial(self._show_preview, image))
+            job = self.service.preview_augmentation(source, model, config)
+            self._follow(job, self._showing(partial(self._show_preview, image)))
 
-        self._with_corrections(image, labels, "Drawing", intent.ring_px, start, or_all=True)
+        self._with_corrections(image, labels, "Drawing", start, or_all=True)
 
     def cancel(self) -> None:
-        """Ask what runs to end."""
-        self._cancelled = True
-        if self._job is not None:
+        """Ask what runs to end; a fine-tune keeps what it has learnt, when asked once."""
+        if self._job is None:
+            self._cancelled = True
+        elif self._taught is not None and not self.is_finishing:
+            self.is_finishing = True
+            self._job.finish()
+        else:
             self._job.cancel()
 
-    def revert(self, model: str) -> None:
-        """Let a model's name stand for the parent of its active version again.
+    def use_refused(self) -> None:
+        """Use the version that the check refused, at the user's own risk.
 
         Raises
         ------
         ValueError
-            If something runs already, or the model has none.
+            If something runs already, or no version was refused.
         """
         self._check_idle()
-        back = self.service.store.revert(model.partition("@")[0])
-        self.models_changed.emit(back.name)
-        self.ended.emit(f"{back.name} is version {back.version} again", True)
+        used = self.versions.use_refused()
+        self.models_changed.emit(used.name)
+        self.ended.emit(f"{used.reference} is in use; click Segment", True)
 
-    def count(self, labels: Labels) -> None:
-        """Count what was painted, in the background, one count at a time; `counted` tells."""
-        if self.is_counting:
-            self.edited.emit(labels)
-            return
-        tracker = self._tracker(labels)
+    def go_back(self, model: str, image: Image | None) -> None:
+        """Use the parent of a model again, and show its labels of the image.
 
-        def tell(future: Future[EditCount]) -> None:
-            self.is_counting = False
-            error = future.exception()
-            self.counted.emit(labels, str(error or future.result()))
+        Raises
+        ------
+        ValueError
+            If something runs already, or the model has no parent here.
+        """
+        self._check_idle()
+        parent, choice = self.versions.go_back(model)
+        shown = self.results.go_back(image, parent.reference) if image is not None else None
+        self.models_changed.emit(choice)
+        labels = f"; '{shown.name}' is shown as it was" if shown is not None else ""
+        self.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
 
-        self.is_counting = self._in_background(tracker.count, tell)
-
-    def source_of(self, labels: Labels) -> Image | None:
-        """The image layer that labels were made from; None if it is gone or Segment made none."""
-        known = labels.metadata.get(METADATA, {}).get("source")
-        for layer in self.viewer.layers:
-            if isinstance(layer, Image) and layer.unique_id == known:
-                return layer
-        return None
-
-    def latest_result(self, image: Image) -> Labels | None:
-        """The newest labels that Segment made from an image, None if there are none."""
-        found = self._results_of(image)
-        return found[-1] if found else None
-
-    def _results_of(self, image: Image) -> list[Labels]:
-        labels = [layer for layer in self.viewer.layers if isinstance(layer, Labels)]
-        return [layer for layer in labels if self.source_of(layer) is image]
+    def next_place(self, image: Image) -> str:
+        """Move to the next place that is worth a look; returns a sentence."""
+        labels = self.results.current(image)
+        stop = self.places.go_on(image, {} if labels is None else self.corrections.states(labels))
+        if stop is None:
+            return "You have been at every place that the model is unsure of"
+        return str(stop)
 
     def _check_idle(self) -> None:
         if self.is_busy:
@@ -220,10 +228,13 @@ class Controller:
         self.started.emit(what)
 
     def _finish(self, message: str, well: bool) -> None:
-        self.is_busy, self._job = False, None
+        self.is_busy, self.is_finishing, self._job = False, False, None
+        self._taught = self._view = None
+        self._learning.remove()
         self.ended.emit(message, well)
 
-    def _follow(self, job: Job[T], show: Callable[[T], str]) -> None:
+    def _follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
+        """Tell of a job's progress; `show` gets it when it is done, and finishes."""
         self._job = job
         job.progressed.connect(self._on_progress)
         job.ended.connect(partial(self._on_end, show))
@@ -233,11 +244,16 @@ class Controller:
 
     @ensure_main_thread
     def _on_progress(self, progress: Progress) -> None:
-        if not self._closed:
-            self.progressed.emit(progress)
+        if self._closed or not self.is_busy:
+            return
+        if self._taught is not None:
+            self._view = self._view_of(self._taught)
+            if progress.preview is not None:
+                self._learning.show(self._taught, progress.preview)
+        self.progressed.emit(progress)
 
     @ensure_main_thread
-    def _on_end(self, show: Callable[[Any], str], job: Job[Any]) -> None:
+    def _on_end(self, show: Callable[[Job[Any]], None], job: Job[Any]) -> None:
         if self._closed or job is not self._job:
             return
         if job.reason is FinishReason.CANCELLED:
@@ -245,7 +261,13 @@ class Controller:
         elif job.reason is FinishReason.FAILED:
             self._finish(job.error, False)
         else:
-            self._guarded(lambda: self._finish(f"{show(job.result)} ({job.seconds:.1f} s)", True))
+            self._guarded(lambda: show(job))
+
+    def _showing(self, show: Callable[[T], str]) -> Callable[[Job[T]], None]:
+        def finish(job: Job[T]) -> None:
+            self._finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
+
+        return finish
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Whatever goes wrong here, the user is told, and the dock works on."""
@@ -255,46 +277,47 @@ class Controller:
             logger.exception("napari-unet failed in the viewer")
             self._finish(sentence(error), False)
 
-    def _show_segmentation(self, image: Image, done: Segmentation) -> str:
-        old = self.latest_result(image)
-        labels, baseline = done.labels.copy(), done.labels
-        if old is not None:
-            tracker = self._tracker(old)
-            tracker.carry_over(done.planes, labels, baseline)
-            if tracker.is_untouched(done.planes):
-                self.viewer.layers.remove(old)
-            else:
-                # Corrections stay in the layer that they were painted on.
-                old.visible = False
-        layer = labels_like(
-            image,
-            labels,
-            f"{image.name} cells",
-            {
-                METADATA: {
-                    "source": image.unique_id,
-                    "image": image.name,
-                    "model": done.model.reference,
-                    "baseline": baseline,
-                }
-            },
-        )
-        layer.brush_size = max(3, round(done.diameter_px / 2)) if done.n_cells else 10
-        self.viewer.add_layer(layer)
-        layer.selected_label = int(labels.max(initial=0)) + 1
-        self._tracker(layer)
-        self.viewer.layers.selection.active = layer
-        cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-        self.computed_on.emit(done.compute)
-        return f"{cells} found with {done.model.reference}"
+    def _merge(self, image: Image, source: LayerImage, job: Job[Segmentation]) -> None:
+        """Bring along what was seen of the current result, then show the new one."""
+        done: Segmentation = job.result  # type: ignore[assignment]
+        labels = self.results.current(image)
+        old = self.corrections.tracker(labels) if labels is not None else None
+        revision = old.revision if old is not None else 0
+        work = partial(merge, done, old, old.memo() if old else None, self.corrections.ring_px)
+        key_of = partial(self._autosave.key_of, str(image.unique_id), source, image.name)
 
-    def _show_improvement(self, done: Improvement) -> str:
-        self.models_changed.emit(done.model.name)
+        def show(future: Future[tuple[Result, str]]) -> None:
+            if old is not None and old.revision != revision and labels in self.viewer.layers:
+                # A stroke was painted meanwhile: it comes along, too.
+                self._merge(image, source, job)
+                return
+            self._guarded(lambda: self._show(image, done, *future.result(), job.seconds))
+
+        self._background.run(lambda: (work(), key_of()), show)
+
+    def _show(
+        self, image: Image, done: Segmentation, result: Result, key: str, seconds: float
+    ) -> None:
+        facts = {"model": done.model.reference, "draft": key, "draft_owner": uuid4().hex}
+        layer = self.results.add(image, result, facts, done.diameter_px)
+        self.corrections.tracker(layer)
+        self.viewer.layers.selection.active = layer
+        self.places.offer(image, NEXT, done.places, done.diameter_px)
+        cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
+        size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
         self.computed_on.emit(done.compute)
-        return (
-            f"Learnt as {done.model.reference}: {done.check or done.replay or done.verdict.why}; "
-            "click Segment"
-        )
+        self._finish(f"{cells} found with {done.model.reference}{size} ({seconds:.1f} s)", True)
+
+    def _show_improvement(self, image: Image, done: Improvement) -> str:
+        told = self.versions.learnt(done)
+        self.places.offer(image, CHECK, done.slips)
+        self.models_changed.emit(done.model.name if done.verdict.accepted else "")
+        self.computed_on.emit(done.compute)
+        if done.slips:
+            n = len(done.slips)
+            places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
+            told += f". {places} of the brush: click Next place"
+        return told
 
     def _show_preview(self, image: Image, done: Any) -> str:
         for layer in preview_layers(image, done):
@@ -304,19 +327,52 @@ class Controller:
         draws, height, _ = done.grid.shape
         return f"{draws} draws shown to the right of the image, {height} px each"
 
+    def _view_of(self, image: Image) -> View | None:
+        if image not in self.viewer.layers:
+            return None
+        source = image_from_layer(image)
+        index = plane_in_view(image, self.viewer.dims.point)
+        return View(source.data, source.axes, index, visible_box(image))
+
     def _with_corrections(
         self,
         image: Image,
         labels: Labels,
         what: str,
-        ring_px: int,
         start: Callable[[Annotated], None],
         *,
         or_all: bool = False,
     ) -> None:
         """Copy what was painted, compare it in the background, and go on with the result."""
         self._check_idle()
-        owner = self.source_of(labels)
+        self._check_pair(image, labels)
+        source = image_from_layer(image)
+        tracker, ring_px = self.corrections.tracker(labels), self.corrections.ring_px
+        memo = tracker.memo()
+        index = plane_in_view(labels, self.viewer.dims.point)
+        self._begin(what)
+        if not or_all:
+            self._taught, self._view = image, self._view_of(image)
+
+        def compare() -> tuple[Correction, ...]:
+            found = tracker.corrections(memo, ring_px)
+            if or_all and not found:
+                whole = tracker.whole(index)
+                found = corrections_of([whole], ring_px)
+            return found
+
+        def go_on(future: Future[tuple[Correction, ...]]) -> None:
+            if self._cancelled:
+                self._finish("Cancelled; nothing was changed", True)
+                return
+            self._guarded(
+                lambda: start(Annotated(source.data, source.axes, future.result(), image.name))
+            )
+
+        self._background.run(compare, go_on)
+
+    def _check_pair(self, image: Image, labels: Labels) -> None:
+        owner = self.results.source_of(labels)
         if owner is not None and owner is not image:
             raise ValueError(
                 f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
@@ -327,45 +383,3 @@ class Controller:
                 f"the labels '{labels.name}' have another size than the image '{image.name}'; "
                 "choose labels that were made from this image"
             )
-        source = image_from_layer(image)
-        earlier = [layer for layer in self._results_of(image) if layer is not labels]
-        trackers = [self._tracker(layer) for layer in (*earlier, labels)]
-        view = plane_in_view(labels, self.viewer.dims.point)
-        self._begin(what)
-
-        def compare() -> tuple[Correction, ...]:
-            painted = [plane for tracker in trackers for plane in tracker.painted_planes()]
-            found = corrections_of(painted, ring_px)
-            if or_all and not found:
-                whole = trackers[-1].snapshot(view)
-                found = corrections_of([replace(whole, before=0 * whole.before)], ring_px)
-            return found
-
-        def go_on(future: Future[tuple[Correction, ...]]) -> None:
-            if self._cancelled:
-                self._finish("Cancelled; nothing was changed", True)
-                return
-            self._guarded(lambda: start(Annotated(source.data, source.axes, future.result())))
-
-        self._in_background(compare, go_on)
-
-    def _in_background(self, work: Callable[[], T], then: Callable[[Future[T]], None]) -> bool:
-        if self._closed:
-            return False
-        self._compare.submit(work).add_done_callback(partial(self._deliver, then))
-        return True
-
-    @ensure_main_thread
-    def _deliver(self, then: Callable[[Future[T]], None], future: Future[T]) -> None:
-        if not (self._closed or future.cancelled()):
-            then(future)
-
-    def _tracker(self, labels: Labels) -> EditTracker:
-        if labels not in self._trackers:
-            self._trackers[labels] = EditTracker(labels, lambda: self.edited.emit(labels))
-        return self._trackers[labels]
-
-    def _forget(self, event: Any) -> None:
-        tracker = self._trackers.pop(event.value, None)
-        if tracker is not None:
-            tracker.close()

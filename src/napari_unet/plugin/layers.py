@@ -98,7 +98,7 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
         return {
             "scale": (1, *scale),
             "translate": (0, *(image.translate[-2:] + offset)),
-            "metadata": {METADATA: {"preview": True}},
+            "metadata": helper_metadata(),
         }
 
     def picture(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,9 +116,71 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
     ]
 
 
-def is_preview(layer: Layer) -> bool:
-    """Whether a layer only shows what the augmentation does."""
-    return bool(layer.metadata.get(METADATA, {}).get("preview"))
+def memory(layer: Layer) -> dict[str, Any]:
+    """What this plugin knows of a layer; kept in the layer itself, so that it outlives the dock."""
+    found: dict[str, Any] = layer.metadata.setdefault(METADATA, {})
+    return found
+
+
+def helper_metadata() -> dict[str, Any]:
+    """Metadata of a layer that only shows something: painting on it teaches nothing."""
+    return {METADATA: {"helper": True}}
+
+
+def is_helper(layer: Layer) -> bool:
+    """Whether a layer is one of those that only show something."""
+    return bool(layer.metadata.get(METADATA, {}).get("helper"))
+
+
+def over_plane(layer: Layer, index: Index, origin: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+    """Options with which a layer of two axes lies over one plane of another.
+
+    Parameters
+    ----------
+    layer
+        The other.
+    index
+        The plane.
+    origin
+        The plane's pixel (y, x) under the first of the new layer.
+    """
+
+    def at(y: float, x: float) -> NDArray[np.float64]:
+        return np.asarray(layer.data_to_world((*index, origin[0] + y, origin[1] + x)))[-2:]
+
+    affine, start = np.eye(3), at(0, 0)
+    affine[:2] = np.stack([at(1, 0) - start, at(0, 1) - start, start], axis=1)
+    return {"affine": affine, "units": layer.units[-2:], "axis_labels": layer.axis_labels[-2:]}
+
+
+def visible_box(layer: Layer) -> tuple[slice, slice]:
+    """Rows and columns of a layer that are on the canvas; all before it was drawn."""
+    height, width = _spatial_shape(layer)[-2:]
+    factor = layer.downsample_factors[layer.data_level][-2:] if layer.multiscale else (1, 1)
+    (top, left), (bottom, right) = np.asarray(layer.corner_pixels)[:, -2:] * factor
+    if bottom <= top or right <= left:
+        return slice(0, height), slice(0, width)
+    return (
+        slice(max(0, int(top)), min(height, int(bottom) + 1)),
+        slice(max(0, int(left)), min(width, int(right) + 1)),
+    )
+
+
+def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
+    """The pixel (y, x) of a layer at a point of the world; None outside."""
+    y, x = (round(float(p)) for p in layer.world_to_data(np.asarray(point)[-layer.ndim :])[-2:])
+    height, width = _spatial_shape(layer)[-2:]
+    return (y, x) if 0 <= y < height and 0 <= x < width else None
+
+
+def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
+    """Add a layer, under another one if that is given, and let the selection be."""
+    layers = viewer.layers
+    chosen, active = set(layers.selection), layers.selection.active
+    layers.insert(layers.index(below) if below in layers else len(layers), layer)
+    layers.selection.active = active
+    layers.selection.update(chosen)
+    layers.selection.discard(layer)
 
 
 def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:

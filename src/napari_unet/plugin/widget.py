@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
-from magicgui.widgets.bases import Widget
+from magicgui.widgets import ComboBox, Container
 from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt import QCollapsible
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QCheckBox, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.plugin.controller import Controller, FinetuneIntent
+from napari_unet.plugin.advanced import Advanced
+from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.edit_tracker import EditCount
-from napari_unet.plugin.layers import is_preview
+from napari_unet.plugin.keys import Keys
+from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
+from napari_unet.plugin.marks import Box
+from napari_unet.plugin.rectangle import RectangleDrag
+from napari_unet.plugin.rows import ClassChoice, DraftRow, button, row
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -35,10 +31,10 @@ Connection = tuple[Any, Callable[..., Any]]
 _BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
 _HINT = (
     "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell (press M "
-    "before the next one), a better outline, or rub a false one out."
+    "before the next one), a better outline, or rub a false one out. Right? Point at a cell and "
+    "press C: what is confirmed teaches, too."
 )
-# The model file decides where the slider stands at this value.
-_MODEL_DECIDES = 0.0
+_STOPPING = "Stopping; what was learnt so far is kept (Cancel again: drop it)"
 
 
 class SegmentWidget(QWidget):
@@ -50,37 +46,56 @@ class SegmentWidget(QWidget):
         The viewer that the widget is docked in.
     service
         Does the work; by default one with this user's models.
+    drafts
+        Folder for strokes that no model has learnt yet; by default one beside the models.
     """
 
-    def __init__(self, napari_viewer: Viewer, service: SegmentationService | None = None) -> None:
+    def __init__(
+        self,
+        napari_viewer: Viewer,
+        service: SegmentationService | None = None,
+        drafts: Path | None = None,
+    ) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.controller = Controller(napari_viewer, service or SegmentationService())
-        self._recount = QTimer(self)
-        self._recount.setInterval(300)
-        self._recount.setSingleShot(True)
-        self._recount.timeout.connect(self._count)
+        self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
+        self._followed: Layer | None = None
+        self._rectangle: RectangleDrag | None = None
         self._build()
+        self._keys = Keys(
+            napari_viewer,
+            {
+                "C": partial(self._say, self._confirm_cell),
+                "Shift-C": partial(self._say, self._confirm_view),
+                "U": partial(self._say, self._take_back),
+            },
+            {"N": partial(self._say, self._next_place)},
+        )
+        controller, corrections = self.controller, self.controller.corrections
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._refresh_layers),
             (napari_viewer.layers.events.removed, self._refresh_layers),
             (napari_viewer.layers.selection.events.active, self._follow_active),
-            (self.controller.started, self._on_started),
-            (self.controller.progressed, self._on_progress),
-            (self.controller.ended, self._on_ended),
-            (self.controller.edited, self._on_edited),
-            (self.controller.counted, self._on_counted),
-            (self.controller.computed_on, self._on_computed),
-            (self.controller.models_changed, self._refresh_models),
+            (controller.started, self._on_started),
+            (controller.progressed, self._on_progress),
+            (controller.ended, self._on_ended),
+            (controller.computed_on, self._on_computed),
+            (controller.models_changed, self._refresh_models),
+            (corrections.counted, self._on_counted),
+            (corrections.failed, self._warn),
+            (controller.restoring.offered, self._on_offered),
+            (controller.restoring.restored, self._on_restored),
+            (controller.restoring.failed, self._warn),
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
         # A slot of this object would no longer be called while it is being destroyed.
-        self.destroyed.connect(partial(_release, self._connections, self.controller))
+        self.destroyed.connect(partial(_release, self._connections, self.controller, self._keys))
         self._refresh_models()
         self._refresh_layers()
         self._follow_active()
+        self._on_image()
 
     @property
     def is_busy(self) -> bool:
@@ -89,12 +104,14 @@ class SegmentWidget(QWidget):
 
     @property
     def is_counting(self) -> bool:
-        """Whether what was painted is yet to be counted."""
-        return self._recount.isActive() or self.controller.is_counting
+        """Whether what was painted is yet to be counted, or a draft to be looked for."""
+        return self.controller.corrections.is_counting or self.controller.restoring.is_looking > 0
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
-        _release(self._connections, self.controller)
+        if self._rectangle is not None:
+            self._rectangle.cancel()
+        _release(self._connections, self.controller, self._keys)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Stop jobs when napari takes the widget out of its dock, which is how a dock is closed."""
@@ -110,100 +127,91 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _build(self) -> None:
+        say = self._say
         self.image = ComboBox(label="Image", choices=self._layers(Image), nullable=True)
         self.model = ComboBox(label="Model", choices=self._models)
         self.labels = ComboBox(label="Corrections in", choices=self._layers(Labels), nullable=True)
-        self.labels.changed.connect(lambda: self._recount.start())
         self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
-        self.segment_button = _button("Segment", "Find the cells of the image", self._segment)
-        self.finetune_button = _button(
-            "Fine-tune", "Teach the model what was painted", self._finetune
+        self.segment_button = button("Segment", "Find the cells of the image", self._segment)
+        self.finetune_button = button(
+            "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
         )
-        self.cancel_button = _button("Cancel", "Stop what is running", self.controller.cancel)
+        self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
+        self.draft = DraftRow(self._restore, self._dismiss)
+        self.confirm_button = button(
+            "Confirm view",
+            "All that the view shows is right as it is (Shift-C; C: the cell under the pointer)",
+            partial(say, self._confirm_view),
+        )
+        self.rectangle_button = button(
+            "Confirm rectangle",
+            "The next drag over the image says what is right; Esc ends it",
+            partial(say, self._confirm_rectangle),
+        )
+        self.take_back_button = button(
+            "Take back", "Unsay the last confirmation (U)", partial(say, self._take_back)
+        )
+        self.next_button = button(
+            "Next place",
+            "Go where a correction would help most (N)",
+            partial(say, self._next_place),
+        )
+        self.show_seen = QCheckBox("Show what was seen")
+        self.show_seen.setToolTip("Blue: corrected; green: confirmed; the rest teaches nothing")
+        self.show_seen.setChecked(True)
+        self.use_button = button(
+            "Use it anyway", "The new version in spite of the check", partial(say, self._use)
+        )
+        self.back_button = button(
+            "Go back", "To the model before the fine-tune, and its labels", partial(say, self._back)
+        )
+        self.class_choice = ClassChoice()
         self.hint, self.count, self.status = QLabel(_HINT), QLabel(), QLabel()
         self.compute = QLabel()
         self.compute.setToolTip("The device that the last job ran on, and its number format")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         for text in (self.hint, self.count, self.status, self.compute):
             text.setWordWrap(True)
-        self.progress = QProgressBar()
-        self.curve = LossCurve()
-        self._running = QWidget()
-        row = QHBoxLayout(self._running)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.progress, 1)
-        row.addWidget(self.cancel_button)
+        self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
+        self._running = row(self.progress, self.cancel_button)
         layout = QVBoxLayout(self)
         for part in (
             Container(widgets=[self.image, self.model]).native,
+            self.draft,
             self.segment_button,
             self.hint,
             Container(widgets=[self.labels]).native,
+            self.class_choice,
+            row(self.confirm_button, self.rectangle_button),
+            row(self.take_back_button, self.next_button),
+            self.show_seen,
             self.count,
             Container(widgets=[self.budget]).native,
             self.finetune_button,
             self._running,
             self.curve,
             self.status,
+            row(self.use_button, self.back_button),
             self.compute,
-            self._build_advanced(),
+            self.advanced,
         ):
             layout.addWidget(part)
         layout.addStretch(1)
-        self._running.hide()
-        self.curve.hide()
+        for hidden in (self._running, self.curve, self.use_button, self.back_button):
+            hidden.hide()
+        self._connect()
 
-    def _build_advanced(self) -> QWidget:
-        self.all_planes = CheckBox(text="Segment all planes of a stack")
-        self.threshold = FloatSlider(
-            label="Cell threshold",
-            min=0.0,
-            max=0.95,
-            step=0.05,
-            value=_MODEL_DECIDES,
-            tooltip="Score above which a pixel belongs to a cell; 0: as the model says",
-        )
-        self.min_size = SpinBox(
-            label="Smallest cell (px)",
-            min=0,
-            max=100_000,
-            value=0,
-            tooltip="Cells of fewer pixels are dropped; 0: as the model says",
-        )
-        self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
-        self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
-        self.ring = SpinBox(
-            label="Ring (px)",
-            min=0,
-            max=100,
-            value=8,
-            tooltip="Around a corrected cell, this far counts as looked at",
-        )
-        self.seed = SpinBox(label="Seed", min=0, max=2**31 - 1, value=0)
-        self.preview_button = PushButton(
-            text="Show the augmentation", tooltip="Add layers with what fine-tuning draws"
-        )
-        self.preview_button.clicked.connect(lambda: self._try(self._preview))
-        self.revert_button = PushButton(
-            text="Go back to the earlier model", tooltip="Undo the last fine-tune of this model"
-        )
-        self.revert_button.clicked.connect(lambda: self._try(self._revert))
-        fields: Container[Widget] = Container(
-            widgets=[
-                self.all_planes,
-                self.threshold,
-                self.min_size,
-                self.device,
-                self.precision,
-                self.ring,
-                self.seed,
-                self.preview_button,
-                self.revert_button,
-            ]
-        )
-        self.advanced = QCollapsible("Advanced")
-        self.advanced.addWidget(fields.native)
-        return self.advanced
+    def _connect(self) -> None:
+        corrections = self.controller.corrections
+        self.image.changed.connect(self._on_image)
+        self.labels.changed.connect(self._on_labels)
+        self.model.changed.connect(self._on_model)
+        self.show_seen.toggled.connect(corrections.enable_overlay)
+        self.class_choice.changed.connect(partial(setattr, corrections, "brush_class"))
+        self.class_choice.refused.connect(self._warn)
+        self.advanced.ring.changed.connect(self._on_ring)
+        self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
+        self.advanced.revert.clicked.connect(lambda: self._try(self._back))
 
     # What the user does
 
@@ -212,47 +220,79 @@ class SegmentWidget(QWidget):
             lambda: self.controller.segment(
                 self._chosen_image(),
                 self._chosen_model(),
-                PredictConfig(
-                    device=self.device.value,
-                    precision=self.precision.value,
-                    threshold=self.threshold.value or None,
-                    min_size_px=self.min_size.value or None,
-                ),
-                all_planes=self.all_planes.value,
+                self.advanced.predict_config(),
+                all_planes=self.advanced.all_planes.value,
             )
         )
 
     def _finetune(self) -> None:
+        config = self.advanced.finetune_config(self.budget.value)
         self._try(
             lambda: self.controller.finetune(
-                self._chosen_image(), self._chosen_labels(), self._chosen_model(), self._intent()
+                self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
             )
         )
 
     def _preview(self) -> None:
+        config = self.advanced.finetune_config(self.budget.value)
         self.controller.preview_augmentation(
-            self._chosen_image(), self._chosen_labels(), self._chosen_model(), self._intent()
+            self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
         )
 
-    def _revert(self) -> None:
-        self.controller.revert(self._chosen_model())
+    def _confirm_view(self) -> str:
+        return self.controller.corrections.confirm_view(self._chosen_labels())
 
-    def _intent(self) -> FinetuneIntent:
-        return FinetuneIntent(
-            FinetuneConfig(
-                seconds=self.budget.value,
-                device=self.device.value,
-                precision=self.precision.value,
-                seed=self.seed.value,
-            ),
-            self.ring.value,
-        )
+    def _confirm_cell(self) -> str:
+        return self.controller.corrections.confirm_under_pointer(self._chosen_labels())
+
+    def _confirm_rectangle(self) -> str:
+        labels = self._chosen_labels()
+        if self._rectangle is not None and self._rectangle.is_on:
+            self._rectangle.cancel()
+            return "No rectangle was drawn"
+
+        def confirm(box: Box | None) -> None:
+            if box is None:
+                self.status.setText("No rectangle was drawn")
+            elif labels in self.viewer.layers:
+                self._say(lambda: self.controller.corrections.confirm_box(labels, box))
+
+        self._rectangle = RectangleDrag(self.viewer, labels, confirm)
+        return "Drag a rectangle over what is right; Esc ends it"
+
+    def _take_back(self) -> str:
+        return self.controller.corrections.take_back(self._chosen_labels())
+
+    def _next_place(self) -> str:
+        return self.controller.next_place(self._chosen_image())
+
+    def _use(self) -> None:
+        self.controller.use_refused()
+
+    def _back(self) -> None:
+        self.controller.go_back(self._chosen_model(), self.image.value)
+
+    def _restore(self) -> None:
+        self._try(lambda: self.controller.restoring.restore(self._chosen_image()))
+
+    def _dismiss(self) -> None:
+        self._try(lambda: self.controller.restoring.dismiss(self._chosen_image()))
+
+    def _say(self, action: Callable[[], str | None]) -> None:
+        """Do something that is done at once, and tell its sentence."""
+
+        def act() -> None:
+            said = action()
+            if said:
+                self.status.setText(said)
+
+        self._try(act)
 
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
         except (ValueError, OSError) as error:
-            self._on_ended(str(error), False)
+            self._warn(str(error))
 
     def _chosen_image(self) -> Image:
         if self.image.value is None:
@@ -275,24 +315,27 @@ class SegmentWidget(QWidget):
         self.status.setText(f"{what} …")
         self.progress.setRange(0, 0)
         self.curve.clear()
-        self.curve.setVisible(what == "Fine-tuning")
+        teaching = what == "Fine-tuning"
+        self.curve.setVisible(teaching)
+        if teaching:
+            self.controller.versions.forget()
         self._set_running(True)
 
     def _on_progress(self, progress: Progress) -> None:
         self.progress.setRange(0, 100)
         self.progress.setValue(round(100 * progress.fraction))
-        self.status.setText(progress.message)
+        self.status.setText(_STOPPING if self.controller.is_finishing else progress.message)
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
     def _on_ended(self, message: str, well: bool) -> None:
         self.status.setText(message if well else f"⚠ {message}")
         self._set_running(self.controller.is_busy)
-        self._recount.start()
+        if self.labels.value is not None:
+            self.controller.corrections.count(self.labels.value)
 
-    def _on_edited(self, labels: Labels) -> None:
-        if labels is self.labels.value:
-            self._recount.start()
+    def _warn(self, message: str) -> None:
+        self.status.setText(f"⚠ {message}")
 
     def _on_counted(self, labels: Labels, text: str) -> None:
         if labels is self.labels.value:
@@ -301,15 +344,27 @@ class SegmentWidget(QWidget):
     def _on_computed(self, where: str) -> None:
         self.compute.setText(f"Computed on {where}")
 
+    def _on_offered(self, image: Image | None, created: str) -> None:
+        if image is self.image.value:
+            self.draft.offer(created)
+
+    def _on_restored(self, labels: Labels, message: str) -> None:
+        self.status.setText(message)
+
     def _set_running(self, running: bool) -> None:
+        versions = self.controller.versions
         self._running.setVisible(running)
-        for button in (
+        self.use_button.setVisible(versions.refused is not None)
+        self.back_button.setVisible(versions.can_go_back)
+        for part in (
             self.segment_button,
             self.finetune_button,
-            self.preview_button.native,
-            self.revert_button.native,
+            self.use_button,
+            self.back_button,
+            self.advanced.preview.native,
+            self.advanced.revert.native,
         ):
-            button.setDisabled(running)
+            part.setDisabled(running)
 
     # What the viewer tells
 
@@ -317,7 +372,7 @@ class SegmentWidget(QWidget):
         return lambda widget: [
             (layer.name, layer)
             for layer in self.viewer.layers[::-1]
-            if isinstance(layer, kind) and not is_preview(layer)
+            if isinstance(layer, kind) and not is_helper(layer)
         ]
 
     def _models(self, widget: Any) -> list[str]:
@@ -336,40 +391,49 @@ class SegmentWidget(QWidget):
         self.model.reset_choices()
         if name:
             self.model.value = name
+        self._on_model()
+
+    def _on_model(self) -> None:
+        if self.model.value is not None:
+            header = self.controller.service.store.find(self.model.value).header
+            self.class_choice.offer(header.classes[1:])
+
+    def _on_image(self) -> None:
+        self.controller.restoring.look(self.image.value)
+
+    def _on_labels(self) -> None:
+        self._keys.attach(self.labels.value)
+        self.controller.corrections.show(self.labels.value)
+        if self.labels.value is None:
+            self.count.setText(str(EditCount()))
+
+    def _on_ring(self, ring_px: int) -> None:
+        self.controller.corrections.ring_px = ring_px
+        self._on_labels()
 
     def _follow_active(self) -> None:
         layer = self.viewer.layers.selection.active
-        if layer is None or is_preview(layer):
+        if layer is not None and (is_helper(layer) or layer is self._followed):
+            # A layer that only shows something comes and goes, and leaves the choice as it was.
             return
+        self._followed = layer
+        results = self.controller.results
         if isinstance(layer, Image):
             self.image.value = layer
-            result = self.controller.latest_result(layer)
+            result = results.current(layer)
             chosen = self.labels.value
-            if result is not None or (chosen and self.controller.source_of(chosen)):
+            if result is not None or (chosen and results.source_of(chosen)):
                 self.labels.value = result
         elif isinstance(layer, Labels):
             self.labels.value = layer
-            source = self.controller.source_of(layer)
+            source = results.source_of(layer)
             if source is not None:
                 self.image.value = source
-        self._recount.start()
-
-    def _count(self) -> None:
-        if self.labels.value is None:
-            self.count.setText(str(EditCount()))
-        else:
-            self.controller.count(self.labels.value)
 
 
-def _release(connections: list[Connection], controller: Controller, *_: Any) -> None:
+def _release(connections: list[Connection], controller: Controller, keys: Keys, *_: Any) -> None:
     for signal, slot in connections:
         signal.disconnect(slot)
     connections.clear()
+    keys.close()
     controller.close()
-
-
-def _button(text: str, tip: str, slot: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(slot)
-    return button

@@ -1,0 +1,88 @@
+"""A new result with what the user had made of the old one: nothing painted is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int32]
+
+# Of a predicted cell, and of an old one that was cut: share that makes them the same, or covered.
+_MOSTLY = 0.5
+
+
+def carry_over(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> tuple[Labels, dict[int, int]]:
+    """Paste what was seen of old labels (Y, X) into new ones.
+
+    Where it was seen, the result has the old objects: the same outlines, no two of them joined.
+    Predicted objects that are mostly covered give way, the others are clipped. An old object of
+    which only a part was seen, a neighbour in the ring around a corrected cell for example, goes
+    on as the predicted object that lies on most of it; where nothing was predicted, it stays
+    whole.
+
+    Parameters
+    ----------
+    new
+        What was predicted; no id is one of `old`.
+    old
+        What the user saw, and made of it.
+    seen
+        Where.
+
+    Returns
+    -------
+    labels
+        New array.
+    went_on
+        Predicted objects that an old one went on as: new id -> old id.
+    """
+    merged = np.where(seen, 0, new).astype(np.int32)
+    if not seen.any():
+        return merged, {}
+    new_ids, predicted = _numbered(new)
+    old_ids, painted = _numbered(old)
+    partner = _partners(predicted, painted, seen)
+    area = np.bincount(predicted.ravel(), minlength=len(new_ids))
+    covered = np.bincount(predicted[seen], minlength=len(new_ids))
+    drop = covered > _MOSTLY * area
+    drop[[0, *partner]] = False
+    merged[drop[predicted]] = 0
+    # What was seen, some of it under the id of the object that it goes on as.
+    names, alone = old_ids.copy(), np.zeros(len(old_ids), bool)
+    alone[painted[seen]] = True
+    for ahead, before in partner.items():
+        names[before], alone[before] = new_ids[ahead], False
+    alone[0] = False
+    merged[seen] = names[painted[seen]]
+    rest = alone[painted] & (merged == 0) & ~seen
+    merged[rest] = old[rest]
+    return merged, {int(new_ids[n]): int(old_ids[o]) for n, o in partner.items()}
+
+
+def _partners(
+    new: NDArray[np.intp], old: NDArray[np.intp], seen: NDArray[np.bool_]
+) -> dict[int, int]:
+    """For old objects that are seen in part: which new object each goes on as, new -> old."""
+    cut = np.zeros(int(old.max()) + 1, bool)
+    cut[old[seen]] = True
+    cut &= np.bincount(old[~seen], minlength=len(cut)) > 0
+    cut[0] = False
+    both = cut[old] & (new > 0)
+    if not both.any():
+        return {}
+    pairs, overlap = np.unique(np.stack([new[both], old[both]]), axis=1, return_counts=True)
+    new_area, old_area = np.bincount(new.ravel()), np.bincount(old.ravel())
+    partners: dict[int, int] = {}
+    for number in np.argsort(-overlap, kind="stable"):
+        ahead, before = (int(v) for v in pairs[:, number])
+        smaller = min(new_area[ahead], old_area[before])
+        is_free = ahead not in partners and before not in partners.values()
+        if is_free and overlap[number] > _MOSTLY * smaller:
+            partners[ahead] = before
+    return partners
+
+
+def _numbered(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
+    """The ids that there are, 0 first, and for each pixel the number of its id among them."""
+    ids, numbers = np.unique(np.append(labels.ravel(), 0), return_inverse=True)
+    return ids.astype(np.int32), numbers.ravel()[:-1].reshape(labels.shape)

@@ -1,0 +1,143 @@
+"""Layers that only show something: what was seen, and what a model sees while it learns."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils import DirectLabelColormap
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_unet.plugin.layers import add_quietly, helper_metadata, over_plane, plane_in_view
+from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN, States
+
+_COLOURS = {
+    None: (0, 0, 0, 0),
+    UNSEEN: (0, 0, 0, 0),
+    CORRECTED: (0.15, 0.45, 1, 1),
+    CONFIRMED: (0.1, 0.85, 0.3, 1),
+}
+_OPACITY = 0.25
+
+
+class Overlay:
+    """A Labels layer of two axes that comes and goes without touching the selection.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    name
+        Of the layer.
+    contour
+        Width of outlines, in pixels; 0 fills the cells.
+    options
+        More of the layer's.
+    """
+
+    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: Any) -> None:
+        self._viewer, self._name, self._options = viewer, name, options
+        self._contour = contour
+        self._layer: Labels | None = None
+
+    def show(self, pixels: NDArray[Any], place: dict[str, Any], below: Labels | None) -> None:
+        """Show pixels (Y, X), lying as `layers.over_plane` says."""
+        layer = self._layer
+        if layer is None or layer not in self._viewer.layers:
+            options = self._options | place
+            layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
+            layer.editable, layer.contour = False, self._contour
+            self._layer = layer
+            add_quietly(self._viewer, layer, below)
+            return
+        if layer.data.shape != pixels.shape:
+            self.remove()
+            self.show(pixels, place, below)
+            return
+        layer.affine = place["affine"]
+        layer.data = pixels
+
+    def remove(self) -> None:
+        """Take the layer away; safe to call twice."""
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            with suppress(ValueError):
+                self._viewer.layers.remove(layer)
+
+
+class SeenOverlay:
+    """Tints what was corrected and what was confirmed, on the plane in view.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._overlay = Overlay(
+            viewer,
+            "seen (napari-unet)",
+            opacity=_OPACITY,
+            colormap=DirectLabelColormap(color_dict=_COLOURS),
+        )
+        self._shown: tuple[Labels, States] | None = None
+        self.enabled = True
+
+    def show(self, labels: Labels | None, states: Any) -> None:
+        """Show the states of the plane of `labels` that is in view.
+
+        Parameters
+        ----------
+        labels
+            What is corrected, None if there is nothing.
+        states
+            Of each plane of which something was seen.
+        """
+        if labels is None or not self.enabled or labels not in self._viewer.layers:
+            self.remove()
+            return
+        index = plane_in_view(labels, self._viewer.dims.point)
+        here: States | None = states.get(index)
+        if here is None and self._shown is None:
+            return
+        if here is None:
+            here = np.zeros(labels.data.shape[-2:], np.uint8)
+        if self._shown is not None and self._shown[0] is labels and self._shown[1] is here:
+            return
+        self._overlay.show(here, over_plane(labels, index), labels)
+        self._shown = labels, here
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        self._shown = None
+        self._overlay.remove()
+
+
+class LearningView:
+    """Outlines of the cells as the model finds them while it learns.
+
+    Parameters
+    ----------
+    viewer
+        Where they are shown.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
+
+    def show(self, image: Image, preview: Any) -> None:
+        """Show `service.lesson.ViewLabels` of an image."""
+        y, x = preview.view.box
+        place = over_plane(image, preview.view.index, (y.start, x.start))
+        labels = np.asarray(preview.labels, np.int32)
+        if labels.size:
+            self._overlay.show(labels, place, None)
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        self._overlay.remove()

@@ -1,0 +1,99 @@
+"""Which version of a model is used: what was learnt last, what was refused, the way back."""
+
+from __future__ import annotations
+
+from napari_unet.service.improving import Improvement
+from napari_unet.service.model_store import ModelStore, ModelVersion
+
+
+class Versions:
+    """Remembers the last fine-tune.
+
+    Parameters
+    ----------
+    store
+        The models.
+    """
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self._last: Improvement | None = None
+        self._refused: ModelVersion | None = None
+
+    @property
+    def refused(self) -> ModelVersion | None:
+        """The version that the last check refused, unless it is used all the same."""
+        return self._refused
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether the last fine-tune gave a version that is used, and has a parent."""
+        return self._last is not None and self._last.parent is not None and not self._refused
+
+    def learnt(self, done: Improvement) -> str:
+        """Take note of a fine-tune; returns what is to be told of it."""
+        self._last = done
+        self._refused = None if done.verdict.accepted else done.model
+        if self._refused is not None:
+            return f"Not used: {done.verdict.why}{_numbers(done, ' (', ')')}"
+        return (
+            f"Learnt as {done.model.reference}: {_numbers(done) or done.verdict.why}; click Segment"
+        )
+
+    def forget(self) -> None:
+        """A new fine-tune begins."""
+        self._last = self._refused = None
+
+    def use_refused(self) -> ModelVersion:
+        """Let the model's name stand for the version that was refused.
+
+        Raises
+        ------
+        ValueError
+            If none was.
+        """
+        if self._refused is None:
+            raise ValueError("no version was refused; fine-tune first")
+        used, self._refused = self._refused, None
+        self._store.activate(used)
+        return used
+
+    def go_back(self, name: str) -> tuple[ModelVersion, str]:
+        """Go back from what a model's name stands for, or a version, to its parent.
+
+        Returns
+        -------
+        parent
+            The version to use.
+        choice
+            What to choose for it: its name, if that stands for it now, else NAME@VERSION.
+
+        Raises
+        ------
+        ValueError
+            If it has none here.
+        """
+        model = self._store.find(name)
+        last = self._last
+        if last is not None and last.parent is not None and last.model.path == model.path:
+            parent: ModelVersion | None = last.parent
+        else:
+            parent = self._store.parent(model)
+        if parent is None:
+            raise ValueError(f"{model.reference} has no earlier version here; choose another model")
+        if parent.name == model.name:
+            self._store.activate(parent)
+        self.forget()
+        active = self._store.find(parent.name).version == parent.version
+        return parent, parent.name if active else parent.reference
+
+
+def _numbers(done: Improvement, before: str = "", after: str = "") -> str:
+    """Both checks in words; empty without any."""
+    said = []
+    if done.check is not None:
+        said.append(str(done.check))
+    if done.replay is not None:
+        replay = done.replay
+        said.append(f"earlier corrections {100 * replay.before:.0f} % → {100 * replay.after:.0f} %")
+    return f"{before}{'; '.join(said)}{after}" if said else ""
