@@ -44,7 +44,7 @@ def fluorescence() -> list[Sample]:
     names = {row["id"] for row in rows if nuclei.fold(row["group"]) == nuclei.JUDGE}
     paths = [p for p in sorted((folder / "images").iterdir()) if p.stem in names]
     samples = [
-        Sample(p.stem, read_image(p).data, read_image(folder / "masks" / p.name).data)
+        Sample(p.stem, read_image(p).data, read_image(folder / "masks" / f"{p.stem}.tif").data)
         for p in paths
     ]
     return [s for s in samples if s.truth.shape == (256, 256) and len(np.unique(s.truth)) > 6]
