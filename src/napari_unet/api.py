@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -64,7 +65,10 @@ def finetune(
     config: FinetuneConfig | None = None,
     name: str | None = None,
 ) -> ModelVersion:
-    """Improve a model from corrected labels; the result is a new version, and the active one.
+    """Improve a model from corrected labels and all that it was corrected by before.
+
+    The result is a new version; unless it is worse where it was checked, the model's name stands
+    for it from now on.
 
     Parameters
     ----------
@@ -84,7 +88,12 @@ def finetune(
     config
         Settings.
     name
-        Model that gets the new version; the parent's by default.
+        Model that gets the new version; by default the parent's, or a new one if that shipped.
+
+    Warns
+    -----
+    UserWarning
+        If the new version is worse; it is returned, but its name does not stand for it.
 
     Raises
     ------
@@ -101,7 +110,10 @@ def finetune(
     settings = config or FinetuneConfig()
     if seconds is not None:
         settings = replace(settings, seconds=seconds)
-    return _service().finetune([annotated], model, settings, name).wait().model
+    done = _service().finetune([annotated], model, settings, name).wait()
+    if not done.verdict.accepted:
+        warnings.warn(f"{done.model.reference}: {done.verdict.why}", stacklevel=2)
+    return done.model
 
 
 def load_model(model: Reference = "nuclei") -> ModelVersion:

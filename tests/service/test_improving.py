@@ -210,7 +210,6 @@ def test_what_could_not_be_learnt_is_refused(service, store, weak, given):
     assert store.find("weak") == weak
 
 
-@pytest.mark.xfail(reason="the cut knows nothing of where a piece lies in its image")
 def test_slices_of_one_image_are_cut_at_the_same_place(service, weak, lessons):
     # Of each slice only a part is kept around what was seen there, and not the same part.
     rng = np.random.default_rng(0)

@@ -52,6 +52,7 @@ def split_seen(
     guard_px: int,
     share: float = 0.25,
     known: Sequence[Mask] | None = None,
+    origins: Sequence[tuple[float, float]] | None = None,
 ) -> Split:
     """Hold out about `share` of the cells; the same split for the same planes.
 
@@ -69,6 +70,8 @@ def split_seen(
     known
         (Y, X) bool for each plane, what the model has learnt before and cannot be judged on; its
         cells are not held out.
+    origins
+        Where each plane, as a piece of its image, begins in it, along Y and X in pixels.
 
     Returns
     -------
@@ -89,7 +92,8 @@ def split_seen(
     best: tuple[float, Split] | None = None
     for axis in (0, 1):
         for sign in (1, -1):
-            cut, blocked = _cut(units, inside, axis, sign, guard_px, share)
+            along = [0.0] * len(units) if origins is None else [o[axis] for o in origins]
+            cut, blocked = _cut(units, inside, axis, sign, guard_px, share, along)
             split = _split(seen, cut, blocked)
             kept = sum(int(mask.sum()) for mask in split.learn)
             left = sum(int((s & (h == 0)).sum()) for s, h in zip(seen, cut, strict=True))
@@ -98,7 +102,7 @@ def split_seen(
                 best = lost, split
     if best is not None and best[0] <= _LARGEST_LOSS:
         return best[1]
-    cut, _ = _cut(units, inside, 0, 1, 0, share)
+    cut, _ = _cut(units, inside, 0, 1, 0, share, [0.0] * len(units))
     return _split(seen, cut, [c > 0 for c in cut], weak=True)
 
 
@@ -147,13 +151,14 @@ def _cut(
     sign: int,
     guard_px: int,
     share: float,
+    origins: Sequence[float],
 ) -> tuple[list[NDArray[np.int32]], list[Mask]]:
     """Hold out the units of one image at one of its edges.
 
     Returns the units held out on each plane, and the pixels too near to them to learn from.
     """
     places = [
-        (sign * centre[axis], i, unit)
+        (sign * (centre[axis] + origins[i]), i, unit)
         for i in inside
         for unit, centre in enumerate(
             ndimage.center_of_mass(units[i] > 0, units[i], np.arange(1, units[i].max() + 1)), 1
@@ -165,10 +170,11 @@ def _cut(
     blocked = [np.zeros(unit.shape, bool) for unit in units]
     for _, i, unit in last:
         held[i][units[i] == unit] = unit
-    lines = [np.flatnonzero((held[i] > 0).any(1 - axis)) for i in inside]
-    edge = min(sign * int(line[0 if sign > 0 else -1]) for line in lines if line.size)
+    lines = [(i, np.flatnonzero((held[i] > 0).any(1 - axis))) for i in inside]
+    edges = [sign * (line[0 if sign > 0 else -1] + origins[i]) for i, line in lines if line.size]
+    edge = min(edges)
     for i in inside:
-        position = sign * np.indices(units[i].shape, sparse=True)[axis]
+        position = sign * (np.indices(units[i].shape, sparse=True)[axis] + origins[i])
         blocked[i] |= position >= edge - guard_px
     return held, blocked
 

@@ -99,7 +99,9 @@ class Collection:
         trusted = None if truth.seen.all() else truth.seen
         correction = Correction((), truth.labels, trusted, truth.classes)
         image = self._files.image(facts)
-        return Annotated(image, facts.axes, (correction,), entry.image, facts.statistics)
+        return Annotated(
+            image, facts.axes, (correction,), entry.image, facts.statistics, facts.offset_px
+        )
 
     def seen_in(self, entry: Entry, keys: Container[str]) -> NDArray[np.bool_]:
         """Where in an entry, (Y, X), other entries of its plane said the same before.

@@ -56,6 +56,8 @@ class Annotated:
     statistics
         Intensities that become 0 and 1, where the image is a piece of the one they were measured
         on; None measures them.
+    offset_px
+        Where a piece of a plane begins in it, along Y and X.
     """
 
     image: Any
@@ -63,6 +65,7 @@ class Annotated:
     corrections: tuple[Correction, ...]
     name: str = ""
     statistics: Statistics | None = None
+    offset_px: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,8 @@ def judge(new: Check | None, earlier: Check | None, fit: float) -> Verdict:
     if fit < _LEAST_FIT:
         return Verdict(
             False,
-            f"it could not learn what was painted ({100 * fit:.0f} %): does it belong to this "
-            "image? Or learn for longer",
+            f"it could not learn what was painted ({100 * fit:.0f} %); learn for longer, or, if "
+            "labels of another image are among the corrections, remove them",
         )
     if new is not None and new.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")

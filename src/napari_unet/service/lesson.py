@@ -133,7 +133,7 @@ def prepare(
     from napari_unet.core.resample import resize_labels
     from napari_unet.core.unet import halo_px
 
-    planes, known, read = [], [], []
+    planes, known, read, origins = [], [], [], []
     for entry in entries:
         annotated = collection.read(entry)
         (correction,) = annotated.corrections
@@ -143,6 +143,11 @@ def prepare(
             planes.append(plane)
             known.append(resize_labels(learnt, plane.labels.shape))
             read.append(entry)
+            starts = (
+                (line.start or 0) + o for line, o in zip(box, annotated.offset_px, strict=True)
+            )
+            y, x = (zoom * start for start in starts)
+            origins.append((y, x))
     if not planes:
         raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
     labels = [plane.labels for plane in planes]
@@ -160,6 +165,7 @@ def prepare(
             guard_px=2 * halo_px(model.network.config.depth),
             share=config.held_out,
             known=None if plenty else known,
+            origins=origins,
         )
     else:
         empty = tuple(np.zeros(mask.shape, np.int32) for mask in seen)

@@ -149,7 +149,8 @@ class LoadedModel:
         settings = dict(self.header.postprocess)
         # The model's sizes are pixels of what the network sees.
         zoom = scores.zoom
-        settings["gap_px"] = max(1, round(settings.get("gap_px", 1) / zoom))
+        gap = settings.get("gap_px", 1)
+        settings["gap_px"] = max(1, round(gap / zoom)) if gap else 0
         settings["min_size_px"] = round(settings.get("min_size_px", 16) / zoom**2)
         if "radius_px" in settings:
             settings["radius_px"] /= zoom

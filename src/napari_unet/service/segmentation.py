@@ -26,10 +26,12 @@ from napari_unet.service.model_store import ModelStore, ModelVersion, Reference,
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
+    cell_diameter,
     learn,
     new_model,
     start_training,
     teach_classes,
+    zoom_for,
 )
 from napari_unet.service.views import View
 
@@ -332,7 +334,9 @@ class SegmentationService:
 
         job.report(0.0, "drawing samples")
         loaded = self._load(version)
-        planes = list(annotated_planes([annotated], loaded, config, job.check))
+        diameter = config.diameter_px or cell_diameter([annotated])
+        zoom = zoom_for(loaded, diameter, asked=config.diameter_px is not None)
+        planes = list(annotated_planes([annotated], loaded, config, job.check, zoom))
         network = loaded.network.config
         device = choose(config.device, config.precision).torch_device
         return preview(Sampler(planes, network, config, device), network.depth, draws)

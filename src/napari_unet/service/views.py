@@ -106,8 +106,8 @@ def find_slips(
                     yield (
                         correction.index,
                         Place(
-                            (y.start or 0) + place.y / zoom,
-                            (x.start or 0) + place.x / zoom,
+                            (y.start or 0) + (place.y + 0.5) / zoom - 0.5,
+                            (x.start or 0) + (place.x + 0.5) / zoom - 0.5,
                             place.weight,
                         ),
                     )
