@@ -189,6 +189,22 @@ def test_a_run_of_seconds_is_repeated_by_its_steps_bit_for_bit(half_seen, monkey
     assert not torch.equal(weights(first.network), weights(other))
 
 
+def test_a_machine_that_was_busy_for_a_moment_makes_use_of_its_time(half_seen, monkeypatch):
+    busy = [*[2.0] * 9, *[0.5] * 99]
+    first, reports, spent = clocked(half_seen, monkeypatch, busy, steps=None, seconds=40)
+    # Planned after 9 steps at 2 s each, and again after 18 and 36, at half a second.
+    assert first.plans == {9: 20, 18: 53, 36: 53}
+    assert len(reports) == 53
+    assert spent == 40
+    again = make()
+    config = dataclasses.replace(CONFIG, steps=None, seconds=1e9)
+    trainer = Trainer(again, [half_seen], config, CPU, plans=first.plans)
+    while trainer.fraction < 1:
+        trainer.step()
+    trainer.finish()
+    assert torch.equal(weights(first.network), weights(again))
+
+
 def test_the_time_budget_ends_near_its_end(plane):
     start = time.perf_counter()
     reports = train(make(), [plane], steps=None, seconds=0.5)

@@ -29,6 +29,7 @@ FULL = ModelHeader(
     corrections={"leaf-0002": "cd" * 32},
     seed=12345,
     steps=678,
+    plans=((9, 40), (18, 53)),
     scores={"ap50": 0.875, "ap50 before": 0.5},
     created="2024-05-06T07:08:09+00:00",
     licence="CC-BY-4.0",

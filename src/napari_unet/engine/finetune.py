@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -52,9 +52,9 @@ class Trainer:
     """Trains a network in place, step by step.
 
     The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was. A budget in seconds becomes a number of steps once a few have been timed, so that the
-    schedule, and with it the weights, follow from the planes, the settings, the seed and that
-    number: on a CPU, bit for bit.
+    it was. A budget in seconds becomes a number of steps once a few have been timed, and again
+    after twice as many. The schedule, and with it the weights, follow from the planes, the
+    settings, the seed and these plans: on a CPU, bit for bit.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ class Trainer:
         Where to train.
     dtype
         Number format of the forward pass; weights stay float32.
+    plans
+        The plans of an earlier run, to be followed again.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Trainer:
         config: FinetuneConfig,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        plans: Mapping[int, int] | None = None,
     ) -> None:
         self.network, self.config = network, config
         self._device, self._dtype = device, dtype
@@ -97,9 +100,14 @@ class Trainer:
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
+        self._timed_step = 0
+        self._next_plan = TIMED_STEPS + 1
         # Optimiser steps of the whole run; None until some have been timed.
         few = config.steps is not None and config.steps <= TIMED_STEPS
-        self.planned = config.steps if few or config.seconds is None else None
+        self.planned = config.steps if few or (config.seconds is None and not plans) else None
+        # After which step how many were planned.
+        self.plans: dict[int, int] = {}
+        self._replayed = dict(plans or {})
 
     @property
     def fraction(self) -> float:
@@ -122,7 +130,7 @@ class Trainer:
         FloatingPointError
             If the loss or its gradient is no longer a number.
         """
-        # Not before the length of the run is known, or it would depend on when that was.
+        # Not before the length of any run is known.
         done = self._step / self.planned if self.planned and self._step > TIMED_STEPS else 0.0
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
@@ -133,9 +141,11 @@ class Trainer:
         now = time.perf_counter()
         if self._step == 1:
             # The first step pays for the memory of all others.
-            self._timed_from = now
-        elif self.planned is None and self._step > TIMED_STEPS:
-            self._plan(now)
+            self._timed_from, self._timed_step = now, 1
+        elif self._step in self._replayed:
+            self._plan(self._replayed[self._step])
+        elif self.config.seconds and self._step == self._next_plan:
+            self._time_and_plan(now)
         return StepReport(self._step, loss, rate, self.fraction, now - self._start)
 
     @contextmanager
@@ -158,10 +168,16 @@ class Trainer:
         self._average.copy_to(self.network)
         self.network.eval()
 
-    def _plan(self, now: float) -> None:
+    def _time_and_plan(self, now: float) -> None:
         left = (self.config.seconds or 0.0) - (now - self._start)
-        planned = self._step + round(left * (self._step - 1) / (now - self._timed_from))
-        self.planned = max(self._step, min(planned, self.config.steps or planned))
+        rate = (self._step - self._timed_step) / (now - self._timed_from)
+        # Again after twice as many steps, for a machine may have been busy just now.
+        self._timed_from, self._timed_step, self._next_plan = now, self._step, 2 * self._step
+        planned = self._step + round(left * rate)
+        self._plan(max(self._step, min(planned, self.config.steps or planned)))
+
+    def _plan(self, steps: int) -> None:
+        self.planned = self.plans[self._step] = steps
 
     def _learn(self) -> float:
         config, device = self.config, self._device

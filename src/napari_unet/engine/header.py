@@ -53,6 +53,8 @@ class ModelHeader:
         Seed of all random draws.
     steps
         Optimiser steps taken.
+    plans
+        Pairs: after which step how many were planned in all, where the budget was in seconds.
     scores
         Scores by name, before and after, or on held-out data.
     created
@@ -75,6 +77,7 @@ class ModelHeader:
     corrections: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     steps: int = 0
+    plans: tuple[tuple[int, int], ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     created: str = ""
     licence: str = ""
@@ -128,6 +131,7 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
         )
     known = {f.name for f in fields(ModelHeader)}
     content = {key: value for key, value in content.items() if key in known}
+    content["plans"] = tuple((int(a), int(b)) for a, b in content.get("plans", ()))
     for key in ("classes", "trained_on"):
         content[key] = tuple(content[key])
     return ModelHeader(**content)

@@ -20,8 +20,8 @@ _TOLERANCE = 0.02
 # A network that has learnt true corrections agrees with them by far more than this; what guessing
 # gives is 0.
 _LEAST_FIT = 0.5
-# Too few places to tell a scatter from: what two of them usually have.
-_SCATTER_OF_FEW = 0.1
+# One or two places tell no scatter; theirs is large.
+_SCATTER_OF_FEW = 0.25
 
 Counts = NDArray[np.float64]
 

@@ -128,6 +128,7 @@ def improve(
         zoom=zoom,
         trained_on=(*model.header.trained_on, _describe(entries)),
         corrections={entry.key: entry.sha256 for entry in entries},
+        plans=run.plans,
         scores=_scores(check, replay),
     )
     added = store_version(store, model, header, name, used, run.steps, activate=verdict.accepted)
@@ -197,7 +198,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
     lesson = prepare(model, collection, entries, config, header.zoom, job.check)
     compute = choose(config.device, config.precision)
-    Run(job, model, lesson, config, compute, last_step=header.steps).learn()
+    Run(job, model, lesson, config, compute, again=header).learn()
     stored = load_model(version.path)[0].state_dict()
     again = model.network.cpu().state_dict()
     return all(torch.equal(stored[key], again[key]) for key in stored)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
+from napari_unet.engine.header import ModelHeader
 from napari_unet.service.collection import Collection, Entry
 from napari_unet.service.device import Compute
 from napari_unet.service.gate import Check, Counts, Verdict, compare, count, judge
@@ -211,8 +212,9 @@ class Run:
         Where to run.
     look
         Shows the user what the model has learnt so far.
-    last_step
-        End after so many steps, whatever the checks say.
+    again
+        A version whose run is to be done again: its plans are followed, and it ends at its step,
+        whatever the checks say.
     """
 
     def __init__(
@@ -223,11 +225,11 @@ class Run:
         config: FinetuneConfig,
         compute: Compute,
         look: Callable[[], None] = lambda: None,
-        last_step: int | None = None,
+        again: ModelHeader | None = None,
     ) -> None:
         self._job, self._model, self._lesson = job, model, lesson
         self._config, self._compute = config, compute
-        self._look, self._last_step = look, last_step
+        self._look, self._last_step = look, again.steps if again else None
         self._plenty = lesson.n_cells >= _PLENTY and lesson.split.n_units > 0
         self._on_probation = not self._plenty and lesson.split.n_units > 0
         self._before = self._count(lesson.units)
@@ -239,7 +241,8 @@ class Run:
         self._looked = time.perf_counter()
         self.steps = 0
         planes = lesson.first if lesson.split.n_units else lesson.planes
-        self._trainer: Trainer = start_training(model, planes, config, compute)
+        plans = dict(again.plans) if again else None
+        self._trainer: Trainer = start_training(model, planes, config, compute, plans)
 
     @property
     def fraction(self) -> float:
@@ -250,6 +253,11 @@ class Run:
     def planned(self) -> int:
         """Steps that fit into the budget."""
         return self._trainer.planned or self.steps
+
+    @property
+    def plans(self) -> tuple[tuple[int, int], ...]:
+        """After which step how many were planned."""
+        return tuple(self._trainer.plans.items())
 
     def learn(self) -> None:
         """Train until the budget is spent, or as `Run` says."""

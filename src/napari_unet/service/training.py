@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -206,11 +206,13 @@ def start_training(
     planes: Sequence[AnnotatedPlane],
     config: FinetuneConfig,
     compute: Compute,
+    plans: Mapping[int, int] | None = None,
 ) -> Trainer:
     """A trainer of a model's network, which it changes in place."""
     from napari_unet.engine.finetune import Trainer
 
-    return Trainer(model.network, planes, config, compute.torch_device, compute.torch_dtype)
+    device, dtype = compute.torch_device, compute.torch_dtype
+    return Trainer(model.network, planes, config, device, dtype, plans)
 
 
 def reach(correction: Correction, margin_px: int) -> Box:
