@@ -14,6 +14,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_unet.plugin.widget import SegmentWidget
+from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 
@@ -135,6 +136,43 @@ class Hand:
 @pytest.fixture
 def hand() -> type[Hand]:
     return Hand
+
+
+@pytest.fixture
+def outlined() -> Callable[[SegmentWidget], Labels]:
+    """Makes the first cell of `image` a little larger, with a brush; returns its layer."""
+
+    def outline(widget: SegmentWidget) -> Labels:
+        layer = widget.labels.value
+        layer.mode, layer.brush_size = "paint", 15
+        layer.selected_label = int(layer.data[20, 20])
+        Hand(widget.viewer).drag([(20, 20), (20, 21)])
+        return layer
+
+    return outline
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Correction, ...]]:
+    """Clicks Fine-tune, and returns the corrections that the service was given, which fails."""
+
+    def click(
+        widget: SegmentWidget, settle: Callable[[SegmentWidget], None]
+    ) -> tuple[Correction, ...]:
+        given = []
+
+        def fail(annotated: Sequence[Annotated], *args: object, **options: object) -> None:
+            given.extend(annotated)
+            raise ValueError("this is a test")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(widget.controller.service, "finetune", fail)
+            widget.finetune_button.click()
+            settle(widget)
+        assert "this is a test" in widget.status.text()
+        return given[0].corrections
+
+    return click
 
 
 @pytest.fixture

@@ -5,27 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN
 
 SEEN = "seen (napari-unet)"
-
-
-@pytest.fixture
-def taught(segmented, monkeypatch):
-    """What a fine-tune is given, instead of the fine-tune."""
-    given = []
-    monkeypatch.setattr(
-        segmented[0].controller.service, "finetune", lambda a, *r, **k: given.extend(a) or 1 / 0
-    )
-
-    def teach(settle):
-        segmented[0].finetune_button.click()
-        settle(segmented[0])
-        return given[-1].corrections
-
-    return teach
 
 
 def test_c_confirms_the_cell_under_the_pointer(segmented, settle, hand, taught):
@@ -34,7 +17,7 @@ def test_c_confirms_the_cell_under_the_pointer(segmented, settle, hand, taught):
     hand(widget.viewer).point((20, 20))
     hand(widget.viewer).press("C")
     settle(widget)
-    assert widget.count.text() == "1 place confirmed"
+    assert widget.correcting.count.text() == "1 place confirmed"
     assert widget.status.text() == f"cell {layer.data[20, 20]} confirmed"
     seen = widget.viewer.layers[SEEN]
     assert seen.data[20, 20] == seen.data[20, 33] == CONFIRMED
@@ -42,7 +25,7 @@ def test_c_confirms_the_cell_under_the_pointer(segmented, settle, hand, taught):
     np.testing.assert_array_equal(layer.data, before)
     assert widget.viewer.layers.selection.active is layer
     assert widget.labels.value is layer
-    (correction,) = taught(settle)
+    (correction,) = taught(widget, settle)
     np.testing.assert_array_equal(correction.trusted, seen.data > 0)
     np.testing.assert_array_equal(correction.labels, before)
 
@@ -67,7 +50,7 @@ def test_the_view_is_confirmed_by_button_and_key_and_taken_back(segmented, settl
     camera = getattr(viewer, "scene", viewer).camera
     camera.center, camera.zoom = (0, 30, 70), 30.0
     qtbot.wait(200)
-    widget.confirm_button.click()
+    widget.correcting.confirm.click()
     settle(widget)
     seen = viewer.layers[SEEN].data
     rows, columns = np.nonzero(seen)
@@ -78,16 +61,16 @@ def test_the_view_is_confirmed_by_button_and_key_and_taken_back(segmented, settl
     qtbot.wait(200)
     hand(viewer).press("C", "ShiftModifier")
     settle(widget)
-    assert widget.count.text() == "2 places confirmed"
+    assert widget.correcting.count.text() == "2 places confirmed"
     assert viewer.layers[SEEN].data[70, 30] == CONFIRMED
     hand(viewer).press("U")
     settle(widget)
-    assert widget.count.text() == "1 place confirmed"
+    assert widget.correcting.count.text() == "1 place confirmed"
     assert viewer.layers[SEEN].data[70, 30] == UNSEEN
-    widget.take_back_button.click()
+    widget.correcting.take_back.click()
     settle(widget)
     assert not viewer.layers[SEEN].data.any()
-    widget.take_back_button.click()
+    widget.correcting.take_back.click()
     assert "nothing is confirmed" in widget.status.text()
 
 
@@ -95,7 +78,7 @@ def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbo
     widget, layer = segmented
     before = layer.data.copy()
     layer.mode = "paint"
-    widget.rectangle_button.click()
+    widget.correcting.rectangle.click()
     assert widget.status.text().startswith("Drag a rectangle")
     hand(widget.viewer).drag([(10, 12), (40, 50)])
     qtbot.wait(50)
@@ -113,7 +96,7 @@ def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbo
 
 def test_escape_ends_the_rectangle(segmented, settle, hand, qtbot):
     widget, layer = segmented
-    widget.rectangle_button.click()
+    widget.correcting.rectangle.click()
     hand(widget.viewer).press("Escape")
     qtbot.wait(50)
     assert widget.status.text() == "No rectangle was drawn"
@@ -122,23 +105,23 @@ def test_escape_ends_the_rectangle(segmented, settle, hand, qtbot):
     layer.mode = "paint"
     hand(widget.viewer).drag([(78, 70), (78, 80)])
     settle(widget)
-    assert widget.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "1 cell corrected"
 
 
 def test_painting_on_what_was_confirmed_is_a_correction(segmented, settle, hand):
     widget, layer = segmented
     widget.advanced.ring.value = 2
-    widget.confirm_button.click()
+    widget.correcting.confirm.click()
     layer.mode, layer.brush_size = "paint", 8
     hand(widget.viewer).drag([(78, 70), (78, 80)])
     settle(widget)
-    assert widget.count.text() == "1 cell corrected, 1 place confirmed"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
     seen = widget.viewer.layers[SEEN].data
     assert seen[78, 75] == CORRECTED
     assert seen[50, 50] == CONFIRMED
     layer.undo()
     settle(widget)
-    assert widget.count.text() == "1 place confirmed"
+    assert widget.correcting.count.text() == "1 place confirmed"
     assert widget.viewer.layers[SEEN].data[78, 75] == CONFIRMED
 
 
@@ -149,9 +132,9 @@ def test_the_overlay_can_be_switched_off_and_goes_with_the_dock(segmented, settl
     settle(widget)
     assert SEEN in widget.viewer.layers
     assert SEEN not in [name for name, _ in widget._layers(type(layer))(None)]
-    widget.show_seen.click()
+    widget.correcting.show_seen.click()
     assert SEEN not in widget.viewer.layers
-    widget.show_seen.click()
+    widget.correcting.show_seen.click()
     assert SEEN in widget.viewer.layers
     widget.viewer.window.remove_dock_widget(widget)
     assert SEEN not in widget.viewer.layers
@@ -186,9 +169,9 @@ def test_the_overlay_follows_the_slider(docked, settle, hand, discs):
 
 def test_without_labels_there_is_nothing_to_confirm(docked, hand):
     widget = docked()
-    widget.confirm_button.click()
+    widget.correcting.confirm.click()
     assert "there are no labels" in widget.status.text()
-    widget.rectangle_button.click()
+    widget.correcting.rectangle.click()
     assert "there are no labels" in widget.status.text()
-    widget.next_button.click()
+    widget.correcting.next_place.click()
     assert "there is no image" in widget.status.text()

@@ -51,7 +51,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
             hand(viewer).drag([start, stop, start])
         settle(widget)
         # A stroke may also meet a cell that was there.
-        assert len(missed) <= int(widget.count.text().split()[0]) <= 2 * len(missed)
+        assert len(missed) <= int(widget.correcting.count.text().split()[0]) <= 2 * len(missed)
         picture("3-painted")
 
         widget.finetune_button.click()

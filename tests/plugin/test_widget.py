@@ -22,15 +22,6 @@ def cells(widget) -> Labels:
     return layer
 
 
-def outlined_with_a_brush(widget, hand) -> Labels:
-    """Make the first cell a little larger; returns its layer."""
-    layer = cells(widget)
-    layer.mode, layer.brush_size = "paint", 15
-    layer.selected_label = int(layer.data[20, 20])
-    hand(widget.viewer).drag([(20, 20), (20, 21)])
-    return layer
-
-
 def finetuning_for_long(widget, settle, image) -> Job:
     """Segment, paint, start a long fine-tune; returns its job once it has begun."""
     widget.viewer.add_image(image)
@@ -78,31 +69,31 @@ def test_painting_with_the_mouse_is_counted_and_undo_is_not(docked, settle, hand
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    assert widget.count.text() == "nothing corrected yet"
+    assert widget.correcting.count.text() == "nothing corrected yet"
     layer = cells(widget)
     layer.mode = "paint"
     layer.brush_size = 8
     hand(widget.viewer).drag([(78, 70), (78, 80)])
     settle(widget)
     assert layer.data[78, 75] == 4
-    assert widget.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "1 cell corrected"
     layer.mode = "erase"
     layer.brush_size = 20
     hand(widget.viewer).drag([(20, 18), (20, 22)])
     settle(widget)
-    assert widget.count.text() == "2 cells corrected"
+    assert widget.correcting.count.text() == "2 cells corrected"
     layer.undo()
     layer.undo()
     settle(widget)
-    assert widget.count.text() == "nothing corrected yet"
+    assert widget.correcting.count.text() == "nothing corrected yet"
 
 
-def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, hand, image):
+def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, outlined, image):
     widget = docked()
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    layer = outlined_with_a_brush(widget, hand)
+    layer = outlined(widget)
     painted = layer.data.copy()
     widget.budget.choices = (("a moment", 4.0),)
     widget.finetune_button.click()
@@ -139,13 +130,13 @@ def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
     assert cells(widget) is not first
 
 
-def test_going_back_to_the_earlier_model_is_one_click(docked, settle, hand, image):
+def test_going_back_to_the_earlier_model_is_one_click(docked, settle, outlined, image):
     widget = docked()
     store = widget.controller.service.store
     widget.viewer.add_image(image)
     widget.segment_button.click()
     settle(widget)
-    outlined_with_a_brush(widget, hand)
+    outlined(widget)
     widget.budget.choices = (("a moment", 0.5),)
     widget.finetune_button.click()
     settle(widget)
@@ -175,7 +166,7 @@ def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle, discs
         widget.viewer.dims.set_point(0, plane)
         layer.paint((plane, y, y), 9)
     settle(widget)
-    assert widget.count.text() == "2 cells corrected on 2 planes"
+    assert widget.correcting.count.text() == "2 cells corrected on 2 planes"
 
 
 def test_rgb_and_labels_from_elsewhere(docked, settle, image):
@@ -189,7 +180,9 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     widget.viewer.add_labels(own, name="mine")
     settle(widget)
     assert widget.labels.value.name == "mine"
-    assert widget.count.text() == "1 cell in labels from elsewhere: all count as corrected"
+    assert (
+        widget.correcting.count.text() == "1 cell in labels from elsewhere: all count as corrected"
+    )
 
 
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
@@ -343,7 +336,7 @@ def test_a_stack_can_be_segmented_plane_by_plane(docked, settle, discs):
     np.testing.assert_array_equal(layer.data[0], painted)
     assert set(np.unique(layer.data[1])) & set(np.unique(painted)) == {0}
     assert len(np.unique(layer.data[1])) == 3
-    assert widget.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "1 cell corrected"
 
 
 def test_a_new_dock_knows_what_was_painted(docked, settle, image):
@@ -357,7 +350,7 @@ def test_a_new_dock_knows_what_was_painted(docked, settle, image):
     widget.viewer.window.add_dock_widget(again)
     settle(again)
     assert again.labels.value is cells(again)
-    assert again.count.text() == "1 cell corrected"
+    assert again.correcting.count.text() == "1 cell corrected"
     again.cleanup()
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from psygnal import Signal
-from superqt.utils import ensure_main_thread
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.plugin.autosave import Autosave
 from napari_unet.plugin.background import Background
 from napari_unet.plugin.corrections import Corrections
+from napari_unet.plugin.following import Follower
 from napari_unet.plugin.layers import (
     LayerImage,
     fits,
@@ -29,21 +28,19 @@ from napari_unet.plugin.layers import (
 )
 from napari_unet.plugin.overlay import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
+from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.restoring import Restoring
 from napari_unet.plugin.results import Result, Results, merge
 from napari_unet.plugin.versions import Versions
 from napari_unet.service.corrections import Annotated, Correction, corrections_of
 from napari_unet.service.drafts import Drafts
 from napari_unet.service.improving import Improvement
-from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
+from napari_unet.service.jobs import Job, Progress
 from napari_unet.service.segmentation import Segmentation, SegmentationService
 from napari_unet.service.views import View
 
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
-
-class Controller:
+class Controller(Follower):
     """Runs one job at a time for a viewer; all its signals come in the main thread.
 
     Parameters
@@ -70,42 +67,31 @@ class Controller:
 
     Signals
     -------
-    started
-        What begins, in a word or two.
-    progressed
-        `Progress` of the job.
-    ended
-        A sentence for the user, and whether it is good news.
+    Those of `Follower`, and
     models_changed
         Name of a model with another active version, or of the one to choose.
     computed_on
         Where the last job ran, in words.
     """
 
-    started = Signal(str)
-    progressed = Signal(object)
-    ended = Signal(str, bool)
     models_changed = Signal(str)
     computed_on = Signal(str)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
     ) -> None:
+        super().__init__()
         self.viewer, self.service = viewer, service
-        self.is_busy = False
-        # Whether a fine-tune was asked to end and to keep what it has learnt.
-        self.is_finishing = False
-        self._job: Job[Any] | None = None
-        self._cancelled = self._closed = False
         # Comparing large planes takes longer than the viewer may wait.
         self._background = Background()
         self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
-        self.results = Results(viewer)
-        self.corrections = Corrections(viewer, self._background, self._autosave)
-        self.places = Places(viewer)
+        removal = Removal(viewer)
+        self.results = Results(viewer, removal)
+        self.corrections = Corrections(viewer, self._background, self._autosave, removal)
+        self.places = Places(viewer, removal)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self._learning = LearningView(viewer)
+        self._learning = LearningView(viewer, removal)
         self._view: View | None = None
         self._taught: Image | None = None
 
@@ -173,16 +159,6 @@ class Controller:
 
         self._with_corrections(image, labels, "Drawing", start, or_all=True)
 
-    def cancel(self) -> None:
-        """Ask what runs to end; a fine-tune keeps what it has learnt, when asked once."""
-        if self._job is None:
-            self._cancelled = True
-        elif self._taught is not None and not self.is_finishing:
-            self.is_finishing = True
-            self._job.finish()
-        else:
-            self._job.cancel()
-
     def use_refused(self) -> None:
         """Use the version that the check refused, at the user's own risk.
 
@@ -219,63 +195,15 @@ class Controller:
             return "You have been at every place that the model is unsure of"
         return str(stop)
 
-    def _check_idle(self) -> None:
-        if self.is_busy:
-            raise ValueError("something is running still; wait for its end, or click Cancel")
-
-    def _begin(self, what: str) -> None:
-        self.is_busy, self._cancelled = True, False
-        self.started.emit(what)
-
-    def _finish(self, message: str, well: bool) -> None:
-        self.is_busy, self.is_finishing, self._job = False, False, None
-        self._taught = self._view = None
-        self._learning.remove()
-        self.ended.emit(message, well)
-
-    def _follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
-        """Tell of a job's progress; `show` gets it when it is done, and finishes."""
-        self._job = job
-        job.progressed.connect(self._on_progress)
-        job.ended.connect(partial(self._on_end, show))
-        # It may have ended before anybody listened.
-        if job.reason is not None:
-            self._on_end(show, job)
-
-    @ensure_main_thread
-    def _on_progress(self, progress: Progress) -> None:
-        if self._closed or not self.is_busy:
-            return
+    def _while_running(self, progress: Progress) -> None:
         if self._taught is not None:
             self._view = self._view_of(self._taught)
             if progress.preview is not None:
                 self._learning.show(self._taught, progress.preview)
-        self.progressed.emit(progress)
 
-    @ensure_main_thread
-    def _on_end(self, show: Callable[[Job[Any]], None], job: Job[Any]) -> None:
-        if self._closed or job is not self._job:
-            return
-        if job.reason is FinishReason.CANCELLED:
-            self._finish("Cancelled; nothing was changed", True)
-        elif job.reason is FinishReason.FAILED:
-            self._finish(job.error, False)
-        else:
-            self._guarded(lambda: show(job))
-
-    def _showing(self, show: Callable[[T], str]) -> Callable[[Job[T]], None]:
-        def finish(job: Job[T]) -> None:
-            self._finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
-
-        return finish
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Whatever goes wrong here, the user is told, and the dock works on."""
-        try:
-            action()
-        except Exception as error:
-            logger.exception("napari-unet failed in the viewer")
-            self._finish(sentence(error), False)
+    def _after_all(self) -> None:
+        self._taught = self._view = None
+        self._learning.remove()
 
     def _merge(self, image: Image, source: LayerImage, job: Job[Segmentation]) -> None:
         """Bring along what was seen of the current result, then show the new one."""
@@ -350,7 +278,7 @@ class Controller:
         tracker, ring_px = self.corrections.tracker(labels), self.corrections.ring_px
         memo = tracker.memo()
         index = plane_in_view(labels, self.viewer.dims.point)
-        self._begin(what)
+        self._begin(what, can_finish=not or_all)
         if not or_all:
             self._taught, self._view = image, self._view_of(image)
 
@@ -363,7 +291,7 @@ class Controller:
 
         def go_on(future: Future[tuple[Correction, ...]]) -> None:
             if self._cancelled:
-                self._finish("Cancelled; nothing was changed", True)
+                self._finish_cancelled()
                 return
             self._guarded(
                 lambda: start(Annotated(source.data, source.axes, future.result(), image.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.plugin.layers import add_quietly, helper_metadata, over_plane, plane_in_view
+from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN, States
 
 _COLOURS = {
@@ -30,6 +30,8 @@ class Overlay:
     ----------
     viewer
         Where it is shown.
+    removal
+        Takes the layer away.
     name
         Of the layer.
     contour
@@ -38,34 +40,36 @@ class Overlay:
         More of the layer's.
     """
 
-    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: Any) -> None:
+    def __init__(
+        self, viewer: Viewer, removal: Removal, name: str, contour: int = 0, **options: Any
+    ) -> None:
         self._viewer, self._name, self._options = viewer, name, options
+        self._removal = removal
         self._contour = contour
         self._layer: Labels | None = None
 
     def show(self, pixels: NDArray[Any], place: dict[str, Any], below: Labels | None) -> None:
         """Show pixels (Y, X), lying as `layers.over_plane` says."""
         layer = self._layer
-        if layer is None or layer not in self._viewer.layers:
-            options = self._options | place
-            layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
-            layer.editable, layer.contour = False, self._contour
-            self._layer = layer
-            add_quietly(self._viewer, layer, below)
-            return
-        if layer.data.shape != pixels.shape:
+        if layer is not None and layer.data.shape != pixels.shape:
             self.remove()
-            self.show(pixels, place, below)
+            layer = None
+        if layer is not None and self._removal.keep(layer):
+            layer.affine = place["affine"]
+            layer.data = pixels
+            # New data make it editable again.
+            layer.editable = False
             return
-        layer.affine = place["affine"]
-        layer.data = pixels
+        options = self._options | place
+        layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
+        layer.editable, layer.contour = False, self._contour
+        self._layer = layer
+        add_quietly(self._viewer, layer, below)
 
     def remove(self) -> None:
         """Take the layer away; safe to call twice."""
-        layer, self._layer = self._layer, None
-        if layer is not None:
-            with suppress(ValueError):
-                self._viewer.layers.remove(layer)
+        if self._layer is not None:
+            self._removal.take_away(self._layer)
 
 
 class SeenOverlay:
@@ -75,12 +79,15 @@ class SeenOverlay:
     ----------
     viewer
         Where it is shown.
+    removal
+        Takes it away.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, removal: Removal) -> None:
         self._viewer = viewer
         self._overlay = Overlay(
             viewer,
+            removal,
             "seen (napari-unet)",
             opacity=_OPACITY,
             colormap=DirectLabelColormap(color_dict=_COLOURS),
@@ -125,10 +132,12 @@ class LearningView:
     ----------
     viewer
         Where they are shown.
+    removal
+        Takes them away.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
+    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+        self._overlay = Overlay(viewer, removal, "learning (napari-unet)", 2, opacity=0.9)
 
     def show(self, image: Image, preview: Any) -> None:
         """Show `service.lesson.ViewLabels` of an image."""

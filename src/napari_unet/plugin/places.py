@@ -11,6 +11,7 @@ from napari.layers import Image, Points
 from napari.viewer import Viewer
 
 from napari_unet.plugin.layers import Index, add_quietly, helper_metadata
+from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
 
 # Of a plane: its index, and the place in it with `y`, `x` and `weight`.
@@ -51,10 +52,12 @@ class Places:
     ----------
     viewer
         Whose camera and sliders are moved.
+    removal
+        Takes layers away.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+        self._viewer, self._removal = viewer, removal
         self._found: dict[str, dict[str, tuple[Found, ...]]] = {}
         self._visited: dict[str, set[tuple[str, int]]] = {}
         self._diameter_px: dict[str, float] = {}
@@ -152,8 +155,8 @@ class Places:
 
     def _remove(self, who: str, kind: str) -> None:
         layer = self._layers.pop((who, kind), None)
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        if layer is not None:
+            self._removal.take_away(layer)
 
     def _move(self, image: Image, index: Index, place: Any) -> None:
         viewer = self._viewer

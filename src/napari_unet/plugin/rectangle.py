@@ -58,7 +58,18 @@ class RectangleDrag:
     def cancel(self) -> None:
         """End without a rectangle; safe to call twice."""
         # Not while the layer handles an event.
-        QTimer.singleShot(0, lambda: self._end(None))
+        QTimer.singleShot(0, self.end)
+
+    def end(self, box: Box | None = None) -> None:
+        """End with what was drawn; safe to call twice."""
+        layer, self._layer = self._layer, None
+        if layer is None:
+            return
+        with suppress(ValueError):
+            self._viewer.layers.remove(layer)
+        if self._labels in self._viewer.layers:
+            self._viewer.layers.selection.active = self._labels
+        self._then(box)
 
     def _drag(self, layer: Shapes, event: Any) -> Iterator[None]:
         first = self._pixel(event.position)
@@ -73,18 +84,8 @@ class RectangleDrag:
         )
         is_drag = max(abs(a - b) for a, b in zip(first, last, strict=True)) >= _LEAST_PX
         box = (slice(top, max(top, bottom)), slice(left, max(left, right))) if is_drag else None
-        QTimer.singleShot(0, lambda: self._end(box))
+        QTimer.singleShot(0, lambda: self.end(box))
 
     def _pixel(self, position: Any) -> tuple[int, int]:
         at = self._labels.world_to_data(np.asarray(position)[-self._labels.ndim :])
         return round(float(at[-2])), round(float(at[-1]))
-
-    def _end(self, box: Box | None) -> None:
-        layer, self._layer = self._layer, None
-        if layer is None:
-            return
-        with suppress(ValueError):
-            self._viewer.layers.remove(layer)
-        if self._labels in self._viewer.layers:
-            self._viewer.layers.selection.active = self._labels
-        self._then(box)

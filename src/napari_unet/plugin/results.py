@@ -15,6 +15,7 @@ from napari_unet.plugin.carry import carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.layers import Index, labels_like, memory
 from napari_unet.plugin.marks import Mark
+from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
 from napari_unet.service.segmentation import Segmentation
 
@@ -110,10 +111,12 @@ class Results:
     ----------
     viewer
         Where they are.
+    removal
+        Takes those away that are needed no more.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+        self._viewer, self._removal = viewer, removal
 
     def source_of(self, labels: Labels) -> Image | None:
         """The image layer that labels were made from; None if it is gone or Segment made none."""
@@ -165,7 +168,8 @@ class Results:
         layer.selected_label = int(result.labels.max(initial=0)) + 1
         show_classes(layer)
         if old is not None and result.untouched:
-            self._viewer.layers.remove(old)
+            memory(old)["retired"] = True
+            self._removal.take_away(old)
         self._viewer.add_layer(layer)
         if old is not None and not result.untouched:
             self._retire(old, layer)
@@ -215,7 +219,8 @@ class Results:
         keep = [layer for layer in handed_on if memory(layer).get("model") != new_model][-1:]
         for layer in handed_on:
             if layer not in keep or old_model != new_model:
-                self._viewer.layers.remove(layer)
+                memory(layer)["retired"] = True
+                self._removal.take_away(layer)
         memory(old)["retired"] = True
         old.visible = False
 

@@ -93,9 +93,11 @@ class ClassChoice(QWidget):
         """Offer the classes of a model, besides those that were added here."""
         before = self.box.value
         self._known = list(classes) or [DEFAULT_CLASS]
+        choices = self._choices(None)
+        # Anew, or those that were there before keep their place.
+        self.box.choices = ()
         self.box.reset_choices()
-        if before in self._choices(None):
-            self.box.value = before
+        self.box.value = before if before in choices else choices[0]
         self.changed.emit(self.value)
 
     def _choices(self, widget: object) -> list[str]:

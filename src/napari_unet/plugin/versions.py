@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_unet.service.gate import Check
 from napari_unet.service.improving import Improvement
 from napari_unet.service.model_store import ModelStore, ModelVersion
 
@@ -34,8 +35,9 @@ class Versions:
         """Take note of a fine-tune; returns what is to be told of it."""
         self._last = done
         self._refused = None if done.verdict.accepted else done.model
+        numbers = _numbers(done)
         if self._refused is not None:
-            return f"Not used: {done.verdict.why}{_numbers(done, ' (', ')')}"
+            return f"Not used: {done.verdict.why}{f' ({numbers})' if numbers else ''}"
         return (
             f"Learnt as {done.model.reference}: {_numbers(done) or done.verdict.why}; click Segment"
         )
@@ -88,12 +90,18 @@ class Versions:
         return parent, parent.name if active else parent.reference
 
 
-def _numbers(done: Improvement, before: str = "", after: str = "") -> str:
+def _numbers(done: Improvement) -> str:
     """Both checks in words; empty without any."""
     said = []
     if done.check is not None:
-        said.append(str(done.check))
+        check = done.check
+        places = "1 place" if check.n_places == 1 else f"{check.n_places} places"
+        weak = " (a weak check)" if check.weak else ""
+        said.append(f"{_change(check)} on {places} not learnt from{weak}")
     if done.replay is not None:
-        replay = done.replay
-        said.append(f"earlier corrections {100 * replay.before:.0f} % → {100 * replay.after:.0f} %")
-    return f"{before}{'; '.join(said)}{after}" if said else ""
+        said.append(f"earlier corrections {_change(done.replay)}")
+    return "; ".join(said)
+
+
+def _change(check: Check) -> str:
+    return f"{100 * check.before:.0f} % → {100 * check.after:.0f} %"

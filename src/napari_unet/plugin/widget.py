@@ -10,18 +10,16 @@ from typing import Any
 from magicgui.widgets import ComboBox, Container
 from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_unet.plugin.advanced import Advanced
 from napari_unet.plugin.controller import Controller
+from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.edit_tracker import EditCount
-from napari_unet.plugin.keys import Keys
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
-from napari_unet.plugin.marks import Box
-from napari_unet.plugin.rectangle import RectangleDrag
-from napari_unet.plugin.rows import ClassChoice, DraftRow, button, row
+from napari_unet.plugin.rows import DraftRow, button, row
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -61,21 +59,11 @@ class SegmentWidget(QWidget):
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
         self._followed: Layer | None = None
-        self._rectangle: RectangleDrag | None = None
         self._build()
-        self._keys = Keys(
-            napari_viewer,
-            {
-                "C": partial(self._say, self._confirm_cell),
-                "Shift-C": partial(self._say, self._confirm_view),
-                "U": partial(self._say, self._take_back),
-            },
-            {"N": partial(self._say, self._next_place)},
-        )
         controller, corrections = self.controller, self.controller.corrections
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._refresh_layers),
-            (napari_viewer.layers.events.removed, self._refresh_layers),
+            (napari_viewer.layers.events.removed, self._on_removed),
             (napari_viewer.layers.selection.events.active, self._follow_active),
             (controller.started, self._on_started),
             (controller.progressed, self._on_progress),
@@ -91,7 +79,9 @@ class SegmentWidget(QWidget):
         for signal, slot in self._connections:
             signal.connect(slot)
         # A slot of this object would no longer be called while it is being destroyed.
-        self.destroyed.connect(partial(_release, self._connections, self.controller, self._keys))
+        self.destroyed.connect(
+            partial(_release, self._connections, self.controller, self.correcting)
+        )
         self._refresh_models()
         self._refresh_layers()
         self._follow_active()
@@ -109,9 +99,7 @@ class SegmentWidget(QWidget):
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
-        if self._rectangle is not None:
-            self._rectangle.cancel()
-        _release(self._connections, self.controller, self._keys)
+        _release(self._connections, self.controller, self.correcting)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Stop jobs when napari takes the widget out of its dock, which is how a dock is closed."""
@@ -127,7 +115,6 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _build(self) -> None:
-        say = self._say
         self.image = ComboBox(label="Image", choices=self._layers(Image), nullable=True)
         self.model = ComboBox(label="Model", choices=self._models)
         self.labels = ComboBox(label="Corrections in", choices=self._layers(Labels), nullable=True)
@@ -138,39 +125,20 @@ class SegmentWidget(QWidget):
         )
         self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
         self.draft = DraftRow(self._restore, self._dismiss)
-        self.confirm_button = button(
-            "Confirm view",
-            "All that the view shows is right as it is (Shift-C; C: the cell under the pointer)",
-            partial(say, self._confirm_view),
-        )
-        self.rectangle_button = button(
-            "Confirm rectangle",
-            "The next drag over the image says what is right; Esc ends it",
-            partial(say, self._confirm_rectangle),
-        )
-        self.take_back_button = button(
-            "Take back", "Unsay the last confirmation (U)", partial(say, self._take_back)
-        )
-        self.next_button = button(
-            "Next place",
-            "Go where a correction would help most (N)",
-            partial(say, self._next_place),
-        )
-        self.show_seen = QCheckBox("Show what was seen")
-        self.show_seen.setToolTip("Blue: corrected; green: confirmed; the rest teaches nothing")
-        self.show_seen.setChecked(True)
         self.use_button = button(
-            "Use it anyway", "The new version in spite of the check", partial(say, self._use)
+            "Use it anyway", "The new version in spite of the check", lambda: self._try(self._use)
         )
         self.back_button = button(
-            "Go back", "To the model before the fine-tune, and its labels", partial(say, self._back)
+            "Go back",
+            "To the model before the fine-tune, and its labels",
+            lambda: self._try(self._back),
         )
-        self.class_choice = ClassChoice()
-        self.hint, self.count, self.status = QLabel(_HINT), QLabel(), QLabel()
+        self.correcting = CorrectingPanel(self.controller, self._chosen_image, self._chosen_labels)
+        self.hint, self.status = QLabel(_HINT), QLabel()
         self.compute = QLabel()
         self.compute.setToolTip("The device that the last job ran on, and its number format")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for text in (self.hint, self.count, self.status, self.compute):
+        for text in (self.hint, self.status, self.compute):
             text.setWordWrap(True)
         self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
         self._running = row(self.progress, self.cancel_button)
@@ -181,11 +149,7 @@ class SegmentWidget(QWidget):
             self.segment_button,
             self.hint,
             Container(widgets=[self.labels]).native,
-            self.class_choice,
-            row(self.confirm_button, self.rectangle_button),
-            row(self.take_back_button, self.next_button),
-            self.show_seen,
-            self.count,
+            self.correcting,
             Container(widgets=[self.budget]).native,
             self.finetune_button,
             self._running,
@@ -202,13 +166,11 @@ class SegmentWidget(QWidget):
         self._connect()
 
     def _connect(self) -> None:
-        corrections = self.controller.corrections
         self.image.changed.connect(self._on_image)
         self.labels.changed.connect(self._on_labels)
         self.model.changed.connect(self._on_model)
-        self.show_seen.toggled.connect(corrections.enable_overlay)
-        self.class_choice.changed.connect(partial(setattr, corrections, "brush_class"))
-        self.class_choice.refused.connect(self._warn)
+        self.correcting.said.connect(self.status.setText)
+        self.correcting.warned.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
         self.advanced.revert.clicked.connect(lambda: self._try(self._back))
@@ -239,33 +201,6 @@ class SegmentWidget(QWidget):
             self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
         )
 
-    def _confirm_view(self) -> str:
-        return self.controller.corrections.confirm_view(self._chosen_labels())
-
-    def _confirm_cell(self) -> str:
-        return self.controller.corrections.confirm_under_pointer(self._chosen_labels())
-
-    def _confirm_rectangle(self) -> str:
-        labels = self._chosen_labels()
-        if self._rectangle is not None and self._rectangle.is_on:
-            self._rectangle.cancel()
-            return "No rectangle was drawn"
-
-        def confirm(box: Box | None) -> None:
-            if box is None:
-                self.status.setText("No rectangle was drawn")
-            elif labels in self.viewer.layers:
-                self._say(lambda: self.controller.corrections.confirm_box(labels, box))
-
-        self._rectangle = RectangleDrag(self.viewer, labels, confirm)
-        return "Drag a rectangle over what is right; Esc ends it"
-
-    def _take_back(self) -> str:
-        return self.controller.corrections.take_back(self._chosen_labels())
-
-    def _next_place(self) -> str:
-        return self.controller.next_place(self._chosen_image())
-
     def _use(self) -> None:
         self.controller.use_refused()
 
@@ -277,16 +212,6 @@ class SegmentWidget(QWidget):
 
     def _dismiss(self) -> None:
         self._try(lambda: self.controller.restoring.dismiss(self._chosen_image()))
-
-    def _say(self, action: Callable[[], str | None]) -> None:
-        """Do something that is done at once, and tell its sentence."""
-
-        def act() -> None:
-            said = action()
-            if said:
-                self.status.setText(said)
-
-        self._try(act)
 
     def _try(self, action: Callable[[], None]) -> None:
         try:
@@ -339,7 +264,7 @@ class SegmentWidget(QWidget):
 
     def _on_counted(self, labels: Labels, text: str) -> None:
         if labels is self.labels.value:
-            self.count.setText(text)
+            self.correcting.count.setText(text)
 
     def _on_computed(self, where: str) -> None:
         self.compute.setText(f"Computed on {where}")
@@ -387,6 +312,12 @@ class SegmentWidget(QWidget):
         for box in (self.image, self.labels):
             box.reset_choices()
 
+    def _on_removed(self, event: Any) -> None:
+        self._refresh_layers()
+        if isinstance(event.value, Labels) and not (is_helper(event.value) or self.is_busy):
+            # What was painted on it is saved still.
+            QTimer.singleShot(0, self._on_image)
+
     def _refresh_models(self, name: str = "") -> None:
         self.model.reset_choices()
         if name:
@@ -396,16 +327,16 @@ class SegmentWidget(QWidget):
     def _on_model(self) -> None:
         if self.model.value is not None:
             header = self.controller.service.store.find(self.model.value).header
-            self.class_choice.offer(header.classes[1:])
+            self.correcting.class_choice.offer(header.classes[1:])
 
     def _on_image(self) -> None:
         self.controller.restoring.look(self.image.value)
 
     def _on_labels(self) -> None:
-        self._keys.attach(self.labels.value)
+        self.correcting.choose(self.labels.value)
         self.controller.corrections.show(self.labels.value)
         if self.labels.value is None:
-            self.count.setText(str(EditCount()))
+            self.correcting.count.setText(str(EditCount()))
 
     def _on_ring(self, ring_px: int) -> None:
         self.controller.corrections.ring_px = ring_px
@@ -431,9 +362,11 @@ class SegmentWidget(QWidget):
                 self.image.value = source
 
 
-def _release(connections: list[Connection], controller: Controller, keys: Keys, *_: Any) -> None:
+def _release(
+    connections: list[Connection], controller: Controller, panel: CorrectingPanel, *_: Any
+) -> None:
     for signal, slot in connections:
         signal.disconnect(slot)
     connections.clear()
-    keys.close()
+    panel.close_down()
     controller.close()

@@ -1,0 +1,120 @@
+"""One job at a time, told to whoever shows it; everything happens in the main thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from psygnal import Signal
+from superqt.utils import ensure_main_thread
+
+from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """Begins, follows and ends what runs.
+
+    Attributes
+    ----------
+    is_busy
+        Whether something runs, or is about to.
+    is_finishing
+        Whether it was asked to end and to keep what it has got.
+
+    Signals
+    -------
+    started
+        What begins, in a word or two.
+    progressed
+        `Progress` of the job.
+    ended
+        A sentence for the user, and whether it is good news.
+    """
+
+    started = Signal(str)
+    progressed = Signal(object)
+    ended = Signal(str, bool)
+
+    def __init__(self) -> None:
+        self.is_busy = self.is_finishing = False
+        self._job: Job[Any] | None = None
+        self._can_finish = self._cancelled = self._closed = False
+
+    def cancel(self) -> None:
+        """Ask what runs to end; work that can keep what it has got does so, when asked once."""
+        if self._job is None:
+            self._cancelled = True
+        elif self._can_finish and not self.is_finishing:
+            self.is_finishing = True
+            self._job.finish()
+        else:
+            self._job.cancel()
+
+    def _check_idle(self) -> None:
+        if self.is_busy:
+            raise ValueError("something is running still; wait for its end, or click Cancel")
+
+    def _begin(self, what: str, *, can_finish: bool = False) -> None:
+        self.is_busy, self._cancelled, self._can_finish = True, False, can_finish
+        self.started.emit(what)
+
+    def _finish(self, message: str, well: bool) -> None:
+        self.is_busy, self.is_finishing, self._job = False, False, None
+        self._after_all()
+        self.ended.emit(message, well)
+
+    def _finish_cancelled(self) -> None:
+        self._finish("Cancelled; nothing was changed", True)
+
+    def _while_running(self, progress: Progress) -> None:
+        """To be overridden: what else is to be done with progress."""
+
+    def _after_all(self) -> None:
+        """To be overridden: what else is to be done at an end."""
+
+    def _follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
+        """Tell of a job's progress; `show` gets it when it is done, and finishes."""
+        self._job = job
+        job.progressed.connect(self._on_progress)
+        job.ended.connect(partial(self._on_end, show))
+        # It may have ended before anybody listened.
+        if job.reason is not None:
+            self._on_end(show, job)
+
+    def _showing(self, show: Callable[[T], str]) -> Callable[[Job[T]], None]:
+        """To follow a job whose result is shown at once, which gives the sentence to end with."""
+
+        def finish(job: Job[T]) -> None:
+            self._finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
+
+        return finish
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Whatever goes wrong here, the user is told, and the dock works on."""
+        try:
+            action()
+        except Exception as error:
+            logger.exception("napari-unet failed in the viewer")
+            self._finish(sentence(error), False)
+
+    @ensure_main_thread
+    def _on_progress(self, progress: Progress) -> None:
+        if self.is_busy and not self._closed:
+            self._while_running(progress)
+            self.progressed.emit(progress)
+
+    @ensure_main_thread
+    def _on_end(self, show: Callable[[Job[Any]], None], job: Job[Any]) -> None:
+        if self._closed or job is not self._job:
+            return
+        if job.reason is FinishReason.CANCELLED:
+            self._finish_cancelled()
+        elif job.reason is FinishReason.FAILED:
+            self._finish(job.error, False)
+        else:
+            self._guarded(lambda: show(job))

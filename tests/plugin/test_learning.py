@@ -1,0 +1,79 @@
+"""While a model learns: what it sees is shown, and it can be stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_unet.service.jobs import FinishReason
+
+LEARNING = "learning (napari-unet)"
+
+
+@pytest.fixture
+def learning(segmented, outlined, qtbot, monkeypatch):
+    """The dock while it learns for long, and the job."""
+    monkeypatch.setattr("napari_unet.service.lesson._LOOK_S", 0.1)
+    widget, _ = segmented
+    outlined(widget)
+    jobs = []
+    service = widget.controller.service
+    finetune = service.finetune
+    monkeypatch.setattr(
+        service, "finetune", lambda *a, **k: jobs.append(finetune(*a, **k)) or jobs[0]
+    )
+    widget.budget.choices = (("long", 600.0),)
+    widget.finetune_button.click()
+    qtbot.waitUntil(lambda: len(widget.curve.points) > 3, timeout=60_000)
+    return widget, jobs[0]
+
+
+def test_what_it_sees_is_shown_and_goes_with_the_job(learning, qtbot, settle):
+    widget, _ = learning
+    viewer, layer = widget.viewer, widget.labels.value
+    qtbot.waitUntil(lambda: LEARNING in viewer.layers, timeout=60_000)
+    shown = viewer.layers[LEARNING]
+    assert not shown.editable
+    assert shown.contour == 2
+    assert shown.data.max() >= 1
+    assert viewer.layers.selection.active is layer
+    assert widget.labels.value is layer
+    camera = getattr(viewer, "scene", viewer).camera
+    camera.center, camera.zoom = (0, 30, 70), 30.0
+
+    def follows() -> bool:
+        top, left = viewer.layers[LEARNING].data_to_world((0, 0))
+        return top > 5 and left > 40
+
+    qtbot.waitUntil(follows, timeout=60_000)
+    shown = viewer.layers[LEARNING]
+    assert shown.data.shape < (96, 96)
+    y, x = np.round(shown.world_to_data((30, 70))).astype(int)
+    assert shown.data[y, x]
+    widget.cancel_button.click()
+    widget.cancel_button.click()
+    settle(widget)
+    assert LEARNING not in viewer.layers
+
+
+def test_one_click_stops_and_keeps_what_was_learnt(learning, qtbot, settle):
+    widget, job = learning
+    qtbot.waitUntil(lambda: "left" in widget.status.text(), timeout=60_000)
+    widget.cancel_button.click()
+    qtbot.waitUntil(lambda: "Stopping" in widget.status.text() or not widget.is_busy, timeout=9000)
+    settle(widget)
+    assert job.reason is FinishReason.DONE
+    assert len(widget.controller.service.store.versions("tiny")) == 2
+    assert not widget.controller.is_finishing
+
+
+def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand):
+    widget, _ = learning
+    layer = widget.labels.value
+    layer.selected_label, layer.brush_size = 9, 8
+    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    assert layer.data[78, 75] == 9
+    widget.cancel_button.click()
+    settle(widget)
+    assert layer.data[78, 75] == 9
+    assert widget.correcting.count.text() == "2 cells corrected"

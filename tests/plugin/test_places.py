@@ -1,0 +1,109 @@
+"""Next place: the camera goes where a correction helps most."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_unet.core.places import Place
+from napari_unet.plugin.places import CHECK, NEXT, Places
+from napari_unet.plugin.removal import Removal
+
+
+@pytest.fixture
+def doubtful(docked, settle, discs):
+    """The dock on an image with two cells that the model is unsure of, and one that it finds."""
+    widget = docked()
+    image = discs((20, 20))
+    for y, x in ((20, 70), (70, 30)):
+        image[y - 5 : y + 6, x - 5 : x + 6] = 118
+    widget.viewer.add_image(image, name="cells", scale=(0.5, 0.5), translate=(3, 4))
+    widget.segment_button.click()
+    settle(widget)
+    return widget
+
+
+def centre(viewer) -> tuple[float, float]:
+    """In pixels of the image."""
+    camera = getattr(viewer, "scene", viewer).camera
+    layer = viewer.layers["cells"]
+    return tuple(layer.world_to_data(camera.center[-layer.ndim :])[-2:])
+
+
+def near(at, *places) -> bool:
+    return any(np.hypot(at[0] - y, at[1] - x) < 12 for y, x in places)
+
+
+def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
+    widget, viewer = doubtful, doubtful.viewer
+    layer = widget.labels.value
+    assert NEXT not in viewer.layers
+    widget.correcting.next_place.click()
+    first = centre(viewer)
+    assert near(first, (20, 70), (70, 30))
+    assert widget.status.text() == "Place 1 of 2 that the model is unsure of"
+    assert viewer.layers.selection.active is layer
+    points = viewer.layers[NEXT]
+    assert len(points.data) == 2
+    np.testing.assert_allclose(points.data[0], first, atol=1e-6)
+    camera = getattr(viewer, "scene", viewer).camera
+    shown_px = hand(viewer).canvas.height() / camera.zoom / 0.5
+    assert 60 <= shown_px <= 160  # eight cells of some 12 px
+    hand(viewer).press("N")
+    second = centre(viewer)
+    assert near(second, (20, 70), (70, 30))
+    assert not near(second, first)
+    widget.correcting.next_place.click()
+    assert widget.status.text().startswith("You have been at every place")
+    widget.correcting.next_place.click()
+    assert near(centre(viewer), first)
+
+
+def test_what_was_corrected_since_is_left_out(doubtful, settle, hand):
+    widget, viewer = doubtful, doubtful.viewer
+    layer = widget.labels.value
+    widget.correcting.next_place.click()
+    first = centre(viewer)
+    layer.mode, layer.brush_size = "paint", 10
+    at = viewer.layers["cells"].data_to_world(first)
+    hand(viewer).drag([tuple(at), tuple(np.add(at, 0.5))])
+    settle(widget)
+    hand(viewer).press("N")
+    assert not near(centre(viewer), first)
+    hand(viewer).press("N")
+    assert widget.status.text().startswith("You have been at every place")
+    hand(viewer).press("N")
+    assert not near(centre(viewer), first)
+
+
+def test_a_new_result_has_places_of_its_own(doubtful, settle):
+    widget, viewer = doubtful, doubtful.viewer
+    widget.correcting.next_place.click()
+    assert NEXT in viewer.layers
+    widget.segment_button.click()
+    settle(widget)
+    assert NEXT not in viewer.layers
+    widget.correcting.next_place.click()
+    assert [layer.name for layer in viewer.layers].count(NEXT) == 1
+    widget.viewer.window.remove_dock_widget(widget)
+    assert NEXT not in viewer.layers
+
+
+def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    image = viewer.add_image(np.zeros((3, 50, 60)), name="cells", scale=(4, 1, 1))
+    places = Places(viewer, Removal(viewer))
+    places.offer(image, NEXT, [((0,), Place(10.0, 10.0, 0.5)), ((2,), Place(40.0, 50.0, 0.4))], 5)
+    places.offer(image, CHECK, [((1,), Place(20.0, 30.0, 0.9))])
+    seen = {(1,): np.ones((50, 60), np.uint8), (0,): np.ones((50, 60), np.uint8)}
+    assert "Slip" in str(places.go_on(image, seen))
+    assert viewer.dims.point[0] == 4
+    assert centre(viewer) == (20, 30)
+    assert str(places.go_on(image, seen)).startswith("Place 2 of 2")
+    assert viewer.dims.point[0] == 8
+    assert centre(viewer) == (40, 50)
+    assert places.go_on(image, seen) is None
+    colours = {str(viewer.layers[name].face_color[0]) for name in (NEXT, CHECK)}
+    assert len(colours) == 2
+    places.close()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)
