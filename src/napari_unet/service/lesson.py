@@ -309,7 +309,8 @@ class Run:
                 self._look()
             now = time.perf_counter()
             self._looked = now + (now - began) * (1 / _LOOK_SHARE - 1) - _LOOK_S
-        return self._without_gain < _PATIENCE
+        # The beginning tells little: a new kind takes a while until anything is found.
+        return self._without_gain < _PATIENCE or report.step < planned / 2
 
     def _end_of_probation(self, planned: int) -> int:
         from napari_unet.engine.finetune import TIMED_STEPS
@@ -325,11 +326,12 @@ class Run:
 
         counts = self._count(self._lesson.judges)
         score = kappa(counts.sum(0))
-        if self._best is None or score > self._best[0]:
+        gained = self._best is None or score > self._best[0]
+        self._without_gain = 0 if gained else self._without_gain + 1
+        if self._best is None or score >= self._best[0]:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
-            self._best, self._judged, self._without_gain = (score, step, weights), counts, 0
-        else:
-            self._without_gain += 1
+            # Of equals the later one, which has learnt for longer.
+            self._best, self._judged = (score, step, weights), counts
 
     def _count(self, units: Sequence[NDArray[np.int32]]) -> Counts:
         lesson = self._lesson
