@@ -177,6 +177,8 @@ def interactive(
     options: argparse.Namespace,
 ) -> list[Effort]:
     """Rounds of corrections and fine-tunes; the effort and the scores after each."""
+    if way == "background":
+        config = replace(config, held_out=0.0)  # all of it teaches, all the time
     samples = read(block, block.correct)
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, options.rounds).astype(int)]
     curve, effort = [], Effort()

@@ -54,23 +54,50 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert len(missed) <= int(widget.correcting.count.text().split()[0]) <= 2 * len(missed)
         picture("3-painted")
 
+        # A few that are right as they are: what is confirmed teaches, too.
+        known = [i for i in range(len(NUCLEI)) if found(before, [i])]
+        for number in known[:5]:
+            hand(viewer).point(NUCLEI[number][0])
+            hand(viewer).press("C")
+        settle(widget)
+        assert "5 places confirmed" in widget.correcting.count.text()
+        picture("7-confirmed")
+        widget.correcting.next_place.click()
+        assert widget.status.text().startswith("Place 1 of ")
+        picture("8-next-place")
+        viewer.reset_view()
+
         widget.finetune_button.click()
-        qtbot.waitUntil(lambda: len(widget.curve.points) > 20, timeout=60_000)
+        learning = "learning (napari-unet)"
+        qtbot.waitUntil(
+            lambda: learning in viewer.layers and len(widget.curve.points) > 20, timeout=90_000
+        )
         picture("4-learning")
         settle(widget, 240)
-        assert widget.status.text().startswith("Learnt as nuclei@2")
+        assert widget.status.text().startswith("Learnt as my-nuclei@1"), widget.status.text()
+        assert widget.model.value == "my-nuclei"
+        assert learning not in viewer.layers
+        picture("9-verdict")
 
         widget.segment_button.click()
         settle(widget)
-        after = viewer.layers.selection.active.data
+        second = viewer.layers.selection.active
+        after = second.data
         picture("5-segmented-again")
-        # The budget is a minute of wall time: a slow or busy machine takes fewer steps in it.
-        assert found(after, missed) >= 0.6 * len(missed)
+        # What was painted came along; what was not is the model's own doing.
+        assert found(after, missed) == len(missed)
         others = [i for i in range(len(NUCLEI)) if i not in missed]
-        known = [i for i in others if found(before, [i])]
         assert found(after, known) >= 0.9 * len(known)
-        assert found(after, others) > len(known)
+        # The budget is a minute of wall time: a slow or busy machine takes fewer steps in it.
+        assert found(after, others) >= len(known)
         assert first in viewer.layers
+
+        widget.back_button.click()
+        settle(widget)
+        assert widget.model.value == "nuclei"
+        assert first.visible
+        assert not second.visible
+        picture("10-back")
 
         widget.labels.value = first
         widget.advanced.preview.native.click()
