@@ -131,7 +131,7 @@ def test_the_overlay_can_be_switched_off_and_goes_with_the_dock(segmented, settl
     hand(widget.viewer).press("C")
     settle(widget)
     assert SEEN in widget.viewer.layers
-    assert SEEN not in [name for name, _ in widget._layers(type(layer))(None)]
+    assert SEEN not in [choice.name for choice in widget.labels.choices if choice]
     widget.correcting.show_seen.click()
     assert SEEN not in widget.viewer.layers
     widget.correcting.show_seen.click()

@@ -103,7 +103,7 @@ def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot
     assert viewer.dims.point[0] == 8
     assert centre(viewer) == (40, 50)
     assert places.go_on(image, seen) is None
-    colours = {str(viewer.layers[name].face_color[0]) for name in (NEXT, CHECK)}
+    colours = {str(viewer.layers[name].border_color[0]) for name in (NEXT, CHECK)}
     assert len(colours) == 2
     places.close()
     qtbot.waitUntil(lambda: len(viewer.layers) == 1)

@@ -188,9 +188,17 @@ class Controller(Follower):
         self.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
 
     def next_place(self, image: Image) -> str:
-        """Move to the next place that is worth a look; returns a sentence."""
+        """Move to the next place that is worth a look; returns a sentence.
+
+        Raises
+        ------
+        ValueError
+            If the image was not segmented.
+        """
         labels = self.results.current(image)
-        stop = self.places.go_on(image, {} if labels is None else self.corrections.states(labels))
+        if labels is None:
+            raise ValueError("no place is known yet that is worth a look; click Segment first")
+        stop = self.places.go_on(image, self.corrections.states(labels))
         if stop is None:
             return "You have been at every place that the model is unsure of"
         return str(stop)

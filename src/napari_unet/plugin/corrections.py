@@ -193,12 +193,13 @@ class Corrections:
         tracker, ring_px = self.tracker(labels), self.ring_px
         memo, known = tracker.memo(), memory(labels)
         key, owner = known.get("draft"), known.get("draft_owner")
-        info = info_of(memo, known)
+        facts = {name: known.get(name, "") for name in ("image", "model")}
 
         def save(changes: Any) -> None:
             if key is None or tracker.baseline is None:
                 return
             try:
+                info = info_of(memo, facts)
                 self._autosave.save(key, owner, tracker.baseline, info, changes)
             except OSError as error:
                 logger.exception("strokes could not be saved")

@@ -40,13 +40,13 @@ class Restoring:
     offered
         Image, and when its draft was begun (ISO 8601); an empty text if there is none.
     restored
-        Labels, and a sentence.
+        A sentence.
     failed
         A sentence.
     """
 
     offered = Signal(object, str)
-    restored = Signal(object, str)
+    restored = Signal(str)
     failed = Signal(str)
 
     def __init__(
@@ -123,4 +123,4 @@ class Restoring:
         self._viewer.add_layer(layer)
         self._viewer.layers.selection.active = layer
         damaged = f"; {len(draft.damaged)} planes could not be read" if draft.damaged else ""
-        self.restored.emit(layer, f"The corrections are here again{damaged}")
+        self.restored.emit(f"The corrections are here again{damaged}")

@@ -39,6 +39,8 @@ class Result:
         Whether nothing was made of the result before since it was shown.
     complete
         Whether all that was made of it came along.
+    highest
+        The highest id.
     """
 
     labels: NDArray[np.int32]
@@ -48,6 +50,7 @@ class Result:
     classes: Mapping[int, str]
     untouched: bool = False
     complete: bool = True
+    highest: int = 0
 
 
 def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_px: int) -> Result:
@@ -67,7 +70,7 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
     labels = done.labels.copy()
     kinds = {n: kind for n, kind in enumerate(done.kinds, 1) if kind != DEFAULT_CLASS}
     if old is None or memo is None or old.layer.data.shape != labels.shape:
-        return Result(labels, labels.copy(), {}, (), kinds, complete=False)
+        return Result(labels, labels.copy(), {}, (), kinds, complete=False, highest=done.n_cells)
     planes = {plane.index: plane for plane in old.seen_planes(memo)}
     fresh = set(done.planes)
     others = set(np.ndindex(*labels.shape[:-2])) - fresh
@@ -99,7 +102,8 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
         if index in fresh
     )
     classes = {cell: kind for cell, kind in classes.items() if kind != DEFAULT_CLASS}
-    return Result(labels, baseline, seen, marks, classes, untouched)
+    highest = int(labels.max(initial=0))
+    return Result(labels, baseline, seen, marks, classes, untouched, highest=highest)
 
 
 class Results:
@@ -165,7 +169,7 @@ class Results:
             classes=dict(result.classes),
         )
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
-        layer.selected_label = int(result.labels.max(initial=0)) + 1
+        layer.selected_label = result.highest + 1
         show_classes(layer)
         if old is not None and result.untouched:
             memory(old)["retired"] = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Signal
@@ -31,35 +30,6 @@ def row(*parts: QWidget) -> QWidget:
     for part in parts:
         layout.addWidget(part, 1)
     return made
-
-
-class DraftRow(QWidget):
-    """Offers corrections that were saved before.
-
-    Parameters
-    ----------
-    restore, dismiss
-        What the buttons do.
-    """
-
-    def __init__(self, restore: Callable[[], None], dismiss: Callable[[], None]) -> None:
-        super().__init__()
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.restore = button("Restore", "Bring back what was painted then", restore)
-        self.dismiss = button("Dismiss", "Begin anew, and ask no more", dismiss)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text)
-        layout.addWidget(row(self.restore, self.dismiss))
-        self.hide()
-
-    def offer(self, created: str) -> None:
-        """Offer what was begun at a time (ISO 8601); an empty text offers nothing."""
-        self.setVisible(bool(created))
-        if created:
-            when = datetime.fromisoformat(created).astimezone()
-            self.text.setText(f"Corrections of {when:%Y-%m-%d %H:%M} were saved")
 
 
 class ClassChoice(QWidget):

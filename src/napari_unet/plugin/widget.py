@@ -14,12 +14,14 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_unet.plugin.advanced import Advanced
+from napari_unet.plugin.choices import layers_of, models_of
 from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.correcting import CorrectingPanel
+from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
-from napari_unet.plugin.rows import DraftRow, button, row
+from napari_unet.plugin.rows import button, row
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -72,8 +74,8 @@ class SegmentWidget(QWidget):
             (controller.models_changed, self._refresh_models),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
-            (controller.restoring.offered, self._on_offered),
-            (controller.restoring.restored, self._on_restored),
+            (controller.restoring.offered, self.draft.on_offered),
+            (controller.restoring.restored, self._tell),
             (controller.restoring.failed, self._warn),
         ]
         for signal, slot in self._connections:
@@ -115,16 +117,17 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _build(self) -> None:
-        self.image = ComboBox(label="Image", choices=self._layers(Image), nullable=True)
-        self.model = ComboBox(label="Model", choices=self._models)
-        self.labels = ComboBox(label="Corrections in", choices=self._layers(Labels), nullable=True)
+        images, labels = (layers_of(self.viewer, kind) for kind in (Image, Labels))
+        self.image = ComboBox(label="Image", choices=images, nullable=True)
+        self.model = ComboBox(label="Model", choices=models_of(self.controller.service.store))
+        self.labels = ComboBox(label="Corrections in", choices=labels, nullable=True)
         self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.finetune_button = button(
             "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
         )
         self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
-        self.draft = DraftRow(self._restore, self._dismiss)
+        self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
         self.use_button = button(
             "Use it anyway", "The new version in spite of the check", lambda: self._try(self._use)
         )
@@ -169,7 +172,7 @@ class SegmentWidget(QWidget):
         self.image.changed.connect(self._on_image)
         self.labels.changed.connect(self._on_labels)
         self.model.changed.connect(self._on_model)
-        self.correcting.said.connect(self.status.setText)
+        self.correcting.said.connect(self._tell)
         self.correcting.warned.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
@@ -196,22 +199,15 @@ class SegmentWidget(QWidget):
         )
 
     def _preview(self) -> None:
+        chosen = self._chosen_image(), self._chosen_labels(), self._chosen_model()
         config = self.advanced.finetune_config(self.budget.value)
-        self.controller.preview_augmentation(
-            self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
-        )
+        self.controller.preview_augmentation(*chosen, config)
 
     def _use(self) -> None:
         self.controller.use_refused()
 
     def _back(self) -> None:
         self.controller.go_back(self._chosen_model(), self.image.value)
-
-    def _restore(self) -> None:
-        self._try(lambda: self.controller.restoring.restore(self._chosen_image()))
-
-    def _dismiss(self) -> None:
-        self._try(lambda: self.controller.restoring.dismiss(self._chosen_image()))
 
     def _try(self, action: Callable[[], None]) -> None:
         try:
@@ -254,10 +250,13 @@ class SegmentWidget(QWidget):
             self.curve.add(progress.fraction, progress.loss)
 
     def _on_ended(self, message: str, well: bool) -> None:
-        self.status.setText(message if well else f"⚠ {message}")
+        (self._tell if well else self._warn)(message)
         self._set_running(self.controller.is_busy)
         if self.labels.value is not None:
             self.controller.corrections.count(self.labels.value)
+
+    def _tell(self, message: str) -> None:
+        self.status.setText(message)
 
     def _warn(self, message: str) -> None:
         self.status.setText(f"⚠ {message}")
@@ -268,13 +267,6 @@ class SegmentWidget(QWidget):
 
     def _on_computed(self, where: str) -> None:
         self.compute.setText(f"Computed on {where}")
-
-    def _on_offered(self, image: Image | None, created: str) -> None:
-        if image is self.image.value:
-            self.draft.offer(created)
-
-    def _on_restored(self, labels: Labels, message: str) -> None:
-        self.status.setText(message)
 
     def _set_running(self, running: bool) -> None:
         versions = self.controller.versions
@@ -293,27 +285,14 @@ class SegmentWidget(QWidget):
 
     # What the viewer tells
 
-    def _layers(self, kind: type[Layer]) -> Callable[[Any], list[tuple[str, Any]]]:
-        return lambda widget: [
-            (layer.name, layer)
-            for layer in self.viewer.layers[::-1]
-            if isinstance(layer, kind) and not is_helper(layer)
-        ]
-
-    def _models(self, widget: Any) -> list[str]:
-        store = self.controller.service.store
-        return [
-            choice
-            for name in store.names()
-            for choice in (name, *(v.reference for v in store.versions(name)[::-1]))
-        ]
-
     def _refresh_layers(self) -> None:
         for box in (self.image, self.labels):
             box.reset_choices()
 
     def _on_removed(self, event: Any) -> None:
         self._refresh_layers()
+        if isinstance(event.value, Image):
+            self.controller.places.forget(event.value)
         if isinstance(event.value, Labels) and not (is_helper(event.value) or self.is_busy):
             # What was painted on it is saved still.
             QTimer.singleShot(0, self._on_image)
