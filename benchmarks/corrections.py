@@ -1,7 +1,8 @@
 """How good are the labels after a few corrections?
 
     NAPARI_UNET_DATA=FOLDER python benchmarks/corrections.py [--sets hela u373 usiigaci]
-        [--ways ours background dense] [--seconds 45] [--steps N] [--plot FILE] [--json FILE]
+        [--ways ours background dense] [--seconds 45] [--steps N] [--json FILE]
+        [--plot FILE]    wants matplotlib
 
 A simulated user corrects images of a kind that the shipped model has never seen. In each round
 they open another image, click Segment, correct its five worst objects (missed, false, merged or
@@ -253,7 +254,7 @@ def plot(results: dict[str, dict[str, list[Effort]]], path: Path) -> None:
         for way, curve in ways.items():
             ap = [effort.scores["ap50"] for effort in curve]
             if way == "dense":
-                panel.axhline(ap[0], color="grey", linestyle="--", label="all true labels, 20 min")
+                panel.axhline(ap[0], color="grey", linestyle="--", label="all true labels")
             else:
                 label = "ours" if way == "ours" else "unpainted = background"
                 panel.plot([effort.objects for effort in curve], ap, "o-", label=label)

@@ -54,6 +54,7 @@ class Restoring:
     ) -> None:
         self._viewer, self._background = viewer, background
         self._autosave, self._results = autosave, results
+        # Drafts that are being read.
         self.is_looking = 0
 
     def look(self, image: Image | None) -> None:
@@ -82,8 +83,8 @@ class Restoring:
     def restore(self, image: Image) -> None:
         """Make the labels of an image as they were; `restored` or `failed` tells."""
         find = self._finder(image)
-        if find is not None:
-            self._background.run(find, partial(self._show, image))
+        if find is not None and self._background.run(find, partial(self._show, image)):
+            self.is_looking += 1
 
     def dismiss(self, image: Image) -> None:
         """Offer the draft of an image no more."""
@@ -106,6 +107,7 @@ class Restoring:
         return self._autosave.find(self._autosave.key_of(unique_id, source, name))
 
     def _show(self, image: Image, future: Future[Draft | None]) -> None:
+        self.is_looking -= 1
         self.offered.emit(image, "")
         try:
             draft = future.result()

@@ -96,7 +96,7 @@ class SegmentWidget(QWidget):
 
     @property
     def is_counting(self) -> bool:
-        """Whether what was painted is yet to be counted, or a draft to be looked for."""
+        """Whether what was painted is yet to be counted, or a draft to be read."""
         return self.controller.corrections.is_counting or self.controller.restoring.is_looking > 0
 
     def cleanup(self) -> None:

@@ -18,7 +18,12 @@ from napari_unet.service.jobs import Job
 from napari_unet.service.lesson import Run, prepare
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
-from napari_unet.service.training import cell_diameter, teach_classes, zoom_for
+from napari_unet.service.training import (
+    cell_diameter,
+    postprocess_for,
+    teach_classes,
+    zoom_for,
+)
 from napari_unet.service.views import View, find_slips, look_at
 
 if TYPE_CHECKING:
@@ -106,8 +111,8 @@ def improve(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    postprocess = {**model.header.postprocess, **lesson.postprocess}
-    model.header = replace(model.header, postprocess=postprocess)
+    suited = {**model.header.postprocess, **postprocess_for(lesson.planes, zoom)}
+    model.header = replace(model.header, postprocess=suited)
     compute = choose(config.device, config.precision)
 
     def look() -> None:

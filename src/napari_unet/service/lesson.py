@@ -20,7 +20,6 @@ from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.training import (
     annotated_planes,
-    cell_area,
     learn,
     reach,
     start_training,
@@ -37,8 +36,6 @@ _PLENTY = 40
 _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
-# Of a typical cell's area, and of a small one's: what is smaller is no cell.
-_PIECE, _SMALLEST = 0.3, 0.8
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
@@ -60,8 +57,6 @@ class Lesson:
         Whether the parent has learnt from each of them, or was judged by it.
     n_cells
         Cells in all.
-    zoom
-        The network sees the images larger by this factor.
     """
 
     planes: tuple[AnnotatedPlane, ...]
@@ -69,7 +64,6 @@ class Lesson:
     units: tuple[NDArray[np.int32], ...]
     known: NDArray[np.bool_]
     n_cells: int
-    zoom: float = 1.0
 
     @property
     def first(self) -> list[AnnotatedPlane]:
@@ -79,19 +73,6 @@ class Lesson:
             for plane, mask in zip(self.planes, self.split.learn, strict=True)
             if mask.any()
         ]
-
-    @property
-    def postprocess(self) -> dict[str, float]:
-        """Settings of `label_instances` that suit the corrected cells."""
-        seen = [(plane.labels, plane.trusted) for plane in self.planes]
-        small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
-        if small is None or typical is None:
-            return {}
-        found = {"radius_px": math.sqrt(typical / math.pi)}
-        if self.zoom != 1:
-            # The model is for cells of this size alone: what is much smaller is a piece of one.
-            found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
-        return found
 
     @property
     def judges(self) -> list[NDArray[np.int32]]:
@@ -174,7 +155,7 @@ def prepare(
     units, of_parent = _numbered(
         [seen_units(*each) for each in zip(labels, seen, strict=True)], known
     )
-    return Lesson(tuple(planes), split, units, of_parent, n_cells, zoom)
+    return Lesson(tuple(planes), split, units, of_parent, n_cells)
 
 
 def _numbered(

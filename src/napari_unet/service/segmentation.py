@@ -29,6 +29,7 @@ from napari_unet.service.training import (
     cell_diameter,
     learn,
     new_model,
+    postprocess_for,
     start_training,
     teach_classes,
     zoom_for,
@@ -308,10 +309,13 @@ class SegmentationService:
         compute = choose(config.device, config.precision)
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)
+        # From scratch the cells may be of any size; only who gave theirs says that they are alike.
+        sizes = postprocess_for(planes, zoom) if zoom != 1 else {}
         header = replace(
             model.header,
             parent=parent.sha256() if parent else None,
             zoom=zoom,
+            postprocess={**model.header.postprocess, **sizes},
             diameter_px=config.diameter_px or model.header.diameter_px,
             trained_on=(*model.header.trained_on, *trained_on),
             scores={},

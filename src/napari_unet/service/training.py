@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_unet.engine.finetune import StepReport, Trainer
     from napari_unet.engine.samples import AnnotatedPlane
 
+# Of a typical cell's area, and of a small one's: what is smaller is no cell.
+_PIECE, _SMALLEST = 0.3, 0.8
 # Cells whose size is within this factor of what the network knows are not resized.
 _SAME_SIZE = 1.6
 
@@ -94,6 +96,19 @@ def cell_area(
         return None
     ordered = np.sort(areas)
     return int(ordered[np.searchsorted(np.cumsum(ordered), share * ordered.sum())])
+
+
+def postprocess_for(planes: Iterable[AnnotatedPlane], zoom: float) -> dict[str, float]:
+    """Settings of `label_instances` that suit the cells of planes at the network's size."""
+    seen = [(plane.labels, plane.trusted) for plane in planes]
+    small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
+    if small is None or typical is None:
+        return {}
+    found = {"radius_px": float(np.sqrt(typical / np.pi))}
+    if zoom != 1:
+        # The model is for cells of this size alone: what is much smaller is a piece of one.
+        found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
+    return found
 
 
 def zoom_for(model: LoadedModel, diameter_px: float | None, *, asked: bool) -> float:
