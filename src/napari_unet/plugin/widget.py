@@ -137,8 +137,7 @@ class SegmentWidget(QWidget):
             lambda: self._try(self._back),
         )
         self.correcting = CorrectingPanel(self.controller, self._chosen_image, self._chosen_labels)
-        self.hint, self.status = QLabel(_HINT), QLabel()
-        self.compute = QLabel()
+        self.hint, self.status, self.compute = QLabel(_HINT), QLabel(), QLabel()
         self.compute.setToolTip("The device that the last job ran on, and its number format")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         for text in (self.hint, self.status, self.compute):
