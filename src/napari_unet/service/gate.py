@@ -61,7 +61,7 @@ class Check:
     def __str__(self) -> str:
         weak = ", a weak check" if self.weak else ""
         return (
-            f"{100 * self.before:.0f} % → {100 * self.after:.0f} % on {self.n_places} "
+            f"{round(100 * self.before)} % → {round(100 * self.after)} % on {self.n_places} "
             f"place{'s' if self.n_places > 1 else ''}{weak}"
         )
 
@@ -97,7 +97,7 @@ def judge(new: Check | None, earlier: Check | None, fit: float) -> Verdict:
     if fit < _LEAST_FIT:
         return Verdict(
             False,
-            f"it could not learn what was painted ({100 * fit:.0f} %); learn for longer, or, if "
+            f"it could not learn what was painted ({round(100 * fit)} %); learn for longer, or, if "
             "labels of another image are among the corrections, remove them",
         )
     if new is not None and new.dropped:
