@@ -35,8 +35,9 @@ def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
         "fast": (model, fast),
         "fast, width 32": (replace(model, width=32), fast),
         "fast, balance 0.5": (model, replace(fast, balance=0.5)),
-        "paper": (replace(model, width=64, dropout=0.5), paper),
-        "paper, width 16": (model, paper),
+        "fast, no distance": (replace(model, distance=False), fast),
+        "paper": (replace(model, width=64, dropout=0.5, distance=False), paper),
+        "paper, width 16": (replace(model, distance=False), paper),
     }
 
 

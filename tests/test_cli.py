@@ -337,7 +337,12 @@ def test_the_papers_preset(call, folders, store, tiny):
     assert status == 0
     header = store.find("paper").header
     assert (header.settings["optimiser"], header.settings["tile_px"]) == ("sgd", 572)
-    assert tiny[-1] == {"width": 64, "dropout": 0.5, "in_channels": 1}
+    assert tiny[-1] == {
+        "width": 64,
+        "dropout": 0.5,
+        "in_channels": 1,
+        "distance": False,
+    }
 
 
 def test_minutes_limit_the_time(call, folders, store, tiny):

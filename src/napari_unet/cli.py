@@ -213,7 +213,7 @@ def _train(options: argparse.Namespace) -> int:
     colours = 3 if any("C" in item.axes for item in annotated) else 1
     new = NewModel(in_channels=colours)
     if options.preset == "paper":
-        new = NewModel(in_channels=colours, width=64, dropout=0.5)
+        new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
     service = SegmentationService()
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])

@@ -8,6 +8,7 @@ from scipy import ndimage
 from napari_unet.core.instances import (
     close_gaps,
     label_instances,
+    relative_distance,
     separate_touching,
     split_at_waists,
     split_pieces,
@@ -195,6 +196,56 @@ def test_a_core_that_is_too_small_splits_nothing():
 def test_cells_without_a_core_are_kept():
     scores = np.full((20, 20), 0.6, np.float32)
     assert label_instances(scores, seed_threshold=0.8).max() == 1
+
+
+@given(blobs(smallest=3))
+def test_the_distance_is_one_at_each_core_and_falls_to_nothing_outside(labels):
+    pieces = split_pieces(separate_touching(labels))
+    distance = relative_distance(pieces)
+    assert distance.dtype == np.float32
+    np.testing.assert_array_equal(distance > 0, pieces > 0)
+    for cell in range(1, pieces.max() + 1):
+        assert distance[pieces == cell].max() == 1
+
+
+def test_the_distance_of_a_square_by_hand():
+    labels = np.zeros((7, 7), np.int32)
+    labels[1:6, 1:6] = 1
+    third = np.float32(1) / 3
+    expected = np.array([0, third, 2 * third, 1, 2 * third, third, 0])
+    np.testing.assert_allclose(relative_distance(labels)[3], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cut", ["edge of the plane", "edge of what is trusted"])
+def test_a_cell_does_not_end_where_nobody_looked(cut):
+    whole = disc((40, 40), 20, 20, 12).astype(np.int32)
+    distance = relative_distance(whole)
+    if cut == "edge of the plane":
+        half = relative_distance(whole[:, 20:])
+    else:
+        trusted = np.zeros(whole.shape, bool)
+        trusted[:, 20:] = True
+        half = relative_distance(np.where(trusted, whole, 0), trusted)[:, 20:]
+    np.testing.assert_allclose(half, distance[:, 20:], atol=1e-6)
+
+
+def test_cells_without_an_outline_are_all_core():
+    assert (relative_distance(np.ones((4, 5), np.int32)) == 1).all()
+    assert (relative_distance(np.zeros((4, 5), np.int32)) == 0).all()
+
+
+@given(st.integers(0, 10))
+def test_cells_that_touch_are_told_apart_by_their_distance(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((50, 90), np.int32)
+    for cell in (1, 2, 3):
+        truth[disc(truth.shape, 25 + rng.integers(-3, 4), 22 * cell, 12)] = cell
+    foreground = (truth > 0).astype(np.float32)
+    distance = ndimage.gaussian_filter(relative_distance(separate_touching(truth)), 1)
+    assert label_instances(foreground, seed_threshold=0.5).max() == 1
+    found = label_instances(foreground, seed_threshold=0.5, distance=distance)
+    assert found.max() == 3
+    assert min(best_ious(truth, found)) > 0.9
 
 
 def test_small_cells_are_dropped():

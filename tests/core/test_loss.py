@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from napari_unet.core.loss import anchor_loss, weighted_cross_entropy
+from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
 
 
 def test_cross_entropy_by_hand():
@@ -94,3 +94,18 @@ def test_anchor_holds_unseen_pixels_only():
 def test_anchor_is_zero_where_all_was_seen():
     logits = torch.randn(1, 2, 3, 3)
     assert anchor_loss(logits, -logits, torch.zeros(1, 3, 3, dtype=torch.bool)).item() == 0
+
+
+def test_distance_loss_by_hand():
+    # sigmoid(log 3) = 3/4.
+    logit = torch.tensor([[[math.log(3.0), 7.0]]], requires_grad=True)
+    loss = distance_loss(logit, torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[True, False]]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
+    assert logit.grad[0, 0, 0].item() == pytest.approx(0.25)
+    assert logit.grad[0, 0, 1] == 0
+
+
+def test_nothing_seen_is_no_distance_loss():
+    nothing = torch.zeros(1, 2, 2)
+    assert distance_loss(torch.randn(1, 2, 2), nothing, nothing).item() == 0

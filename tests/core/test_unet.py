@@ -15,6 +15,7 @@ from napari_unet.core.unet import (
     initialise,
     output_px,
     with_classes,
+    with_distance,
 )
 
 
@@ -205,6 +206,27 @@ def test_new_classes_share_the_probability_of_the_last_one(known, more):
             parameter.zero_()
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert with_classes(network.train(), known).training
+
+
+def test_the_distance_is_one_more_output_that_new_classes_leave_alone():
+    network = make(depth=1, width=3, distance=True)
+    image = torch.randn(1, 1, 40, 40)
+    assert network.config.n_outputs == 3
+    old, new = network(image), with_classes(network, 4)(image)
+    assert (old.shape[1], new.shape[1]) == (3, 5)
+    torch.testing.assert_close(new[:, -1], old[:, -1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        new[:, :4].softmax(1)[:, 0], old[:, :2].softmax(1)[:, 0], rtol=0, atol=1e-5
+    )
+
+
+def test_a_network_that_is_given_the_distance_says_of_cells_what_it_said():
+    network, image = make(depth=1, width=3), torch.randn(1, 1, 40, 40)
+    telling = with_distance(network)
+    torch.testing.assert_close(telling(image)[:, :2], network(image), rtol=0, atol=1e-6)
+    assert (telling(image)[:, 2] == 0).all()
+    with pytest.raises(ValueError, match="tells the distance already"):
+        with_distance(telling)
 
 
 @pytest.mark.parametrize(

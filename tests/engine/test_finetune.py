@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from napari_unet.config import FinetuneConfig
+from napari_unet.core.instances import relative_distance, separate_touching
 from napari_unet.core.unet import UNet, UNetConfig, initialise
 from napari_unet.engine import finetune as finetuning
 from napari_unet.engine.finetune import Trainer, finetune
@@ -43,7 +44,7 @@ def train(network: UNet, planes, **changes):
 
 
 def foreground_iou(network: UNet, image, labels) -> float:
-    found = Predictor(network, CPU).logits(image, 200).argmax(0) > 0
+    found = Predictor(network, CPU).logits(image, 200)[:2].argmax(0) > 0
     return (found & (labels > 0)).sum() / (found | (labels > 0)).sum()
 
 
@@ -73,6 +74,30 @@ def test_a_tiny_network_learns_blobs(plane, seed):
     losses = [report.loss for report in reports]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
     assert foreground_iou(network, *unknown) > 0.8 > before
+
+
+def distance_error(network: UNet, image, labels) -> float:
+    told = 1 / (1 + np.exp(-Predictor(network, CPU).logits(image, 200)[-1]))
+    return float(np.abs(told - relative_distance(separate_touching(labels))).mean())
+
+
+def test_a_tiny_network_learns_the_distance_as_well():
+    network, unknown = make(distance=True), discs(seed=50)
+    before = distance_error(network, *unknown)
+    train(network, [AnnotatedPlane(*discs())], steps=150, learning_rate=1e-2, balance=1.0)
+    assert distance_error(network, *unknown) < 0.1 < 0.3 * before
+    assert foreground_iou(network, *unknown) > 0.8
+
+
+def test_unseen_pixels_hold_the_distance_near_the_parents(half_seen):
+    def drift(anchor):
+        network = make(distance=True)
+        image = half_seen.image
+        before = Predictor(network, CPU).logits(image, 200)[-1, :, 70:]
+        train(network, [half_seen], steps=60, learning_rate=1e-2, anchor=anchor)
+        return float(np.abs(Predictor(network, CPU).logits(image, 200)[-1, :, 70:] - before).mean())
+
+    assert drift(10.0) < 0.5 * drift(0.0)
 
 
 def test_the_recipe_of_the_paper_learns_too(plane):

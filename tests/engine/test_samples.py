@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
+from napari_unet.core.instances import relative_distance, separate_touching, split_pieces
 from napari_unet.core.unet import UNetConfig
 from napari_unet.core.weight_map import border_weights
 from napari_unet.engine.samples import AnnotatedPlane, Sampler, random_grid
@@ -54,6 +55,7 @@ def test_shapes_and_types():
         (sample.classes, torch.int64),
         (sample.weight, torch.float32),
         (sample.seen, torch.bool),
+        (sample.distance, torch.float32),
         (torch.from_numpy(sample.labels), torch.int32),
     ]:
         assert truth.shape == (52, 52)
@@ -115,6 +117,24 @@ def test_without_augmentation_a_sample_is_a_window():
     np.testing.assert_allclose(np.diff(x, axis=1), 1, atol=1e-3)
     np.testing.assert_allclose(np.diff(y, axis=0), 1, atol=1e-3)
     np.testing.assert_allclose(np.diff(x, axis=0), 0, atol=1e-3)
+
+
+def test_the_distance_is_that_of_the_whole_cells():
+    labels = cells()
+    expected = relative_distance(split_pieces(separate_touching(labels)))
+    for trusted in (None, labels >= 0):
+        drawn = sampler(annotated(labels, trusted), augment=PLAIN)
+        sample = drawn.draw()
+        height, width = labels.shape
+        inner = sample.grid[0, HALO:-HALO, HALO:-HALO].numpy()
+        x = np.round((inner[..., 0] + 1) / 2 * (width - 1)).astype(int)
+        y = np.round((inner[..., 1] + 1) / 2 * (height - 1)).astype(int)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        assert inside.mean() > 0.2
+        # The window lies between pixels; a neighbour's distance is the nearest one's or almost.
+        differ = np.abs(sample.distance.numpy()[inside] - expected[y[inside], x[inside]])
+        assert np.median(differ) == 0
+        assert differ.max() < 0.35
 
 
 def test_the_weights_are_those_of_equation_2():

@@ -18,7 +18,7 @@ from napari_unet.service.training import NewModel
 from napari_unet.service.views import View, ViewLabels
 
 SOON = 100.0
-TINY = NewModel(depth=1, width=4, dropout=0.1)
+TINY = NewModel(depth=1, width=4, dropout=0.1, distance=False)
 SETTINGS = FinetuneConfig(
     steps=20, seconds=None, tile_px=60, learning_rate=1e-2, warmup_steps=5, device="cpu",
     precision="float32",

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_unet.config import PredictConfig
 from napari_unet.engine.checkpoint import load_model
@@ -185,3 +186,30 @@ def test_kinds_come_with_the_scores_of_several_classes(load, blobs, zoom):
     assert scores.kinds.shape == image.shape
     assert scores.kinds.dtype == np.uint8
     assert (scores.kinds == 2).all(), "the likelier of the two, wherever a cell would be"
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.5])
+def test_the_distance_comes_with_the_scores_and_splits_cells(load, blobs, zoom):
+    from napari_unet.core.unet import UNet, UNetConfig
+
+    model, (image, truth) = load(postprocess={"seed_threshold": 0.5}), blobs()
+    network = UNet(UNetConfig(depth=1, width=2, dropout=0.0, distance=True))
+    state = model.network.state_dict()
+    for name in ("head.weight", "head.bias"):
+        # The contrary of the foreground.
+        state[name] = torch.cat((state[name], state[name][:1] - state[name][1:]))
+    network.load_state_dict(state)
+    telling = LoadedModel(network.eval(), model.header)
+    plane = telling.prepare(image[None])
+    scores, other = (m.scores(plane, CPU, None, quiet, zoom) for m in (telling, model))
+    np.testing.assert_array_equal(scores.foreground, other.foreground)
+    assert (scores.kinds, other.distance) == (None, None)
+    assert scores.distance.shape == truth.shape
+    contrary = gaussian_filter(1 - scores.foreground, 1 / zoom)
+    np.testing.assert_allclose(scores.distance, contrary, atol=1e-5 if zoom == 1 else 0.25)
+    whole = np.zeros((20, 40), np.float32)
+    whole[4:16, 4:36] = 1
+    cores = np.zeros_like(whole)
+    cores[8:12, 8:14] = cores[8:12, 24:32] = 1
+    found = telling.instances(PlaneScores(whole, None, 1.0, cores), PredictConfig())
+    assert found.max() == 2

@@ -22,6 +22,33 @@ def separate_touching(labels: NDArray[np.integer]) -> Labels:
     return np.where((labels > 0) & (lowest != highest), 0, labels).astype(np.int32)
 
 
+def relative_distance(
+    labels: NDArray[np.integer], trusted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Distance to the cell's outline over the largest one in that cell, (Y, X), in [0, 1].
+
+    It falls between touching cells, where foreground scores alone leave a narrow gap or none. The
+    edge of the plane, and of what is trusted, is no outline: nobody knows how a cell goes on there.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), 0 = background; touching instances already separated.
+    trusted
+        (Y, X), where the labels are truth; None for everywhere.
+    """
+    background = labels == 0
+    outside = background if trusted is None else background & trusted
+    if not outside.any():
+        return np.where(background, np.float32(0), np.float32(1))
+    distance = ndimage.distance_transform_edt(~outside)
+    ids = np.arange(int(labels.max(initial=0)) + 1)
+    largest = np.maximum(ndimage.maximum(distance, labels, ids), 1)
+    relative: NDArray[np.float32] = (distance / largest[labels]).astype(np.float32)
+    relative[background] = 0
+    return relative
+
+
 def label_instances(
     foreground: NDArray[np.float32],
     threshold: float = 0.5,
@@ -29,6 +56,7 @@ def label_instances(
     min_size_px: int = 16,
     gap_px: int = 1,
     radius_px: float | None = None,
+    distance: NDArray[np.float32] | None = None,
 ) -> Labels:
     """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1].
 
@@ -42,8 +70,8 @@ def label_instances(
     threshold
         Score above which it does.
     seed_threshold
-        Score above which connected pixels are one core; a component with several cores is split
-        between them by a watershed on the score. None splits nothing.
+        Distance, or score, above which connected pixels are one core; a component with several
+        cores is split between them by a watershed. None splits nothing.
     min_size_px
         Smaller cells, and cores of less than half of it, are dropped.
     gap_px
@@ -51,6 +79,9 @@ def label_instances(
     radius_px
         Of a typical cell; components that are larger than it are split where they have a waist
         (`split_at_waists`). None splits nothing.
+    distance
+        (Y, X), where a model tells it (`relative_distance`); cores are looked for there, else in
+        the score.
     """
     labels, _ = ndimage.label(foreground > threshold)
     if radius_px is not None:
@@ -58,7 +89,8 @@ def label_instances(
     # Before the split: its cuts take no pixel, so they have none to be given back.
     labels = close_gaps(_drop_small(labels, min_size_px), gap_px)
     if seed_threshold is not None:
-        labels = _split_at_cores(labels, foreground, seed_threshold, min_size_px)
+        height = foreground if distance is None else distance
+        labels = _split_at_cores(labels, height, seed_threshold, min_size_px)
     return _renumber(labels)
 
 
@@ -151,9 +183,9 @@ def _renumber(labels: Labels) -> Labels:
 
 
 def _split_at_cores(
-    labels: Labels, foreground: NDArray[np.float32], seed_threshold: float, min_size_px: int
+    labels: Labels, height: NDArray[np.float32], seed_threshold: float, min_size_px: int
 ) -> Labels:
-    cores, _ = ndimage.label((foreground > seed_threshold) & (labels > 0))
+    cores, _ = ndimage.label((height > seed_threshold) & (labels > 0))
     cores = _drop_small(cores, max(min_size_px // 2, 1))
     ids, first = np.unique(cores, return_index=True)
     owners = labels.ravel()[first[ids > 0]]
@@ -163,7 +195,7 @@ def _split_at_cores(
     for cell in several:
         box = boxes[cell - 1]
         mask = labels[box] == cell
-        parts = watershed(-foreground[box], np.where(mask, cores[box], 0), mask=mask)
+        parts = watershed(-height[box], np.where(mask, cores[box], 0), mask=mask)
         for part in np.unique(parts[mask])[1:]:
             out[box][mask & (parts == part)] = following
             following += 1

@@ -26,6 +26,22 @@ def weighted_cross_entropy(logits: Tensor, classes: Tensor, weight: Tensor) -> T
     return (loss * weight).sum() / (weight > 0).sum().clamp(min=1)
 
 
+def distance_loss(logit: Tensor, distance: Tensor, where: Tensor) -> Tensor:
+    """Mean binary cross-entropy between the distance told and the true one.
+
+    Parameters
+    ----------
+    logit
+        (N, Y, X), float.
+    distance
+        (N, Y, X), in [0, 1], see `core.instances.relative_distance`.
+    where
+        (N, Y, X), 1 where a pixel counts, else 0.
+    """
+    loss = F.binary_cross_entropy_with_logits(logit.float(), distance.float(), reduction="none")
+    return (loss * where).sum() / where.sum().clamp(min=1)
+
+
 def anchor_loss(logits: Tensor, parent_logits: Tensor, unseen: Tensor) -> Tensor:
     """Mean divergence KL(parent || model) over the unseen pixels.
 

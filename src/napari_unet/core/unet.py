@@ -33,6 +33,9 @@ class UNetConfig:
         Output classes; class 0 is background.
     dropout
         Probability of dropping a value at the end of the contracting path, while training.
+    distance
+        Whether one more output, after the classes, tells the logit of
+        `core.instances.relative_distance`, so that touching cells are told apart by their cores.
     """
 
     depth: int = 4
@@ -40,6 +43,7 @@ class UNetConfig:
     in_channels: int = 1
     n_classes: int = 2
     dropout: float = 0.5
+    distance: bool = False
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "in_channels"):
@@ -49,6 +53,11 @@ class UNetConfig:
             raise ValueError(f"n_classes is {self.n_classes}; give background and one more")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; give one in [0, 1)")
+
+    @property
+    def n_outputs(self) -> int:
+        """Channels of the output: the classes, and the distance if there is one."""
+        return self.n_classes + self.distance
 
 
 def halo_px(depth: int) -> int:
@@ -80,7 +89,7 @@ class UNet(nn.Module):
 
     Shapes
     ------
-    (N, in_channels, H, W) float -> (N, n_classes, H - 2 halo, W - 2 halo) logits, where H and W
+    (N, in_channels, H, W) float -> (N, n_outputs, H - 2 halo, W - 2 halo) logits, where H and W
     are valid input sizes (see `output_px`).
     """
 
@@ -95,10 +104,10 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(2 * c, c, kernel_size=2, stride=2) for c in reversed(channels[:-1])
         )
         self.join = nn.ModuleList(_conv_pair(2 * c, c) for c in reversed(channels[:-1]))
-        self.head = nn.Conv2d(width, self.config.n_classes, kernel_size=1)
+        self.head = nn.Conv2d(width, self.config.n_outputs, kernel_size=1)
 
     def forward(self, image: Tensor, dropout: torch.Generator | None = None) -> Tensor:
-        """Logits (N, n_classes, H', W') of images (N, in_channels, H, W).
+        """Logits (N, n_outputs, H', W') of images (N, in_channels, H, W).
 
         Parameters
         ----------
@@ -159,9 +168,21 @@ def with_classes(network: UNet, n_classes: int) -> UNet:
     state = network.state_dict()
     weight, bias = state["head.weight"], state["head.bias"].clone()
     if n_classes > known:
-        bias[-1] -= math.log(n_classes - known + 1)
-    copies = [*range(known), *[known - 1] * (n_classes - known)]
+        bias[known - 1] -= math.log(n_classes - known + 1)
+    copies = [*range(known), *[known - 1] * (n_classes - known), *range(known, len(bias))]
     wider.load_state_dict({**state, "head.weight": weight[copies], "head.bias": bias[copies]})
+    return wider.train(network.training)
+
+
+def with_distance(network: UNet) -> UNet:
+    """A copy of a network that tells the distance as well; the new output begins at 1/2."""
+    if network.config.distance:
+        raise ValueError("the network tells the distance already; take it as it is")
+    wider = UNet(replace(network.config, distance=True))
+    state = network.state_dict()
+    for name in ("head.weight", "head.bias"):
+        state[name] = torch.cat((state[name], torch.zeros_like(state[name][:1])))
+    wider.load_state_dict(state)
     return wider.train(network.training)
 
 

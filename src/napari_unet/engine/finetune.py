@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.loss import anchor_loss, weighted_cross_entropy
+from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
 from napari_unet.core.unet import UNet
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 
@@ -185,14 +185,20 @@ class Trainer:
         image = torch.stack([s.image for s in samples]).to(memory_format=torch.channels_last)
         classes = torch.stack([s.classes for s in samples])
         weight = torch.stack([s.weight for s in samples])
-        unseen = ~torch.stack([s.seen for s in samples])
+        seen = torch.stack([s.seen for s in samples])
+        distance = torch.stack([s.distance for s in samples])
         with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
             logits = self.network(image, self._dropout)
-            before = self._parent_logits(image) if unseen.any() else None
-        loss = weighted_cross_entropy(logits, classes, weight)
-        total = loss
+            before = None if seen.all() else self._parent_logits(image)
+        k = self.network.config.n_classes
+        total = loss = weighted_cross_entropy(logits[:, :k], classes, weight)
         if before is not None:
-            total = loss + config.anchor * anchor_loss(logits, before, unseen)
+            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], ~seen)
+        if self.network.config.distance:
+            total = total + distance_loss(logits[:, k], distance, seen)
+            if before is not None:
+                near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), ~seen)
+                total = total + config.anchor * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         value = float(loss.detach())

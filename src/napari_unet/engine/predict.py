@@ -40,7 +40,7 @@ class Predictor:
         tile_px: int,
         on_tile: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        """Logits (K, Y, X) of a normalised plane (C, Y, X); the same for every tile size.
+        """Logits (n_outputs, Y, X) of a normalised plane (C, Y, X); the same for every tile size.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Predictor:
                 f"{self.config.in_channels}; choose the channels or another model"
             )
         tiles = plan_tiles(plane.shape[1:], tile_px, self.config.depth)
-        out = np.empty((self.config.n_classes, *plane.shape[1:]), np.float32)
+        out = np.empty((self.config.n_outputs, *plane.shape[1:]), np.float32)
         on_tile(0, len(tiles))
         for done, tile in enumerate(tiles, start=1):
             source = torch.from_numpy(np.ascontiguousarray(read_mirrored(plane, tile.read)))

@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.core.augment import jitter_grey, random_matrix
 from napari_unet.core.elastic import displacement_field, sampling_grid, warp
-from napari_unet.core.instances import separate_touching, split_pieces
+from napari_unet.core.instances import relative_distance, separate_touching, split_pieces
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.core.unet import UNetConfig, halo_px
 from napari_unet.core.weight_map import class_weights, weight_map
@@ -74,6 +74,8 @@ class Sample:
         (O, O) float32, w(x); 0 where unseen.
     seen
         (O, O) bool.
+    distance
+        (O, O) float32, `core.instances.relative_distance`.
     grid
         (1, S, S, 2), where each pixel came from (see `core.elastic.sampling_grid`).
     plane
@@ -85,6 +87,7 @@ class Sample:
     classes: Tensor
     weight: Tensor
     seen: Tensor
+    distance: Tensor
     grid: Tensor
     plane: AnnotatedPlane
 
@@ -161,6 +164,7 @@ class Sampler:
             classes=torch.from_numpy(classes).to(self._device),
             weight=torch.from_numpy(weight * seen).to(self._device),
             seen=torch.from_numpy(seen).to(self._device),
+            distance=torch.from_numpy(truth[3]).to(self._device),
             grid=grid,
             plane=source.plane,
         )
@@ -209,7 +213,8 @@ class _Source:
         trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
         self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
         self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
-        truth = np.stack([labels, trusted, plane.classes]).astype(np.float32)
+        distance = relative_distance(separate_touching(labels), plane.trusted)
+        truth = np.stack([labels, trusted, plane.classes, distance]).astype(np.float32)
         self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(trusted.sum())
         self._trusted_labels = np.where(trusted, labels, 0)

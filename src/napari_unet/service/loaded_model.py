@@ -37,11 +37,14 @@ class PlaneScores:
         knows one class only.
     zoom
         The network saw the plane larger by this factor.
+    distance
+        (Y, X) float32, relative distance to the cell's outline; None where a model does not tell.
     """
 
     foreground: NDArray[np.float32]
     kinds: NDArray[np.uint8] | None = None
     zoom: float = 1.0
+    distance: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -116,6 +119,9 @@ class LoadedModel:
         ValueError
             If the tile is too small for the network, or the memory for the tile.
         """
+        from scipy.ndimage import gaussian_filter
+        from scipy.special import expit
+
         from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
         from napari_unet.core.tiling import smallest_input_px
         from napari_unet.engine.predict import foreground_scores
@@ -137,10 +143,16 @@ class LoadedModel:
         logits = run_within_memory(
             compute, tile_px, smallest, work, lambda message: progress(0.0, message)
         )
-        kinds = None
-        if len(logits) > 2:
-            kinds = resize_labels(logits[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
-        return PlaneScores(resize_plane(foreground_scores(logits)[None], shape)[0], kinds, zoom)
+        kinds = distance = None
+        of_classes = logits[: self.network.config.n_classes]
+        if len(of_classes) > 2:
+            kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
+        if self.network.config.distance:
+            # A core is larger than a pixel, noise is not.
+            smooth = gaussian_filter(expit(logits[-1]), 1)
+            distance = resize_plane(smooth[None], shape)[0]
+        foreground = resize_plane(foreground_scores(of_classes)[None], shape)[0]
+        return PlaneScores(foreground, kinds, zoom, distance)
 
     def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
         """Labels (Y, X) of scores, with the model's post-processing where not told else."""
@@ -156,7 +168,7 @@ class LoadedModel:
             settings["radius_px"] /= zoom
         asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
         given = {name: value for name, value in asked.items() if value is not None}
-        return label_instances(scores.foreground, **{**settings, **given})
+        return label_instances(scores.foreground, **{**settings, **given}, distance=scores.distance)
 
     def kinds_of(self, labels: NDArray[np.int32], scores: PlaneScores) -> tuple[str, ...]:
         """Class of each cell 1, 2, ... of labels (Y, X), by the majority of its pixels."""

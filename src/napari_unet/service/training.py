@@ -41,6 +41,7 @@ class NewModel:
     in_channels: int = 1
     n_classes: int = 2
     dropout: float = 0.1
+    distance: bool = True
 
 
 def new_model(new: NewModel, name: str, seed: int) -> LoadedModel:
@@ -53,7 +54,12 @@ def new_model(new: NewModel, name: str, seed: int) -> LoadedModel:
         name=name,
         architecture=asdict(new),
         normalisation=asdict(Normalisation()),
-        postprocess={"threshold": 0.5, "gap_px": 1, "min_size_px": 16},
+        postprocess={
+            "threshold": 0.5,
+            "gap_px": 1,
+            "min_size_px": 16,
+            "seed_threshold": 0.5 if new.distance else None,
+        },
     )
     return LoadedModel(network, header)
 
