@@ -14,6 +14,7 @@ from napari_unet.core.metrics import (
     kappa,
     overlaps,
     rand_error,
+    warping_error,
 )
 
 small_labels = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
@@ -206,3 +207,44 @@ def test_where_the_truth_is_one_class_kappa_is_the_share_that_is_right(only):
 
 def test_kappa_of_nothing():
     assert kappa(np.zeros((3, 3))) == 1
+
+
+masks = arrays(np.bool_, (9, 11))
+
+
+def cells(*boxes, shape=(24, 30)):
+    """A mask of rectangles, each given as (top, bottom, left, right)."""
+    mask = np.zeros(shape, bool)
+    for top, bottom, left, right in boxes:
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_a_border_that_runs_elsewhere_is_no_warping_error():
+    truth = cells((3, 12, 3, 12), (3, 20, 15, 27))
+    moved = cells((2, 15, 4, 11), (5, 17, 14, 29))
+    assert warping_error(truth, truth) == 0
+    assert warping_error(truth, moved) == 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "pred", "pixels"),
+    [
+        # Merged: one pixel of the bridge cannot be closed.
+        (cells((3, 12, 3, 12), (3, 12, 14, 24)), cells((3, 12, 3, 24)), 9),
+        # Missed: a cell shrinks to its last pixel.
+        (cells((3, 12, 3, 12), (3, 12, 14, 24)), cells((3, 12, 3, 12)), 1),
+        # Added: none of its pixels can appear.
+        (cells((3, 12, 3, 12)), cells((3, 12, 3, 12), (15, 18, 20, 24)), 12),
+        # A hole: none of its pixels can open.
+        (cells((3, 20, 3, 20)), cells((3, 20, 3, 20)) & ~cells((8, 10, 8, 11)), 6),
+    ],
+)
+def test_what_differs_in_topology_counts(truth, pred, pixels):
+    assert warping_error(truth, pred) == pytest.approx(pixels / truth.size)
+
+
+@given(masks, masks)
+def test_warping_never_makes_it_worse(truth, pred):
+    assert 0 <= warping_error(truth, pred) <= (truth != pred).mean()
+    assert warping_error(truth, truth) == 0
