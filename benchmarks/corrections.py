@@ -2,7 +2,7 @@
 
     NAPARI_UNET_DATA=FOLDER python benchmarks/corrections.py [--sets hela u373 usiigaci]
         [--ways ours background dense] [--seconds 45] [--steps N] [--json FILE]
-        [--plot FILE]    wants matplotlib
+        [--start MODEL] [--plot FILE]    the plot wants matplotlib
 
 A simulated user corrects images of a kind that the shipped model has never seen. In each round
 they open another image, click Segment, correct its five worst objects (missed, false, merged or
@@ -38,7 +38,6 @@ from napari_unet.service.image_files import read_image
 from napari_unet.service.model_store import ModelStore, Reference
 from napari_unet.service.segmentation import SegmentationService
 
-START = "nuclei@1"
 RING_PX = 8
 # A found cell that overlaps the true one by this much looks right to a person.
 LOOKS_RIGHT = 0.8
@@ -185,7 +184,7 @@ def interactive(
     curve, effort = [], Effort()
     with tempfile.TemporaryDirectory() as folder:
         service = SegmentationService(ModelStore(Path(folder)))
-        model: Reference = START
+        model: Reference = options.start
         for sample in chosen:
             result = service.segment(sample.image, "YX", model).wait()
             places = [(place.y, place.x) for _, place in result.places]
@@ -232,7 +231,7 @@ def dense(block: Block, judges: list[Sample], options: argparse.Namespace) -> Ef
     )
     with tempfile.TemporaryDirectory() as folder:
         service = SegmentationService(ModelStore(Path(folder)))
-        job = service.train(given, "dense", config, START)
+        job = service.train(given, "dense", config, options.start)
         done = job.wait()
         scores = judge(service, done.model, judges)
         service.close()
@@ -271,6 +270,7 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--ways", nargs="+", default=["ours", "background", "dense"])
+    parser.add_argument("--start", default="nuclei@1", help="the model that it begins with")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--objects", type=int, default=5, help="corrected in a round")
     parser.add_argument("--confirm", type=int, default=10, help="confirmed in a round, at most")
@@ -290,7 +290,7 @@ def main() -> None:
             block = SETS[name]
             judges = read(block, block.judge)
             service = SegmentationService(ModelStore(Path(folder)))
-            untouched = Effort(scores=judge(service, START, judges))
+            untouched = Effort(scores=judge(service, options.start, judges))
             service.close()
             ap, iou = untouched.scores["ap50"], untouched.scores["iou"]
             print(f"{name}: untouched AP50 {ap:.3f}  IoU {iou:.3f}", flush=True)

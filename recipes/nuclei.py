@@ -95,25 +95,41 @@ def read(part: Path) -> list[Annotated]:
     return read_annotated(part / "images", part / "masks")
 
 
-def learn(images: list[Annotated], stage: Stage, before: Path, after: Path) -> None:
+def learn(
+    images: list[Annotated], stage: Stage, before: Path, after: Path, words: tuple[str, ...]
+) -> None:
     """One stage, from the model file of the one before to that of this one."""
     start: NewModel | str = stage.start or str(before)
-    steps, words = 0, [TRAINED_ON]
+    steps = 0
     if stage.start is None:
         network, header = load_model(before)
-        steps, words = header.steps, []
+        steps = header.steps
         if not network.config.distance:
             start = str(after.with_suffix(".start.safetensors"))
             settings = {**header.postprocess, "threshold": 0.45, "seed_threshold": 0.35}
             save_model(Path(start), with_distance(network), replace(header, postprocess=settings))
     # The models of the person who runs this stay out of it.
     service = SegmentationService(ModelStore(after.parent / f"models-{stage.name}"))
-    job = service.train(images, "nuclei", stage.config, start, words)
+    job = service.train(images, "new", stage.config, start)
     job.progressed.connect(lambda p: print(f"\r{stage.name}: {p.message:40}", end="", flush=True))
     network, header = load_model(job.wait().model.path)
     service.close()
-    header = replace(header, licence="BSD-3-Clause", parent=None, steps=steps + header.steps)
+    header = replace(
+        header,
+        name=after.stem.partition("-")[0],
+        trained_on=words,
+        licence="BSD-3-Clause",
+        parent=None,
+        steps=steps + header.steps,
+    )
     save_model(after, network, header, half=True)
+
+
+def evaluate(part: Path, weights: Path) -> None:
+    """Print what `napari-unet evaluate` says of a model."""
+    print(f"\n{part.name}", flush=True)
+    pair = ("--images", str(part / "images"), "--labels", str(part / "masks"))
+    napari_unet(["evaluate", *pair, "--model", str(weights), "--json"])
 
 
 def main() -> None:
@@ -132,12 +148,10 @@ def main() -> None:
     for stage in stages():
         before, weights = weights, work / f"nuclei-{stage.name}.safetensors"
         if not weights.exists():
-            learn(images, stage, before, weights)
+            learn(images, stage, before, weights, (TRAINED_ON,))
     judge = work / "judge"
     for part in (judge, *sorted(p.parent for p in judge.glob("*/images"))):
-        print(f"\n{part.name}", flush=True)
-        pair = ("--images", str(part / "images"), "--labels", str(part / "masks"))
-        napari_unet(["evaluate", *pair, "--model", str(weights), "--json"])
+        evaluate(part, weights)
 
 
 if __name__ == "__main__":
