@@ -69,7 +69,7 @@ def test_what_changes_everywhere_alike_is_no_noise():
 def test_too_few_places_are_a_weak_check_with_much_noise(n):
     found = compare(units(*[0.9] * n), units(*[0.95] * n), weak=False)
     assert found.weak
-    assert found.noise == pytest.approx(0.25)
+    assert found.noise == pytest.approx(0.125)
     assert not compare(units(*[0.9] * 3), units(*[0.95] * 3), weak=False).weak
     assert compare(units(*[0.9] * 3), units(*[0.95] * 3), weak=True).weak
 
@@ -99,9 +99,9 @@ LEARNT = 0.9
 
 
 def test_a_drop_beyond_the_noise_is_refused():
-    assert not judge(check(0.9, 0.8, noise=0.05), None, LEARNT).accepted
+    assert not judge(check(0.9, 0.8, noise=0.04), None, LEARNT).accepted
     assert "worse on corrected places" in judge(check(0.9, 0.8), None, LEARNT).why
-    assert judge(check(0.9, 0.8, noise=0.15), None, LEARNT).accepted
+    assert judge(check(0.9, 0.8, noise=0.06), None, LEARNT).accepted
     assert judge(check(0.9, 0.89), None, LEARNT).accepted, "2 % are nothing"
     assert judge(check(0.8, 0.9), None, LEARNT).accepted
 
@@ -132,7 +132,7 @@ def test_without_a_check_it_is_accepted_and_says_so():
 def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, fit, noise):
     verdict = judge(check(before, after, noise), check(earlier, later, noise), fit)
     worst = max(before - after, earlier - later)
-    assert verdict.accepted == (worst <= max(0.02, noise) and fit >= 0.5)
+    assert verdict.accepted == (worst <= max(0.02, 2 * noise) and fit >= 0.5)
     assert verdict.why
 
 

@@ -21,7 +21,10 @@ _TOLERANCE = 0.02
 # gives is 0.
 _LEAST_FIT = 0.5
 # One or two places tell no scatter; theirs is large.
-_SCATTER_OF_FEW = 0.25
+_SCATTER_OF_FEW = 0.125
+# Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
+# model that is as good falls a little there.
+_NOISE = 2
 
 Counts = NDArray[np.float64]
 
@@ -56,7 +59,7 @@ class Check:
     @property
     def dropped(self) -> bool:
         """Whether the score fell by more than noise."""
-        return self.before - self.after > max(_TOLERANCE, self.noise)
+        return self.before - self.after > max(_TOLERANCE, _NOISE * self.noise)
 
     def __str__(self) -> str:
         weak = ", a weak check" if self.weak else ""
