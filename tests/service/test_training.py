@@ -7,6 +7,7 @@ import torch
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.tiling import valid_input_px
+from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service.corrections import Annotated, Correction, annotate
 from napari_unet.service.device import Compute
 from napari_unet.service.jobs import Job
@@ -16,6 +17,7 @@ from napari_unet.service.training import (
     cell_diameter,
     learn,
     new_model,
+    postprocess_for,
     reach,
     start_training,
     teach_classes,
@@ -46,6 +48,21 @@ def test_a_new_model_is_what_was_asked_for():
     weight = model.network.head.weight
     assert torch.equal(weight, same.network.head.weight)
     assert not torch.equal(weight, other.network.head.weight)
+
+
+@pytest.mark.parametrize("distance", [False, True])
+def test_cells_of_one_size_are_told_from_their_pieces(distance):
+    labels = np.zeros((100, 200), np.int32)
+    for cell in range(1, 9):
+        labels[20:60, 24 * cell - 20 : 24 * cell] = cell
+    plane = AnnotatedPlane(np.zeros((1, *labels.shape), np.float32), labels)
+    radius = np.sqrt(800 / np.pi)
+    assert postprocess_for([plane], 1.0, distance=distance) == {"radius_px": radius}
+    resized = postprocess_for([plane], 0.5, distance=distance)
+    assert resized["min_size_px"] == 240
+    assert 0 < resized["threshold"] < 0.5
+    assert ("seed_threshold" in resized) == distance
+    assert postprocess_for([], 0.5, distance=distance) == {}
 
 
 def test_dense_planes_come_whole(model, blobs):

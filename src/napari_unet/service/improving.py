@@ -111,8 +111,8 @@ def improve(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    suited = {**model.header.postprocess, **postprocess_for(lesson.planes, zoom)}
-    model.header = replace(model.header, postprocess=suited)
+    suited = postprocess_for(lesson.planes, zoom, distance=model.network.config.distance)
+    model.header = replace(model.header, postprocess={**model.header.postprocess, **suited})
     compute = choose(config.device, config.precision)
 
     def look() -> None:

@@ -310,7 +310,8 @@ class SegmentationService:
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)
         # From scratch the cells may be of any size; only who gave theirs says that they are alike.
-        sizes = postprocess_for(planes, zoom) if zoom != 1 else {}
+        told = model.network.config.distance
+        sizes = postprocess_for(planes, zoom, distance=told) if zoom != 1 else {}
         header = replace(
             model.header,
             parent=parent.sha256() if parent else None,
