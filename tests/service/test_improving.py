@@ -621,3 +621,22 @@ def bright_model(write_model, tmp_path):
 
     write_model(tmp_path / "bright.safetensors")
     return LoadedModel(*load_model(tmp_path / "bright.safetensors"))
+
+
+def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypatch):
+    anchors = []
+    begin = Trainer.__init__
+
+    def start(trainer, network, planes, config, *args):
+        anchors.append(config.anchor)
+        begin(trainer, network, planes, config, *args)
+
+    monkeypatch.setattr(Trainer, "__init__", start)
+    config = dataclasses.replace(SETTINGS, steps=60, learning_rate=0.02, anchor=0.5)
+    good = service.finetune([given(seed) for seed in range(3)], "weak", config).wait(SOON)
+    assert good.verdict.accepted
+    done = service.finetune([given(5)], good.model, dataclasses.replace(config, steps=2)).wait(SOON)
+    ignorant, expert = anchors
+    assert ignorant == pytest.approx(0.02, abs=0.05)
+    assert 0.3 < expert <= 0.5
+    assert done.model.header.settings["anchor"] == 0.5, "what was asked for is kept"

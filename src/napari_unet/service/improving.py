@@ -15,7 +15,7 @@ from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.gate import Check, Verdict
 from napari_unet.service.jobs import Job
-from napari_unet.service.lesson import Run, prepare
+from napari_unet.service.lesson import Lesson, Run, prepare
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.training import (
@@ -111,8 +111,7 @@ def improve(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    suited = postprocess_for(lesson.planes, zoom, distance=model.network.config.distance)
-    model.header = replace(model.header, postprocess={**model.header.postprocess, **suited})
+    _suit(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
     def look() -> None:
@@ -202,11 +201,18 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     job.report(0.0, "reading images")
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
     lesson = prepare(model, collection, entries, config, header.zoom, job.check)
+    _suit(model, lesson, header.zoom)
     compute = choose(config.device, config.precision)
     Run(job, model, lesson, config, compute, again=header).learn()
     stored = load_model(version.path)[0].state_dict()
     again = model.network.cpu().state_dict()
     return all(torch.equal(stored[key], again[key]) for key in stored)
+
+
+def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
+    """Have a model read cells out as suits those that it is to learn."""
+    suited = postprocess_for(lesson.planes, zoom, distance=model.network.config.distance)
+    model.header = replace(model.header, postprocess={**model.header.postprocess, **suited})
 
 
 def _inherit(parents: Collection, own: Collection) -> None:

@@ -36,6 +36,9 @@ _PLENTY = 40
 _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
+# Of the anchor, where the parent knows nothing of this kind of image: its word that all is
+# background would be as wrong as to count unseen pixels as such.
+_LEAST_TRUST = 0.04
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
@@ -223,7 +226,8 @@ class Run:
         self.steps = 0
         planes = lesson.first if lesson.split.n_units else lesson.planes
         plans = dict(again.plans) if again else None
-        self._trainer: Trainer = start_training(model, planes, config, compute, plans)
+        held = replace(config, anchor=config.anchor * self._trust())
+        self._trainer: Trainer = start_training(model, planes, held, compute, plans)
 
     @property
     def fraction(self) -> float:
@@ -313,6 +317,12 @@ class Run:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
             # Of equals the later one, which has learnt for longer.
             self._best, self._judged = (score, step, weights), counts
+
+    def _trust(self) -> float:
+        """How near the parent unseen pixels are held: as it was right about those seen."""
+        from napari_unet.core.metrics import kappa
+
+        return max(kappa(self._before.sum(0)), _LEAST_TRUST)
 
     def _count(self, units: Sequence[NDArray[np.int32]]) -> Counts:
         lesson = self._lesson
