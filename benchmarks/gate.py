@@ -109,7 +109,7 @@ def main() -> None:
                 )
                 with tempfile.TemporaryDirectory() as folder:
                     service = SegmentationService(ModelStore(Path(folder)))
-                    done = service.finetune(annotated, corrections.START, config).wait()
+                    done = service.finetune(annotated, "nuclei@1", config).wait()
                     service.close()
                 accepted += done.verdict.accepted
                 print(f"  {kind} {way} seed {seed}: {done.check}; {done.verdict.why}", flush=True)
