@@ -148,6 +148,15 @@ def test_the_tile_does_not_change_the_labels(call, image, tmp_path, tile):
     np.testing.assert_array_equal(tiled, whole)
 
 
+def test_the_diameter_can_be_looked_for(call, tmp_path, blobs):
+    small, truth = blobs(shape=(112, 120))
+    large = tmp_path / "large.tif"
+    tifffile.imwrite(large, np.kron(small, np.ones((4, 4), np.uint8)))
+    out = tmp_path / "l.tif"
+    assert call("segment", large, "-o", out, *EXACT, "--diameter", "auto")[0] == 0
+    assert tifffile.imread(out).max() == truth.max()
+
+
 def test_axes_can_be_named(call, tmp_path, blobs):
     stack = np.stack([blobs()[0]] * 3)
     tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
@@ -232,6 +241,8 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
         ("segment", "i.tif", "-o", "l.tif", "--device", "tpu"),
         ("segment", "i.tif", "-o", "l.tif", "--tile", "0"),
         ("segment", "i.tif", "-o", "l.tif", "--tile", "1.5"),
+        ("segment", "i.tif", "-o", "l.tif", "--diameter", "large"),
+        ("segment", "i.tif", "-o", "l.tif", "--diameter", "-2"),
         ("train", "--images", "i", "--labels", "l"),
         (
             "train",

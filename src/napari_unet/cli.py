@@ -108,7 +108,7 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
     parser.add_argument(
-        "--diameter", type=_positive(float), metavar="PX", help="of the cells in the images"
+        "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
     )
 
 
@@ -346,6 +346,10 @@ def _clear_line(text: str = "") -> None:
     """Put a text in place of the line on the terminal, if there is one."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _diameter(text: str) -> float | str:
+    return text if text == "auto" else float(_positive(float)(text))
 
 
 def _positive(kind: type[int] | type[float]) -> Any:

@@ -32,7 +32,8 @@ class PredictConfig:
         Cells of fewer pixels are dropped; None takes the model's.
     diameter_px
         Diameter of the image's cells, in pixels, to which the image is resized for the network;
-        None takes them for cells like those that the model was made for.
+        "auto" looks for it in the first plane; None takes them for cells like those that the
+        model was made for.
     """
 
     tile_px: int | None = None
@@ -40,10 +41,15 @@ class PredictConfig:
     precision: Precision = "auto"
     threshold: float | None = None
     min_size_px: int | None = None
-    diameter_px: float | None = None
+    diameter_px: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        if self.diameter_px is not None:
+        if isinstance(self.diameter_px, str):
+            _require(
+                self.diameter_px == "auto",
+                f"diameter_px is {self.diameter_px!r}; give a size in pixels, or 'auto'",
+            )
+        elif self.diameter_px is not None:
             _require(
                 self.diameter_px > 0,
                 f"diameter_px is {self.diameter_px}; give a size in pixels",

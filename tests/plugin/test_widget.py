@@ -400,3 +400,26 @@ def test_the_dock_is_in_the_menus(make_napari_viewer):
     places = {entry[:2] for entry in entries if "Segment and teach cells" in entry[-1]}
     assert ("Layers", "Segment") in places
     assert "Plugins" in {place[0] for place in places}
+
+
+def test_the_diameter_is_guessed_and_filled_in(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(np.kron(image, np.ones((3, 3), image.dtype)))
+    widget.advanced.guess.native.click()
+    settle(widget)
+    # Discs of a radius of 6 px, three times as large.
+    assert widget.advanced.diameter.value == pytest.approx(36, rel=0.2)
+    assert "click Segment" in widget.status.text()
+    widget.segment_button.click()
+    settle(widget)
+    assert cells(widget).data.max() == 3
+
+
+def test_where_no_cells_are_recognised_the_diameter_stays(docked, settle):
+    widget = docked()
+    widget.viewer.add_image(np.zeros((64, 64), np.uint8))
+    widget.advanced.guess.native.click()
+    settle(widget)
+    assert widget.advanced.diameter.value == 0
+    assert "recognises no cells at any size" in widget.status.text()
+    assert widget.segment_button.isEnabled()

@@ -41,6 +41,9 @@ class Advanced(QCollapsible):
             tooltip="Size of this image's cells; 0: as the model says, and for fine-tuning "
             "as measured on the corrected cells",
         )
+        self.guess = PushButton(
+            text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
+        )
         self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
         self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
         self.ring = SpinBox(
@@ -61,6 +64,7 @@ class Advanced(QCollapsible):
             widgets=[
                 self.all_planes,
                 self.diameter,
+                self.guess,
                 self.threshold,
                 self.min_size,
                 self.device,

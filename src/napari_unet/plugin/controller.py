@@ -36,7 +36,8 @@ from napari_unet.service.corrections import Annotated, Correction, corrections_o
 from napari_unet.service.drafts import Drafts
 from napari_unet.service.improving import Improvement
 from napari_unet.service.jobs import Job, Progress
-from napari_unet.service.segmentation import Segmentation, SegmentationService
+from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.views import View
 
 
@@ -72,10 +73,13 @@ class Controller(Follower):
         Name of a model with another active version, or of the one to choose.
     computed_on
         Where the last job ran, in words.
+    diameter_guessed
+        Diameter of the cells in view, in pixels.
     """
 
     models_changed = Signal(str)
     computed_on = Signal(str)
+    diameter_guessed = Signal(float)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
@@ -123,6 +127,26 @@ class Controller(Follower):
         job = self.service.segment(source.data, source.axes, model, config, planes)
         self._begin("Segmenting")
         self._follow(job, partial(self._merge, image, source))
+
+    def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
+        """Look how large the cells of the plane in view are.
+
+        Raises
+        ------
+        ValueError
+            As for `segment`.
+        """
+        self._check_idle()
+        source = image_from_layer(image)
+        index = plane_in_view(image, self.viewer.dims.point)
+        job = self.service.guess_diameter(source.data, source.axes, model, index, config)
+        self._begin("Measuring")
+
+        def show(diameter_px: float) -> str:
+            self.diameter_guessed.emit(diameter_px)
+            return f"The cells are about {diameter_px:.0f} px wide; click Segment"
+
+        self._follow(job, self._showing(show))
 
     def finetune(self, image: Image, labels: Labels, model: str, config: FinetuneConfig) -> None:
         """Teach a model what was painted and confirmed on an image.

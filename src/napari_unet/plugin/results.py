@@ -17,7 +17,7 @@ from napari_unet.plugin.layers import Index, labels_like, memory
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
-from napari_unet.service.segmentation import Segmentation
+from napari_unet.service.segmenting import Segmentation
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class SegmentWidget(QWidget):
             (controller.ended, self._on_ended),
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
+            (controller.diameter_guessed, self._on_diameter),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
             (controller.restoring.offered, self.draft.on_offered),
@@ -129,7 +130,9 @@ class SegmentWidget(QWidget):
         self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
         self.use_button = button(
-            "Use it anyway", "The new version in spite of the check", lambda: self._try(self._use)
+            "Use it anyway",
+            "The new version in spite of the check",
+            lambda: self._try(self.controller.use_refused),
         )
         self.back_button = button(
             "Go back",
@@ -174,6 +177,7 @@ class SegmentWidget(QWidget):
         self.correcting.said.connect(self._tell)
         self.correcting.warned.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
+        self.advanced.guess.clicked.connect(lambda: self._try(self._guess))
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
         self.advanced.revert.clicked.connect(lambda: self._try(self._back))
 
@@ -202,8 +206,9 @@ class SegmentWidget(QWidget):
         config = self.advanced.finetune_config(self.budget.value)
         self.controller.preview_augmentation(*chosen, config)
 
-    def _use(self) -> None:
-        self.controller.use_refused()
+    def _guess(self) -> None:
+        chosen = self._chosen_image(), self._chosen_model()
+        self.controller.guess_diameter(*chosen, self.advanced.predict_config())
 
     def _back(self) -> None:
         self.controller.go_back(self._chosen_model(), self.image.value)
@@ -267,6 +272,9 @@ class SegmentWidget(QWidget):
     def _on_computed(self, where: str) -> None:
         self.compute.setText(f"Computed on {where}")
 
+    def _on_diameter(self, diameter_px: float) -> None:
+        self.advanced.diameter.value = round(diameter_px)
+
     def _set_running(self, running: bool) -> None:
         versions = self.controller.versions
         self._running.setVisible(running)
@@ -277,6 +285,7 @@ class SegmentWidget(QWidget):
             self.finetune_button,
             self.use_button,
             self.back_button,
+            self.advanced.guess.native,
             self.advanced.preview.native,
             self.advanced.revert.native,
         ):

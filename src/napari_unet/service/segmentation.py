@@ -7,22 +7,21 @@ service without loading them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, label_shape, plane_indices, set_plane
+from napari_unet.core.axes import check_axes, get_plane, plane_indices
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.gate import Verdict
 from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
-from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
+from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
+from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
@@ -37,42 +36,7 @@ from napari_unet.service.training import (
 from napari_unet.service.views import View
 
 if TYPE_CHECKING:
-    from napari_unet.core.places import Place
     from napari_unet.engine.preview import AugmentationPreview
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What a segmentation gives.
-
-    Attributes
-    ----------
-    labels
-        int32, with the image's axes without C; 0 = background, ids unique over all planes.
-    planes
-        Index of each plane that was segmented; the others are 0.
-    model
-        The version that was used.
-    compute
-        Where it ran, in words.
-    n_cells
-        Number of cells; their ids are 1, 2, ...
-    diameter_px
-        Of a disc of the median cell's area; 0 without cells.
-    kinds
-        Class of each cell 1, 2, ...
-    places
-        Where a correction would help most, the best first: the plane's index, and the place in it.
-    """
-
-    labels: NDArray[np.int32]
-    planes: tuple[tuple[int, ...], ...]
-    model: ModelVersion
-    compute: str
-    n_cells: int
-    diameter_px: float
-    kinds: tuple[str, ...]
-    places: tuple[tuple[tuple[int, ...], Place], ...]
 
 
 class SegmentationService:
@@ -127,7 +91,9 @@ class SegmentationService:
         settings = config or PredictConfig()
         return self._runner.submit(
             f"segment with {version.reference}",
-            lambda job: self._segment(job, image, axes, version, settings, chosen),
+            lambda job: segment_planes(
+                job, partial(self._load, version), image, axes, version, settings, chosen
+            ),
         )
 
     def finetune(
@@ -168,6 +134,21 @@ class SegmentationService:
         return self._runner.submit(
             f"fine-tune {parent.reference}",
             lambda job: improve(job, self.store, given, parent, settings, target, watch),
+        )
+
+    def guess_diameter(
+        self, image: Any, axes: str, model: Reference, index: tuple[int, ...], config: PredictConfig
+    ) -> Job[float]:
+        """Start to look how large the cells of a plane are, in pixels.
+
+        The job fails with a `ValueError` where no size shows cells; else as for `segment`.
+        """
+        axes, version = check_axes(axes, image.shape), self.store.find(model)
+        return self._runner.submit(
+            f"measure with {version.reference}",
+            lambda job: measure_cells(
+                job, partial(self._load, version), get_plane(image, axes, index), version, config
+            ),
         )
 
     def reproduce(self, model: Reference) -> Job[bool]:
@@ -229,59 +210,6 @@ class SegmentationService:
         return self._runner.submit(
             "show the augmentation",
             lambda job: self._preview(job, annotated, version, settings, draws),
-        )
-
-    def _segment(
-        self,
-        job: Job[Segmentation],
-        image: Any,
-        axes: str,
-        version: ModelVersion,
-        config: PredictConfig,
-        planes: tuple[tuple[int, ...], ...],
-    ) -> Segmentation:
-        from napari_unet.core.places import doubtful_places
-
-        job.report(0.0, "loading the model")
-        loaded = self._load(version)
-        compute = choose(config.device, config.precision)
-        labels = np.zeros(label_shape(axes, image.shape), np.int32)
-        zoom = loaded.zoom(config.diameter_px)
-        kinds: list[str] = []
-        places: list[tuple[tuple[int, ...], Place]] = []
-        count, areas = 0, [np.zeros(0, np.intp)]
-        for number, index in enumerate(planes):
-
-            def progress(fraction: float, message: str, number: int = number) -> None:
-                where = f", plane {number + 1} of {len(planes)}" if len(planes) > 1 else ""
-                job.report((number + 0.98 * fraction) / len(planes), message + where)
-
-            progress(0.0, "reading")
-            plane = loaded.prepare(get_plane(image, axes, index))
-            scores = loaded.scores(plane, compute, config.tile_px, progress, zoom)
-            progress(1.0, "labelling cells")
-            found = loaded.instances(scores, config)
-            job.check()
-            set_plane(labels, axes, index, np.where(found, found + count, 0))
-            areas.append(np.bincount(found.ravel())[1:])
-            count += len(areas[-1])
-            kinds += loaded.kinds_of(found, scores)
-            cell_px = np.sqrt(4 / np.pi * np.median(areas[-1])) if len(areas[-1]) else None
-            size = float(
-                cell_px or config.diameter_px or loaded.header.diameter_px or MIXED_DIAMETER_PX
-            )
-            places += [(index, place) for place in doubtful_places(scores.foreground, size)]
-        diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
-        places.sort(key=lambda found: -found[1].weight)
-        return Segmentation(
-            labels,
-            planes,
-            version,
-            compute.describe(),
-            count,
-            float(diameter),
-            tuple(kinds),
-            tuple(places),
         )
 
     def _train(
