@@ -34,10 +34,21 @@ def test_labels_do_not_depend_on_the_tile(service, precision):
         np.testing.assert_array_equal(other, labels[0])
 
 
+def test_the_size_of_nuclei_is_told_from_the_image(service):
+    image = data.immunohistochemistry()[:400, :400]
+    large = np.kron(image, np.ones((3, 3, 1), np.uint8))
+    one, three = (
+        service.guess_diameter(each, "YXC", "nuclei", (), PredictConfig()).wait()
+        for each in (image, large)
+    )
+    assert 8 < one < 30
+    assert three == pytest.approx(3 * one, rel=0.3)
+
+
 def test_the_file_is_small_and_says_what_it_learnt_from(service):
     model = service.store.find("nuclei")
     assert model.shipped
     assert model.path.stat().st_size < 20e6
     assert "CC0" in model.header.trained_on[0]
-    assert model.header.steps == 10_000
+    assert model.header.steps == 15_000
     assert model.header.parent is None
