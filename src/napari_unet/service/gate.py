@@ -21,7 +21,7 @@ _TOLERANCE = 0.02
 # gives is 0.
 _LEAST_FIT = 0.5
 # One or two places tell no scatter; theirs is large.
-_SCATTER_OF_FEW = 0.125
+_SCATTER_OF_FEW = 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
 # model that is as good falls a little there.
 _NOISE = 2
