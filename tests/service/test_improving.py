@@ -14,6 +14,7 @@ from napari_unet.service.corrections import Annotated, Correction, annotate
 from napari_unet.service.gate import Check, Verdict
 from napari_unet.service.jobs import JobCancelled, JobFailed
 from napari_unet.service.lesson import Run
+from napari_unet.service.loaded_model import MIXED_DIAMETER_PX
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View, ViewLabels
 
@@ -632,7 +633,10 @@ def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypat
         begin(trainer, network, planes, config, *args)
 
     monkeypatch.setattr(Trainer, "__init__", start)
-    config = dataclasses.replace(SETTINGS, steps=60, learning_rate=0.02, anchor=0.5)
+    # Twice as large for the network as they are.
+    config = dataclasses.replace(
+        SETTINGS, steps=60, learning_rate=0.02, anchor=0.5, diameter_px=MIXED_DIAMETER_PX / 2
+    )
     good = service.finetune([given(seed) for seed in range(3)], "weak", config).wait(SOON)
     assert good.verdict.accepted
     done = service.finetune([given(5)], good.model, dataclasses.replace(config, steps=2)).wait(SOON)
@@ -640,3 +644,5 @@ def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypat
     assert ignorant == pytest.approx(0.02, abs=0.05)
     assert 0.3 < expert <= 0.5
     assert done.model.header.settings["anchor"] == 0.5, "what was asked for is kept"
+    service.finetune([given(5)], weak, dataclasses.replace(SETTINGS, steps=2)).wait(SOON)
+    assert anchors[-1] == SETTINGS.anchor, "cells of the size that it was made for"

@@ -60,6 +60,8 @@ class Lesson:
         Whether the parent has learnt from each of them, or was judged by it.
     n_cells
         Cells in all.
+    zoom
+        The network sees the images larger by this factor.
     """
 
     planes: tuple[AnnotatedPlane, ...]
@@ -67,6 +69,7 @@ class Lesson:
     units: tuple[NDArray[np.int32], ...]
     known: NDArray[np.bool_]
     n_cells: int
+    zoom: float
 
     @property
     def first(self) -> list[AnnotatedPlane]:
@@ -158,7 +161,7 @@ def prepare(
     units, of_parent = _numbered(
         [seen_units(*each) for each in zip(labels, seen, strict=True)], known
     )
-    return Lesson(tuple(planes), split, units, of_parent, n_cells)
+    return Lesson(tuple(planes), split, units, of_parent, n_cells, zoom)
 
 
 def _numbered(
@@ -319,9 +322,12 @@ class Run:
             self._best, self._judged = (score, step, weights), counts
 
     def _trust(self) -> float:
-        """How near the parent unseen pixels are held: as it was right about those seen."""
+        """How near the parent unseen pixels are held."""
         from napari_unet.core.metrics import kappa
 
+        if self._lesson.zoom == 1:
+            # It was made for cells like these: what was corrected is where it was wrong.
+            return 1.0
         return max(kappa(self._before.sum(0)), _LEAST_TRUST)
 
     def _count(self, units: Sequence[NDArray[np.int32]]) -> Counts:
