@@ -644,5 +644,6 @@ def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypat
     assert ignorant == pytest.approx(0.02, abs=0.05)
     assert 0.3 < expert <= 0.5
     assert done.model.header.settings["anchor"] == 0.5, "what was asked for is kept"
-    service.finetune([given(5)], weak, dataclasses.replace(SETTINGS, steps=2)).wait(SOON)
+    same = dataclasses.replace(SETTINGS, steps=2, diameter_px=MIXED_DIAMETER_PX)
+    service.finetune([given(5)], weak, same).wait(SOON)
     assert anchors[-1] == SETTINGS.anchor, "cells of the size that it was made for"
