@@ -408,7 +408,7 @@ def test_the_new_file_says_where_it_comes_from(service, store, weak, blobs):
     assert header.architecture == weak.header.architecture
     assert header.normalisation == weak.header.normalisation
     # But for what it has learnt of the cells' sizes.
-    learnt = {key: header.postprocess[key] for key in ("threshold", "gap_px")}
+    learnt = {key: header.postprocess[key] for key in ("gap_px",)}
     assert learnt.items() <= weak.header.postprocess.items()
     assert weak.header.parent is None
     assert weak.header.trained_on == ("blobs, CC0",)

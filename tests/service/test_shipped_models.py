@@ -41,7 +41,7 @@ def test_the_size_of_nuclei_is_told_from_the_image(service):
         service.guess_diameter(each, "YXC", "nuclei", (), PredictConfig()).wait()
         for each in (image, large)
     )
-    assert 8 < one < 30
+    assert 6 < one < 20
     assert three == pytest.approx(3 * one, rel=0.3)
 
 

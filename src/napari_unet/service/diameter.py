@@ -14,8 +14,8 @@ from napari_unet.service.loaded_model import LoadedModel
 _FACTORS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
 # It looks at the middle of the plane, so many of its pixels wide, and at no less than the least.
 _SIDE_PX, _LEAST_PX = 400, 24
-# Fewer cells may be anything.
-_LEAST_CELLS = 3
+# Fewer cells may be anything; how much the sureness of one differs from that of another.
+_LEAST_CELLS, _SCATTER = 3, 0.3
 
 
 def guess_diameter(
@@ -47,7 +47,7 @@ def guess_diameter(
     from napari_unet.config import PredictConfig
     from napari_unet.core.resample import resize_plane, zoomed_shape
 
-    best, found = 0.0, None
+    best, found = -np.inf, None
     for factor in _FACTORS:
         zoom = factor * model.header.zoom
         side = round(_SIDE_PX / zoom)
@@ -64,7 +64,8 @@ def guess_diameter(
         area = np.bincount(labels.ravel())[1:]
         if len(area) < _LEAST_CELLS:
             continue
-        sure = _sureness(labels, scores.foreground, scores.distance)
+        # Few cells are sure by chance.
+        sure = _sureness(labels, scores.foreground, scores.distance) - _SCATTER / len(area) ** 0.5
         if sure > best:
             ordered = np.sort(area)
             middle_area = ordered[np.searchsorted(np.cumsum(ordered), 0.5 * area.sum())]
