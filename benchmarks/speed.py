@@ -115,7 +115,9 @@ def monai(predictor: Predictor, plane: NDArray[np.float32], overlap: float) -> t
     def padded(window: torch.Tensor) -> torch.Tensor:
         return predictor._network(F.pad(window, (halo,) * 4, mode="reflect"))
 
-    image = torch.from_numpy(plane.copy())[None].to(predictor.dtype, memory_format=torch.channels_last)
+    image = torch.from_numpy(plane.copy())[None].to(
+        predictor.dtype, memory_format=torch.channels_last
+    )
     with torch.inference_mode():
         out: torch.Tensor = sliding_window_inference(image, (388, 388), 1, padded, overlap=overlap)
     return out
