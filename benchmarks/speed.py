@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +247,7 @@ def training(runs: int) -> dict[str, float]:
     size = 512
     image, labels = mosaic(size, "images"), mosaic(size, "masks")
     plane = AnnotatedPlane(model.prepare(image[None]), labels.astype(np.int32))
-    config = train_config("fast", steps=10**6)
-    config = type(config)(**{**vars(config), "tile_px": 572})
+    config = replace(train_config("fast", steps=10**6), tile_px=572)
     trainer = Trainer(model.network, [plane], config, compute.torch_device, compute.torch_dtype)
     sampler = Sampler([plane], model.network.config, config, compute.torch_device)
     convolution, work = one_convolution(compute.torch_dtype)

@@ -408,8 +408,8 @@ def test_the_new_file_says_where_it_comes_from(service, store, weak, blobs):
     assert header.architecture == weak.header.architecture
     assert header.normalisation == weak.header.normalisation
     # But for what it has learnt of the cells' sizes.
-    learnt = {key: header.postprocess[key] for key in ("gap_px",)}
-    assert learnt.items() <= weak.header.postprocess.items()
+    assert header.postprocess["gap_px"] == weak.header.postprocess["gap_px"]
+    assert header.postprocess["threshold"] == 0.4, "that of cells which are resized"
     assert weak.header.parent is None
     assert weak.header.trained_on == ("blobs, CC0",)
     assert weak.header.scores == {}

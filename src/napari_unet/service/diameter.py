@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.training import cell_area
 
 # Sizes at which the network looks, over the size that it was made for.
 _FACTORS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
@@ -61,15 +62,14 @@ def guess_diameter(
         seen = resize_plane(part, shape)
         scores = model.scores(seen, compute, None, lambda fraction, message: check())
         labels = model.instances(scores, PredictConfig())
-        area = np.bincount(labels.ravel())[1:]
-        if len(area) < _LEAST_CELLS:
+        n_cells = int(labels.max(initial=0))
+        typical = cell_area([(labels, None)], 0.5)
+        if typical is None or n_cells < _LEAST_CELLS:
             continue
         # Few cells are sure by chance.
-        sure = _sureness(labels, scores.foreground, scores.distance) - _SCATTER / len(area) ** 0.5
+        sure = _sureness(labels, scores.foreground, scores.distance) - _SCATTER / n_cells**0.5
         if sure > best:
-            ordered = np.sort(area)
-            middle_area = ordered[np.searchsorted(np.cumsum(ordered), 0.5 * area.sum())]
-            best, found = sure, float(np.sqrt(4 / np.pi * middle_area)) / zoom
+            best, found = sure, float(np.sqrt(4 / np.pi * typical)) / zoom
     return found
 
 

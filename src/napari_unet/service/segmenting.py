@@ -87,12 +87,7 @@ def segment_planes(
     loaded = load()
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    given = None if config.diameter_px == "auto" else config.diameter_px
-    if config.diameter_px == "auto" and planes:
-        job.report(0.0, "looking for the cells' size")
-        first = loaded.prepare(get_plane(image, axes, planes[0]))
-        given = guess_diameter(loaded, first, compute, job.check)
-    zoom = loaded.zoom(given)
+    given = config.diameter_px
     kinds: list[str] = []
     places: list[tuple[tuple[int, ...], Place]] = []
     count, areas = 0, [np.zeros(0, np.intp)]
@@ -104,7 +99,10 @@ def segment_planes(
 
         progress(0.0, "reading")
         plane = loaded.prepare(get_plane(image, axes, index))
-        scores = loaded.scores(plane, compute, config.tile_px, progress, zoom)
+        if given == "auto":
+            progress(0.0, "looking for the cells' size")
+            given = guess_diameter(loaded, plane, compute, job.check)
+        scores = loaded.scores(plane, compute, config.tile_px, progress, loaded.zoom(given))
         progress(1.0, "labelling cells")
         found = loaded.instances(scores, config)
         job.check()
