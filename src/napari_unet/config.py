@@ -138,6 +138,8 @@ class FinetuneConfig:
         are resized, a fine-tune takes it times the parent's agreement with what was seen.
     average
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
+    standardise
+        Whether the weights of each filter are kept at mean 0 and learn their scale apart.
     augment
         Strength of the augmentation.
     diameter_px
@@ -163,6 +165,7 @@ class FinetuneConfig:
     balance: float = 0.0
     anchor: float = 0.5
     average: float = 0.0
+    standardise: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     diameter_px: float | None = None
     held_out: float = 0.25
@@ -242,12 +245,13 @@ def train_config(
     return FinetuneConfig(
         steps=steps,
         seconds=seconds,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         warmup_steps=100,
         tile_px=444,
         anchor=0.0,
         held_out=0.0,
         average=0.995,
+        standardise=True,
         device=device,
         seed=seed,
     )

@@ -134,8 +134,8 @@ def test_the_zoom_brings_cells_to_the_size_that_the_network_knows(load):
 def test_scores_have_the_planes_shape_at_every_zoom(load, blobs, zoom):
     model, (image, truth) = load(), blobs(shape=(75, 82))
     sizes = []
-    run = model._predictor(CPU).logits
-    model._predictor(CPU).logits = lambda plane, *rest: (
+    run = model.predictor(CPU).logits
+    model.predictor(CPU).logits = lambda plane, *rest: (
         sizes.append(plane.shape) or run(plane, *rest)
     )
     scores = model.scores(model.prepare(image[None]), CPU, None, quiet, zoom)

@@ -63,7 +63,9 @@ def plane_indices(axes: str, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
     yield from product(*(range(n) for n in sizes))
 
 
-def get_plane(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
+def get_plane(
+    array: Any, axes: str, index: Sequence[int], box: tuple[slice, slice] | None = None
+) -> NDArray[Any]:
     """One plane (C, Y, X) of an array-like with these axes; only the plane is read.
 
     Parameters
@@ -74,9 +76,12 @@ def get_plane(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
         One letter of TZCYX for each axis.
     index
         Position along the axes that are neither C, Y nor X.
+    box
+        Part of it along Y and X; all by default.
     """
     position = iter(index)
-    key = tuple(slice(None) if axis in "CYX" else next(position) for axis in axes)
+    parts = {"C": slice(None), **dict(zip("YX", box or (slice(None), slice(None)), strict=True))}
+    key = tuple(parts[axis] if axis in parts else next(position) for axis in axes)
     plane = np.asarray(array[key])
     kept = [axis for axis in axes if axis in "CYX"]
     if "C" not in kept:
@@ -84,8 +89,19 @@ def get_plane(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
     return plane.transpose([kept.index(axis) for axis in "CYX"])
 
 
-def set_plane(labels: NDArray[Any], axes: str, index: Sequence[int], plane: NDArray[Any]) -> None:
-    """Write one (Y, X) plane into labels whose axes are `axes` without C."""
+def plane_shape(axes: str, shape: Sequence[int]) -> tuple[int, int]:
+    """Shape (Y, X) of the planes of an array with these axes."""
+    return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
+
+
+def plane_view(labels: Any, axes: str, index: Sequence[int]) -> Any:
+    """One plane (Y, X) of labels whose axes are `axes` without C, as a view."""
     position = iter(index)
     key = tuple(slice(None) if axis in "YX" else next(position) for axis in label_axes(axes))
-    labels[key] = plane if label_axes(axes).index("Y") < label_axes(axes).index("X") else plane.T
+    plane = labels[key]
+    return plane if axes.index("Y") < axes.index("X") else plane.T
+
+
+def set_plane(labels: NDArray[Any], axes: str, index: Sequence[int], plane: NDArray[Any]) -> None:
+    """Write one (Y, X) plane into labels whose axes are `axes` without C."""
+    plane_view(labels, axes, index)[...] = plane

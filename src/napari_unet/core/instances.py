@@ -10,6 +10,8 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 Labels = NDArray[np.int32]
+# Of what is split, along an axis.
+LARGEST_PX = 1024
 
 
 def separate_touching(labels: NDArray[np.integer]) -> Labels:
@@ -57,11 +59,11 @@ def label_instances(
     gap_px: int = 1,
     radius_px: float | None = None,
     distance: NDArray[np.float32] | None = None,
+    largest_px: int = LARGEST_PX,
 ) -> Labels:
     """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1].
 
-    Connected components above the threshold, given back the pixels that the separation took, and
-    each split where it holds several cores.
+    The parts of `label_parts`, given back the pixels that the separation took (`close_gaps`).
 
     Parameters
     ----------
@@ -82,19 +84,57 @@ def label_instances(
     distance
         (Y, X), where a model tells it (`relative_distance`); cores are looked for there, else in
         the score.
+    largest_px
+        What is wider or higher than this stays in one part. So no part depends on pixels that are
+        farther away, and planes can be labelled block by block.
+    """
+    parts, cells = label_parts(
+        foreground, threshold, seed_threshold, min_size_px, radius_px, distance, largest_px
+    )
+    # Cuts between cores take no pixel, so they have none to be given back.
+    return _renumber(close_gaps(parts, gap_px, cells))
+
+
+def label_parts(
+    foreground: NDArray[np.float32],
+    threshold: float = 0.5,
+    seed_threshold: float | None = None,
+    min_size_px: int = 16,
+    radius_px: float | None = None,
+    distance: NDArray[np.float32] | None = None,
+    largest_px: int = LARGEST_PX,
+) -> tuple[Labels, Labels]:
+    """Connected components above the threshold, split where they hold several cells.
+
+    Returns
+    -------
+    parts
+        (Y, X), split at waists and between cores.
+    cells
+        (Y, X), split at waists alone, so that neighbours are pixels away, and without what is
+        larger than `largest_px`: what gaps are closed between.
     """
     labels, _ = ndimage.label(foreground > threshold)
     if radius_px is not None:
-        labels = split_at_waists(labels, radius_px)
-    # Before the split: its cuts take no pixel, so they have none to be given back.
-    labels = close_gaps(_drop_small(labels, min_size_px), gap_px)
+        labels = split_at_waists(labels, radius_px, largest_px=largest_px)
+    cells = _drop_small(labels.astype(np.int32, copy=False), min_size_px)
+    parts = cells
     if seed_threshold is not None:
         height = foreground if distance is None else distance
-        labels = _split_at_cores(labels, height, seed_threshold, min_size_px)
-    return _renumber(labels)
+        parts = _split_at_cores(cells, height, seed_threshold, min_size_px, largest_px)
+    boxes = ndimage.find_objects(cells)
+    known = [0, *(i for i, box in enumerate(boxes, 1) if box and _side(box) <= largest_px)]
+    small = np.zeros(len(boxes) + 1, np.int32)
+    small[known] = known
+    return parts, small[cells]
 
 
-def split_at_waists(labels: NDArray[np.integer], radius_px: float, depth: float = 0.3) -> Labels:
+def split_at_waists(
+    labels: NDArray[np.integer],
+    radius_px: float,
+    depth: float = 0.3,
+    largest_px: int = LARGEST_PX,
+) -> Labels:
     """Split instances that are larger than a typical cell and consist of several round parts.
 
     A part has a centre whose distance to the outline is by `depth` radii larger than on every way
@@ -109,6 +149,8 @@ def split_at_waists(labels: NDArray[np.integer], radius_px: float, depth: float 
         Of a typical cell.
     depth
         Of a waist, in radii.
+    largest_px
+        What is wider or higher stays as it is.
     """
     out = labels.astype(np.int32)
     area = np.bincount(out.ravel())
@@ -116,7 +158,7 @@ def split_at_waists(labels: NDArray[np.integer], radius_px: float, depth: float 
     # An eighth of a radius is fine enough to find the centres.
     step = max(1, round(radius_px / 8))
     for cell, box in enumerate(ndimage.find_objects(out), start=1):
-        if box is None or area[cell] < np.pi * radius_px**2:
+        if box is None or area[cell] < np.pi * radius_px**2 or _side(box) > largest_px:
             continue
         mask = np.pad(out[box] == cell, step)
         distance = ndimage.distance_transform_edt(mask)
@@ -134,20 +176,42 @@ def split_at_waists(labels: NDArray[np.integer], radius_px: float, depth: float 
     return out
 
 
-def close_gaps(labels: NDArray[np.integer], gap_px: int = 1) -> Labels:
+def close_gaps(
+    labels: NDArray[np.integer], gap_px: int = 1, cells: NDArray[np.integer] | None = None
+) -> Labels:
     """Give back what `separate_touching` took: grow instances towards each other only.
 
     A background pixel joins an instance that is at most `gap_px` away if a second instance lies
-    within `2 gap_px`; free outlines stay where they are.
+    within `2 gap_px`; free outlines stay where they are. Which of two instances it joins follows
+    from where they lie, not from their ids.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), 0 = background.
+    gap_px
+        Pixels that the separation took from each.
+    cells
+        (Y, X), the instances that gaps are between, where they are not those of `labels`.
     """
     out = labels.astype(np.int32)
     if gap_px < 1:
         return out
-    highest, lowest = _neighbour_range(out, size=4 * gap_px + 1)
+    highest, lowest = _neighbour_range(out if cells is None else cells, size=4 * gap_px + 1)
     between = (out == 0) & (highest > 0) & (lowest != highest)
+    padded = np.pad(out, 1)
+    width = padded.shape[1]
+    rows, columns = np.nonzero(between)
+    gaps = (rows + 1) * width + columns + 1
+    flat = padded.ravel()
+    sides = (-width, -1, 1, width, -width - 1, -width + 1, width - 1, width + 1)
     for _ in range(gap_px):
-        out = np.where(between & (out == 0), _sliding(np.maximum, out, 3, 0), out)
-    return out
+        joined = np.zeros(len(gaps), np.int32)
+        for side in sides:
+            joined = np.where(joined == 0, flat[gaps + side], joined)
+        flat[gaps] = joined
+        gaps = gaps[joined == 0]
+    return padded[1:-1, 1:-1]
 
 
 def split_pieces(labels: NDArray[np.integer]) -> Labels:
@@ -198,21 +262,32 @@ def _renumber(labels: Labels) -> Labels:
 
 
 def _split_at_cores(
-    labels: Labels, height: NDArray[np.float32], seed_threshold: float, min_size_px: int
+    cells: Labels,
+    height: NDArray[np.float32],
+    seed_threshold: float,
+    min_size_px: int,
+    largest_px: int,
 ) -> Labels:
-    cores, _ = ndimage.label((height > seed_threshold) & (labels > 0))
+    # Touching cells have cores of their own.
+    cores = label(np.where(height > seed_threshold, cells, 0), connectivity=1).astype(np.int32)
     cores = _drop_small(cores, max(min_size_px // 2, 1))
     inside = np.flatnonzero(cores)
     owners = np.zeros(int(cores.max(initial=0)) + 1, np.int32)
-    owners[cores.flat[inside]] = labels.flat[inside]
+    owners[cores.flat[inside]] = cells.flat[inside]
     several = np.flatnonzero(np.bincount(owners[owners > 0], minlength=1) > 1)
-    out, following = labels.copy(), int(labels.max(initial=0)) + 1
-    boxes = ndimage.find_objects(labels)
+    out, following = cells.copy(), int(cells.max(initial=0)) + 1
+    boxes = ndimage.find_objects(cells)
     for cell in several:
         box = boxes[cell - 1]
-        mask = labels[box] == cell
+        if _side(box) > largest_px:
+            continue
+        mask = cells[box] == cell
         parts = watershed(-height[box], np.where(mask, cores[box], 0), mask=mask)
         for part in np.unique(parts[mask])[1:]:
             out[box][mask & (parts == part)] = following
             following += 1
     return out
+
+
+def _side(box: tuple[slice, ...]) -> int:
+    return max(int(part.stop - part.start) for part in box)

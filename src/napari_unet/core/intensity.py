@@ -37,13 +37,24 @@ class Statistics:
 _SAMPLE_PX = 1 << 22
 
 
+def sample_step(shape: tuple[int, int]) -> int:
+    """Of a plane (Y, X), each so many rows and columns are enough to measure it by."""
+    return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / _SAMPLE_PX))))
+
+
 def measure(plane: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
     """Percentiles per channel of a plane (C, Y, X) of any real dtype; NaN and inf are left out."""
+    array = np.asarray(plane)
+    step = sample_step((array.shape[1], array.shape[2]))
+    return measure_sample(array[:, ::step, ::step], normalisation)
+
+
+def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
+    """Percentiles per channel of all these pixels (C, Y, X), as `measure`."""
     n = normalisation or Normalisation()
     lows, highs = [], []
-    for channel in np.asarray(plane):
-        stride = int(np.ceil(np.sqrt(channel.size / _SAMPLE_PX)))
-        values = channel[::stride, ::stride].astype(np.float64)
+    for channel in np.asarray(sample):
+        values = channel.astype(np.float64).ravel()
         values = values[np.isfinite(values)]
         low, high = np.percentile(values, (n.low, n.high)) if values.size else (0.0, 1.0)
         lows.append(float(low))
@@ -102,7 +113,10 @@ def match_channels(plane: NDArray[np.float32], channels: int) -> NDArray[np.floa
     if count == channels:
         return plane
     if channels == 1 and count in (3, 4):
-        return np.tensordot(_LUMA, plane[:3], axes=1)[None]
+        # Pixel by pixel: a matrix product may round otherwise in a part of the plane.
+        red, green, blue = plane[:3] * _LUMA[:, None, None]
+        grey: NDArray[np.float32] = (red + green + blue)[None]
+        return grey
     if count == 1:
         return np.broadcast_to(plane, (channels, *plane.shape[1:]))
     if channels == 3 and count == 4:

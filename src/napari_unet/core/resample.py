@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Box = tuple[slice, slice]
 
 
 def zoomed_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
@@ -22,22 +22,73 @@ def resize_plane(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
 
     Pixels are areas: the outer edges of both planes coincide.
     """
-    if plane.shape[1:] == shape:
-        return plane
-    tensor = torch.from_numpy(np.ascontiguousarray(plane))[None]
-    resized = F.interpolate(tensor, shape, mode="bilinear", align_corners=False, antialias=True)
-    out: NDArray[np.float32] = resized[0].numpy()
-    return out
+    known = (plane.shape[1], plane.shape[2])
+    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    return resize_box(lambda box: plane[(slice(None), *box)], known, shape, whole)
+
+
+def resize_box(
+    read: Callable[[Box], NDArray[np.float32]],
+    known: tuple[int, int],
+    shape: tuple[int, int],
+    box: Box,
+) -> NDArray[np.float32]:
+    """A box of a plane at another shape; each pixel is exactly that of `resize_plane`.
+
+    Parameters
+    ----------
+    read
+        Gives a box of the plane (C, Y, X).
+    known
+        Shape (Y, X) of the plane.
+    shape
+        The other shape.
+    box
+        Which part of the resized plane.
+    """
+    if known == shape:
+        return read(box)
+    taps = [_taps(n, m, part) for n, m, part in zip(known, shape, box, strict=True)]
+    rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index, _ in taps)
+    plane = read((rows, columns))
+    # One axis, then, turned, the other.
+    for start, (index, weight) in zip((rows.start, columns.start), taps, strict=True):
+        plane = np.ascontiguousarray(_blend(plane, index - start, weight).transpose(0, 2, 1))
+    return plane
 
 
 def resize_labels(labels: NDArray[Scalar], shape: tuple[int, int]) -> NDArray[Scalar]:
     """Labels or a mask (Y, X) at another shape, each pixel from the nearest one."""
     if labels.shape == shape:
         return labels
-    rows, columns = (_nearest(n, m) for n, m in zip(labels.shape, shape, strict=True))
+    rows, columns = (nearest(n, m) for n, m in zip(labels.shape, shape, strict=True))
     out: NDArray[Scalar] = labels[rows[:, None], columns]
     return out
 
 
-def _nearest(n: int, m: int) -> NDArray[Any]:
+def nearest(n: int, m: int) -> NDArray[np.intp]:
+    """For each of m pixels along an axis, the one of n pixels that it lies in."""
     return np.minimum(((np.arange(m) + 0.5) * (n / m)).astype(np.intp), n - 1)
+
+
+def _taps(n: int, m: int, part: slice) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which of n pixels make each one of a part of m, and with which weights: a triangle's."""
+    scale = n / m
+    reach = max(scale, 1.0)
+    centre = (np.arange(part.start, part.stop) + 0.5) * scale
+    first = np.floor(centre - reach + 0.5)
+    # As many for each pixel of each part, so that all sums are made in one order.
+    index = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 1)
+    weight = np.maximum(1 - np.abs(index + 0.5 - centre[:, None]) / reach, 0)
+    weight[(index < 0) | (index >= n)] = 0
+    weight /= weight.sum(axis=1, keepdims=True)
+    return index.clip(0, n - 1).astype(np.intp), weight.astype(np.float32)
+
+
+def _blend(
+    plane: NDArray[np.float32], index: NDArray[np.intp], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    out = np.zeros((plane.shape[0], len(index), plane.shape[2]), np.float32)
+    for k in range(index.shape[1]):
+        out += plane[:, index[:, k]] * weight[:, k, None]
+    return out

@@ -8,6 +8,7 @@ output size less 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -87,15 +88,27 @@ def plan_tiles(shape: tuple[int, int], largest_px: int, depth: int) -> list[Tile
 
 
 def read_mirrored(
-    plane: NDArray[np.float32], read: tuple[tuple[int, int], tuple[int, int]]
+    read: Callable[[Box], NDArray[np.float32]],
+    shape: tuple[int, int],
+    spans: tuple[tuple[int, int], tuple[int, int]],
 ) -> NDArray[np.float32]:
-    """Part of a plane (C, Y, X), continued by mirroring at its edges, however far it reaches."""
-    (y0, y1), (x0, x1) = read
-    if y0 >= 0 and x0 >= 0 and y1 <= plane.shape[1] and x1 <= plane.shape[2]:
-        return plane[:, y0:y1, x0:x1]
-    y = _mirror(np.arange(y0, y1), plane.shape[1])
-    x = _mirror(np.arange(x0, x1), plane.shape[2])
-    return plane[:, y[:, None], x]
+    """Part of a plane, continued by mirroring at its edges, however far it reaches.
+
+    Parameters
+    ----------
+    read
+        Gives a box of the plane (C, Y, X); is asked for one that lies inside.
+    shape
+        (Y, X) of the plane.
+    spans
+        (start, stop) along Y and X; may lie outside.
+    """
+    y, x = (_mirror(np.arange(*span), n) for span, n in zip(spans, shape, strict=True))
+    top, left = int(y.min()), int(x.min())
+    part = read((slice(top, int(y.max()) + 1), slice(left, int(x.max()) + 1)))
+    if part.shape[1:] == (len(y), len(x)) and min(spans[0][0], spans[1][0]) >= 0:
+        return part
+    return part[:, y[:, None] - top, x - left]
 
 
 def _plan_axis(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
+from napari_unet.core.standardise import settle, standardise
 from napari_unet.core.unet import UNet
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 
@@ -94,6 +95,8 @@ class Trainer:
         self._parent = (
             copy.deepcopy(network).eval().requires_grad_(False) if config.anchor else None
         )
+        if config.standardise:
+            standardise(network)
         self._average = _Average(network, config.average)
         self._optimiser = _optimiser(network, config)
         # Not torch's own generator: others in this process may draw from that.
@@ -153,7 +156,7 @@ class Trainer:
         """The network as it would be kept now, in evaluation mode; the time does not count."""
         began = time.perf_counter()
         learning = copy.deepcopy(self.network.state_dict())
-        self.finish()
+        self._take_average()
         try:
             yield self.network
         finally:
@@ -165,6 +168,10 @@ class Trainer:
 
     def finish(self) -> None:
         """Leave the network as it is to be kept, in evaluation mode."""
+        self._take_average()
+        settle(self.network)
+
+    def _take_average(self) -> None:
         self._average.copy_to(self.network)
         self.network.eval()
 

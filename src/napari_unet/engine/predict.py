@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_unet.core.tiling import plan_tiles, read_mirrored
+from napari_unet.core.tiling import Box, Tile, plan_tiles, read_mirrored
 from napari_unet.core.unet import UNet
 
 
@@ -57,19 +57,43 @@ class Predictor:
         ValueError
             If the plane has another number of channels than the network.
         """
-        if plane.shape[0] != self.config.in_channels:
-            raise ValueError(
-                f"the image has {plane.shape[0]} channels and the model takes "
-                f"{self.config.in_channels}; choose the channels or another model"
-            )
-        tiles = plan_tiles(plane.shape[1:], tile_px, self.config.depth)
-        out = np.empty((self.config.n_outputs, *plane.shape[1:]), np.float32)
+        shape = (plane.shape[1], plane.shape[2])
+        tiles = plan_tiles(shape, tile_px, self.config.depth)
+        out = np.empty((self.config.n_outputs, *shape), np.float32)
         on_tile(0, len(tiles))
         for done, tile in enumerate(tiles, start=1):
-            source = torch.from_numpy(np.ascontiguousarray(read_mirrored(plane, tile.read)))
-            out[(slice(None), *tile.write)] = self._run(source)[(slice(None), *tile.crop)]
+            logits = self.tile_logits(lambda box: plane[(slice(None), *box)], shape, tile)
+            out[(slice(None), *tile.write)] = logits
             on_tile(done, len(tiles))
         return out
+
+    def tile_logits(
+        self, read: Callable[[Box], NDArray[np.float32]], shape: tuple[int, int], tile: Tile
+    ) -> NDArray[np.float32]:
+        """Logits (n_outputs, y, x) of what one tile writes of a plane.
+
+        Parameters
+        ----------
+        read
+            Gives a box of the normalised plane (C, Y, X).
+        shape
+            (Y, X) of the plane.
+        tile
+            One of `core.tiling.plan_tiles`.
+
+        Raises
+        ------
+        ValueError
+            If the plane has another number of channels than the network.
+        """
+        part = read_mirrored(read, shape, tile.read)
+        if len(part) != self.config.in_channels:
+            raise ValueError(
+                f"the image has {len(part)} channels and the model takes "
+                f"{self.config.in_channels}; choose the channels or another model"
+            )
+        out: NDArray[np.float32] = self._run(torch.from_numpy(np.ascontiguousarray(part)))
+        return out[(slice(None), *tile.crop)]
 
     @torch.inference_mode()
     def _run(self, tile: torch.Tensor) -> NDArray[np.float32]:

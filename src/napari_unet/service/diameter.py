@@ -19,6 +19,11 @@ _SIDE_PX, _LEAST_PX = 400, 24
 _LEAST_CELLS, _SCATTER = 3, 0.3
 
 
+def widest_px(model: LoadedModel) -> int:
+    """What `guess_diameter` looks at most, in pixels along an axis, from the plane's middle."""
+    return round(_SIDE_PX / (min(_FACTORS) * model.header.zoom))
+
+
 def guess_diameter(
     model: LoadedModel,
     plane: NDArray[np.float32],

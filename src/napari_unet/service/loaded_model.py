@@ -10,13 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.intensity import Normalisation, Statistics, match_channels, measure, normalise
+from napari_unet.core.intensity import (
+    Normalisation,
+    Statistics,
+    match_channels,
+    measure,
+    measure_sample,
+    normalise,
+)
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
 from napari_unet.service.inputs import check_plane
 
 if TYPE_CHECKING:
     from napari_unet.core.unet import UNet
+    from napari_unet.engine.blocks import Decoding
     from napari_unet.engine.predict import Predictor
 
 Box = tuple[slice, slice]
@@ -68,18 +76,29 @@ class LoadedModel:
     ) -> NDArray[np.float32]:
         """A raw plane (C, Y, X), or a box of it, normalised as the network wants it.
 
-        Without `statistics`, they are measured on the whole plane.
+        Without `statistics`, they are measured on the whole plane; with them, it may be a part.
 
         Raises
         ------
         ValueError
             If it holds no numbers, or its channels do not fit.
         """
-        check_plane(plane)
         settings = Normalisation(**self.header.normalisation)
         part = plane if box is None else plane[(slice(None), *box)]
-        normalised, _ = normalise(part, settings, statistics or measure(plane, settings))
+        normalised, _ = normalise(part, settings, statistics or self.measure(plane))
         return match_channels(normalised, self.network.config.in_channels)
+
+    def measure(self, plane: NDArray[Any], *, sample: bool = False) -> Statistics:
+        """The intensities of a raw plane (C, Y, X), or of a sample of it, that become 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If it holds no numbers.
+        """
+        check_plane(plane)
+        settings = Normalisation(**self.header.normalisation)
+        return (measure_sample if sample else measure)(plane, settings)
 
     def zoom(self, diameter_px: float | None) -> float:
         """Factor that brings cells of this diameter, in pixels, to the size the network knows.
@@ -119,7 +138,6 @@ class LoadedModel:
         ValueError
             If the tile is too small for the network, or the memory for the tile.
         """
-        from scipy.ndimage import gaussian_filter
         from scipy.special import expit
 
         from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
@@ -130,7 +148,7 @@ class LoadedModel:
         seen = resize_plane(plane, zoomed_shape(shape, zoom))
 
         def work(where: Compute, tile: int) -> NDArray[np.float32]:
-            return self._predictor(where).logits(
+            return self.predictor(where).logits(
                 seen, tile, lambda done, total: progress(done / total, "segmenting")
             )
 
@@ -148,40 +166,59 @@ class LoadedModel:
         if len(of_classes) > 2:
             kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
-            # A core is larger than a pixel, noise is not.
-            smooth = gaussian_filter(expit(logits[-1]), 1)
-            distance = resize_plane(smooth[None], shape)[0]
+            distance = resize_plane(smooth_distance(expit(logits[-1]))[None], shape)[0]
         foreground = resize_plane(foreground_scores(of_classes)[None], shape)[0]
         return PlaneScores(foreground, kinds, zoom, distance)
 
-    def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
-        """Labels (Y, X) of scores, with the model's post-processing where not told else."""
-        from napari_unet.core.instances import label_instances
+    def decoding(self, config: PredictConfig, zoom: float) -> Decoding:
+        """How scores become labels: the model's post-processing where not told else.
 
-        settings = dict(self.header.postprocess)
-        # The model's sizes are pixels of what the network sees.
-        zoom = scores.zoom
+        Parameters
+        ----------
+        config
+            What is told.
+        zoom
+            The network saw the plane larger by this factor; the model's sizes are pixels of that.
+        """
+        from napari_unet.core.instances import LARGEST_PX
+        from napari_unet.engine.blocks import Decoding
+
+        settings = {"largest_px": LARGEST_PX, **self.header.postprocess}
         gap = settings.get("gap_px", 1)
         settings["gap_px"] = max(1, round(gap / zoom)) if gap else 0
         settings["min_size_px"] = round(settings.get("min_size_px", 16) / zoom**2)
+        settings["largest_px"] = round(settings["largest_px"] / zoom)
         if "radius_px" in settings:
             settings["radius_px"] /= zoom
         asked = {"threshold": config.threshold, "min_size_px": config.min_size_px}
         given = {name: value for name, value in asked.items() if value is not None}
-        return label_instances(scores.foreground, **{**settings, **given}, distance=scores.distance)
+        return Decoding(**{**settings, **given})
+
+    def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
+        """Labels (Y, X) of scores; see `decoding`."""
+        from napari_unet.core.instances import label_instances
+
+        decoding = self.decoding(config, scores.zoom)
+        return label_instances(scores.foreground, distance=scores.distance, **vars(decoding))
 
     def kinds_of(self, labels: NDArray[np.int32], scores: PlaneScores) -> tuple[str, ...]:
         """Class of each cell 1, 2, ... of labels (Y, X), by the majority of its pixels."""
-        names, n = self.header.classes, int(labels.max(initial=0))
         if scores.kinds is None:
-            return (names[1],) * n
-        votes = np.bincount(
-            labels.ravel() * np.int64(len(names)) + scores.kinds.ravel(),
-            minlength=(n + 1) * len(names),
-        ).reshape(n + 1, len(names))
-        return tuple(names[kind] for kind in votes[1:].argmax(1))
+            return (self.header.classes[1],) * int(labels.max(initial=0))
+        return self.elected(self.votes(labels, scores.kinds)[1:])
 
-    def _predictor(self, compute: Compute) -> Predictor:
+    def votes(self, labels: NDArray[np.int32], kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Pixels of each class (n + 1, K) in the background and in each of n cells."""
+        n, k = int(labels.max(initial=0)), len(self.header.classes)
+        pairs = labels.ravel() * np.int64(k) + kinds.ravel()
+        return np.bincount(pairs, minlength=(n + 1) * k).reshape(n + 1, k)
+
+    def elected(self, votes: NDArray[np.int64]) -> tuple[str, ...]:
+        """Class of each cell by its votes (n, K)."""
+        return tuple(self.header.classes[kind] for kind in votes.argmax(1))
+
+    def predictor(self, compute: Compute) -> Predictor:
+        """The network where it is to run; made once."""
         from napari_unet.engine.predict import Predictor
 
         if compute not in self._predictors:
@@ -189,3 +226,11 @@ class LoadedModel:
                 self.network, compute.torch_device, compute.torch_dtype
             )
         return self._predictors[compute]
+
+
+def smooth_distance(distance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rounded off over 4 px: a core is larger than a pixel, noise is not."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth: NDArray[np.float32] = gaussian_filter(distance, 1)
+    return smooth

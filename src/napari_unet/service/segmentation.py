@@ -221,12 +221,16 @@ class SegmentationService:
         name: str,
         trained_on: tuple[str, ...],
     ) -> Improvement:
+        from napari_unet.core.standardise import is_standardised
         from napari_unet.engine.checkpoint import load_model
 
         job.report(0.0, "loading the model")
         parent = origin if isinstance(origin, ModelVersion) else None
         if isinstance(origin, ModelVersion):
             model = LoadedModel(*load_model(origin.path))
+            # To others it would do harm: they know something with the means that they have.
+            keeps = config.standardise and is_standardised(model.network)
+            config = replace(config, standardise=keeps)
         else:
             model = new_model(origin, name, config.seed)
         corrections = [correction for item in annotated for correction in item.corrections]
