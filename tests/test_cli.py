@@ -216,8 +216,8 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
     (tmp_path / "other" / "a.tif").write_bytes(before)
     for arguments, words in (
         ((folders[0], "-o", tmp_path / "l.tif"), "2 images and one file"),
-        ((image, "-o", tmp_path / "l.png"), "labels are written as tif, not .png; give a .tif or"),
-        ((image, "-o", tmp_path / "l.zarr"), "labels are written as tif, not .zarr"),
+        ((image, "-o", tmp_path / "l.zarr"), "is no zarr store; give a .tif or a folder for -o"),
+        ((image, "-o", tmp_path / "l.png"), "labels are written as tif or zarr, not .png"),
         ((image, "-o", image), "cells.tif is one of the images; give another place for -o"),
         (
             (folders[0], tmp_path / "other", "-o", tmp_path / "out"),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet import cli_corrections
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
@@ -22,7 +22,11 @@ from napari_unet.service.corrections import Annotated
 from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.training import NewModel
+
+if TYPE_CHECKING:
+    from napari_unet.service.volumes import VolumeLabels
 
 T = TypeVar("T")
 
@@ -67,9 +71,12 @@ def _parser() -> argparse.ArgumentParser:
 
     segment = commands.add_parser("segment", help="images in, labels out")
     segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    segment.add_argument("-o", "--out", type=Path, required=True, help="tif, or a folder")
+    segment.add_argument("-o", "--out", type=Path, required=True, help="tif, zarr, or a folder")
     _add_predict_options(segment)
     segment.add_argument("--axes", help="one letter of TZCYX for each axis")
+    segment.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, for zarr to zarr"
+    )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
     segment.set_defaults(run=_segment)
 
@@ -142,7 +149,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from napari_unet.service.image_files import list_images, read_image, write_labels
+    from napari_unet.service.image_files import list_images
 
     images = list_images(options.images)
     targets = _targets(images, options.out)
@@ -152,11 +159,7 @@ def _segment(options: argparse.Namespace) -> int:
     for path, out in zip(images, targets, strict=True):
         start = time.perf_counter()
         try:
-            image = read_image(path, options.axes)
-            done = _follow(
-                service.segment(image.data, image.axes, options.model, _predict_config(options))
-            )
-            write_labels(out, done.labels, image.label_axes, image.pixel_size_um)
+            done = _segment_one(service, path, out, options)
         except _FAILURES as error:
             text = sentence(error)
             place = "" if str(path) in text else f"{path}: "
@@ -180,25 +183,52 @@ def _segment(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _segment_one(
+    service: SegmentationService, path: Path, out: Path, options: argparse.Namespace
+) -> Segmentation | VolumeLabels:
+    from napari_unet.service.image_files import read_image, write_labels
+    from napari_unet.service.zarr_files import is_zarr
+
+    config = _predict_config(options)
+    if is_zarr(out):
+        job = service.segment_volume(
+            path, out, options.model, config, options.axes, options.scheduler
+        )
+        return _follow(job)
+    image = read_image(path, options.axes)
+    done = _follow(service.segment(image.data, image.axes, options.model, config))
+    write_labels(out, done.labels, image.label_axes, image.pixel_size_um)
+    return done
+
+
 def _targets(images: list[Path], out: Path) -> list[Path]:
     """Where the labels of each image go."""
     from napari_unet.service.image_files import LABELS
 
     suffix = out.suffix.lower()
-    if suffix in (".tif", ".tiff") and not out.is_dir():
+    if suffix in (".tif", ".tiff", ".zarr") and (suffix == ".zarr" or not out.is_dir()):
         if len(images) > 1:
             raise _WrongCall(f"{len(images)} images and one file {out}; give a folder for -o")
         targets = [out]
-    elif suffix in (".png", ".jpg", ".jpeg", ".bmp", ".zarr"):
-        raise _WrongCall(f"labels are written as tif, not {suffix}; give a .tif or a folder for -o")
+    elif suffix in (".png", ".jpg", ".jpeg", ".bmp"):
+        raise _WrongCall(
+            f"labels are written as tif or zarr, not {suffix}; give one, or a folder for -o"
+        )
     else:
-        targets = [out / f"{path.stem}{LABELS}.tif" for path in images]
-    for number, target in enumerate(targets):
+        targets = [out / f"{path.stem}{LABELS}{_suffix(path)}" for path in images]
+    for number, (path, target) in enumerate(zip(images, targets, strict=True)):
+        if target.suffix.lower() == ".zarr" and path.suffix.lower() != ".zarr":
+            raise _WrongCall(f"{path} is no zarr store; give a .tif or a folder for -o")
         if target in targets[:number]:
             raise _WrongCall(f"two images would go to {target}; segment them into two folders")
-        if any(target.exists() and target.samefile(path) for path in images):
+        if any(target.exists() and target.samefile(image) for image in images):
             raise _WrongCall(f"{target} is one of the images; give another place for -o")
     return targets
+
+
+def _suffix(path: Path) -> str:
+    """Of the labels of an image: what is in zarr may be too large for a tif."""
+    return ".zarr" if path.suffix.lower() == ".zarr" else ".tif"
 
 
 def _train(options: argparse.Namespace) -> int:

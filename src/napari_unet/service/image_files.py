@@ -16,13 +16,14 @@ from napari_unet.core.axes import ORDER, label_axes, label_shape
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.corrections import Annotated, annotate
 from napari_unet.service.inputs import name_axes, whole_labels
+from napari_unet.service.zarr_files import is_zarr, open_zarr
 
 _TIFF = {".tif", ".tiff"}
 # The types of pixels that ImageJ knows.
 _IMAGEJ = (np.uint8, np.uint16, np.float32)
 # Between the name of an image and the ending of its labels' file.
 LABELS = "_labels"
-SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp"}
+SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp", ".zarr"}
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class ImageFile:
     Attributes
     ----------
     data
-        The pixels, any dtype.
+        The pixels, any dtype; of a zarr store, an array that reads them when it is indexed.
     axes
         One letter of TZCYX for each axis.
     pixel_size_um
         Along Y and X, in micrometres; None if the file does not say.
     """
 
-    data: NDArray[Any]
+    data: Any
     axes: str
     pixel_size_um: tuple[float, float] | None = None
 
@@ -55,7 +56,7 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
     Parameters
     ----------
     path
-        tif, png, jpg or bmp.
+        tif, png, jpg, bmp, or a zarr store, of which no pixel is read yet.
     axes
         Names of its axes; by default what the file says, or else guessed from the shape.
 
@@ -64,6 +65,9 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
     ValueError
         If it cannot be read, or its axes are unclear.
     """
+    if is_zarr(path) and path.is_dir():
+        store = open_zarr(path, axes)
+        return ImageFile(store.data, store.axes, store.pixel_size_um)
     if not path.is_file():
         raise ValueError(f"there is no file {path}; give the path of an image")
     try:
@@ -153,7 +157,7 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise ValueError(

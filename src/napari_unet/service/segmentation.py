@@ -34,9 +34,11 @@ from napari_unet.service.training import (
     zoom_for,
 )
 from napari_unet.service.views import View
+from napari_unet.service.workers import workers_at
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
+    from napari_unet.service.volumes import VolumeLabels
 
 
 class SegmentationService:
@@ -95,6 +97,47 @@ class SegmentationService:
                 job, partial(self._load, version), image, axes, version, settings, chosen
             ),
         )
+
+    def segment_volume(
+        self,
+        image: Path,
+        out: Path,
+        model: Reference,
+        config: PredictConfig | None = None,
+        axes: str | None = None,
+        scheduler: str | None = None,
+    ) -> Job[VolumeLabels]:
+        """Start to segment a zarr store of any size into an OME-Zarr.
+
+        A job that was stopped or killed goes on where it was, when it is started again.
+
+        Parameters
+        ----------
+        image, axes
+            The store, and one letter of TZCYX for each axis where it does not name them.
+        out
+            Where the labels are to be; `out` + ".part" is used meanwhile.
+        model, config
+            As for `segment`.
+        scheduler
+            Address of a Dask cluster whose workers see the same files; None for this computer.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model.
+        """
+        version = self.store.find(model)
+        settings = config or PredictConfig()
+
+        def work(job: Job[VolumeLabels]) -> VolumeLabels:
+            from napari_unet.service.volumes import segment_volume
+
+            load = partial(self._load, version)
+            with workers_at(scheduler) as workers:
+                return segment_volume(job, load, version, image, axes, out, settings, workers)
+
+        return self._runner.submit(f"segment with {version.reference}", work)
 
     def finetune(
         self,

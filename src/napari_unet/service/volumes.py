@@ -1,0 +1,263 @@
+"""Images larger than memory: zarr in, OME-Zarr out, in pieces, resumable after a kill.
+
+Beside the labels OUT stands OUT.part while the job runs: the scores of a few planes, the labels of
+their blocks, what is finished of OUT itself, and one small file for each piece that is done. A
+piece can be done twice without harm; OUT appears as a whole at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.axes import label_axes, label_shape, plane_indices
+from napari_unet.engine.safe_files import replacing
+from napari_unet.service.device import choose
+from napari_unet.service.diameter import guess_diameter, widest_px
+from napari_unet.service.jobs import Job
+from napari_unet.service.large_plane import Block, LargePlane, join
+from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.volume_pieces import (
+    Volume,
+    VolumePlane,
+    label_block,
+    large_plane,
+    prepared,
+    score_tile,
+    whole,
+    write_block,
+    write_level,
+)
+from napari_unet.service.workers import Workers
+from napari_unet.service.zarr_files import CHUNK_PX, create_labels, open_zarr, pyramid
+
+# Planes are segmented in groups of at least so many tiles, which keep many workers busy.
+_GROUP_TILES = 64
+# Of each kind of piece, what it does, in words, and its share of the time.
+_KINDS = {
+    "tile": ("segmenting", 0.88),
+    "block": ("labelling cells", 0.08),
+    "ids": ("writing labels", 0.03),
+    "level": ("writing the pyramid", 0.005),
+}
+
+
+@dataclass(frozen=True)
+class VolumeLabels:
+    """What a large job gives.
+
+    Attributes
+    ----------
+    out
+        The store of the labels.
+    model
+        The version that was used.
+    compute
+        Where it ran, in words.
+    n_cells
+        Number of cells; their ids are 1, 2, ...
+    diameter_px
+        Of a disc of the median cell's area; 0 without cells.
+    """
+
+    out: Path
+    model: ModelVersion
+    compute: str
+    n_cells: int
+    diameter_px: float
+
+
+def segment_volume(
+    job: Job[VolumeLabels],
+    load: Callable[[], LoadedModel],
+    version: ModelVersion,
+    image: Path,
+    axes: str | None,
+    out: Path,
+    config: PredictConfig,
+    workers: Workers,
+) -> VolumeLabels:
+    """Segment a zarr store into another; called in a job.
+
+    Parameters
+    ----------
+    job
+        Told how far it is.
+    load
+        Gives the model.
+    version
+        What the model is called, and its file.
+    image, axes
+        Store, and names of its axes; None for what it says.
+    out
+        Of the labels; replaced at the end. `out` + ".part" is where a job that was stopped goes on.
+    config
+        Settings.
+    workers
+        Who does it.
+
+    Raises
+    ------
+    ValueError
+        If what was begun there is another job.
+    """
+    job.report(0.0, "loading the model")
+    loaded, source = load(), open_zarr(image, axes)
+    compute = choose(config.device, config.precision)
+    work = out.with_name(out.name + ".part")
+    volume = Volume(str(image), source.axes, str(version.path), str(work), config)
+    indices = list(plane_indices(source.axes, source.data.shape))
+    _begin(volume, version, source.data)
+    if config.diameter_px == "auto":
+        job.report(0.0, "looking for the cells' size")
+        first = LargePlane(loaded, source.data, source.axes, indices[0], config, compute)
+        size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
+        volume = replace(volume, config=replace(config, diameter_px=size))
+    if not volume.out.exists():
+        shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
+        kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
+        scale, units = [source.scale[n] for n in kept], [source.units[n] for n in kept]
+        with whole(volume.out) as part:
+            create_labels(part, shape, named, scale, units)
+    areas: list[NDArray[np.int64]] = []
+    groups = list(_groups(volume, indices))
+    for number, group in enumerate(groups):
+
+        def progress(fraction: float, message: str, number: int = number) -> None:
+            where = f", part {number + 1} of {len(groups)}" if len(groups) > 1 else ""
+            job.report((number + fraction) / len(groups), message + where)
+
+        areas += _Group(group, sum(len(known) for known in areas), workers, progress).segment()
+    if out.exists():
+        shutil.rmtree(out)
+    volume.out.replace(out)
+    shutil.rmtree(work)
+    count = sum(len(known) for known in areas)
+    diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
+    return VolumeLabels(out, version, compute.describe(), count, float(diameter))
+
+
+class _Group:
+    """Planes that are segmented together; what is done already is not done again.
+
+    Parameters
+    ----------
+    planes
+        The planes.
+    count
+        Cells in all planes before.
+    workers
+        Who does it.
+    progress
+        Called with (fraction, message) after each piece; may raise to stop.
+    """
+
+    def __init__(
+        self,
+        planes: list[VolumePlane],
+        count: int,
+        workers: Workers,
+        progress: Callable[[float, str], None],
+    ) -> None:
+        self._planes, self._count = planes, count
+        self._workers, self._progress = workers, progress
+        self._fraction = 0.0
+
+    def segment(self) -> list[NDArray[np.int64]]:
+        """Areas of the cells of each plane, in pixels."""
+        files = [plane.path("cells").with_suffix(".npy") for plane in self._planes]
+        if not all(file.exists() for file in files):
+            self._progress(0.0, "measuring intensities")
+            self._planes = [prepared(plane) for plane in self._planes]
+            areas = self._label()
+            for file, of_plane in zip(files, areas, strict=True):
+                with replacing(file) as part, part.open("wb") as content:
+                    np.save(content, of_plane)
+        for plane in self._planes:
+            for kind in ("scores", "local", *(f"done-{kind}" for kind in _KINDS)):
+                shutil.rmtree(plane.path(kind), ignore_errors=True)
+        return [np.load(file) for file in files]
+
+    def _label(self) -> list[NDArray[np.int64]]:
+        from napari_unet.engine.blocks import plan_blocks
+
+        large = [large_plane(plane) for plane in self._planes]
+        blocks = [range(len(plane.blocks)) for plane in large]
+        pairs = list(zip(self._planes, blocks, strict=True))
+        self._do(
+            "tile",
+            score_tile,
+            [
+                (p, n)
+                for p, of in zip(self._planes, large, strict=True)
+                for n in range(len(of.tiles))
+            ],
+        )
+        self._do("block", label_block, [(p, n) for p, numbers in pairs for n in numbers])
+        nothing = np.zeros((0, 0), np.int32)
+        writes: list[tuple[Any, ...]] = []
+        areas: list[NDArray[np.int64]] = []
+        for plane, numbers in pairs:
+            cells = join([Block(labels=nothing, **plane.known("block", n)) for n in numbers])
+            first = np.int32(self._count + sum(len(known) for known in areas))
+            writes += [
+                (plane, n, np.where(ids > 0, ids + first, 0).astype(np.int32))
+                for n, ids in zip(numbers, cells.numbers, strict=True)
+            ]
+            areas.append(cells.areas)
+        self._do("ids", write_block, writes)
+        for level, shape in enumerate(pyramid(large[0].shape, "YX")[1:], start=1):
+            boxes = plan_blocks((shape[0], shape[1]), CHUNK_PX)
+            self._do(
+                f"level-{level}",
+                write_level,
+                [(p, n, level, box) for p in self._planes for n, box in enumerate(boxes)],
+            )
+        return areas
+
+    def _do(self, kind: str, work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
+        message, share = _KINDS[kind.partition("-")[0]]
+        left = [piece for piece in pieces if not piece[0].is_done(kind, piece[1])]
+        before = len(pieces) - len(left)
+        for done in self._workers.run(work, left):
+            self._progress(self._fraction + share * (before + done) / len(pieces), message)
+        self._fraction = min(1.0, self._fraction + share)
+
+
+def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[VolumePlane]]:
+    planes = [VolumePlane(volume, index) for index in indices]
+    tiles = len(large_plane(planes[0]).tiles)
+    side = max(1, -(-_GROUP_TILES // tiles))
+    for start in range(0, len(planes), side):
+        yield planes[start : start + side]
+
+
+def _begin(volume: Volume, version: ModelVersion, data: Any) -> None:
+    """See that what was begun is this job."""
+    task = {
+        "image": volume.image,
+        "shape": list(data.shape),
+        "dtype": str(data.dtype),
+        "axes": volume.axes,
+        "model": version.sha256(),
+        "config": asdict(volume.config),
+    }
+    file = Path(volume.work, "job.json")
+    if file.exists():
+        if json.loads(file.read_text()) != task:
+            raise ValueError(
+                f"{volume.work} was begun with another image, model or settings; delete it to "
+                "begin anew, or give another place for the labels"
+            )
+        return
+    with replacing(file) as part:
+        part.write_text(json.dumps(task, indent=2))

@@ -1,0 +1,147 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_unet.config import PredictConfig
+from napari_unet.service import large_plane, volumes
+from napari_unet.service.jobs import JobCancelled, JobFailed
+
+CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
+SOON = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch):
+    monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
+    monkeypatch.setattr(volumes, "_GROUP_TILES", 9)
+
+
+@pytest.fixture
+def model(add_model):
+    return add_model("bright")
+
+
+@pytest.fixture
+def image(tmp_path, blobs):
+    """Channels last, three planes, in a store."""
+    planes = np.stack([blobs(seed, (150, 200))[0] for seed in range(3)])
+    path = tmp_path / "image.zarr"
+    zarr.create_array(path, data=planes[..., None], chunks=(1, 64, 64, 1))
+    return path
+
+
+def same_but_for_names(labels, expected):
+    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
+    once = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+    return once and np.array_equal(labels > 0, expected > 0)
+
+
+def test_a_store_gets_the_labels_that_the_array_gets(service, model, image, tmp_path):
+    expected = service.segment(zarr.open_array(image)[:], "ZYXC", model, CONFIG).wait(SOON)
+    out = tmp_path / "labels.zarr"
+    told = []
+    job = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+    job.progressed.connect(lambda p: told.append(p.fraction))
+    done = job.wait(SOON)
+    group = zarr.open_group(out, mode="r")
+    labels = group["0"][:]
+    assert labels.dtype == np.int32
+    assert expected.n_cells > 10
+    assert same_but_for_names(labels, expected.labels)
+    assert np.array_equal(np.unique(labels), np.arange(done.n_cells + 1))
+    assert (done.n_cells, done.diameter_px) == (expected.n_cells, expected.diameter_px)
+    assert told == sorted(told)
+    assert not (tmp_path / "labels.zarr.part").exists()
+
+
+def test_levels_of_the_pyramid_show_every_second_pixel(
+    service, model, tmp_path, blobs, monkeypatch
+):
+    from napari_unet.service import zarr_files
+
+    for module in (zarr_files, volumes):
+        monkeypatch.setattr(module, "CHUNK_PX", 64)
+    path, out = tmp_path / "image.zarr", tmp_path / "labels.zarr"
+    zarr.save_array(path, blobs(1, (150, 201))[0].T)
+    service.segment_volume(path, out, model, CONFIG, "XY").wait(SOON)
+    levels = [zarr.open_array(out / str(n)) for n in range(3)]
+    assert [level.shape for level in levels] == [(201, 150), (101, 75), (51, 38)]
+    assert levels[0][:].any()
+    for coarse, fine in zip(levels[1:], levels, strict=False):
+        np.testing.assert_array_equal(coarse[:], fine[::2, ::2])
+
+
+def test_a_job_that_was_stopped_goes_on_where_it_was(service, model, image, tmp_path, monkeypatch):
+    expected = tmp_path / "expected.zarr"
+    service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
+    scored = []
+    score = volumes.score_tile
+    monkeypatch.setattr(
+        volumes, "score_tile", lambda plane, n: (scored.append((plane.index, n)), score(plane, n))
+    )
+    out = tmp_path / "labels.zarr"
+    for stop_after in (1, 6, 30, 20, 5):
+        job = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+        left = [stop_after]
+
+        def count(progress, job=job, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                job.cancel()
+
+        job.progressed.connect(count)
+        with pytest.raises(JobCancelled):
+            job.wait(SOON)
+        assert not out.exists()
+    service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
+    assert len(scored) == len(set(scored))
+
+
+def test_another_job_in_the_same_place_is_refused(service, model, image, tmp_path):
+    out = tmp_path / "labels.zarr"
+    job = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+    job.progressed.connect(lambda p: job.cancel() if p.message.startswith("segm") else None)
+    with pytest.raises(JobCancelled):
+        job.wait(SOON)
+    other = PredictConfig(device="cpu", precision="float32", tile_px=92, min_size_px=90)
+    with pytest.raises(JobFailed, match="was begun with another image, model or settings"):
+        service.segment_volume(image, out, model, other, "ZYXC").wait(SOON)
+    shutil.rmtree(tmp_path / "labels.zarr.part")
+    service.segment_volume(image, out, model, other, "ZYXC").wait(SOON)
+    first = zarr.open_array(out / "0")[:]
+    # Done again, it takes the place of what was there.
+    service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    assert not np.array_equal(zarr.open_array(out / "0")[:], first)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_killed_process_costs_only_what_it_was_doing(service, model, image, tmp_path):
+    expected = tmp_path / "expected.zarr"
+    service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
+    out = tmp_path / "labels.zarr"
+    command = [
+        sys.executable, "-m", "napari_unet.cli", "segment", str(image), "-o", str(out), "--axes",
+        "ZYXC", "--model", str(model.path), "--tile", "92", "--device", "cpu", "--precision",
+        "float32",
+    ]  # fmt: skip
+    marks = tmp_path / "labels.zarr.part"
+    with subprocess.Popen(command) as process:
+        for _ in range(600):
+            if len(list(marks.glob("done-tile/*/*.npz"))) > 3:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert not out.exists()
+    done = {path: path.stat().st_mtime_ns for path in marks.glob("done-tile/*/*.npz")}
+    assert done
+    assert subprocess.run(command, check=False, timeout=300).returncode == 0
+    assert same_but_for_names(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
+    assert not marks.exists()
