@@ -170,16 +170,18 @@ class LoadedModel:
         given = {name: value for name, value in asked.items() if value is not None}
         return label_instances(scores.foreground, **{**settings, **given}, distance=scores.distance)
 
-    def kinds_of(self, labels: NDArray[np.int32], scores: PlaneScores) -> tuple[str, ...]:
-        """Class of each cell 1, 2, ... of labels (Y, X), by the majority of its pixels."""
-        names, n = self.header.classes, int(labels.max(initial=0))
-        if scores.kinds is None:
-            return (names[1],) * n
-        votes = np.bincount(
-            labels.ravel() * np.int64(len(names)) + scores.kinds.ravel(),
-            minlength=(n + 1) * len(names),
-        ).reshape(n + 1, len(names))
-        return tuple(names[kind] for kind in votes[1:].argmax(1))
+    def votes(self, labels: NDArray[np.int32], scores: PlaneScores) -> NDArray[np.intp]:
+        """Pixels of each cell 1, 2, ... of labels (Y, X) by their class: (cells, classes)."""
+        n_classes, n = len(self.header.classes), int(labels.max(initial=0))
+        kinds = np.int64(1) if scores.kinds is None else scores.kinds.ravel()
+        cast = np.bincount(
+            labels.ravel() * np.int64(n_classes) + kinds, minlength=(n + 1) * n_classes
+        )
+        return cast.reshape(n + 1, n_classes)[1:]
+
+    def kinds(self, votes: NDArray[np.intp]) -> tuple[str, ...]:
+        """Class of each cell, by the majority of its pixels."""
+        return tuple(self.header.classes[kind] for kind in votes.argmax(1))
 
     def _predictor(self, compute: Compute) -> Predictor:
         from napari_unet.engine.predict import Predictor

@@ -19,6 +19,7 @@ from napari_unet.service.device import choose
 from napari_unet.service.gate import Verdict
 from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
+from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
@@ -83,12 +84,13 @@ class SegmentationService:
         Raises
         ------
         ValueError
-            If the axes do not fit the image, or there is no such model.
+            If the axes do not fit the image or the settings, or there is no such model.
         """
         axes = check_axes(axes, image.shape)
         version = self.store.find(model)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         settings = config or PredictConfig()
+        check_link(settings.link, axes)
         return self._runner.submit(
             f"segment with {version.reference}",
             lambda job: segment_planes(

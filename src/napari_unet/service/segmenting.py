@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, set_plane
+from napari_unet.core.axes import get_plane, label_axes, label_shape, set_plane
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter
 from napari_unet.service.jobs import Job
+from napari_unet.service.linking import linked_ids
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
 
@@ -28,7 +29,8 @@ class Segmentation:
     Attributes
     ----------
     labels
-        int32, with the image's axes without C; 0 = background, ids unique over all planes.
+        int32, with the image's axes without C; 0 = background, ids unique over all planes, or
+        one for each object where they were linked.
     planes
         Index of each plane that was segmented; the others are 0.
     model
@@ -36,9 +38,9 @@ class Segmentation:
     compute
         Where it ran, in words.
     n_cells
-        Number of cells; their ids are 1, 2, ...
+        Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area; 0 without cells.
+        Of a disc of the median cell's area in a plane; 0 without cells.
     kinds
         Class of each cell 1, 2, ...
     places
@@ -88,7 +90,7 @@ def segment_planes(
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     given = config.diameter_px
-    kinds: list[str] = []
+    votes = [np.zeros((0, len(loaded.header.classes)), np.intp)]
     places: list[tuple[tuple[int, ...], Place]] = []
     count, areas = 0, [np.zeros(0, np.intp)]
     for number, index in enumerate(planes):
@@ -109,12 +111,15 @@ def segment_planes(
         set_plane(labels, axes, index, np.where(found, found + count, 0))
         areas.append(np.bincount(found.ravel())[1:])
         count += len(areas[-1])
-        kinds += loaded.kinds_of(found, scores)
+        votes.append(loaded.votes(found, scores))
         cell_px = np.sqrt(4 / np.pi * np.median(areas[-1])) if len(areas[-1]) else None
         size = float(cell_px or given or loaded.header.diameter_px or MIXED_DIAMETER_PX)
         places += [(index, place) for place in doubtful_places(scores.foreground, size)]
     diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
+    cast = np.concatenate(votes)
+    if config.link != "none":
+        count, cast = _link(job, labels, label_axes(axes), config, cast)
     return Segmentation(
         labels,
         planes,
@@ -122,9 +127,27 @@ def segment_planes(
         compute.describe(),
         count,
         float(diameter),
-        tuple(kinds),
+        loaded.kinds(cast),
         tuple(places),
     )
+
+
+def _link(
+    job: Job[Segmentation],
+    labels: NDArray[np.int32],
+    axes: str,
+    config: PredictConfig,
+    votes: NDArray[np.intp],
+) -> tuple[int, NDArray[np.intp]]:
+    """Link the labels in place; how many objects there are, and the votes for their classes."""
+    job.report(0.98, "linking cells")
+    numbers = linked_ids(labels, axes, config.link, job.check)
+    count = int(numbers.max())
+    for plane in labels:
+        plane[:] = numbers[plane]
+    cast = np.zeros((count, votes.shape[1]), votes.dtype)
+    np.add.at(cast, numbers[1:] - 1, votes)
+    return count, cast
 
 
 def measure_cells(
