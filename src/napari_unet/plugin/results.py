@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet.plugin.carry import carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
+from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, labels_like, memory
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.removal import Removal
@@ -170,7 +171,7 @@ class Results:
         )
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1
-        show_classes(layer)
+        show_features(layer)
         if old is not None and result.untouched:
             memory(old)["retired"] = True
             self._removal.take_away(old)
@@ -227,16 +228,6 @@ class Results:
                 self._removal.take_away(layer)
         memory(old)["retired"] = True
         old.visible = False
-
-
-def show_classes(layer: Labels) -> None:
-    """Tell napari the classes of the cells, which then shows them under the pointer."""
-    classes = memory(layer).get("classes", {})
-    ids = sorted(classes)
-    table = {"index": ids, "class": [classes[cell] for cell in ids]}
-    shown = {name: list(layer.features[name]) for name in table if name in layer.features}
-    if shown != table and (ids or shown):
-        layer.features = table
 
 
 def _highest(old: EditTracker) -> int:

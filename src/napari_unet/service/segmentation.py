@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices
+from napari_unet.service.batch import FileDone, FileJob, segment_files
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.gate import Verdict
@@ -38,6 +39,8 @@ from napari_unet.service.views import View
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
+
+T = TypeVar("T")
 
 
 class SegmentationService:
@@ -97,6 +100,31 @@ class SegmentationService:
                 job, partial(self._load, version), image, axes, version, settings, chosen
             ),
         )
+
+    def segment_files(
+        self,
+        files: Sequence[FileJob],
+        model: Reference,
+        config: PredictConfig | None = None,
+        told: Callable[[FileDone], None] = lambda done: None,
+    ) -> Job[tuple[FileDone, ...]]:
+        """Start to segment image files, see `batch.segment_files`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model.
+        """
+        version, settings = self.store.find(model), config or PredictConfig()
+        load = partial(self._load, version)
+        return self.submit(
+            f"segment files with {version.reference}",
+            lambda job: segment_files(job, load, version, files, settings, told),
+        )
+
+    def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
+        """Start other work, in the same thread; see `JobRunner.submit`."""
+        return self._runner.submit(name, work)
 
     def finetune(
         self,

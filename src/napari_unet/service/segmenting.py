@@ -13,7 +13,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, label_axes, label_shape, set_plane
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter
-from napari_unet.service.jobs import Job
+from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.linking import linked_ids
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
@@ -58,7 +58,7 @@ class Segmentation:
 
 
 def segment_planes(
-    job: Job[Segmentation],
+    job: Reporter,
     load: Callable[[], LoadedModel],
     image: Any,
     axes: str,
@@ -133,7 +133,7 @@ def segment_planes(
 
 
 def _link(
-    job: Job[Segmentation],
+    job: Reporter,
     labels: NDArray[np.int32],
     axes: str,
     config: PredictConfig,
