@@ -7,7 +7,7 @@ can count them block by block.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,13 @@ Overlaps = tuple[Ids, Ids, Ids]
 
 @dataclass(frozen=True)
 class Rule:
-    """When two sections are of one object.
+    """When sections are of one object.
 
-    They are where they cover each other (`min_iou`), or where one covers most of the other
-    (`min_share`), as a cell does its own cap; of several that fit, those are chosen that give the
-    largest sum of IoUs. Over missing planes they have to cover each other, for there one object
-    ends and the next begins, too.
+    Neighbours are where they cover each other (`min_iou`); of several that fit, those are chosen
+    that give the largest sum of IoUs. What is left over may be a cap of an object, which is much
+    smaller than the section beside it but lies on it (`min_share`): the last section of one run of
+    planes and the first of another, of which one is short (`cap`). Two long ones are two cells,
+    one above the other.
 
     Parameters
     ----------
@@ -36,16 +37,19 @@ class Rule:
         Planes that may be missing.
     min_iou
         Shared pixels over all pixels of both.
+    bridge_iou
+        The same over missing planes, where one object may end and another begin.
     min_share
         Shared pixels over the pixels of the smaller.
     cap
-        IoU that one which is covered needs still: specks are no caps.
+        Planes of a cap at most; 0 looks for none.
     """
 
     bridge: int = 1
     min_iou: float = 0.4
+    bridge_iou: float = 0.6
     min_share: float = 0.7
-    cap: float = 0.05
+    cap: int = 2
 
 
 def areas(labels: NDArray[np.integer]) -> tuple[Ids, Ids]:
@@ -76,25 +80,32 @@ def add_up(tables: Iterable[Overlaps]) -> Overlaps:
 
 
 class Linker:
-    """Gives the cells of one plane after the other the ids of their objects, 1, 2, ...
+    """Tells which cells of one plane after the other are one object.
 
-    No two cells of a plane get the same. Nearer planes come first: over missing ones only cells
-    are linked that nothing nearer was. Planes in reverse give the same objects, but for ties;
-    of these, cells that come first in their plane win.
+    `add` gives the cells of each plane the numbers of their runs, 1, 2, ...: a run is an object,
+    or a piece of one; `objects` says in the end which runs are one. No two cells of a plane are.
+    Nearer planes come first: over missing ones only cells are linked that nothing nearer was.
+    Planes in reverse give the same objects, but for ties: there, cells that come first win.
 
     Parameters
     ----------
     rule
-        When two sections are of one object.
+        When sections are of one object.
     """
 
     def __init__(self, rule: Rule | None = None) -> None:
         self.rule = rule or Rule()
-        self.n_linked = 0
         self._before: deque[_Plane] = deque(maxlen=self.rule.bridge + 1)
+        self._n_planes = 0
+        # Of each run: its first and its last plane, and on how many it is.
+        self._first: list[int] = [0]
+        self._last: list[int] = [0]
+        self._count: list[int] = [0]
+        # IoU, plane, and the runs that end before it and begin on it and may be one.
+        self._maybe: list[tuple[float, int, int, int]] = []
 
     def add(self, ids: Ids, areas: Ids, before: Sequence[Overlaps]) -> Ids:
-        """The linked id of each cell of the next plane.
+        """The run of each cell of the next plane.
 
         Parameters
         ----------
@@ -110,52 +121,76 @@ class Linker:
             If an overlap names a cell that its plane does not have.
         """
         plane = _Plane(ids, areas)
+        near = None
         for gap, table in enumerate(before[: len(self._before)]):
             earlier = self._before[-1 - gap]
-            first, second = earlier.find(table[0]), plane.find(table[1])
-            free = ~earlier.goes_on[first] & (plane.linked[second] == 0)
-            pairs = (first[free], second[free], table[2][free])
-            for one, other in zip(*self._choose(earlier, plane, pairs, gap), strict=True):
-                plane.linked[other] = earlier.linked[one]
+            pairs = _Pairs(earlier.find(table[0]), plane.find(table[1]), table[2], earlier, plane)
+            near = near or pairs
+            fits = pairs.free & (pairs.iou >= (self.rule.bridge_iou if gap else self.rule.min_iou))
+            for one, other in zip(*assign(*pairs.of(fits)), strict=True):
+                plane.runs[other] = run = earlier.runs[one]
                 earlier.goes_on[one] = True
-        new = plane.linked == 0
-        plane.linked[new] = np.arange(new.sum()) + self.n_linked + 1
-        self.n_linked += int(new.sum())
+                self._last[run] = self._n_planes
+                self._count[run] += 1
+        for number in np.flatnonzero(plane.runs == 0):
+            plane.runs[number] = len(self._first)
+            self._first.append(self._n_planes)
+            self._last.append(self._n_planes)
+            self._count.append(1)
+        if near is not None:
+            self._look_for_caps(near)
         self._before.append(plane)
-        return plane.linked.copy()
+        self._n_planes += 1
+        return plane.runs.copy()
 
-    def _choose(
-        self, earlier: _Plane, plane: _Plane, pairs: Overlaps, gap: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Which cells of two planes are of one object, by their places in them."""
-        first, second, shared = pairs
-        one, other = earlier.areas[first], plane.areas[second]
-        iou, share = shared / (one + other - shared), shared / np.minimum(one, other)
-        fits = iou >= self.rule.min_iou
-        if gap == 0:
-            fits |= (share >= self.rule.min_share) & (iou >= self.rule.cap)
-        return assign(first[fits], second[fits], iou[fits])
+    def objects(self) -> Ids:
+        """The object of each run: 0 for 0, then 1, 2, ... in the order in which they begin."""
+        root = list(range(len(self._first)))
+        first, last, count = list(self._first), list(self._last), list(self._count)
+
+        def top(run: int) -> int:
+            while root[run] != run:
+                run = root[run]
+            return run
+
+        for _, plane, one, other in sorted(self._maybe, key=lambda edge: (-edge[0], *edge[1:])):
+            a, b = top(one), top(other)
+            fits = last[a] == plane - 1 and first[b] == plane
+            if fits and min(count[a], count[b]) <= self.rule.cap:
+                root[b], last[a], count[a] = a, last[b], count[a] + count[b]
+        tops = np.array([top(run) for run in range(len(root))])
+        return np.unique(tops, return_inverse=True)[1].astype(np.int64)
+
+    def _look_for_caps(self, pairs: _Pairs) -> None:
+        """Remember pairs of which the one ends where the other begins."""
+        runs, starts = pairs.plane.runs[pairs.second], np.array(self._first)
+        ends = ~pairs.earlier.goes_on[pairs.first] & (starts[runs] == self._n_planes)
+        for number in np.flatnonzero(ends & (pairs.share >= self.rule.min_share)):
+            one = int(pairs.earlier.runs[pairs.first[number]])
+            edge = (float(pairs.iou[number]), self._n_planes, one, int(runs[number]))
+            self._maybe.append(edge)
 
 
-def link(
-    frames: Iterable[NDArray[np.integer]], rule: Rule | None = None
-) -> Iterator[tuple[Ids, Ids]]:
-    """For each of a row of planes (or volumes) its ids, and the ids of their objects.
+def link(frames: Iterable[NDArray[np.integer]], rule: Rule | None = None) -> list[tuple[Ids, Ids]]:
+    """For each of a row of planes (or volumes) its ids, and the objects of these, 1, 2, ...
 
     Parameters
     ----------
     frames
         Labels of the same shape; only the last `2 + bridge` are kept.
     rule
-        When two sections are of one object.
+        When sections are of one object.
     """
     linker = Linker(rule)
     last: deque[NDArray[np.integer]] = deque(maxlen=linker.rule.bridge + 1)
+    runs = []
     for frame in frames:
         ids, sizes = areas(frame)
         before = [overlaps(earlier, frame) for earlier in reversed(last)]
-        yield ids, linker.add(ids, sizes, before)
+        runs.append((ids, linker.add(ids, sizes, before)))
         last.append(frame)
+    objects = linker.objects()
+    return [(ids, objects[run]) for ids, run in runs]
 
 
 def assign(
@@ -186,11 +221,11 @@ def assign(
 
 
 class _Plane:
-    """Cells of a plane: linked to what, and whether an object goes on after it."""
+    """Cells of a plane: their runs, and whether these go on after it."""
 
     def __init__(self, ids: Ids, areas: Ids) -> None:
         self.areas = np.asarray(areas, np.int64)
-        self.linked = np.zeros(len(ids), np.int64)
+        self.runs = np.zeros(len(ids), np.int64)
         self.goes_on = np.zeros(len(ids), bool)
         self._order = np.argsort(ids, kind="stable")
         self._sorted = np.asarray(ids, np.int64)[self._order]
@@ -206,6 +241,31 @@ class _Plane:
                 "give the areas of all cells"
             )
         return self._order[at]
+
+
+class _Pairs:
+    """Cells of two planes that share pixels, by their places in them."""
+
+    def __init__(
+        self,
+        first: NDArray[np.intp],
+        second: NDArray[np.intp],
+        shared: Ids,
+        earlier: _Plane,
+        plane: _Plane,
+    ) -> None:
+        self.first, self.second, self.earlier, self.plane = first, second, earlier, plane
+        one, other = earlier.areas[first], plane.areas[second]
+        self.iou = shared / (one + other - shared)
+        self.share = shared / np.minimum(one, other)
+        # Neither is linked to something nearer.
+        self.free = ~earlier.goes_on[first] & (plane.runs[second] == 0)
+
+    def of(
+        self, which: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Some of them, with their IoU."""
+        return self.first[which], self.second[which], self.iou[which]
 
 
 def _counted(a: Ids, b: Ids, counts: Ids | None) -> Overlaps:

@@ -13,8 +13,8 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.plugin.edit_tracker import Changes, Memo
-from napari_unet.plugin.layers import Index, LayerImage, labels_like, memory
 from napari_unet.plugin.features import show_features
+from napari_unet.plugin.layers import Index, LayerImage, labels_like, memory
 from napari_unet.plugin.seen import States
 from napari_unet.service.drafts import Draft, Drafts, fingerprint
 

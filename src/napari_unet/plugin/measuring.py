@@ -58,7 +58,9 @@ class MeasureRow(QWidget):
             "Save table…", "What was measured, as CSV", lambda: self._try(self._ask_where)
         )
         self.files = button(
-            "Segment files…", "Many images, without opening them", lambda: self._try(self._ask_files)
+            "Segment files…",
+            "Many images, without opening them",
+            lambda: self._try(self._ask_files),
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

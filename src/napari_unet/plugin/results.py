@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, labels_like, memory
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.removal import Removal
+from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
 from napari_unet.service.segmenting import Segmentation
 
@@ -86,12 +88,16 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
     classes = {n + above: kind for n, kind in kinds.items()}
     classes |= memo.classes if above else {}
     seen = {index: states for index, states in memo.carried.items() if index in others}
+    kin: Kin = Counter()
     for index in fresh & planes.keys():
         states = planes[index].look(ring_px).states
+        if done.is_linked:
+            kin += kin_of(labels[index], planes[index].painted.after, states > 0)
         labels[index], went_on = carry_over(labels[index], planes[index].painted.after, states > 0)
         seen[index] = states
         for ahead, before in went_on.items():
             classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
+    reunite(labels, done.planes, kin)
     baseline = labels.copy()
     for index in others:
         painted = old.snapshot(index)

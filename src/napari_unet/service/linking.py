@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,16 @@ def linked_ids(
         view = labels.transpose(order)
         step, highest = np.zeros_like(numbers), 0
         for where in np.ndindex(*view.shape[: len(others)]):
-            for ids, linked in link_frames(numbers[frame] for frame in view[where]):
-                check()
+            for ids, linked in link_frames(_frames(view[where], numbers, check)):
                 step[ids] = linked + highest
             highest = int(step.max())
         numbers, within = step[numbers], letter + within
     return numbers
+
+
+def _frames(
+    labels: NDArray[np.int32], numbers: NDArray[np.int32], check: Callable[[], None]
+) -> Iterator[NDArray[np.int32]]:
+    for frame in labels:
+        check()
+        yield numbers[frame]

@@ -45,6 +45,8 @@ class Segmentation:
         Class of each cell 1, 2, ...
     places
         Where a correction would help most, the best first: the plane's index, and the place in it.
+    is_linked
+        Whether cells of several planes have one id.
     """
 
     labels: NDArray[np.int32]
@@ -55,6 +57,7 @@ class Segmentation:
     diameter_px: float
     kinds: tuple[str, ...]
     places: tuple[tuple[tuple[int, ...], Place], ...]
+    is_linked: bool = False
 
 
 def segment_planes(
@@ -129,6 +132,7 @@ def segment_planes(
         float(diameter),
         loaded.kinds(cast),
         tuple(places),
+        config.link != "none",
     )
 
 
