@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -125,10 +126,52 @@ def test_what_fails_is_told_and_the_rest_is_done(call, folders, tmp_path):
     assert status == 1
     assert names(out) == ["b_labels.tif"]
     assert [json.loads(line)["image"] for line in stdout.splitlines()] == [str(images / "b.png")]
-    first, second, last = stderr.splitlines()
+    first, second, last, *again = stderr.splitlines()
     assert first.startswith(f"napari-unet: {images / 'a.png'} cannot be read as an image")
     assert second.startswith(f"napari-unet: {images / 'c.tif'}: the image holds no finite number")
-    assert last == "napari-unet: 2 of 3 images failed"
+    assert last == "napari-unet: 2 of 3 images failed; the others are done:"
+    assert [f"napari-unet: {line}" for line in again] == [first, second]
+
+
+def test_cells_are_linked_and_measured(call, tmp_path, blobs):
+    stack = np.stack([blobs()[0]] * 3)
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(
+        path, stack, imagej=True, resolution=(4, 2),
+        metadata={"unit": "um", "axes": "ZYX", "spacing": 3.0},
+    )  # fmt: skip
+    out = tmp_path / "out"
+    status, stdout, _ = call("segment", path, "-o", out, *EXACT, "--link", "z", "--table", "--json")
+    assert status == 0
+    line = json.loads(stdout)
+    assert line["n_cells"] == 12 == tifffile.imread(line["labels"]).max()
+    assert line["table"] == str(out / "stack_cells.csv")
+    with open(line["table"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(1, 13))
+    labels = tifffile.imread(line["labels"])
+    for row in rows:
+        assert (row["z_first"], row["z_last"]) == ("0", "2")
+        n_px = (labels == int(row["label"])).sum()
+        assert float(row["volume"]) == pytest.approx(n_px * 3 * 0.5 * 0.25)
+        assert (row["class"], row["unit"]) == ("cell", "um")
+    status, _, stderr = call("segment", path, "-o", out, "--link", "t")
+    assert status == 1
+    assert "along T and the image has the axes ZYX" in stderr
+
+
+def test_the_table_is_beside_the_labels(call, image, tmp_path):
+    status, stdout, _ = call("segment", image, "-o", tmp_path / "l.tif", "--table")
+    assert status == 0
+    assert f"{image} -> {tmp_path / 'l.tif'} and {tmp_path / 'cells_cells.csv'}: 12" in stdout
+    with open(tmp_path / "cells_cells.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 12
+
+
+def test_a_folder_may_be_segmented_into_itself_again(call, folders):
+    for _ in range(2):
+        assert call("segment", folders[0], "-o", folders[0])[0] == 0
+        assert names(folders[0]) == ["a.png", "a_labels.tif", "b.png", "b_labels.tif"]
 
 
 def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
