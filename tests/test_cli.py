@@ -261,7 +261,7 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
         ((folders[0], "-o", tmp_path / "l.tif"), "2 images and one file"),
         ((image, "-o", tmp_path / "l.png"), "labels are written as tif, not .png; give a .tif or"),
         ((image, "-o", tmp_path / "l.zarr"), "labels are written as tif, not .zarr"),
-        ((image, "-o", image), "cells.tif is one of the images; give another place for -o"),
+        ((image, "-o", image), "cells.tif is one of the images; give another place for the"),
         (
             (folders[0], tmp_path / "other", "-o", tmp_path / "out"),
             "a_labels.tif; segment them into two folders",

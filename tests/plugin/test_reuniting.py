@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from collections import Counter
 
 import numpy as np
@@ -47,3 +49,29 @@ def test_painted_ids_stay_and_no_cells_of_a_plane_join(labels, kin):
     np.testing.assert_array_equal(labels[2], before[2])
     for plane, was in zip(labels, before, strict=True):
         assert len(np.unique(plane)) == len(np.unique(was))
+
+
+def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(np.stack([image] * 3), name="stack")
+    widget.advanced.all_planes.value = True
+    widget.advanced.link.value = "z"
+    widget.segment_button.click()
+    settle(widget)
+    first = widget.labels.value
+    assert widget.status.text().startswith("3 cells found")
+    assert all((plane == first.data[0]).all() for plane in first.data)
+    first.brush_size = 15
+    first.paint((1, 30, 70), 40)
+    painted = first.data[1] == 40
+    settle(widget)
+    widget.segment_button.click()
+    settle(widget)
+    second = widget.labels.value
+    assert second is not first
+    np.testing.assert_array_equal(second.data[1] == 40, painted)
+    assert second.data[:, 30, 70].tolist() == [40] * 3
+    for y, x in ((20, 20), (70, 30)):
+        assert len(set(second.data[:, y, x].tolist())) == 1
+    assert len(np.unique(second.data)) == 4
+    assert widget.correcting.count.text() == "earlier corrections here"

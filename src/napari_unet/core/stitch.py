@@ -132,13 +132,14 @@ class Linker:
                 earlier.goes_on[one] = True
                 self._last[run] = self._n_planes
                 self._count[run] += 1
-        for number in np.flatnonzero(plane.runs == 0):
-            plane.runs[number] = len(self._first)
-            self._first.append(self._n_planes)
-            self._last.append(self._n_planes)
-            self._count.append(1)
+        new = plane.runs == 0
+        begun = int(new.sum())
+        plane.runs[new] = np.arange(begun) + len(self._first)
+        self._first += [self._n_planes] * begun
+        self._last += [self._n_planes] * begun
+        self._count += [1] * begun
         if near is not None:
-            self._look_for_caps(near)
+            self._look_for_caps(near, new)
         self._before.append(plane)
         self._n_planes += 1
         return plane.runs.copy()
@@ -161,14 +162,13 @@ class Linker:
         tops = np.array([top(run) for run in range(len(root))])
         return np.unique(tops, return_inverse=True)[1].astype(np.int64)
 
-    def _look_for_caps(self, pairs: _Pairs) -> None:
+    def _look_for_caps(self, pairs: _Pairs, new: NDArray[np.bool_]) -> None:
         """Remember pairs of which the one ends where the other begins."""
-        runs, starts = pairs.plane.runs[pairs.second], np.array(self._first)
-        ends = ~pairs.earlier.goes_on[pairs.first] & (starts[runs] == self._n_planes)
+        ends = ~pairs.earlier.goes_on[pairs.first] & new[pairs.second]
         for number in np.flatnonzero(ends & (pairs.share >= self.rule.min_share)):
             one = int(pairs.earlier.runs[pairs.first[number]])
-            edge = (float(pairs.iou[number]), self._n_planes, one, int(runs[number]))
-            self._maybe.append(edge)
+            other = int(pairs.plane.runs[pairs.second[number]])
+            self._maybe.append((float(pairs.iou[number]), self._n_planes, one, other))
 
 
 def link(frames: Iterable[NDArray[np.integer]], rule: Rule | None = None) -> list[tuple[Ids, Ids]]:

@@ -106,7 +106,7 @@ def plan_files(
         if target in targets[:number]:
             raise ValueError(f"two images would go to {target}; segment them into two folders")
         if any(target.exists() and target.samefile(path) for path in images):
-            raise ValueError(f"{target} is one of the images; give another place for -o")
+            raise ValueError(f"{target} is one of the images; give another place for the labels")
     return [
         FileJob(path, target, target.parent / f"{path.stem}{CELLS}.csv" if table else None, axes)
         for path, target in zip(images, targets, strict=True)
