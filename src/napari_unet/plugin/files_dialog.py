@@ -7,7 +7,6 @@ from pathlib import Path
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
-    QDialogButtonBox,
     QFileDialog,
     QLabel,
     QVBoxLayout,
@@ -39,12 +38,7 @@ class FilesDialog(QDialog):
         for text in (self.chosen, self.where):
             text.setWordWrap(True)
         self.table = QCheckBox("Also a table of the cells (CSV) for each image")
-        kinds = QDialogButtonBox.StandardButton
-        self.buttons = QDialogButtonBox(kinds.Ok | kinds.Cancel)
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
-        self.start = self.buttons.button(kinds.Ok)
-        self.start.setText("Segment")
+        self.start = button("Segment", "With the model and the settings of the dock", self.accept)
         layout = QVBoxLayout(self)
         for part in (
             row(
@@ -55,7 +49,7 @@ class FilesDialog(QDialog):
             button("Save to…", "Choose a folder for labels and tables", self._ask_where),
             self.where,
             self.table,
-            self.buttons,
+            row(self.start, button("Cancel", "Do nothing", self.reject)),
         ):
             layout.addWidget(part)
         self._show()

@@ -173,9 +173,9 @@ class LoadedModel:
     def votes(self, labels: NDArray[np.int32], scores: PlaneScores) -> NDArray[np.intp]:
         """Pixels of each cell 1, 2, ... of labels (Y, X) by their class: (cells, classes)."""
         n_classes, n = len(self.header.classes), int(labels.max(initial=0))
-        kinds = np.int64(1) if scores.kinds is None else scores.kinds.ravel()
+        kinds = np.ones(labels.shape, np.uint8) if scores.kinds is None else scores.kinds
         cast = np.bincount(
-            labels.ravel() * np.int64(n_classes) + kinds, minlength=(n + 1) * n_classes
+            labels.ravel() * np.int64(n_classes) + kinds.ravel(), minlength=(n + 1) * n_classes
         )
         return cast.reshape(n + 1, n_classes)[1:]
 

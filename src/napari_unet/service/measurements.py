@@ -68,7 +68,7 @@ def measure(
         )
     size = _sizes(own, scale)
     letters = [axis for axis in own if axis not in "YX"]
-    sections = []
+    sections: list[dict[str, Any]] = []
     for index in plane_indices(own, shape):
         place = dict(zip(letters, index, strict=True))
         plane = whole_labels(get_plane(labels, own, index)[0])
@@ -116,7 +116,7 @@ def _sections(
     # By number, for an id may be larger than the plane; 0 comes first, as regionprops wants it.
     ids, numbers = np.unique(np.append(plane.ravel(), 0), return_inverse=True)
     numbered = numbers.ravel()[:-1].reshape(plane.shape)
-    found = []
+    found: list[dict[str, Any]] = []
     for region in regionprops(numbered, np.moveaxis(pixels, 0, -1), spacing=spacing):
         check()
         shape = {name: float(getattr(region, name)) for name in SHAPE[:-1]}
