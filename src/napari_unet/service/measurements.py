@@ -175,8 +175,8 @@ def _of_cells(
         ending = f"_{channel}" if n_channels > 1 else ""
         columns[f"intensity_mean{ending}"] = mean([s["mean"][channel] for s in sections])
         for name, which in (("max", 1), ("min", 0)):
-            values = [s[name][channel] for s in sections]
-            columns[f"intensity_{name}{ending}"] = _range(values, cell, len(ids))[which]
+            extremes = [s[name][channel] for s in sections]
+            columns[f"intensity_{name}{ending}"] = _range(extremes, cell, len(ids))[which]
     wide = np.cbrt(6 / np.pi * extent) if solid else np.sqrt(4 / np.pi * extent)
     columns["equivalent_diameter"] = wide
     for number, name in enumerate(SHAPE):
