@@ -1,7 +1,7 @@
 """How good are linked cells of real 3D stacks?
 
     NAPARI_UNET_DATA=FOLDER python benchmarks/stacks.py [--sets stardist plantseg embryo cho]
-        [--seconds 60] [--steps N] [--model nuclei] [--json FILE]
+        [--seconds 60] [--steps N] [--no-finetune] [--model nuclei] [--json FILE]
 
 Three lines for each stack, all scored in 3D against its truth (SEG, AP at 0.5, objects found):
 
@@ -97,8 +97,10 @@ def every_fourth(stack: Stack) -> Annotated:
     return Annotated(stack.image, stack.axes, taught, "stack")
 
 
-def lines(stack: Stack, model: str, config: FinetuneConfig) -> Iterator[tuple[str, dict]]:
-    """The lines of a stack: name and scores."""
+def lines(
+    stack: Stack, model: str, config: FinetuneConfig | None
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """The lines of a stack: name and scores; without settings nothing is fine-tuned."""
     parts = sections(stack)
     yield "linked truth", score(stack, linked_ids(parts, stack.axes, "z")[parts])
     with tempfile.TemporaryDirectory() as folder:
@@ -111,6 +113,9 @@ def lines(stack: Stack, model: str, config: FinetuneConfig) -> Iterator[tuple[st
             return {**score(stack, done.labels), "seconds": seconds}
 
         yield model, segment(model)
+        if config is None:
+            service.close()
+            return
         job = service.finetune([every_fourth(stack)], model, config)
         done = job.wait()
         facts = {"steps": done.steps, "learnt_s": job.seconds, "ok": done.verdict.accepted}
@@ -124,15 +129,17 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--no-finetune", action="store_true")
     parser.add_argument("--model", default="nuclei")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     budget = {"steps": options.steps, "seconds": None if options.steps else options.seconds}
+    config = None if options.no_finetune else FinetuneConfig(**budget)
     table: dict[str, dict[str, dict[str, float]]] = {}
     print(f"{'stack':10} {'what':13} {'SEG':>6} {'AP50':>6} {'true':>5} {'found':>5}")
     for name in options.sets:
         table[name] = {}
-        for what, scores in lines(read(name), options.model, FinetuneConfig(**budget)):
+        for what, scores in lines(read(name), options.model, config):
             table[name][what] = scores
             more = f" {scores['steps']} steps" if "steps" in scores else ""
             print(
