@@ -219,3 +219,14 @@ def test_an_interrupt_ends_the_work_too(blobs, monkeypatch):
     jobs[0]._end.wait(30)
     assert jobs[0].reason.value == "cancelled"
     assert napari_unet.load_model().version == 1
+
+
+def test_cells_are_measured(blobs):
+    image, labels = blobs()
+    columns = napari_unet.measure(image, labels, scale=(0.5, 0.5))
+    assert columns["label"].tolist() == list(range(1, 13))
+    assert columns["area"].sum() == (labels > 0).sum() / 4
+    stack = napari_unet.measure([image] * 2, [labels] * 2)
+    assert stack["volume"].tolist() == (8 * columns["area"]).tolist()
+    with pytest.raises(ValueError, match="name 3 axes and the image has 2"):
+        napari_unet.measure(image, labels, axes="ZYX")

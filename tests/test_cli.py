@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -125,10 +126,52 @@ def test_what_fails_is_told_and_the_rest_is_done(call, folders, tmp_path):
     assert status == 1
     assert names(out) == ["b_labels.tif"]
     assert [json.loads(line)["image"] for line in stdout.splitlines()] == [str(images / "b.png")]
-    first, second, last = stderr.splitlines()
+    first, second, last, *again = stderr.splitlines()
     assert first.startswith(f"napari-unet: {images / 'a.png'} cannot be read as an image")
     assert second.startswith(f"napari-unet: {images / 'c.tif'}: the image holds no finite number")
-    assert last == "napari-unet: 2 of 3 images failed"
+    assert last == "napari-unet: 2 of 3 images failed; the others are done:"
+    assert [f"napari-unet: {line}" for line in again] == [first, second]
+
+
+def test_cells_are_linked_and_measured(call, tmp_path, blobs):
+    stack = np.stack([blobs()[0]] * 3)
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(
+        path, stack, imagej=True, resolution=(4, 2),
+        metadata={"unit": "um", "axes": "ZYX", "spacing": 3.0},
+    )  # fmt: skip
+    out = tmp_path / "out"
+    status, stdout, _ = call("segment", path, "-o", out, *EXACT, "--link", "z", "--table", "--json")
+    assert status == 0
+    line = json.loads(stdout)
+    assert line["n_cells"] == 12 == tifffile.imread(line["labels"]).max()
+    assert line["table"] == str(out / "stack_cells.csv")
+    with open(line["table"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(1, 13))
+    labels = tifffile.imread(line["labels"])
+    for row in rows:
+        assert (row["z_first"], row["z_last"]) == ("0", "2")
+        n_px = (labels == int(row["label"])).sum()
+        assert float(row["volume"]) == pytest.approx(n_px * 3 * 0.5 * 0.25)
+        assert (row["class"], row["unit"]) == ("cell", "um")
+    status, _, stderr = call("segment", path, "-o", out, "--link", "t")
+    assert status == 1
+    assert "along T and the image has the axes ZYX" in stderr
+
+
+def test_the_table_is_beside_the_labels(call, image, tmp_path):
+    status, stdout, _ = call("segment", image, "-o", tmp_path / "l.tif", "--table")
+    assert status == 0
+    assert f"{image} -> {tmp_path / 'l.tif'} and {tmp_path / 'cells_cells.csv'}: 12" in stdout
+    with open(tmp_path / "cells_cells.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 12
+
+
+def test_a_folder_may_be_segmented_into_itself_again(call, folders):
+    for _ in range(2):
+        assert call("segment", folders[0], "-o", folders[0])[0] == 0
+        assert names(folders[0]) == ["a.png", "a_labels.tif", "b.png", "b_labels.tif"]
 
 
 def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
@@ -216,9 +259,9 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
     (tmp_path / "other" / "a.tif").write_bytes(before)
     for arguments, words in (
         ((folders[0], "-o", tmp_path / "l.tif"), "2 images and one file"),
-        ((image, "-o", tmp_path / "l.zarr"), "is no zarr store; give a .tif or a folder for -o"),
         ((image, "-o", tmp_path / "l.png"), "labels are written as tif or zarr, not .png"),
-        ((image, "-o", image), "cells.tif is one of the images; give another place for -o"),
+        ((image, "-o", tmp_path / "l.zarr"), "is no zarr store; give a .tif or a folder for -o"),
+        ((image, "-o", image), "cells.tif is one of the images; give another place for the"),
         (
             (folders[0], tmp_path / "other", "-o", tmp_path / "out"),
             "a_labels.tif; segment them into two folders",
@@ -622,3 +665,24 @@ def test_the_program_fails_with_one_line_and_a_status(tmp_path):
     assert done.stderr.startswith("napari-unet: there is no model 'none'; choose one of: nuclei@1")
     assert len(done.stderr.splitlines()) == 1
     assert program("models").returncode == 2
+
+
+def test_a_store_is_segmented_into_a_store_with_a_table(call, write_model, blobs, tmp_path):
+    import zarr
+
+    image, _ = blobs(0, (120, 140))
+    zarr.save_array(tmp_path / "a.zarr", image)
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    write_model(tmp_path / "m.safetensors")
+    for name, out in (("a.zarr", "stores"), ("a.tif", "files"), ("a.zarr", "one.tif")):
+        status, _, stderr = call(
+            "segment", tmp_path / name, "-o", tmp_path / out, "--model",
+            tmp_path / "m.safetensors", "--table", "--device", "cpu",
+        )  # fmt: skip
+        assert (status, stderr) == (0, "")
+    expected = read_image(tmp_path / "files" / "a_labels.tif").data
+    found = zarr.open_array(tmp_path / "stores" / "a_labels.zarr" / "0")[:]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "one.tif").data, expected)
+    tables = [(tmp_path / out / "a_cells.csv").read_text() for out in ("stores", "files")]
+    assert tables[0].count("\n") == tables[1].count("\n") == expected.max() + 1

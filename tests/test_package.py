@@ -18,7 +18,7 @@ HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "su
         "import napari_unet; napari_unet.segment, napari_unet.finetune, napari_unet.PredictConfig",
         "import napari_unet.service.segmentation as s; s.SegmentationService().close()",
         "import napari_unet.service.image_files, napari_unet.service.evaluation",
-        "import napari_unet; napari_unet.load_model, dir(napari_unet)",
+        "import napari_unet; napari_unet.load_model, napari_unet.measure, dir(napari_unet)",
     ],
 )
 def test_importing_loads_neither_torch_nor_a_window(program):
@@ -34,6 +34,7 @@ def test_the_public_names_are_there():
 
     assert napari_unet.segment is api.segment
     assert napari_unet.finetune is api.finetune
+    assert napari_unet.measure is api.measure
     assert napari_unet.load_model is api.load_model
     assert napari_unet.PredictConfig is config.PredictConfig
     assert napari_unet.FinetuneConfig is config.FinetuneConfig

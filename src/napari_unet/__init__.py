@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_unet.api import finetune, load_model, segment
+    from napari_unet.api import finetune, load_model, measure, segment
     from napari_unet.config import FinetuneConfig, PredictConfig
 
-__all__ = ["FinetuneConfig", "PredictConfig", "finetune", "load_model", "segment"]
+__all__ = ["FinetuneConfig", "PredictConfig", "finetune", "load_model", "measure", "segment"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -18,6 +18,7 @@ _HOMES = {
     "PredictConfig": "napari_unet.config",
     "finetune": "napari_unet.api",
     "load_model": "napari_unet.api",
+    "measure": "napari_unet.api",
     "segment": "napari_unet.api",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -114,6 +115,42 @@ def finetune(
     if not done.verdict.accepted:
         warnings.warn(f"{done.model.reference}: {done.verdict.why}", stacklevel=2)
     return done.model
+
+
+def measure(
+    image: Any,
+    labels: Any,
+    *,
+    axes: str | None = None,
+    scale: Sequence[float] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Measure the cells of an image: place, size, brightness, shape.
+
+    Parameters
+    ----------
+    image
+        As in `segment`.
+    labels
+        With the image's axes without C.
+    axes
+        Axes of the image.
+    scale
+        Size of a pixel along each axis of the labels; 1 by default.
+
+    Returns
+    -------
+    Columns, one entry for each id; see `service.measurements.measure`.
+
+    Raises
+    ------
+    ValueError
+        If shapes, axes or the scale do not fit.
+    """
+    from napari_unet.service import measurements
+
+    image = _as_array(image)
+    axes = name_axes(image.shape, axes)
+    return measurements.measure(_as_array(labels), image, axes, scale)
 
 
 def load_model(model: Reference = "nuclei") -> ModelVersion:

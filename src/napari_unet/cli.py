@@ -14,19 +14,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from napari_unet import cli_corrections
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
+from napari_unet.service.batch import FileDone, plan_files, summary
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.training import NewModel
-
-if TYPE_CHECKING:
-    from napari_unet.service.volumes import VolumeLabels
 
 T = TypeVar("T")
 
@@ -76,6 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--axes", help="one letter of TZCYX for each axis")
     segment.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, for zarr to zarr"
+    )
+    segment.add_argument(
+        "--link",
+        choices=("none", "z", "t", "zt"),
+        default="none",
+        help="one id for each cell along z, t or both",
+    )
+    segment.add_argument(
+        "--table", action="store_true", help="measure the cells: IMAGE_cells.csv beside the labels"
     )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
     segment.set_defaults(run=_segment)
@@ -152,83 +158,39 @@ def _segment(options: argparse.Namespace) -> int:
     from napari_unet.service.image_files import list_images
 
     images = list_images(options.images)
-    targets = _targets(images, options.out)
+    try:
+        files = plan_files(images, options.out, table=options.table, axes=options.axes)
+    except ValueError as error:
+        raise _WrongCall(str(error)) from error
     service = SegmentationService()
-    service.store.find(options.model)
-    failed = 0
-    for path, out in zip(images, targets, strict=True):
-        start = time.perf_counter()
-        try:
-            done = _segment_one(service, path, out, options)
-        except _FAILURES as error:
-            text = sentence(error)
-            place = "" if str(path) in text else f"{path}: "
-            print(f"napari-unet: {place}{text}", file=sys.stderr)
-            failed += 1
-            continue
-        line = {
-            "image": str(path),
-            "labels": str(out),
-            "n_cells": done.n_cells,
-            "model": done.model.reference,
-            "compute": done.compute,
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        if options.json:
-            print(json.dumps(line))
+    model = service.store.find(options.model)
+
+    def tell(done: FileDone) -> None:
+        _clear_line()
+        if done.error:
+            print(f"napari-unet: {done.error}", file=sys.stderr)
         else:
-            print(f"{path} -> {out}: {done.n_cells} cells ({done.compute}, {line['seconds']} s)")
-    if failed and len(images) > 1:
-        print(f"napari-unet: {failed} of {len(images)} images failed", file=sys.stderr)
-    return 1 if failed else 0
+            print(_line(done, model, as_json=options.json), flush=True)
+
+    job = service.segment_files(files, model, _predict_config(options), tell, options.scheduler)
+    outcomes = _follow(job)
+    told = summary(outcomes)
+    if told and len(files) > 1:
+        # Again, for the others may have come a long time ago.
+        print(f"napari-unet: {told}", file=sys.stderr)
+    return 1 if told else 0
 
 
-def _segment_one(
-    service: SegmentationService, path: Path, out: Path, options: argparse.Namespace
-) -> Segmentation | VolumeLabels:
-    from napari_unet.service.image_files import read_image, write_labels
-    from napari_unet.service.zarr_files import is_zarr
-
-    config = _predict_config(options)
-    if is_zarr(out):
-        job = service.segment_volume(
-            path, out, options.model, config, options.axes, options.scheduler
-        )
-        return _follow(job)
-    image = read_image(path, options.axes)
-    done = _follow(service.segment(image.data, image.axes, options.model, config))
-    write_labels(out, done.labels, image.label_axes, image.pixel_size_um)
-    return done
-
-
-def _targets(images: list[Path], out: Path) -> list[Path]:
-    """Where the labels of each image go."""
-    from napari_unet.service.image_files import LABELS
-
-    suffix = out.suffix.lower()
-    if suffix in (".tif", ".tiff", ".zarr") and (suffix == ".zarr" or not out.is_dir()):
-        if len(images) > 1:
-            raise _WrongCall(f"{len(images)} images and one file {out}; give a folder for -o")
-        targets = [out]
-    elif suffix in (".png", ".jpg", ".jpeg", ".bmp"):
-        raise _WrongCall(
-            f"labels are written as tif or zarr, not {suffix}; give one, or a folder for -o"
-        )
-    else:
-        targets = [out / f"{path.stem}{LABELS}{_suffix(path)}" for path in images]
-    for number, (path, target) in enumerate(zip(images, targets, strict=True)):
-        if target.suffix.lower() == ".zarr" and path.suffix.lower() != ".zarr":
-            raise _WrongCall(f"{path} is no zarr store; give a .tif or a folder for -o")
-        if target in targets[:number]:
-            raise _WrongCall(f"two images would go to {target}; segment them into two folders")
-        if any(target.exists() and target.samefile(image) for image in images):
-            raise _WrongCall(f"{target} is one of the images; give another place for -o")
-    return targets
-
-
-def _suffix(path: Path) -> str:
-    """Of the labels of an image: what is in zarr may be too large for a tif."""
-    return ".zarr" if path.suffix.lower() == ".zarr" else ".tif"
+def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
+    """What became of an image, on one line."""
+    path, out, seconds = done.job.image, done.job.labels, round(done.seconds, 3)
+    table = {} if done.job.table is None else {"table": str(done.job.table)}
+    if not as_json:
+        wrote = " and ".join([str(out), *table.values()])
+        return f"{path} -> {wrote}: {done.n_cells} cells ({done.compute}, {seconds} s)"
+    line = {"image": str(path), "labels": str(out), **table, "n_cells": done.n_cells}
+    where = {"model": model.reference, "compute": done.compute, "seconds": seconds}
+    return json.dumps(line | where)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -342,6 +304,7 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
         device=options.device,
         precision=options.precision,
         diameter_px=options.diameter,
+        link=getattr(options, "link", "none"),
     )
 
 

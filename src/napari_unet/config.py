@@ -7,10 +7,12 @@ loading torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
+# Along what cells of neighbouring planes get one id.
+Link = Literal["none", "z", "t", "zt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class PredictConfig:
         Diameter of the image's cells, in pixels, to which the image is resized for the network;
         "auto" looks for it in the first plane; None takes them for cells like those that the
         model was made for.
+    link
+        Along what cells of neighbouring planes get one id: "z" (one object of a stack), "t" (one
+        cell of a movie), "zt" (both), or "none".
     """
 
     tile_px: int | None = None
@@ -42,8 +47,13 @@ class PredictConfig:
     threshold: float | None = None
     min_size_px: int | None = None
     diameter_px: float | Literal["auto"] | None = None
+    link: Link = "none"
 
     def __post_init__(self) -> None:
+        _require(
+            self.link in get_args(Link),
+            f"link is {self.link!r}; give one of {', '.join(map(repr, get_args(Link)))}",
+        )
         if isinstance(self.diameter_px, str):
             _require(
                 self.diameter_px == "auto",

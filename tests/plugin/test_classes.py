@@ -79,9 +79,7 @@ def test_a_result_tells_the_classes_and_corrections_keep_them(
     settle(widget)
     from napari_unet.service.loaded_model import LoadedModel
 
-    monkeypatch.setattr(
-        LoadedModel, "kinds_of", lambda self, found, scores: ["round", "cell", "lobed"]
-    )
+    monkeypatch.setattr(LoadedModel, "kinds", lambda self, votes: ("round", "cell", "lobed"))
     widget.segment_button.click()
     settle(widget)
     layer = widget.labels.value

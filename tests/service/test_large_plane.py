@@ -66,13 +66,12 @@ def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs,
 
     expected = np.zeros(image.shape, np.int32)
     whole = segmenting._segment(plane, expected, lambda *_: None)
-    assert len(whole.areas) > 3
-    order = np.zeros(len(found.areas) + 1, np.int32)
+    assert len(whole.votes) > 3
+    order = np.zeros(len(found.votes) + 1, np.int32)
     order[target.ravel()] = expected.ravel()
     np.testing.assert_array_equal(order[target], expected)
-    np.testing.assert_array_equal(np.sort(order[1:]), np.arange(1, len(whole.areas) + 1))
-    np.testing.assert_array_equal(found.areas, whole.areas[order[1:] - 1])
-    assert found.kinds == tuple(np.array(whole.kinds)[order[1:] - 1])
+    np.testing.assert_array_equal(np.sort(order[1:]), np.arange(1, len(whole.votes) + 1))
+    np.testing.assert_array_equal(found.votes, whole.votes[order[1:] - 1])
 
 
 def test_a_large_plane_is_read_in_parts_and_reported_on(blobs, monkeypatch):

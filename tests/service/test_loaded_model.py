@@ -167,10 +167,13 @@ def test_the_kind_of_a_cell_is_that_of_most_of_its_pixels(load):
     kinds[2:8, 2:4] = 2
     model = load(classes=("background", "cell", "debris"))
     scores = PlaneScores(np.zeros(labels.shape, np.float32), kinds)
-    assert model.kinds_of(labels, scores) == ("cell", "debris")
-    assert model.kinds_of(np.zeros_like(labels), scores) == ()
+    votes = model.votes(labels, scores)
+    np.testing.assert_array_equal(votes, [[0, 24, 12], [0, 6, 30]])
+    assert model.kinds(votes) == ("cell", "debris")
+    assert model.kinds(model.votes(np.zeros_like(labels), scores)) == ()
     one = load(classes=("background", "nucleus"))
-    assert one.kinds_of(labels, PlaneScores(scores.foreground)) == ("nucleus", "nucleus")
+    votes = one.votes(labels, PlaneScores(scores.foreground))
+    assert one.kinds(votes) == ("nucleus", "nucleus")
 
 
 @pytest.mark.parametrize("zoom", [1.0, 0.5])

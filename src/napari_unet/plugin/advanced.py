@@ -18,6 +18,11 @@ class Advanced(QCollapsible):
     def __init__(self) -> None:
         super().__init__("Advanced")
         self.all_planes = CheckBox(text="Segment all planes of a stack")
+        self.link = ComboBox(
+            label="Link cells",
+            choices=[("no", "none"), ("along z", "z"), ("along t", "t"), ("both", "zt")],
+            tooltip="One number for each cell through the planes of a stack, the times of a movie",
+        )
         self.threshold = FloatSlider(
             label="Cell threshold",
             min=0.0,
@@ -63,6 +68,7 @@ class Advanced(QCollapsible):
         fields: Container[Widget] = Container(
             widgets=[
                 self.all_planes,
+                self.link,
                 self.diameter,
                 self.guess,
                 self.threshold,
@@ -85,6 +91,7 @@ class Advanced(QCollapsible):
             threshold=self.threshold.value or None,
             min_size_px=self.min_size.value or None,
             diameter_px=float(self.diameter.value) or None,
+            link=self.link.value,
         )
 
     def finetune_config(self, seconds: float) -> FinetuneConfig:

@@ -13,8 +13,8 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.plugin.edit_tracker import Changes, Memo
+from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, LayerImage, labels_like, memory
-from napari_unet.plugin.results import show_classes
 from napari_unet.plugin.seen import States
 from napari_unet.service.drafts import Draft, Drafts, fingerprint
 
@@ -147,7 +147,7 @@ def labels_from(image: Image, draft: Draft) -> Labels:
         seen={_index(text): _unpacked(s, shape[-2:]) for text, s in info.get("seen", {}).items()},
     )
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
-    show_classes(layer)
+    show_features(layer)
     return layer
 
 

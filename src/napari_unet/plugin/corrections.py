@@ -16,11 +16,11 @@ from qtpy.QtCore import QTimer
 from napari_unet.plugin.autosave import Autosave, info_of
 from napari_unet.plugin.background import Background
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Survey
+from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, memory, pixel_under, plane_in_view, visible_box
 from napari_unet.plugin.marks import Box, Mark, box_mark, mark_at
 from napari_unet.plugin.overlay import SeenOverlay
 from napari_unet.plugin.removal import Removal
-from napari_unet.plugin.results import show_classes
 from napari_unet.plugin.seen import States
 from napari_unet.service.jobs import sentence
 
@@ -214,7 +214,7 @@ class Corrections:
                 self.counted.emit(labels, sentence(error))
                 return
             tracker.states = future.result().states
-            show_classes(labels)
+            show_features(labels)
             self.counted.emit(labels, str(future.result().count))
             self.refresh()
             if failures:

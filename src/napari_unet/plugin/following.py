@@ -55,6 +55,35 @@ class Follower:
         else:
             self._job.cancel()
 
+    def run(
+        self, what: str, start: Callable[[], Job[T]], show: Callable[[T], tuple[str, bool]]
+    ) -> None:
+        """Start a job and follow it to its end.
+
+        Parameters
+        ----------
+        what
+            What begins, in a word or two.
+        start
+            Starts it.
+        show
+            Gets its result; gives a sentence for the user, and whether it is good news.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or from `start`.
+        """
+        self._check_idle()
+        job = start()
+        self._begin(what)
+
+        def finish(job: Job[T]) -> None:
+            message, well = show(job.result)  # type: ignore[arg-type]
+            self._finish(f"{message} ({job.seconds:.1f} s)", well)
+
+        self._follow(job, finish)
+
     def _check_idle(self) -> None:
         if self.is_busy:
             raise ValueError("something is running still; wait for its end, or click Cancel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from napari_unet.plugin.carry import carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
+from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, labels_like, memory
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.removal import Removal
+from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
 from napari_unet.service.segmenting import Segmentation
 
@@ -85,12 +88,16 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
     classes = {n + above: kind for n, kind in kinds.items()}
     classes |= memo.classes if above else {}
     seen = {index: states for index, states in memo.carried.items() if index in others}
+    kin: Kin = Counter()
     for index in fresh & planes.keys():
         states = planes[index].look(ring_px).states
+        if done.is_linked:
+            kin += kin_of(labels[index], planes[index].painted.after, states > 0)
         labels[index], went_on = carry_over(labels[index], planes[index].painted.after, states > 0)
         seen[index] = states
         for ahead, before in went_on.items():
             classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
+    reunite(labels, done.planes, kin)
     baseline = labels.copy()
     for index in others:
         painted = old.snapshot(index)
@@ -170,7 +177,7 @@ class Results:
         )
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1
-        show_classes(layer)
+        show_features(layer)
         if old is not None and result.untouched:
             memory(old)["retired"] = True
             self._removal.take_away(old)
@@ -227,16 +234,6 @@ class Results:
                 self._removal.take_away(layer)
         memory(old)["retired"] = True
         old.visible = False
-
-
-def show_classes(layer: Labels) -> None:
-    """Tell napari the classes of the cells, which then shows them under the pointer."""
-    classes = memory(layer).get("classes", {})
-    ids = sorted(classes)
-    table = {"index": ids, "class": [classes[cell] for cell in ids]}
-    shown = {name: list(layer.features[name]) for name in table if name in layer.features}
-    if shown != table and (ids or shown):
-        layer.features = table
 
 
 def _highest(old: EditTracker) -> int:

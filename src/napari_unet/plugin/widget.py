@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from napari_unet.config import PredictConfig
 from napari_unet.plugin.advanced import Advanced
 from napari_unet.plugin.choices import layers_of, models_of
 from napari_unet.plugin.controller import Controller
@@ -21,6 +22,7 @@ from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
+from napari_unet.plugin.measuring import MeasureRow
 from napari_unet.plugin.rows import button, row
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
@@ -140,6 +142,9 @@ class SegmentWidget(QWidget):
             lambda: self._try(self._back),
         )
         self.correcting = CorrectingPanel(self.controller, self._chosen_image, self._chosen_labels)
+        self.measuring = MeasureRow(
+            self.controller, self._chosen_image, self._chosen_labels, self._chosen_recipe
+        )
         self.hint, self.status, self.compute = QLabel(_HINT), QLabel(), QLabel()
         self.compute.setToolTip("The device that the last job ran on, and its number format")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -162,6 +167,7 @@ class SegmentWidget(QWidget):
             self.status,
             row(self.use_button, self.back_button),
             self.compute,
+            self.measuring,
             self.advanced,
         ):
             layout.addWidget(part)
@@ -176,6 +182,7 @@ class SegmentWidget(QWidget):
         self.model.changed.connect(self._on_model)
         self.correcting.said.connect(self._tell)
         self.correcting.warned.connect(self._warn)
+        self.measuring.warned.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
         self.advanced.guess.clicked.connect(lambda: self._try(self._guess))
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
@@ -234,6 +241,9 @@ class SegmentWidget(QWidget):
             raise ValueError("there is no model; add one with: napari-unet models import FILE")
         return str(self.model.value)
 
+    def _chosen_recipe(self) -> tuple[str, PredictConfig]:
+        return self._chosen_model(), self.advanced.predict_config()
+
     # What the controller tells
 
     def _on_started(self, what: str) -> None:
@@ -288,6 +298,7 @@ class SegmentWidget(QWidget):
             self.advanced.guess.native,
             self.advanced.preview.native,
             self.advanced.revert.native,
+            self.measuring,
         ):
             part.setDisabled(running)
 

@@ -38,16 +38,29 @@ class ImageFile:
         One letter of TZCYX for each axis.
     pixel_size_um
         Along Y and X, in micrometres; None if the file does not say.
+    z_step_um
+        From plane to plane along Z; None if the file does not say.
     """
 
     data: Any
     axes: str
     pixel_size_um: tuple[float, float] | None = None
+    z_step_um: float | None = None
 
     @property
     def label_axes(self) -> str:
         """Axes of its labels."""
         return label_axes(self.axes)
+
+    @property
+    def scale(self) -> tuple[tuple[float, ...], str]:
+        """Size of a pixel along each of these, and the unit: um, or px where not all is known."""
+        axes = self.label_axes
+        if self.pixel_size_um is None or ("Z" in axes and self.z_step_um is None):
+            return (1.0,) * len(axes), "px"
+        y, x = self.pixel_size_um
+        sizes = {"T": 1.0, "Z": self.z_step_um or 1.0, "Y": y, "X": x}
+        return tuple(sizes[axis] for axis in axes), "um"
 
 
 def read_image(path: Path, axes: str | None = None) -> ImageFile:
@@ -72,14 +85,15 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
         raise ValueError(f"there is no file {path}; give the path of an image")
     try:
         if path.suffix.lower() in _TIFF:
-            data, named, pixel_size = _read_tiff(path)
+            data, named, pixel_size, z_step = _read_tiff(path)
         else:
-            data, named, pixel_size = _drop_alpha(iio.imread(path, plugin="pillow")), None, None
+            data, named = _drop_alpha(iio.imread(path, plugin="pillow")), None
+            pixel_size = z_step = None
     except Exception as error:
         # Each format's reader has exceptions of its own.
         raise ValueError(f"{path} cannot be read as an image ({error}); save it as tif") from error
     try:
-        return ImageFile(data, name_axes(data.shape, axes or named), pixel_size)
+        return ImageFile(data, name_axes(data.shape, axes or named), pixel_size, z_step)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -148,7 +162,7 @@ def write_image(
 
 
 def list_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the images in them, sorted.
+    """Files as they are, folders as the images in them, sorted; labels of one of these are none.
 
     Raises
     ------
@@ -159,6 +173,8 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir() and not is_zarr(path):
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            stems = {p.stem for p in inside}
+            inside = [p for p in inside if not _is_labels_of(p.stem, stems)]
             if not inside:
                 raise ValueError(
                     f"the folder {path} holds no image; it needs {', '.join(sorted(SUFFIXES))}"
@@ -227,18 +243,24 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
         raise ValueError(f"{labels}: {error}") from error
 
 
+def _is_labels_of(stem: str, stems: set[str]) -> bool:
+    return stem.endswith(LABELS) and stem.removesuffix(LABELS) in stems
+
+
 def _in_order(axes: str) -> bool:
     return axes == "".join(axis for axis in ORDER if axis in axes)
 
 
-def _read_tiff(path: Path) -> tuple[NDArray[Any], str | None, tuple[float, float] | None]:
+def _read_tiff(
+    path: Path,
+) -> tuple[NDArray[Any], str | None, tuple[float, float] | None, float | None]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         data = np.asarray(series.asarray())
         # S is tifffile's name for the samples of a pixel, I and Q are its words for "unknown".
         axes = series.axes.replace("S", "C")
         known = len(set(axes)) == len(axes) and not set(axes) - set("TZCYX")
-        return data, axes if known else None, _pixel_size(file)
+        return data, axes if known else None, _pixel_size(file), _z_step(file)
 
 
 def _drop_alpha(data: NDArray[Any]) -> NDArray[Any]:
@@ -264,12 +286,27 @@ def _pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
     return y_per / y_count, x_per / x_count
 
 
+def _z_step(file: tifffile.TiffFile) -> float | None:
+    if file.ome_metadata:
+        sizes = _ome_sizes(file.ome_metadata, "Z")
+        return sizes[0] if sizes else None
+    described = file.imagej_metadata or {}
+    step = described.get("spacing", 0)
+    return float(step) if described.get("unit") in _MICRON and step > 0 else None
+
+
 def _ome_pixel_size(xml: str) -> tuple[float, float] | None:
+    sizes = _ome_sizes(xml, "YX")
+    return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+
+
+def _ome_sizes(xml: str, axes: str) -> list[float]:
+    """Sizes along these axes in micrometres, without those that are not known."""
     images = tifffile.xml2dict(xml)["OME"]["Image"]
     pixels = (images[0] if isinstance(images, list) else images)["Pixels"]
     sizes = [
         float(pixels.get(f"PhysicalSize{axis}", 0))
-        for axis in "YX"
+        for axis in axes
         if pixels.get(f"PhysicalSize{axis}Unit", "um") in _MICRON
     ]
-    return (sizes[0], sizes[1]) if len(sizes) == 2 and min(sizes) > 0 else None
+    return [size for size in sizes if size > 0]

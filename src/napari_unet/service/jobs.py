@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from psygnal import Signal, SignalInstance
 
@@ -179,6 +179,45 @@ class Job(Generic[T]):
         except BaseException:
             # The work is worth more than a listener of it.
             logger.exception("a listener to %s failed", self.name)
+
+
+class Reporter(Protocol):
+    """What work tells of itself: a job, or a part of one."""
+
+    def check(self) -> None:
+        """As `Job.check`."""
+
+    def report(self, fraction: float, message: str) -> None:
+        """As `Job.report`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several equal parts of a job.
+
+    Attributes
+    ----------
+    whole
+        Told how far it is.
+    number, count
+        Which part, from 0, and of how many.
+    name
+        What it is about.
+    """
+
+    whole: Reporter
+    number: int
+    count: int
+    name: str
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled."""
+        self.whole.check()
+
+    def report(self, fraction: float, message: str) -> None:
+        """Tell how far the part is."""
+        where = f"{self.name} ({self.number + 1} of {self.count}): " if self.count > 1 else ""
+        self.whole.report((self.number + fraction) / self.count, where + message)
 
 
 class JobRunner:

@@ -22,7 +22,6 @@ from napari_unet.service.loaded_model import Box, LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
     from napari_unet.core.tiling import Tile
-    from napari_unet.engine.blocks import BlockLabels
 
 # Planes of more pixels are never held whole.
 LARGE_PX = 1 << 24
@@ -43,16 +42,13 @@ class Block:
         (y, x) int32, 1, 2, ... in this block.
     keys, seams
         Names of the cells, and where they may go on in other blocks.
-    areas
-        (n,) int64, pixels in this block.
     votes
-        (n, K) int64, of those, pixels of each class; K = 0 where a model knows one only.
+        (n, K) int64, pixels in this block by their class.
     """
 
     labels: NDArray[np.int32]
     keys: NDArray[np.int64]
     seams: NDArray[np.int64]
-    areas: NDArray[np.int64]
     votes: NDArray[np.int64]
 
 
@@ -170,11 +166,9 @@ class LargePlane:
         found = label_block(
             lambda box: self._scores(scores, box), self.shape, block, self._decoding, margin
         )
-        areas = np.bincount(found.labels.ravel(), minlength=len(found.keys) + 1)[1:]
-        votes = np.zeros((len(areas), 0), np.int64)
-        if "kinds" in scores:
-            votes = self._votes(found, scores["kinds"], block)
-        return Block(found.labels, found.keys, found.seams, areas, votes)
+        kinds = self._kinds(scores["kinds"], block) if "kinds" in scores else None
+        votes = self.model.votes(found.labels, kinds)
+        return Block(found.labels, found.keys, found.seams, votes)
 
     @cached_property
     def _decoding(self) -> Any:
@@ -219,7 +213,7 @@ class LargePlane:
         )
         return smooth_distance(np.asarray(distance[grown]))[inner]
 
-    def _votes(self, found: BlockLabels, kinds: Any, block: Box) -> NDArray[np.int64]:
+    def _kinds(self, kinds: Any, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest
 
         rows, columns = (
@@ -227,9 +221,8 @@ class LargePlane:
             for n, m, side in zip(self.seen_shape, self.shape, block, strict=True)
         )
         part = np.asarray(kinds[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-        kind = part[rows[:, None] - rows[0], columns - columns[0]]
-        votes: NDArray[np.int64] = self.model.votes(found.labels, kind)[1:]
-        return votes
+        of_block: NDArray[np.uint8] = part[rows[:, None] - rows[0], columns - columns[0]]
+        return of_block
 
 
 @dataclass(frozen=True)
@@ -240,14 +233,11 @@ class Cells:
     ----------
     numbers
         Of each block, the id of each of its labels, 0 for background.
-    areas
-        (n,) int64, in pixels.
     votes
-        (n, K) int64, see `Block`.
+        (n, K) int64, pixels by their class.
     """
 
     numbers: list[NDArray[np.int32]]
-    areas: NDArray[np.int64]
     votes: NDArray[np.int64]
 
 
@@ -256,12 +246,10 @@ def join(blocks: Sequence[Block]) -> Cells:
     from napari_unet.engine.blocks import number_cells
 
     numbers, count = number_cells([(block.keys, block.seams) for block in blocks])
-    areas = np.zeros(count, np.int64)
     votes = np.zeros((count, blocks[0].votes.shape[1]), np.int64)
     for block, ids in zip(blocks, numbers, strict=True):
-        np.add.at(areas, ids[1:] - 1, block.areas)
         np.add.at(votes, ids[1:] - 1, block.votes)
-    return Cells(numbers, areas, votes)
+    return Cells(numbers, votes)
 
 
 def segment_large(

@@ -201,20 +201,21 @@ class LoadedModel:
         decoding = self.decoding(config, scores.zoom)
         return label_instances(scores.foreground, distance=scores.distance, **vars(decoding))
 
-    def kinds_of(self, labels: NDArray[np.int32], scores: PlaneScores) -> tuple[str, ...]:
-        """Class of each cell 1, 2, ... of labels (Y, X), by the majority of its pixels."""
-        if scores.kinds is None:
-            return (self.header.classes[1],) * int(labels.max(initial=0))
-        return self.elected(self.votes(labels, scores.kinds)[1:])
+    def votes(
+        self, labels: NDArray[np.int32], kinds: NDArray[np.uint8] | None
+    ) -> NDArray[np.int64]:
+        """Pixels of each cell 1, 2, ... of labels (Y, X) by their class: (cells, classes).
 
-    def votes(self, labels: NDArray[np.int32], kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Pixels of each class (n + 1, K) in the background and in each of n cells."""
-        n, k = int(labels.max(initial=0)), len(self.header.classes)
-        pairs = labels.ravel() * np.int64(k) + kinds.ravel()
-        return np.bincount(pairs, minlength=(n + 1) * k).reshape(n + 1, k)
+        `kinds` (Y, X) is the class of each pixel, None where all are of the first.
+        """
+        n_classes, n = len(self.header.classes), int(labels.max(initial=0))
+        given = np.uint8(1) if kinds is None else kinds.ravel()
+        pairs = labels.ravel() * np.int64(n_classes) + given
+        cast = np.bincount(pairs, minlength=(n + 1) * n_classes).astype(np.int64)
+        return cast.reshape(n + 1, n_classes)[1:]
 
-    def elected(self, votes: NDArray[np.int64]) -> tuple[str, ...]:
-        """Class of each cell by its votes (n, K)."""
+    def kinds(self, votes: NDArray[np.int64]) -> tuple[str, ...]:
+        """Class of each cell, by the majority of its pixels."""
         return tuple(self.header.classes[kind] for kind in votes.argmax(1))
 
     def predictor(self, compute: Compute) -> Predictor:

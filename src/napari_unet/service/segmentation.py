@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices
+from napari_unet.service.batch import FileDone, FileJob, segment_files
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
 from napari_unet.service.gate import Verdict
 from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
+from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
@@ -34,11 +36,13 @@ from napari_unet.service.training import (
     zoom_for,
 )
 from napari_unet.service.views import View
+from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
-    from napari_unet.service.volumes import VolumeLabels
+
+T = TypeVar("T")
 
 
 class SegmentationService:
@@ -85,12 +89,13 @@ class SegmentationService:
         Raises
         ------
         ValueError
-            If the axes do not fit the image, or there is no such model.
+            If the axes do not fit the image or the settings, or there is no such model.
         """
         axes = check_axes(axes, image.shape)
         version = self.store.find(model)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         settings = config or PredictConfig()
+        check_link(settings.link, axes)
         return self._runner.submit(
             f"segment with {version.reference}",
             lambda job: segment_planes(
@@ -127,17 +132,42 @@ class SegmentationService:
         ValueError
             If there is no such model.
         """
-        version = self.store.find(model)
-        settings = config or PredictConfig()
+        version, settings = self.store.find(model), config or PredictConfig()
+        load = partial(self._load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
-            from napari_unet.service.volumes import segment_volume
-
-            load = partial(self._load, version)
             with workers_at(scheduler) as workers:
                 return segment_volume(job, load, version, image, axes, out, settings, workers)
 
-        return self._runner.submit(f"segment with {version.reference}", work)
+        return self.submit(f"segment with {version.reference}", work)
+
+    def segment_files(
+        self,
+        files: Sequence[FileJob],
+        model: Reference,
+        config: PredictConfig | None = None,
+        told: Callable[[FileDone], None] = lambda done: None,
+        scheduler: str | None = None,
+    ) -> Job[tuple[FileDone, ...]]:
+        """Start to segment image files, see `batch.segment_files`; `scheduler` as above.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model.
+        """
+        version, settings = self.store.find(model), config or PredictConfig()
+        load = partial(self._load, version)
+
+        def work(job: Job[tuple[FileDone, ...]]) -> tuple[FileDone, ...]:
+            with workers_at(scheduler) as workers:
+                return segment_files(job, load, version, files, settings, told, workers)
+
+        return self.submit(f"segment files with {version.reference}", work)
+
+    def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
+        """Start other work, in the same thread; see `JobRunner.submit`."""
+        return self._runner.submit(name, work)
 
     def finetune(
         self,

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, plane_shape, plane_view
+from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_shape, plane_view
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, widest_px
-from napari_unet.service.jobs import Job
+from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.large_plane import LARGE_PX, LargePlane, segment_large
+from napari_unet.service.linking import linked_ids
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
 
@@ -32,7 +33,8 @@ class Segmentation:
     Attributes
     ----------
     labels
-        int32, with the image's axes without C; 0 = background, ids unique over all planes.
+        int32, with the image's axes without C; 0 = background, ids unique over all planes, or
+        one for each object where they were linked.
     planes
         Index of each plane that was segmented; the others are 0.
     model
@@ -40,13 +42,15 @@ class Segmentation:
     compute
         Where it ran, in words.
     n_cells
-        Number of cells; their ids are 1, 2, ...
+        Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area; 0 without cells.
+        Of a disc of the median cell's area in a plane; 0 without cells.
     kinds
         Class of each cell 1, 2, ...
     places
         Where a correction would help most, the best first: the plane's index, and the place in it.
+    is_linked
+        Whether cells of several planes have one id.
     """
 
     labels: NDArray[np.int32]
@@ -57,10 +61,11 @@ class Segmentation:
     diameter_px: float
     kinds: tuple[str, ...]
     places: tuple[tuple[tuple[int, ...], Place], ...]
+    is_linked: bool = False
 
 
 def segment_planes(
-    job: Job[Segmentation],
+    job: Reporter,
     load: Callable[[], LoadedModel],
     image: Any,
     axes: str,
@@ -90,9 +95,9 @@ def segment_planes(
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     segment = _segment_large if np.prod(plane_shape(axes, image.shape)) > LARGE_PX else _segment
-    kinds: list[str] = []
+    votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
-    count, areas = 0, [np.zeros(0, np.int64)]
+    count = 0
     for number, index in enumerate(planes):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
@@ -110,12 +115,14 @@ def segment_planes(
         found = segment(source, target, progress)
         job.check()
         target[target > 0] += count
-        count += len(found.areas)
-        areas.append(found.areas)
-        kinds += found.kinds
+        count += len(found.votes)
+        votes.append(found.votes)
         places += [(index, place) for place in found.places]
-    diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
+    cast = np.concatenate(votes)
+    diameter = np.sqrt(4 / np.pi * np.median(cast.sum(1))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
+    if config.link != "none":
+        count, cast = _link(job, labels, label_axes(axes), config, cast)
     return Segmentation(
         labels,
         planes,
@@ -123,17 +130,35 @@ def segment_planes(
         compute.describe(),
         count,
         float(diameter),
-        tuple(kinds),
+        loaded.kinds(cast),
         tuple(places),
+        config.link != "none",
     )
+
+
+def _link(
+    job: Reporter,
+    labels: NDArray[np.int32],
+    axes: str,
+    config: PredictConfig,
+    votes: NDArray[np.int64],
+) -> tuple[int, NDArray[np.int64]]:
+    """Link the labels in place; how many objects there are, and the votes for their classes."""
+    job.report(0.98, "linking cells")
+    numbers = linked_ids(labels, axes, config.link, job.check)
+    count = int(numbers.max())
+    for plane in labels:
+        plane[:] = numbers[plane]
+    cast = np.zeros((count, votes.shape[1]), votes.dtype)
+    np.add.at(cast, numbers[1:] - 1, votes)
+    return count, cast
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in a plane: areas in pixels and classes of its cells, and places."""
+    """What was found in a plane: pixels of each cell by their class, and places."""
 
-    areas: NDArray[np.int64]
-    kinds: tuple[str, ...]
+    votes: NDArray[np.int64]
     places: list[Place]
 
 
@@ -146,9 +171,8 @@ def _segment(
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     target[...] = loaded.instances(scores, source.config)
-    areas = np.bincount(target.ravel())[1:]
-    kinds = loaded.kinds_of(target, scores)
-    return _Found(areas, kinds, _places(scores.foreground, areas, source))
+    votes = loaded.votes(target, scores.kinds)
+    return _Found(votes, _places(scores.foreground, votes, source))
 
 
 def _segment_large(
@@ -156,21 +180,18 @@ def _segment_large(
 ) -> _Found:
     """Segment a plane block by block."""
     cells, scores = segment_large(source, target, progress)
-    kinds = (source.model.header.classes[1],) * len(cells.areas)
-    if "kinds" in scores:
-        kinds = source.model.elected(cells.votes)
-    return _Found(cells.areas, kinds, _places(scores["foreground"], cells.areas, source))
+    return _Found(cells.votes, _places(scores["foreground"], cells.votes, source))
 
 
 def _places(
-    foreground: NDArray[np.float32], areas: NDArray[np.int64], source: LargePlane
+    foreground: NDArray[np.float32], votes: NDArray[np.int64], source: LargePlane
 ) -> list[Place]:
     """Where a correction would help most; the scores may be those that the network gave."""
     from napari_unet.core.places import doubtful_places
     from napari_unet.engine.blocks import plan_blocks
 
     known = source.config.diameter_px or source.model.header.diameter_px or MIXED_DIAMETER_PX
-    size = np.sqrt(4 / np.pi * np.median(areas)) if len(areas) else known
+    size = np.sqrt(4 / np.pi * np.median(votes.sum(1))) if len(votes) else known
     zoom = foreground.shape[0] / source.shape[0]
     found = []
     for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _PLACES_PX):

@@ -22,7 +22,7 @@ from napari_unet.core.axes import label_axes, label_shape, plane_indices
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, widest_px
-from napari_unet.service.jobs import Job
+from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import Block, LargePlane, join
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelVersion
@@ -77,7 +77,7 @@ class VolumeLabels:
 
 
 def segment_volume(
-    job: Job[VolumeLabels],
+    job: Reporter,
     load: Callable[[], LoadedModel],
     version: ModelVersion,
     image: Path,
@@ -108,8 +108,12 @@ def segment_volume(
     Raises
     ------
     ValueError
-        If what was begun there is another job.
+        If what was begun there is another job, or cells are to be linked.
     """
+    if config.link != "none":
+        raise ValueError(
+            "cells of labels in zarr cannot be linked; do not link, or write the labels as tif"
+        )
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
     compute = choose(config.device, config.precision)
@@ -213,7 +217,7 @@ class _Group:
                 (plane, n, np.where(ids > 0, ids + first, 0).astype(np.int32))
                 for n, ids in zip(numbers, cells.numbers, strict=True)
             ]
-            areas.append(cells.areas)
+            areas.append(cells.votes.sum(1))
         self._do("ids", write_block, writes)
         for level, shape in enumerate(pyramid(large[0].shape, "YX")[1:], start=1):
             boxes = plan_blocks((shape[0], shape[1]), CHUNK_PX)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from napari_unet.core.axes import ORDER
 from napari_unet.service.inputs import name_axes
+
+if TYPE_CHECKING:
+    import zarr
 
 SUFFIX = ".zarr"
 # Levels of a pyramid halve until both sides are at most this; so large are its chunks, too.
@@ -68,6 +70,8 @@ def open_zarr(path: Path, axes: str | None = None) -> ZarrImage:
     ValueError
         If there is no image in it, or its axes are unclear.
     """
+    import zarr
+
     try:
         node = zarr.open(path, mode="r")
     except Exception as error:
@@ -106,6 +110,8 @@ def create_labels(
     scale, units
         As in `ZarrImage`.
     """
+    import zarr
+
     group = zarr.create_group(path, zarr_format=2)
     datasets: list[Any] = []
     for level, level_shape in enumerate(pyramid(shape, axes)):

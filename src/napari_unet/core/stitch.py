@@ -1,0 +1,282 @@
+"""Cells of neighbouring planes as one object: along z, or along t.
+
+Everything is decided from areas and overlaps, so that a caller who never holds two planes whole
+can count them block by block.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Ids = NDArray[np.int64]
+# Ids of one plane, those of another that they overlap with, and the pixels that they share.
+Overlaps = tuple[Ids, Ids, Ids]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When sections are of one object.
+
+    Neighbours are where they cover each other (`min_iou`); of several that fit, those are chosen
+    that give the largest sum of IoUs. What is left over may be a cap of an object, which is much
+    smaller than the section beside it but lies on it (`min_share`): the last section of one run of
+    planes and the first of another, of which one is short (`cap`). Two long ones are two cells,
+    one above the other.
+
+    Parameters
+    ----------
+    bridge
+        Planes that may be missing.
+    min_iou
+        Shared pixels over all pixels of both.
+    bridge_iou
+        The same over missing planes, where one object may end and another begin.
+    min_share
+        Shared pixels over the pixels of the smaller.
+    cap
+        Planes of a cap at most; 0 looks for none.
+    """
+
+    bridge: int = 1
+    min_iou: float = 0.4
+    bridge_iou: float = 0.6
+    min_share: float = 0.7
+    cap: int = 2
+
+
+def areas(labels: NDArray[np.integer]) -> tuple[Ids, Ids]:
+    """Ids of labels of any shape, in the order in which they appear, and their pixels."""
+    ids, first, counts = np.unique(labels[labels > 0], return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return ids[order].astype(np.int64), counts[order].astype(np.int64)
+
+
+def overlaps(a: NDArray[np.integer], b: NDArray[np.integer]) -> Overlaps:
+    """Ids of `a` and of `b` that share pixels, and how many; two labels of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"the planes are {a.shape} and {b.shape}; give two of the same size")
+    both = (a > 0) & (b > 0)
+    return _counted(a[both].astype(np.int64), b[both].astype(np.int64), None)
+
+
+def add_up(tables: Iterable[Overlaps]) -> Overlaps:
+    """Overlaps of two planes from those of their parts."""
+    columns = [np.concatenate(column) for column in zip(*tables, strict=True)]
+    return _counted(columns[0], columns[1], columns[2]) if columns else _none()
+
+
+class Linker:
+    """Tells which cells of one plane after the other are one object.
+
+    `add` gives the cells of each plane the numbers of their runs, 1, 2, ...: a run is an object,
+    or a piece of one; `objects` says in the end which runs are one. No two cells of a plane are.
+    Nearer planes come first: over missing ones only cells are linked that nothing nearer was.
+    Planes in reverse give the same objects, but for ties: there, cells that come first win.
+
+    Parameters
+    ----------
+    rule
+        When sections are of one object.
+    """
+
+    def __init__(self, rule: Rule | None = None) -> None:
+        self.rule = rule or Rule()
+        self._before: deque[_Plane] = deque(maxlen=self.rule.bridge + 1)
+        self._n_planes = 0
+        # Of each run: its first and its last plane, and on how many it is.
+        self._first: list[int] = [0]
+        self._last: list[int] = [0]
+        self._count: list[int] = [0]
+        # IoU, plane, and the runs that end before it and begin on it and may be one.
+        self._maybe: list[tuple[float, int, int, int]] = []
+
+    def add(self, ids: Ids, areas: Ids, before: Sequence[Overlaps]) -> Ids:
+        """The run of each cell of the next plane.
+
+        Parameters
+        ----------
+        ids, areas
+            The plane's cells, and their pixels.
+        before
+            Overlaps with each of the last `1 + bridge` planes, the nearest first; ids of that
+            plane first in each. Fewer will do.
+
+        Raises
+        ------
+        ValueError
+            If an overlap names a cell that its plane does not have.
+        """
+        plane = _Plane(ids, areas)
+        near = None
+        for gap, table in enumerate(before[: len(self._before)]):
+            earlier = self._before[-1 - gap]
+            pairs = _Pairs(earlier.find(table[0]), plane.find(table[1]), table[2], earlier, plane)
+            near = near or pairs
+            fits = pairs.free & (pairs.iou >= (self.rule.bridge_iou if gap else self.rule.min_iou))
+            for one, other in zip(*assign(*pairs.of(fits)), strict=True):
+                plane.runs[other] = run = earlier.runs[one]
+                earlier.goes_on[one] = True
+                self._last[run] = self._n_planes
+                self._count[run] += 1
+        new = plane.runs == 0
+        begun = int(new.sum())
+        plane.runs[new] = np.arange(begun) + len(self._first)
+        self._first += [self._n_planes] * begun
+        self._last += [self._n_planes] * begun
+        self._count += [1] * begun
+        if near is not None:
+            self._look_for_caps(near, new)
+        self._before.append(plane)
+        self._n_planes += 1
+        return plane.runs.copy()
+
+    def objects(self) -> Ids:
+        """The object of each run: 0 for 0, then 1, 2, ... in the order in which they begin."""
+        root = list(range(len(self._first)))
+        first, last, count = list(self._first), list(self._last), list(self._count)
+
+        def top(run: int) -> int:
+            while root[run] != run:
+                run = root[run]
+            return run
+
+        for _, plane, one, other in sorted(self._maybe, key=lambda edge: (-edge[0], *edge[1:])):
+            a, b = top(one), top(other)
+            fits = last[a] == plane - 1 and first[b] == plane
+            if fits and min(count[a], count[b]) <= self.rule.cap:
+                root[b], last[a], count[a] = a, last[b], count[a] + count[b]
+        tops = np.array([top(run) for run in range(len(root))])
+        return np.unique(tops, return_inverse=True)[1].astype(np.int64)
+
+    def _look_for_caps(self, pairs: _Pairs, new: NDArray[np.bool_]) -> None:
+        """Remember pairs of which the one ends where the other begins."""
+        ends = ~pairs.earlier.goes_on[pairs.first] & new[pairs.second]
+        for number in np.flatnonzero(ends & (pairs.share >= self.rule.min_share)):
+            one = int(pairs.earlier.runs[pairs.first[number]])
+            other = int(pairs.plane.runs[pairs.second[number]])
+            self._maybe.append((float(pairs.iou[number]), self._n_planes, one, other))
+
+
+def link(frames: Iterable[NDArray[np.integer]], rule: Rule | None = None) -> list[tuple[Ids, Ids]]:
+    """For each of a row of planes (or volumes) its ids, and the objects of these, 1, 2, ...
+
+    Parameters
+    ----------
+    frames
+        Labels of the same shape; only the last `2 + bridge` are kept.
+    rule
+        When sections are of one object.
+    """
+    linker = Linker(rule)
+    last: deque[NDArray[np.integer]] = deque(maxlen=linker.rule.bridge + 1)
+    runs = []
+    for frame in frames:
+        ids, sizes = areas(frame)
+        before = [overlaps(earlier, frame) for earlier in reversed(last)]
+        runs.append((ids, linker.add(ids, sizes, before)))
+        last.append(frame)
+    objects = linker.objects()
+    return [(ids, objects[run]) for ids, run in runs]
+
+
+def assign(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], values: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One-to-one choice of pairs with the largest sum of values, all above 0.
+
+    Kuhn's assignment (scipy's `linear_sum_assignment`) on each connected group of pairs, so that
+    a plane with thousands of cells takes no matrix of all of them.
+    """
+    if not len(rows):
+        return rows, columns
+    n = int(rows.max()) + 1
+    size = n + int(columns.max()) + 1
+    graph = coo_array((np.ones(len(rows), bool), (rows, n + columns)), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][rows]
+    order = np.lexsort((columns, rows, group))
+    chosen: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        r, row = np.unique(rows[members], return_inverse=True)
+        c, column = np.unique(columns[members], return_inverse=True)
+        table = np.zeros((len(r), len(c)))
+        table[row, column] = values[members]
+        i, j = linear_sum_assignment(table, maximize=True)
+        real = table[i, j] > 0
+        chosen.append((r[i[real]], c[j[real]]))
+    return np.concatenate([r for r, _ in chosen]), np.concatenate([c for _, c in chosen])
+
+
+class _Plane:
+    """Cells of a plane: their runs, and whether these go on after it."""
+
+    def __init__(self, ids: Ids, areas: Ids) -> None:
+        self.areas = np.asarray(areas, np.int64)
+        self.runs = np.zeros(len(ids), np.int64)
+        self.goes_on = np.zeros(len(ids), bool)
+        self._order = np.argsort(ids, kind="stable")
+        self._sorted = np.asarray(ids, np.int64)[self._order]
+
+    def find(self, ids: Ids) -> NDArray[np.intp]:
+        """Places of ids in the plane."""
+        at = np.searchsorted(self._sorted, ids)
+        known = at < len(self._sorted)
+        known[known] = self._sorted[at[known]] == ids[known]
+        if not known.all():
+            raise ValueError(
+                f"an overlap names the cell {ids[~known][0]}, which its plane does not have; "
+                "give the areas of all cells"
+            )
+        return self._order[at]
+
+
+class _Pairs:
+    """Cells of two planes that share pixels, by their places in them."""
+
+    def __init__(
+        self,
+        first: NDArray[np.intp],
+        second: NDArray[np.intp],
+        shared: Ids,
+        earlier: _Plane,
+        plane: _Plane,
+    ) -> None:
+        self.first, self.second, self.earlier, self.plane = first, second, earlier, plane
+        one, other = earlier.areas[first], plane.areas[second]
+        self.iou = shared / (one + other - shared)
+        self.share = shared / np.minimum(one, other)
+        # Neither is linked to something nearer.
+        self.free = ~earlier.goes_on[first] & (plane.runs[second] == 0)
+
+    def of(
+        self, which: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Some of them, with their IoU."""
+        return self.first[which], self.second[which], self.iou[which]
+
+
+def _counted(a: Ids, b: Ids, counts: Ids | None) -> Overlaps:
+    if not len(a):
+        return _none()
+    width = int(b.max()) + 1
+    pairs, where = np.unique(a * width + b, return_inverse=True)
+    total = np.bincount(where, counts).astype(np.int64)
+    return pairs // width, pairs % width, total
+
+
+def _none() -> Overlaps:
+    empty = np.zeros(0, np.int64)
+    return empty, empty, empty

@@ -1,0 +1,156 @@
+"""The row of the dock for what comes of labels: a table of the cells, and many files at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_unet.config import PredictConfig
+from napari_unet.plugin.controller import Controller
+from napari_unet.plugin.features import Columns, show_features, table_of
+from napari_unet.plugin.files_dialog import FilesDialog
+from napari_unet.plugin.layers import fits, image_from_layer, memory
+from napari_unet.plugin.rows import button, row
+from napari_unet.service.batch import FileDone, summary
+from napari_unet.service.jobs import Job
+from napari_unet.service.measurements import measure, write_table
+
+# Failures that fit into the dock.
+_MOST_LINES = 6
+
+
+class MeasureRow(QWidget):
+    """Buttons to measure the cells, to save the table, and to segment files.
+
+    Parameters
+    ----------
+    controller
+        Runs the work.
+    image, labels
+        Tell what is chosen, or raise `ValueError` with a sentence for the user.
+    model
+        Tells the model, and how to segment with it; raises likewise.
+    """
+
+    warned = Signal(str)
+
+    def __init__(
+        self,
+        controller: Controller,
+        image: Callable[[], Image],
+        labels: Callable[[], Labels],
+        model: Callable[[], tuple[str, PredictConfig]],
+    ) -> None:
+        super().__init__()
+        self._controller, self._image, self._labels = controller, image, labels
+        self._model = model
+        self.dialog: FilesDialog | None = None
+        self.measure = button(
+            "Measure",
+            "Size, place, brightness and shape of each cell, into the layer's features",
+            lambda: self._try(self._measure),
+        )
+        self.save = button(
+            "Save table…", "What was measured, as CSV", lambda: self._try(self._ask_where)
+        )
+        self.files = button(
+            "Segment files…",
+            "Many images, without opening them",
+            lambda: self._try(self._ask_files),
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(self.measure, self.save))
+        layout.addWidget(self.files)
+
+    def save_table(self, path: Path) -> None:
+        """Write what was measured of the chosen labels.
+
+        Raises
+        ------
+        ValueError
+            If nothing was measured, or something runs still.
+        """
+        columns = table_of(self._labels())
+
+        def work(job: Job[int]) -> int:
+            write_table(path, columns)
+            return len(columns["label"])
+
+        self._controller.run(
+            "Saving",
+            lambda: self._controller.service.submit("save the table", work),
+            lambda n: (f"{n} cells written to {path}", True),
+        )
+
+    def _measure(self) -> None:
+        image, labels = self._image(), self._labels()
+        if not fits(labels, image):
+            raise ValueError(
+                f"the labels '{labels.name}' have another size than the image '{image.name}'; "
+                "choose labels that were made from this image"
+            )
+        source = image_from_layer(image)
+        # Read plane by plane in the job, each copied: painting may go on.
+        data = labels.data[0] if labels.multiscale else labels.data
+        scale, units = tuple(labels.scale), {str(unit) for unit in labels.units[-2:]}
+
+        def work(job: Job[Columns]) -> Columns:
+            return measure(data, source.data, source.axes, scale, job.check)
+
+        def show(columns: Columns) -> tuple[str, bool]:
+            known = memory(labels)
+            known["measured"] = columns
+            known["unit"] = units.pop() if len(units) == 1 else ""
+            show_features(labels)
+            n = len(columns["label"])
+            return f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features", True
+
+        service = self._controller.service
+        self._controller.run("Measuring", lambda: service.submit("measure", work), show)
+
+    def _ask_where(self) -> None:
+        labels = self._labels()
+        table_of(labels)
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save table", f"{labels.name}.csv", "Table (*.csv)"
+        )
+        if path:
+            chosen = Path(path)
+            self.save_table(chosen if chosen.suffix else chosen.with_suffix(".csv"))
+
+    def _ask_files(self) -> None:
+        model, config = self._model()
+        self.dialog = FilesDialog(self)
+        self.dialog.setModal(True)
+        self.dialog.accepted.connect(lambda: self._try(lambda: self._segment(model, config)))
+        self.dialog.show()
+
+    def _segment(self, model: str, config: PredictConfig) -> None:
+        if self.dialog is None:
+            return
+        files, folder = self.dialog.plan(), self.dialog.folder
+
+        def show(done: tuple[FileDone, ...]) -> tuple[str, bool]:
+            told, well = summary(done), [outcome for outcome in done if not outcome.error]
+            n = sum(outcome.n_cells for outcome in well)
+            found = f"{n} cells in {len(well)} of {len(done)} images, in {folder}"
+            lines = told.splitlines()
+            if len(lines) > _MOST_LINES:
+                lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
+            return "\n".join([found, *lines]), not told
+
+        service = self._controller.service
+        self._controller.run(
+            "Segmenting files", lambda: service.segment_files(files, model, config), show
+        )
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (ValueError, OSError) as error:
+            self.warned.emit(str(error))

@@ -1,0 +1,222 @@
+"""Many images: each is read, segmented and written; what fails is told, and the rest is done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.axes import plane_indices
+from napari_unet.service.image_files import LABELS, read_image, write_labels
+from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
+from napari_unet.service.linking import check_link
+from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.measurements import measure, write_table
+from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.segmenting import Segmentation, segment_planes
+from napari_unet.service.volumes import VolumeLabels, segment_volume
+from napari_unet.service.workers import Workers
+from napari_unet.service.zarr_files import is_zarr, open_zarr
+
+logger = logging.getLogger(__name__)
+# Between the name of an image and the ending of the table of its cells.
+CELLS = "_cells"
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """What is to be done with one image.
+
+    Attributes
+    ----------
+    image
+        Its file.
+    labels
+        Where the labels go.
+    table
+        Where the measurements go; None measures nothing.
+    axes
+        Names of its axes; by default what the file says.
+    """
+
+    image: Path
+    labels: Path
+    table: Path | None = None
+    axes: str | None = None
+
+
+@dataclass(frozen=True)
+class FileDone:
+    """What became of it.
+
+    Attributes
+    ----------
+    job
+        What was to be done.
+    n_cells
+        How many cells there are.
+    compute
+        Where it ran, in words.
+    seconds
+        How long it took.
+    error
+        One sentence, with the name of the file, if it failed.
+    """
+
+    job: FileJob
+    n_cells: int = 0
+    compute: str = ""
+    seconds: float = 0.0
+    error: str = ""
+
+
+def plan_files(
+    images: Sequence[Path], out: Path, *, table: bool = False, axes: str | None = None
+) -> list[FileJob]:
+    """Where the labels of each image go, and the table of its cells.
+
+    Parameters
+    ----------
+    images
+        Their files, see `list_images`.
+    out
+        A folder, or the tif for one image.
+    table
+        Whether the cells are to be measured.
+    axes
+        Of the images.
+
+    Raises
+    ------
+    ValueError
+        If two images would go to one file, or one to an image.
+    """
+    suffix = out.suffix.lower()
+    if is_zarr(out) or (suffix in (".tif", ".tiff") and not out.is_dir()):
+        if len(images) > 1:
+            raise ValueError(f"{len(images)} images and one file {out}; give a folder for -o")
+        targets = [out]
+    elif suffix in (".png", ".jpg", ".jpeg", ".bmp"):
+        raise ValueError(
+            f"labels are written as tif or zarr, not {suffix}; give one, or a folder for -o"
+        )
+    else:
+        # What is in zarr may be too large for a tif.
+        targets = [
+            out / f"{path.stem}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}" for path in images
+        ]
+    for number, (image, target) in enumerate(zip(images, targets, strict=True)):
+        if is_zarr(target) and not is_zarr(image):
+            raise ValueError(f"{image} is no zarr store; give a .tif or a folder for -o")
+        if target in targets[:number]:
+            raise ValueError(f"two images would go to {target}; segment them into two folders")
+        if any(target.exists() and target.samefile(path) for path in images):
+            raise ValueError(f"{target} is one of the images; give another place for the labels")
+    return [
+        FileJob(path, target, target.parent / f"{path.stem}{CELLS}.csv" if table else None, axes)
+        for path, target in zip(images, targets, strict=True)
+    ]
+
+
+def segment_files(
+    job: Reporter,
+    load: Callable[[], LoadedModel],
+    version: ModelVersion,
+    files: Sequence[FileJob],
+    config: PredictConfig,
+    told: Callable[[FileDone], None],
+    workers: Workers,
+) -> tuple[FileDone, ...]:
+    """Segment images one after the other; called in a job.
+
+    Parameters
+    ----------
+    job
+        Told how far it is.
+    load
+        Gives the model.
+    version
+        What the model is called.
+    files
+        What is to be done.
+    config
+        Settings.
+    told
+        Called after each image, with what became of it.
+    workers
+        Who does those that go from zarr to zarr.
+    """
+    done = []
+    for number, file in enumerate(files):
+        part = Part(job, number, len(files), file.image.name)
+        try:
+            outcome = segment_file(part, load, version, file, config, workers)
+        except JobCancelled:
+            raise
+        except Exception as error:
+            # Whatever it was, the other images are done.
+            if not isinstance(error, ValueError | FloatingPointError | OSError | MemoryError):
+                logger.exception("%s failed", file.image)
+            text = sentence(error)
+            where = "" if str(file.image) in text else f"{file.image}: "
+            outcome = FileDone(file, error=where + text)
+        done.append(outcome)
+        told(outcome)
+    return tuple(done)
+
+
+def segment_file(
+    job: Reporter,
+    load: Callable[[], LoadedModel],
+    version: ModelVersion,
+    file: FileJob,
+    config: PredictConfig,
+    workers: Workers,
+) -> FileDone:
+    """Read, segment and measure one image, and write what was found.
+
+    Raises
+    ------
+    ValueError, OSError, MemoryError
+        What goes wrong, in words; nothing is written then, or the labels alone.
+    """
+    start = time.perf_counter()
+    job.report(0.0, "reading")
+    image = read_image(file.image, file.axes)
+    check_link(config.link, image.axes)
+    found: Segmentation | VolumeLabels
+    labels: Any
+    kinds = None
+    if is_zarr(file.labels):
+        found = segment_volume(
+            job, load, version, file.image, file.axes, file.labels, config, workers
+        )
+        labels = open_zarr(file.labels).data
+    else:
+        planes = tuple(plane_indices(image.axes, image.data.shape))
+        found = segment_planes(job, load, image.data, image.axes, version, config, planes)
+        write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
+        labels, kinds = found.labels, found.kinds
+    if file.table is not None:
+        job.report(0.99, "measuring")
+        scale, unit = image.scale
+        columns = measure(labels, image.data, image.axes, scale, job.check)
+        if kinds is not None:
+            columns["class"] = np.array(kinds, object)
+        write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
+    return FileDone(file, found.n_cells, found.compute, time.perf_counter() - start)
+
+
+def summary(done: Sequence[FileDone]) -> str:
+    """How many failed, and why; empty where none did."""
+    failed = [outcome.error for outcome in done if outcome.error]
+    if not failed:
+        return ""
+    rest = "" if len(failed) == len(done) else "; the others are done"
+    return "\n".join([f"{len(failed)} of {len(done)} images failed{rest}:", *failed])
