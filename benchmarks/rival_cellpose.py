@@ -22,7 +22,9 @@ import torch
 from cellpose import dynamics, models, version
 from cellpose import train as recipe
 
-GREY, BATCH, TIMED_STEPS, EPOCHS = [0, 0], 8, 20, 200
+GREY, BATCH, TIMED_STEPS, EPOCHS, SIZED = [0, 0], 8, 20, 200, 64
+# No image has nuclei that large; a model of sizes that has learnt little may think so.
+LARGEST_PX = 300.0
 # As in ours: a machine that has become slower may take this much longer than asked.
 OVERRUN = 1.1
 
@@ -57,7 +59,10 @@ class Clock:
 def new_model() -> models.CellposeModel:
     """Random weights, for nuclei."""
     torch.manual_seed(0)
-    return models.CellposeModel(gpu=False, pretrained_model=False, diam_mean=17.0)
+    model = models.CellposeModel(gpu=False, pretrained_model=False, diam_mean=17.0)
+    # MKL-DNN is for prediction alone; Cellpose turns it off in the same way where it trains.
+    model.net.mkldnn = False
+    return model
 
 
 def grey(path: Path) -> np.ndarray:
@@ -94,11 +99,23 @@ def fit(images: list, flows: list, seconds: float, out: Path) -> tuple[models.Ce
     return model, clock
 
 
-def sized(model: models.CellposeModel) -> models.CellposeModel:
-    """Ready to segment: an image of unknown size is seen as it is."""
+def size_model(model: models.CellposeModel, images: list, flows: list, out: Path):
+    """A model that tells how large the nuclei of an image are."""
+    # It learns from images that are not resized, and is to see new ones in the same way.
     model.diam_labels = model.diam_mean
-    model.net.eval()
-    return model
+    sizes = models.SizeModel(model)
+    sizes.params = recipe.train_size(
+        model.net,
+        out / "models" / "model",
+        images,
+        flows,
+        channels=GREY,
+        batch_size=BATCH,
+        nimg_per_epoch=SIZED,
+    )
+    estimate = sizes._size_estimation
+    sizes._size_estimation = lambda style: np.minimum(estimate(style), LARGEST_PX)
+    return sizes
 
 
 def train(folder: Path, out: Path, seconds: float) -> None:
@@ -108,17 +125,9 @@ def train(folder: Path, out: Path, seconds: float) -> None:
     masks = [tifffile.imread(path.parents[1] / "masks" / path.name).astype(int) for path in paths]
     flows = dynamics.labels_to_flows(masks, device=torch.device("cpu"))
     model, clock = fit(images, flows, seconds, out)
-    sized(model)
-    start, sizes = time.perf_counter(), models.SizeModel(model)
-    sizes.params = recipe.train_size(
-        model.net,
-        out / "models" / "model",
-        images,
-        flows,
-        channels=GREY,
-        batch_size=BATCH,
-        nimg_per_epoch=64,
-    )
+    start = time.perf_counter()
+    sizes = size_model(model, images, flows, out)
+    model.net.mkldnn = model.mkldnn
     apart = time.perf_counter() - start
     start = time.perf_counter()
     for path in sorted((folder / "judge" / "images").iterdir()):
@@ -139,7 +148,7 @@ def train(folder: Path, out: Path, seconds: float) -> None:
 def speed(path: Path, out: Path, diameter: float) -> None:
     """Predict whenever a line comes, and say how long it took and how many cells there were."""
     image, weights = grey(path), str(out / "models" / "model")
-    model = sized(models.CellposeModel(gpu=False, pretrained_model=weights))
+    model = models.CellposeModel(gpu=False, pretrained_model=weights)
     for _ in sys.stdin:
         start = time.perf_counter()
         labels = model.eval(image, channels=GREY, diameter=diameter)[0]

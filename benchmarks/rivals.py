@@ -105,8 +105,8 @@ def ours(folder: Path, out: Path, seconds: float) -> dict[str, Any]:
     ends: list[float] = []
     job.progressed.connect(lambda p: ends.append(time.perf_counter()) if p.loss else None)
     done = job.wait()
-    # The first step has ended with the first report: one more, as long as the others.
-    trained = (ends[-1] - ends[0]) * len(ends) / max(len(ends) - 1, 1)
+    # The first report comes when the first step has ended: one more, as long as the others.
+    trained = (ends[-1] - ends[0]) * done.steps / max(done.steps - 1, 1)
     start = time.perf_counter()
     for path in sorted((folder / "judge" / "images").iterdir()):
         image = read_image(path)
@@ -150,8 +150,9 @@ def environ(options: argparse.Namespace) -> dict[str, str]:
     """Threads of the libraries that take them from the environment; no models from elsewhere."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     threads = dict.fromkeys(names, str(options.threads))
-    apart = {"CELLPOSE_LOCAL_MODELS_PATH": str(options.work / "cellpose"), "PYTHONPATH": ""}
-    return {**os.environ, **threads, **apart}
+    apart = {"CELLPOSE_LOCAL_MODELS_PATH": str(options.work / "cellpose")}
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**own, **threads, **apart}
 
 
 def judge(truth: Path, labels: Path, stems: set[str]) -> dict[str, float]:
@@ -253,7 +254,7 @@ def main() -> None:
             head = f"| {tool} | {found['steps']} | {found['train_s'] / 60:.2f} | {name} |"
             print(f"{head} {numbers} |", flush=True)
     if options.speed:
-        for tool in set(options.only) - {"ours"}:
+        for tool in (tool for tool in options.only if tool != "ours"):
             results[tool]["speed"] = speed(tool, runs / tool, options)
             print(f"{tool}, 2048 x 2048: {json.dumps(results[tool]['speed'])}", flush=True)
     path = runs / "results.json"
