@@ -137,7 +137,7 @@ def train(folder: Path, out: Path, seconds: float) -> None:
         image = grey(path)
         diameter = sizes.eval(image, channels=GREY)[0]
         labels = model.eval(image, channels=GREY, diameter=diameter)[0]
-        tifffile.imwrite(out / "labels" / path.name, labels.astype(np.uint16))
+        tifffile.imwrite(out / "labels" / path.name, labels.astype(np.int32))
     report = {
         "steps": len(clock.starts),
         "train_s": clock.end - clock.starts[0],

@@ -102,7 +102,7 @@ def train(folder: Path, out: Path, seconds: float) -> None:
     start = time.perf_counter()
     for path in sorted((folder / "judge" / "images").iterdir()):
         labels = segment(model, tifffile.imread(path))
-        tifffile.imwrite(out / "labels" / path.name, labels.astype(np.uint16))
+        tifffile.imwrite(out / "labels" / path.name, labels.astype(np.int32))
     report = {
         "steps": clock.steps,
         "train_s": clock.end - clock.start,
