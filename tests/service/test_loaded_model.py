@@ -166,13 +166,12 @@ def test_the_kind_of_a_cell_is_that_of_most_of_its_pixels(load):
     kinds[10:16, 11:30] = 2
     kinds[2:8, 2:4] = 2
     model = load(classes=("background", "cell", "debris"))
-    scores = PlaneScores(np.zeros(labels.shape, np.float32), kinds)
-    votes = model.votes(labels, scores)
+    votes = model.votes(labels, kinds)
     np.testing.assert_array_equal(votes, [[0, 24, 12], [0, 6, 30]])
     assert model.kinds(votes) == ("cell", "debris")
-    assert model.kinds(model.votes(np.zeros_like(labels), scores)) == ()
+    assert model.kinds(model.votes(np.zeros_like(labels), kinds)) == ()
     one = load(classes=("background", "nucleus"))
-    votes = one.votes(labels, PlaneScores(scores.foreground))
+    votes = one.votes(labels, None)
     assert one.kinds(votes) == ("nucleus", "nucleus")
 
 
