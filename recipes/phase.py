@@ -1,0 +1,71 @@
+"""Train, export and score the model `phase` that ships.
+
+    NAPARI_UNET_DATA=FOLDER python recipes/phase.py [--start FILE] [--work recipes/work]
+
+FOLDER/usiigaci_phc_t98g holds images/ and masks/ of 16 fields of T98G cells in phase contrast
+(Tsai et al. 2019, doi:10.1016/j.softx.2019.02.007, MIT licence). It begins with `nuclei`, learns
+from 12 fields, and is judged on 4 others, two of each magnification.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import nuclei
+
+from napari_unet.config import AugmentConfig, train_config
+from napari_unet.engine.checkpoint import load_model, save_model
+from napari_unet.service.model_store import SHIPPED
+from napari_unet.service.training import cell_diameter
+
+JUDGE = ("set22", "set24", "set43", "set47")
+TRAINED_ON = "Usiigaci T98G phase contrast, MIT, 12 of 16 fields"
+# Of the cells' size: at it they are about as large as the nuclei that the network knows.
+ZOOM = 0.5
+
+
+def split(data: Path, work: Path) -> None:
+    """Link images and masks into `phase-judge` and `phase-learn`."""
+    for part in ("judge", "learn"):
+        shutil.rmtree(work / f"phase-{part}", ignore_errors=True)
+    for source in sorted(data.glob("*/*.tif")):
+        part = work / ("phase-judge" if source.stem in JUDGE else "phase-learn")
+        (part / source.parent.name).mkdir(parents=True, exist_ok=True)
+        (part / source.parent.name / source.name).symlink_to(source.resolve())
+
+
+def main() -> None:
+    """Split, train, export, score."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", type=Path, default=SHIPPED / "nuclei.safetensors")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
+    options = parser.parse_args()
+    work, weights = options.work, options.work / "phase-1.safetensors"
+    split(Path(os.environ["NAPARI_UNET_DATA"]) / "usiigaci_phc_t98g", work)
+    images = nuclei.read(work / "phase-learn")
+    diameter = cell_diameter(images)
+    assert diameter is not None
+    network, header = load_model(options.start)
+    start = work / "phase-0.safetensors"
+    save_model(start, network, replace(header, diameter_px=ZOOM * diameter))
+    config = replace(
+        train_config("fast", steps=options.steps),
+        balance=0.5,
+        tile_px=348,
+        diameter_px=diameter,
+        # Two magnifications, and cells of other lines are brighter or darker than their ground.
+        augment=AugmentConfig(scale=1.5, grey=0.2, invert=0.1),
+    )
+    words = (*header.trained_on, TRAINED_ON)
+    if not weights.exists():
+        nuclei.learn(images, nuclei.Stage("phase", config), start, weights, words)
+    nuclei.evaluate(work / "phase-judge", weights)
+
+
+if __name__ == "__main__":
+    main()
