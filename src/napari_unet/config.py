@@ -34,6 +34,9 @@ class PredictConfig:
         Diameter of the image's cells, in pixels, to which the image is resized for the network;
         "auto" looks for it in the first plane; None takes them for cells like those that the
         model was made for.
+    channel
+        Which channel of an image the network sees, from 0; None: all, if their number suits the
+        model.
     """
 
     tile_px: int | None = None
@@ -42,8 +45,10 @@ class PredictConfig:
     threshold: float | None = None
     min_size_px: int | None = None
     diameter_px: float | Literal["auto"] | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
+        _check_channel(self.channel)
         if isinstance(self.diameter_px, str):
             _require(
                 self.diameter_px == "auto",
@@ -144,7 +149,7 @@ class FinetuneConfig:
         Diameter of the images' cells, in pixels; None measures it on the corrected ones.
     held_out
         Share of the corrected cells that judge and do not teach; 0 goes without a check.
-    device, precision
+    device, precision, channel
         As in `PredictConfig`.
     seed
         Seed of every random draw.
@@ -168,9 +173,11 @@ class FinetuneConfig:
     held_out: float = 0.25
     device: Device = "auto"
     precision: Precision = "auto"
+    channel: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_channel(self.channel)
         _require(
             self.steps is not None or self.seconds is not None,
             "neither steps nor seconds is given; give one of them",
@@ -250,6 +257,12 @@ def train_config(
         average=0.995,
         device=device,
         seed=seed,
+    )
+
+
+def _check_channel(channel: int | None) -> None:
+    _require(
+        channel is None or channel >= 0, f"channel is {channel}; give 0 for the first, or more"
     )
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, set_plane
+from napari_unet.core.axes import get_plane, label_axes, label_shape, planes_last, set_plane
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.plane_order import PlaneLabels, number_in_order
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -79,7 +80,8 @@ def segment_planes(
     config
         Settings.
     planes
-        Indices along the axes other than C, Y, X.
+        Indices along the axes other than C, Y, X, in the order of the work. The progress carries
+        `PlaneLabels` of each.
     """
     from napari_unet.core.places import doubtful_places
 
@@ -113,6 +115,10 @@ def segment_planes(
         cell_px = np.sqrt(4 / np.pi * np.median(areas[-1])) if len(areas[-1]) else None
         size = float(cell_px or given or loaded.header.diameter_px or MIXED_DIAMETER_PX)
         places += [(index, place) for place in doubtful_places(scores.foreground, size)]
+        if number + 1 < len(planes):
+            done = PlaneLabels(index, planes_last(labels, label_axes(axes))[index])
+            job.report((number + 1) / len(planes), f"plane {number + 1} is done", preview=done)
+    labels, kinds = number_in_order(labels, planes, [len(area) for area in areas[1:]], kinds)
     diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
     return Segmentation(
