@@ -110,6 +110,7 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
     )
+    parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -312,6 +313,7 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
         device=options.device,
         precision=options.precision,
         diameter_px=options.diameter,
+        channel=options.channel,
     )
 
 

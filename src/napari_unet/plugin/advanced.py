@@ -10,7 +10,7 @@ from napari.layers import Image
 from superqt import QCollapsible
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.plugin.layers import memory, name_axes_of
+from napari_unet.plugin.layers import axes_named, name_axes_of
 from napari_unet.plugin.scope import PLANE, SCOPES
 
 # The model file decides where a setting stands at this value.
@@ -108,7 +108,7 @@ class Advanced(QCollapsible):
     def show(self, image: Image | None) -> None:
         """Show how the axes of an image were named."""
         self._image = None
-        self.axes.value = "" if image is None else memory(image).get("axes", "")
+        self.axes.value = "" if image is None else axes_named(image)
         self._image = image
 
     def check_axes(self) -> None:

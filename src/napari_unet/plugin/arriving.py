@@ -40,8 +40,9 @@ class Arriving:
 
     def take(self, done: Any) -> None:
         """One has come: `service.plane_order.PlaneLabels`."""
-        self._planes[done.index] = done.labels
-        self.refresh()
+        if self._image is not None:
+            self._planes[done.index] = done.labels
+            self.refresh()
 
     def refresh(self, event: Any = None) -> None:
         """Show the plane in view, if it has come."""

@@ -45,10 +45,15 @@ def image_from_layer(layer: Image) -> LayerImage:
         If the axes are unclear.
     """
     data = finest(layer)
-    named = memory(layer).get("axes")
+    named = axes_named(layer)
     if named:
         return LayerImage(data, _colours_last(check_axes(named, data.shape), layer))
     return LayerImage(data, axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb))
+
+
+def axes_named(image: Image) -> str:
+    """How the user named the axes of an image layer; empty if not."""
+    return str(image.metadata.get(METADATA, {}).get("axes", ""))
 
 
 def name_axes_of(layer: Image, axes: str) -> None:
@@ -59,7 +64,8 @@ def name_axes_of(layer: Image, axes: str) -> None:
     ValueError
         If the text does not fit; the layer's axes are then as napari says.
     """
-    memory(layer).pop("axes", None)
+    if axes_named(layer):
+        memory(layer).pop("axes")
     if axes.strip():
         checked = check_axes(axes.strip(), finest(layer).shape)
         memory(layer)["axes"] = _colours_last(checked, layer)
@@ -217,7 +223,7 @@ def fits(labels: Labels, image: Image) -> bool:
     """
     axes: str = label_axes(axes_of(image))
     shape = label_shape(axes_of(image), _spatial_shape(image))
-    if "axes" not in memory(labels) and tuple(labels.data.shape) == shape:
+    if "axes" not in memory(labels) and tuple(finest(labels).shape) == shape:
         memory(labels)["axes"] = axes
     return tuple(planes_of(labels).shape) == stack_shape(image)
 
