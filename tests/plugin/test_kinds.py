@@ -59,7 +59,9 @@ def draw(layout: Layout, dtype: str, seed: int) -> np.ndarray:
     """Bright discs on a noisy ground, others on each plane of each channel."""
     rng = np.random.default_rng(seed)
     shape = tuple(SIZES.get(axis, layout.channels) for axis in layout.axes)
-    last = np.zeros([n for a, n in zip(layout.axes, shape, strict=True) if a not in "YX"] + [40, 56])
+    last = np.zeros(
+        [n for a, n in zip(layout.axes, shape, strict=True) if a not in "YX"] + [40, 56]
+    )
     y, x = np.mgrid[:40, :56]
     for index in np.ndindex(*last.shape[:-2]):
         plane = rng.uniform(0, 0.2, (40, 56))
@@ -149,7 +151,7 @@ def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, cont
         assert expected.max() >= 2, row
         np.testing.assert_array_equal(planes_of(labels), expected, err_msg=row)
         assert memory(labels)["channel"] == channel, row
-        assert (f"channel {channel} of" in widget.status.text()) == (channel is not None), row
+        assert (f"channel {channel} (0 to" in widget.status.text()) == (channel is not None), row
         np.testing.assert_allclose(
             labels.extent.world[:, -1], layer.extent.world[:, -1], err_msg=row
         )
@@ -273,8 +275,6 @@ def test_finetune_sees_the_channel_of_segment(docked, settle, monkeypatch):
     (correction,) = annotated.corrections
     assert correction.index == (2,)
     assert correction.labels[35, 50] == 9
-    view = widget.controller._view
-    assert view is None or view.axes == "ZYX"
 
 
 def test_a_fine_tune_of_one_channel_learns_and_keeps_that_channel(docked, settle):
@@ -292,7 +292,7 @@ def test_a_fine_tune_of_one_channel_learns_and_keeps_that_channel(docked, settle
     widget.finetune_button.click()
     settle(widget)
     store = widget.controller.service.store
-    assert store.find("tiny").version == 2, widget.status.text()
+    assert len(store.versions("tiny")) == 2, widget.status.text()
     collection = collection_of(store, "tiny")
     (entry,) = collection.entries()
     kept = collection.read(entry)
@@ -333,10 +333,7 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     second.paint(at, 77)
     settle(widget)
     widget.correcting.next_place.click()
-    for old in (first, second):
-        if old in widget.viewer.layers:
-            widget.viewer.layers.remove(old)
-    settle(widget)
+    assert "⚠" not in widget.status.text()
     widget.controller.restoring.restore(layer)
     settle(widget)
     restored = widget.labels.value

@@ -106,7 +106,12 @@ def test_planes_that_are_done_are_shown_until_the_result_is_there(movie, settle,
     assert len(np.unique(shown.data)) == 3
     assert widget.labels.value is None
     dims.set_current_step(1, came[1][1])
-    assert len(np.unique(widget.viewer.layers[ARRIVING].data)) == 2
+    wait_for(
+        lambda: (
+            ARRIVING in widget.viewer.layers
+            and len(np.unique(widget.viewer.layers[ARRIVING].data)) == 2
+        )
+    )
     gate.set()
     settle(widget)
     wait_for(lambda: not [x for x in widget.viewer.layers if "arriving" in x.name])

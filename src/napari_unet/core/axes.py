@@ -179,9 +179,7 @@ def take_channel(image: Any, axes: str, channel: int | None) -> tuple[Any, str]:
     if not 0 <= channel < count:
         known = f"{count} channel{'s' if count > 1 else ''}, axes {axes}"
         wanted = f"one from 0 to {count - 1}" if count > 1 else "0, or name the channels' axis C"
-        raise ValueError(
-            f"channel {channel} is asked for and the image has {known}; give {wanted}"
-        )
+        raise ValueError(f"channel {channel} is asked for and the image has {known}; give {wanted}")
     if place < 0:
         return image, axes
     rest = axes.replace("C", "")

@@ -105,7 +105,7 @@ class Advanced(QCollapsible):
         )
         self.addWidget(fields.native)
 
-    def show(self, image: Image | None) -> None:
+    def look_at(self, image: Image | None) -> None:
         """Show how the axes of an image were named."""
         self._image = None
         self.axes.value = "" if image is None else axes_named(image)
@@ -115,6 +115,9 @@ class Advanced(QCollapsible):
         """Raise `ValueError` with a sentence if the text does not fit the image."""
         if self._image is not None:
             name_axes_of(self._image, self.axes.value)
+
+    def _channel(self) -> int | None:
+        return None if self.channel.value == _AUTOMATIC else int(self.channel.value)
 
     def _name_axes(self) -> None:
         # A text that does not fit, yet, is told of by what needs the axes.
@@ -129,7 +132,7 @@ class Advanced(QCollapsible):
             threshold=self.threshold.value or None,
             min_size_px=self.min_size.value or None,
             diameter_px=float(self.diameter.value) or None,
-            channel=None if self.channel.value == _AUTOMATIC else self.channel.value,
+            channel=self._channel(),
         )
 
     def finetune_config(self, seconds: float) -> FinetuneConfig:
@@ -140,5 +143,5 @@ class Advanced(QCollapsible):
             precision=self.precision.value,
             seed=self.seed.value,
             diameter_px=float(self.diameter.value) or None,
-            channel=None if self.channel.value == _AUTOMATIC else self.channel.value,
+            channel=self._channel(),
         )

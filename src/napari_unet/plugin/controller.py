@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from napari.layers import Image, Labels
@@ -21,11 +21,7 @@ from napari_unet.plugin.autosave import Autosave
 from napari_unet.plugin.background import Background
 from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
-from napari_unet.plugin.layers import (
-    image_from_layer,
-    plane_in_view,
-    preview_layers,
-)
+from napari_unet.plugin.layers import image_from_layer, plane_in_view, show_preview
 from napari_unet.plugin.overlay import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
 from napari_unet.plugin.removal import Removal
@@ -198,7 +194,7 @@ class Controller(Follower):
 
         def start(source: Annotated) -> None:
             job = self.service.preview_augmentation(source, model, config)
-            self._follow(job, self._showing(partial(self._show_preview, image)))
+            self._follow(job, self._showing(partial(show_preview, self.viewer, image)))
 
         self._with_corrections(image, labels, "Drawing", start, or_all=True)
 
@@ -283,9 +279,11 @@ class Controller(Follower):
     def _show(
         self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
     ) -> None:
-        image, facts = asked.image, {"model": done.model.reference, "channel": asked.channel}
-        facts |= {"draft": key, "draft_owner": uuid4().hex}
-        layer = self.results.add(image, result, facts, done.diameter_px)
+        image, model = asked.image, done.model.reference
+        facts = {"draft": key, "draft_owner": uuid4().hex, "model": model}
+        layer = self.results.add(
+            image, result, facts | {"channel": asked.channel}, done.diameter_px
+        )
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
@@ -293,7 +291,7 @@ class Controller(Follower):
         size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
         size += channel_words(image, asked.channel)
         self.computed_on.emit(done.compute)
-        self._finish(f"{cells} found with {done.model.reference}{size} ({seconds:.1f} s)", True)
+        self._finish(f"{cells} found with {model}{size} ({seconds:.1f} s)", True)
 
     def _show_improvement(self, image: Image, done: Improvement) -> str:
         told = self.versions.learnt(done)
@@ -306,20 +304,16 @@ class Controller(Follower):
             told += f". {places} of the brush: click Next place"
         return told
 
-    def _show_preview(self, image: Image, done: Any) -> str:
-        for layer in preview_layers(image, done):
-            if layer.name in self.viewer.layers:
-                self.viewer.layers.remove(layer.name)
-            self.viewer.add_layer(layer)
-        draws, height, _ = done.grid.shape
-        return f"{draws} draws shown to the right of the image, {height} px each"
-
     def _as_seen(
         self, image: Image, labels: Labels, model: str, config: FinetuneConfig
     ) -> FinetuneConfig:
         """Settings with the channel that the labels were made from."""
-        version, dims = self.service.store.find(model), self.viewer.dims
-        return replace(config, channel=channel_for(image, version, config.channel, dims, labels))
+        # What is wrong with the model or the image is told when the work begins.
+        with suppress(ValueError):
+            version, dims = self.service.store.find(model), self.viewer.dims
+            channel = channel_for(image, version, config.channel, dims, labels)
+            return replace(config, channel=channel)
+        return config
 
     def _with_corrections(
         self,

@@ -131,6 +131,16 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
     ]
 
 
+def show_preview(viewer: Any, image: Image, preview: Any) -> str:
+    """Show these layers in place of those before; returns a sentence."""
+    for layer in preview_layers(image, preview):
+        if layer.name in viewer.layers:
+            viewer.layers.remove(layer.name)
+        viewer.add_layer(layer)
+    draws, height, _ = preview.grid.shape
+    return f"{draws} draws shown to the right of the image, {height} px each"
+
+
 def memory(layer: Layer) -> dict[str, Any]:
     """What this plugin knows of a layer; kept in the layer itself, so that it outlives the dock."""
     found: dict[str, Any] = layer.metadata.setdefault(METADATA, {})

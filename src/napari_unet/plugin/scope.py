@@ -161,4 +161,4 @@ def channel_words(image: Image, channel: int | None) -> str:
     axes = axes_of(image)
     if channel is None or "C" not in axes:
         return ""
-    return f", channel {channel} of 0 to {finest(image).shape[axes.index('C')] - 1}"
+    return f", seen in channel {channel} (0 to {finest(image).shape[axes.index('C')] - 1})"

@@ -318,7 +318,7 @@ class SegmentWidget(QWidget):
             self.correcting.class_choice.offer(header.classes[1:])
 
     def _on_image(self) -> None:
-        self.advanced.show(self.image.value)
+        self.advanced.look_at(self.image.value)
         self.controller.restoring.look(self.image.value)
 
     def _on_labels(self) -> None:
