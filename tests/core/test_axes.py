@@ -161,7 +161,7 @@ def test_colours_are_the_last_axis_whatever_the_names():
 
 
 def test_names_of_too_few_axes_or_too_many():
-    for names in (("x",), ("a", "b", "c", "d", "e")):
+    for names in (("x",), ("a", "b", "k", "d", "e")):
         with pytest.raises(ValueError, match="name them"):
             axes_from_names(names, (2,) * len(names))
 

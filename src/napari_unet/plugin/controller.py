@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from napari.layers import Image, Labels
@@ -280,10 +281,9 @@ class Controller(Follower):
         self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
     ) -> None:
         image, model = asked.image, done.model.reference
-        facts = {"draft": key, "draft_owner": uuid4().hex, "model": model}
-        layer = self.results.add(
-            image, result, facts | {"channel": asked.channel}, done.diameter_px
-        )
+        facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
+        facts["channel"] = asked.channel
+        layer = self.results.add(image, result, facts, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)

@@ -80,7 +80,7 @@ def axes_of(layer: Layer) -> str:
             return axes
         return unknown
     known = layer.metadata.get(METADATA, {}).get("axes")
-    return known if isinstance(known, str) and len(known) == layer.ndim else unknown
+    return str(known) if known and len(known) == layer.ndim else unknown
 
 
 def plane_in_view(layer: Layer, point: Sequence[float]) -> Index:
