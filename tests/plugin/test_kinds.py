@@ -303,7 +303,8 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     channels = 4
     widget = docked()
     image = draw(Layout(axes, channels), "uint8", 1)
-    layer = widget.viewer.add_image(image, name="cells", axis_labels=tuple(axes.lower()))
+    names = tuple(axes.lower())
+    layer = widget.viewer.add_image(image, name="cells", axis_labels=names, rgb=False)
     widget.advanced.channel.value = 1
     if axes == "YXC":
         widget.viewer.dims.order = (2, 0, 1)

@@ -83,7 +83,7 @@ def holding(widget, monkeypatch, after: int):
 
 
 def wait_for(condition) -> None:
-    for _ in range(400):
+    for _ in range(2400):
         if condition():
             return
         QTest.qWait(25)

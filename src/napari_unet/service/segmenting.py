@@ -117,7 +117,8 @@ def segment_planes(
         places += [(index, place) for place in doubtful_places(scores.foreground, size)]
         if number + 1 < len(planes):
             done = PlaneLabels(index, planes_last(labels, label_axes(axes))[index])
-            job.report((number + 1) / len(planes), f"plane {number + 1} is done", preview=done)
+            where = f"labelling cells, plane {number + 1} of {len(planes)}"
+            job.report((number + 1) / len(planes), where, preview=done)
     labels, kinds = number_in_order(labels, planes, [len(area) for area in areas[1:]], kinds)
     diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
