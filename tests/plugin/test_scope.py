@@ -71,9 +71,13 @@ def holding(widget, monkeypatch, after: int):
     gate, came, report = Event(), [], Job.report
 
     def slow(job, fraction, message, loss=None, preview=None):
+        # Somebody listens by then.
+        while preview and widget.controller._job is not job and not gate.wait(0.02):
+            job.check()
         report(job, fraction, message, loss, preview)
-        if isinstance(preview, PlaneLabels):
-            came.append(preview.index)
+        if preview:
+            assert all(isinstance(plane, PlaneLabels) for plane in preview)
+            came.append(preview[-1].index)
             if len(came) == after:
                 while not gate.wait(0.02):
                     job.check()

@@ -39,9 +39,9 @@ class Arriving:
         self._viewer.dims.events.current_step.connect(self.refresh)
 
     def take(self, done: Any) -> None:
-        """One has come: `service.plane_order.PlaneLabels`."""
+        """Some have come: `service.plane_order.PlaneLabels` of each that is done."""
         if self._image is not None:
-            self._planes[done.index] = done.labels
+            self._planes.update((plane.index, plane.labels) for plane in done)
             self.refresh()
 
     def refresh(self, event: Any = None) -> None:

@@ -81,7 +81,7 @@ def segment_planes(
         Settings.
     planes
         Indices along the axes other than C, Y, X, in the order of the work. The progress carries
-        `PlaneLabels` of each.
+        `PlaneLabels` of all that are done.
     """
     from napari_unet.core.places import doubtful_places
 
@@ -93,6 +93,7 @@ def segment_planes(
     kinds: list[str] = []
     places: list[tuple[tuple[int, ...], Place]] = []
     count, areas = 0, [np.zeros(0, np.intp)]
+    done: tuple[PlaneLabels, ...] = ()
     for number, index in enumerate(planes):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
@@ -116,7 +117,7 @@ def segment_planes(
         size = float(cell_px or given or loaded.header.diameter_px or MIXED_DIAMETER_PX)
         places += [(index, place) for place in doubtful_places(scores.foreground, size)]
         if number + 1 < len(planes):
-            done = PlaneLabels(index, planes_last(labels, label_axes(axes))[index])
+            done += (PlaneLabels(index, planes_last(labels, label_axes(axes))[index]),)
             where = f"labelling cells, plane {number + 1} of {len(planes)}"
             job.report((number + 1) / len(planes), where, preview=done)
     labels, kinds = number_in_order(labels, planes, [len(area) for area in areas[1:]], kinds)
