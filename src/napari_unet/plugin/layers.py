@@ -73,7 +73,7 @@ def name_axes_of(layer: Image, axes: str) -> None:
 
 def axes_of(layer: Layer) -> str:
     """One letter for each axis of a layer, the colours of RGB left out; '?' where it is unknown."""
-    unknown = "?" * (layer.ndim - 2) + "YX"
+    unknown: str = "?" * (layer.ndim - 2) + "YX"
     if isinstance(layer, Image):
         with suppress(ValueError):
             axes: str = image_from_layer(layer).axes[: layer.ndim]
