@@ -13,6 +13,8 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (PredictConfig, {"min_size_px": -1}, "min_size_px is -1; give 0 or more"),
         (PredictConfig, {"tile_px": 0}, "tile_px is 0; give a size in pixels"),
         (PredictConfig, {"diameter_px": 0.0}, "diameter_px is 0.0; give a size in pixels"),
+        (PredictConfig, {"channel": -1}, "channel is -1; give 0 for the first, or more"),
+        (FinetuneConfig, {"channel": -1}, "channel is -1; give 0 for the first, or more"),
         (AugmentConfig, {"elastic_sigma_px": -1.0}, "elastic_sigma_px is -1.0; give 0 or more"),
         (AugmentConfig, {"grey": -0.1}, "grey is -0.1; give 0 or more"),
         (AugmentConfig, {"noise": -0.1}, "noise is -0.1; give 0 or more"),

@@ -123,6 +123,7 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
     )
+    parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -305,6 +306,7 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
         precision=options.precision,
         diameter_px=options.diameter,
         link=getattr(options, "link", "none"),
+        channel=options.channel,
     )
 
 

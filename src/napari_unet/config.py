@@ -39,6 +39,9 @@ class PredictConfig:
     link
         Along what cells of neighbouring planes get one id: "z" (one object of a stack), "t" (one
         cell of a movie), "zt" (both), or "none".
+    channel
+        Which channel of an image the network sees, from 0; None: all, if their number suits the
+        model.
     """
 
     tile_px: int | None = None
@@ -48,12 +51,14 @@ class PredictConfig:
     min_size_px: int | None = None
     diameter_px: float | Literal["auto"] | None = None
     link: Link = "none"
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         _require(
             self.link in get_args(Link),
             f"link is {self.link!r}; give one of {', '.join(map(repr, get_args(Link)))}",
         )
+        _check_channel(self.channel)
         if isinstance(self.diameter_px, str):
             _require(
                 self.diameter_px == "auto",
@@ -156,7 +161,7 @@ class FinetuneConfig:
         Diameter of the images' cells, in pixels; None measures it on the corrected ones.
     held_out
         Share of the corrected cells that judge and do not teach; 0 goes without a check.
-    device, precision
+    device, precision, channel
         As in `PredictConfig`.
     seed
         Seed of every random draw.
@@ -181,9 +186,11 @@ class FinetuneConfig:
     held_out: float = 0.25
     device: Device = "auto"
     precision: Precision = "auto"
+    channel: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_channel(self.channel)
         _require(
             self.steps is not None or self.seconds is not None,
             "neither steps nor seconds is given; give one of them",
@@ -264,6 +271,12 @@ def train_config(
         standardise=True,
         device=device,
         seed=seed,
+    )
+
+
+def _check_channel(channel: int | None) -> None:
+    _require(
+        channel is None or channel >= 0, f"channel is {channel}; give 0 for the first, or more"
     )
 
 

@@ -4,13 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_unet.core.axes import (
+    OneChannel,
+    axes_from_names,
     check_axes,
     get_plane,
     guess_axes,
     label_axes,
     label_shape,
     plane_indices,
+    planes_last,
     set_plane,
+    take_channel,
 )
 
 
@@ -117,3 +121,100 @@ def test_axes_of_another_number_are_named():
 def test_labels_have_the_axes_of_the_image_without_channels():
     assert label_axes("TCZYX") == "TZYX"
     assert label_axes("YXC") == "YX"
+
+
+@pytest.mark.parametrize(
+    ("names", "axes"),
+    [
+        (("-3", "-2", "-1"), "ZYX"),
+        (("time", "Channel", "slice", "row", "column"), "TCZYX"),
+        (("C", "", "", ""), "CZYX"),
+        (("channel", "-2", "-1"), "CYX"),
+        (("t", "plane", "y", "x"), "TZYX"),
+        (("y", "x", "ch"), "YXC"),
+        (("x", "y"), "XY"),
+        # Of two that are called alike neither is named.
+        (("z", "slice", "y", "x"), "TZYX"),
+        (("y", "x", "what"), "YXZ"),
+    ],
+)
+def test_axes_are_read_from_their_names(names, axes):
+    assert axes_from_names(names, (2,) * len(names)) == axes
+
+
+@given(named_arrays())
+def test_letters_name_the_axes(case):
+    array, axes = case
+    assert axes_from_names(tuple(axes.lower()), array.shape) == axes
+
+
+@given(st.integers(2, 4), st.booleans())
+def test_without_names_the_axes_are_the_usual(n, rgb):
+    shape = (2,) * n + (3,) * rgb
+    names = tuple(str(number) for number in range(-n, 0))
+    assert axes_from_names(names, shape, rgb=rgb) == guess_axes(shape, rgb=rgb)
+
+
+def test_colours_are_the_last_axis_whatever_the_names():
+    assert axes_from_names(("time", "y", "x"), (2, 4, 4, 3), rgb=True) == "TYXC"
+    assert axes_from_names(("c", "y", "x"), (2, 4, 4, 3), rgb=True) == "ZYXC"
+
+
+def test_names_of_too_few_axes_or_too_many():
+    for names in (("x",), ("a", "b", "k", "d", "e")):
+        with pytest.raises(ValueError, match="name them"):
+            axes_from_names(names, (2,) * len(names))
+
+
+@given(named_arrays(), st.data())
+def test_one_channel_is_that_of_each_plane(case, data):
+    array, axes = case
+    count = array.shape[axes.index("C")] if "C" in axes else 1
+    channel = data.draw(st.integers(0, count - 1))
+    for image in (array, Lazy(array)):
+        if isinstance(image, Lazy):
+            image.dtype = array.dtype
+        one, rest = take_channel(image, axes, channel)
+        assert rest == axes.replace("C", "")
+        assert tuple(one.shape) == label_shape(axes, array.shape)
+        if isinstance(image, Lazy):
+            assert not image.asked
+        for index in plane_indices(axes, array.shape):
+            whole = get_plane(array, axes, index)
+            np.testing.assert_array_equal(get_plane(one, rest, index)[0], whole[channel])
+
+
+def test_no_channel_is_the_image_itself():
+    image = np.zeros((2, 4, 4))
+    assert take_channel(image, "CYX", None) == (image, "CYX")
+
+
+def test_one_channel_of_a_lazy_array_is_an_array():
+    array = np.arange(24).reshape(2, 3, 4)
+    lazy = Lazy(array)
+    lazy.dtype = array.dtype
+    one = OneChannel(lazy, 1, 2)
+    np.testing.assert_array_equal(np.asarray(one), array[:, 2])
+    np.testing.assert_array_equal(one[1], array[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("axes", "channel", "words"),
+    [
+        ("CYX", 3, "channel 3 is asked for and the image has 3 channels, axes CYX; give one from"),
+        ("ZYX", 1, "channel 1 is asked for and the image has 1 channel, axes ZYX; give 0, or name"),
+    ],
+)
+def test_a_channel_that_is_not_there(axes, channel, words):
+    with pytest.raises(ValueError, match=words):
+        take_channel(np.zeros((3, 4, 4)), axes, channel)
+
+
+@given(named_arrays())
+def test_rows_and_columns_go_last_without_a_copy(case):
+    array, axes = case
+    labels, rest = take_channel(array, axes, 0)
+    stack = planes_last(labels, rest)
+    assert np.shares_memory(stack, array)
+    for index in plane_indices(axes, array.shape):
+        np.testing.assert_array_equal(stack[index], get_plane(labels, rest, index)[0])

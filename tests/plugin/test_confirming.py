@@ -150,7 +150,7 @@ def test_the_overlay_follows_the_slider(docked, settle, hand, discs):
         np.stack([discs((20, 20)), discs((30, 70), (60, 60))]), name="movie", scale=(2, 0.5, 0.5)
     )
     viewer.dims.set_point(0, 0)
-    widget.advanced.all_planes.value = True
+    widget.advanced.scope.value = "everything"
     widget.segment_button.click()
     settle(widget)
     hand(viewer).point((10, 10))

@@ -156,7 +156,7 @@ def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle, discs
     settle(widget)
     layer = cells(widget)
     assert [int(plane.max()) for plane in layer.data] == [0, 2, 0]
-    widget.advanced.all_planes.value = True
+    widget.advanced.scope.value = "everything"
     widget.segment_button.click()
     settle(widget)
     layer = cells(widget)

@@ -10,6 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER = "TZCYX"
+# What people and programs call axes, in small letters.
+_NAMES = {
+    "T": ("t", "time", "frame", "frames"),
+    "Z": ("z", "slice", "slices", "plane", "planes", "depth"),
+    "C": ("c", "ch", "channel", "channels", "colour", "color"),
+    "Y": ("y", "row", "rows", "height"),
+    "X": ("x", "column", "columns", "col", "width"),
+}
+_LETTERS = {name: letter for letter, names in _NAMES.items() for name in names}
 
 
 def guess_axes(shape: Sequence[int], *, rgb: bool = False) -> str:
@@ -26,6 +35,36 @@ def guess_axes(shape: Sequence[int], *, rgb: bool = False) -> str:
             f"the image has {len(shape)} axes; name them, for example 'TZCYX', or give 2 to 4"
         )
     return "TZYX"[-n:] + ("C" if rgb else "")
+
+
+def axes_from_names(names: Sequence[str], shape: Sequence[int], *, rgb: bool = False) -> str:
+    """Axes of an array of which some may be named, in words or letters; the others are the usual.
+
+    Parameters
+    ----------
+    names
+        For each axis, but for that of the colours of RGB; what is none of the usual names names
+        nothing.
+    shape
+        Of the array.
+    rgb
+        Whether the last axis holds colours.
+
+    Raises
+    ------
+    ValueError
+        If there are more axes than can be guessed.
+    """
+    named = [_LETTERS.get(str(name).strip().lower()) for name in names]
+    told = [letter for letter in named if letter is not None]
+    rest = [letter for letter in "TZYX" if letter not in told]
+    unnamed = len(named) - len(told)
+    clear = len(set(told)) == len(told) and unnamed <= len(rest) and not (rgb and "C" in told)
+    usual = rest[len(rest) - unnamed :]
+    # Y and X have to be among them.
+    if not clear or not {"Y", "X"} <= {*told, *usual}:
+        return guess_axes(shape, rgb=rgb)
+    return "".join(letter or usual.pop(0) for letter in named) + ("C" if rgb else "")
 
 
 def check_axes(axes: str, shape: Sequence[int]) -> str:
@@ -105,3 +144,61 @@ def plane_view(labels: Any, axes: str, index: Sequence[int]) -> Any:
 def set_plane(labels: NDArray[Any], axes: str, index: Sequence[int], plane: NDArray[Any]) -> None:
     """Write one (Y, X) plane into labels whose axes are `axes` without C."""
     plane_view(labels, axes, index)[...] = plane
+
+
+def planes_last(array: Any, axes: str) -> Any:
+    """A view of an array without channels, with Y and X as its last axes."""
+    if axes.endswith("YX"):
+        return array
+    return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (-2, -1))
+
+
+class OneChannel:
+    """One channel of an array-like; nothing is read before it is indexed.
+
+    Parameters
+    ----------
+    image
+        What can be indexed with integers and slices.
+    axis
+        That of the channels.
+    channel
+        Which one, from 0.
+    """
+
+    def __init__(self, image: Any, axis: int, channel: int) -> None:
+        self._image, self._axis, self._channel = image, axis, channel
+        self.shape = tuple(n for place, n in enumerate(image.shape) if place != axis)
+        self.ndim, self.dtype = len(self.shape), image.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        given = key if isinstance(key, tuple) else (key,)
+        full = (*given, *(slice(None) for _ in range(self.ndim - len(given))))
+        return self._image[(*full[: self._axis], self._channel, *full[self._axis :])]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self[()], dtype=dtype)
+
+
+def take_channel(image: Any, axes: str, channel: int | None) -> tuple[Any, str]:
+    """One channel of an image, still lazy, and its axes; None leaves the image as it is.
+
+    Raises
+    ------
+    ValueError
+        If the image has no such channel.
+    """
+    if channel is None:
+        return image, axes
+    place = axes.find("C")
+    count = 1 if place < 0 else int(image.shape[place])
+    if not 0 <= channel < count:
+        known = f"{count} channel{'s' if count > 1 else ''}, axes {axes}"
+        wanted = f"one from 0 to {count - 1}" if count > 1 else "0, or name the channels' axis C"
+        raise ValueError(f"channel {channel} is asked for and the image has {known}; give {wanted}")
+    if place < 0:
+        return image, axes
+    rest = axes.replace("C", "")
+    if isinstance(image, np.ndarray):
+        return np.moveaxis(image, place, 0)[channel], rest
+    return OneChannel(image, place, channel), rest

@@ -123,5 +123,5 @@ def match_channels(plane: NDArray[np.float32], channels: int) -> NDArray[np.floa
         return plane[:3]
     raise ValueError(
         f"the image has {count} channels and the model takes {channels}; "
-        "choose one channel, or another model"
+        "choose one channel (the dock: Advanced; elsewhere: give --channel), or another model"
     )

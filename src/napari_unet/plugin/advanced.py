@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
+from contextlib import suppress
+
+from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit, PushButton, SpinBox
 from magicgui.widgets.bases import Widget
+from napari.layers import Image
 from superqt import QCollapsible
 
 from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.plugin.layers import axes_named, name_axes_of
+from napari_unet.plugin.scope import PLANE, SCOPES
 
 # The model file decides where a setting stands at this value.
 _MODEL_DECIDES = 0
+_AUTOMATIC = -1
 
 
 class Advanced(QCollapsible):
@@ -17,7 +23,27 @@ class Advanced(QCollapsible):
 
     def __init__(self) -> None:
         super().__init__("Advanced")
-        self.all_planes = CheckBox(text="Segment all planes of a stack")
+        self.scope = ComboBox(
+            label="Segment",
+            choices=SCOPES,
+            value=PLANE,
+            tooltip="A stack: all Z of the time point in view",
+        )
+        self.axes = LineEdit(
+            label="Axes",
+            tooltip="One letter of TZCYX for each axis of this image; empty: automatic",
+        )
+        self.axes.changed.connect(self._name_axes)
+        self._image: Image | None = None
+        self.channel = SpinBox(
+            label="Channel",
+            min=_AUTOMATIC,
+            max=9_999,
+            value=_AUTOMATIC,
+            tooltip="Which one the model sees, from 0; automatic: all if their number suits the "
+            "model, else the one in view",
+        )
+        self.channel.native.setSpecialValueText("automatic")
         self.link = ComboBox(
             label="Link cells",
             choices=[("no", "none"), ("along z", "z"), ("along t", "t"), ("both", "zt")],
@@ -67,7 +93,9 @@ class Advanced(QCollapsible):
         )
         fields: Container[Widget] = Container(
             widgets=[
-                self.all_planes,
+                self.scope,
+                self.axes,
+                self.channel,
                 self.link,
                 self.diameter,
                 self.guess,
@@ -83,6 +111,25 @@ class Advanced(QCollapsible):
         )
         self.addWidget(fields.native)
 
+    def look_at(self, image: Image | None) -> None:
+        """Show how the axes of an image were named."""
+        self._image = None
+        self.axes.value = "" if image is None else axes_named(image)
+        self._image = image
+
+    def check_axes(self) -> None:
+        """Raise `ValueError` with a sentence if the text does not fit the image."""
+        if self._image is not None:
+            name_axes_of(self._image, self.axes.value)
+
+    def _channel(self) -> int | None:
+        return None if self.channel.value == _AUTOMATIC else int(self.channel.value)
+
+    def _name_axes(self) -> None:
+        # A text that does not fit, yet, is told of by what needs the axes.
+        with suppress(ValueError):
+            self.check_axes()
+
     def predict_config(self) -> PredictConfig:
         """How to segment."""
         return PredictConfig(
@@ -92,6 +139,7 @@ class Advanced(QCollapsible):
             min_size_px=self.min_size.value or None,
             diameter_px=float(self.diameter.value) or None,
             link=self.link.value,
+            channel=self._channel(),
         )
 
     def finetune_config(self, seconds: float) -> FinetuneConfig:
@@ -102,4 +150,5 @@ class Advanced(QCollapsible):
             precision=self.precision.value,
             seed=self.seed.value,
             diameter_px=float(self.diameter.value) or None,
+            channel=self._channel(),
         )

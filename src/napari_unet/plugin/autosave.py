@@ -12,9 +12,10 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_unet.plugin.alignment import labels_like
 from napari_unet.plugin.edit_tracker import Changes, Memo
 from napari_unet.plugin.features import show_features
-from napari_unet.plugin.layers import Index, LayerImage, labels_like, memory
+from napari_unet.plugin.layers import Index, LayerImage, memory, stack_shape
 from napari_unet.plugin.seen import States
 from napari_unet.service.drafts import Draft, Drafts, fingerprint
 
@@ -116,7 +117,9 @@ def info_of(memo: Memo, facts: Mapping[str, Any]) -> dict[str, Any]:
     facts
         Of the labels' metadata, what is text or a number.
     """
+    channel = facts.get("channel")
     return {
+        "channel": None if channel is None else int(channel),
         "image": str(facts.get("image", "")),
         "model": str(facts.get("model", "")),
         "marks": [dict(mark) for mark in memo.marks],
@@ -134,10 +137,11 @@ def labels_from(image: Image, draft: Draft) -> Labels:
         If it does not fit the image.
     """
     info, shape = draft.info, draft.labels.shape
-    layer = labels_like(image, draft.labels, f"{image.name} cells", {})
-    if tuple(layer.data.shape) != tuple(image.data.shape[: len(shape)]):
+    if tuple(shape) != stack_shape(image):
         raise ValueError(f"what was saved is {shape} and the image is not; segment it again")
+    layer = labels_like(image, draft.labels, f"{image.name} cells", {})
     memory(layer).update(
+        channel=info.get("channel"),
         source=image.unique_id,
         image=image.name,
         model=info.get("model", ""),

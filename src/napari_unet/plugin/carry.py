@@ -59,6 +59,29 @@ def carry_over(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> tuple[Label
     return merged, {int(new_ids[n]): int(old_ids[o]) for n, o in partner.items()}
 
 
+def carry_around(
+    new: Labels, old: Labels, seen: NDArray[np.bool_], box: tuple[slice, slice]
+) -> Labels:
+    """Put new labels (Y, X) into a box of old ones, which stay as they are elsewhere.
+
+    An old object that reaches into the box goes on in it, under its own id, as the predicted
+    object that lies on most of what is there.
+
+    Parameters
+    ----------
+    new, old, seen
+        As for `carry_over`.
+    box
+        Rows and columns.
+    """
+    stays = np.ones(old.shape, bool)
+    stays[box] = seen[box]
+    merged, went_on = carry_over(new, old, stays)
+    for ahead, before in went_on.items():
+        merged[merged == ahead] = before
+    return merged
+
+
 def _partners(
     new: NDArray[np.intp], old: NDArray[np.intp], seen: NDArray[np.bool_]
 ) -> dict[int, int]:

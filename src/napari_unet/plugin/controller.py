@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,19 @@ from napari.viewer import Viewer
 from psygnal import Signal
 
 from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.axes import label_axes, planes_last
+from napari_unet.plugin.arriving import Arriving
 from napari_unet.plugin.autosave import Autosave
 from napari_unet.plugin.background import Background
 from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
-from napari_unet.plugin.layers import (
-    LayerImage,
-    fits,
-    image_from_layer,
-    plane_in_view,
-    preview_layers,
-    visible_box,
-)
+from napari_unet.plugin.layers import image_from_layer, plane_in_view, show_preview
 from napari_unet.plugin.overlay import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
 from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.restoring import Restoring
 from napari_unet.plugin.results import Result, Results, merge
+from napari_unet.plugin.scope import PLANE, Request, ask, channel_for, channel_words, view_of
 from napari_unet.plugin.versions import Versions
 from napari_unet.service.corrections import Annotated, Correction, corrections_of
 from napari_unet.service.drafts import Drafts
@@ -95,9 +93,10 @@ class Controller(Follower):
         self.places = Places(viewer, removal)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self._learning = LearningView(viewer, removal)
+        self._learning, self._arriving = LearningView(viewer, removal), Arriving(viewer, removal)
         self._view: View | None = None
-        self._taught: Image | None = None
+        # The image that teaches, and its channel that is seen.
+        self._taught: tuple[Image, int | None] | None = None
 
     def close(self) -> None:
         """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
@@ -107,26 +106,36 @@ class Controller(Follower):
         self.corrections.close()
         self._background.close()
         self._learning.remove()
+        self._arriving.end()
         self.places.close()
         self.service.close()
 
     def segment(
-        self, image: Image, model: str, config: PredictConfig, *, all_planes: bool = False
+        self, image: Image, model: str, config: PredictConfig, *, scope: str = PLANE
     ) -> None:
-        """Segment the plane in view, or all planes, into a Labels layer over the image.
+        """Segment planes, or a part of the one in view, into a Labels layer over the image.
+
+        Parameters
+        ----------
+        image, model, config
+            What, with what, and how.
+        scope
+            One of `scope.SCOPES`.
 
         Raises
         ------
         ValueError
             If something runs already, the image has axes that cannot be segmented, or there is no
-            such model.
+            such model or channel.
         """
         self._check_idle()
-        source = image_from_layer(image)
-        planes = None if all_planes else [plane_in_view(image, self.viewer.dims.point)]
-        job = self.service.segment(source.data, source.axes, model, config, planes)
+        asked = ask(image, self.service.store.find(model), config.channel, scope, self.viewer)
+        data, axes = asked.source.data, asked.source.axes
+        config = replace(config, channel=asked.channel)
+        job = self.service.segment(data, axes, model, config, asked.planes, asked.box)
         self._begin("Segmenting")
-        self._follow(job, partial(self._merge, image, source))
+        self._arriving.begin(image)
+        self._follow(job, partial(self._merge, asked))
 
     def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
         """Look how large the cells of the plane in view are.
@@ -139,6 +148,9 @@ class Controller(Follower):
         self._check_idle()
         source = image_from_layer(image)
         index = plane_in_view(image, self.viewer.dims.point)
+        version = self.service.store.find(model)
+        channel = channel_for(image, version, config.channel, self.viewer.dims)
+        config = replace(config, channel=channel)
         job = self.service.guess_diameter(source.data, source.axes, model, index, config)
         self._begin("Measuring")
 
@@ -159,12 +171,15 @@ class Controller(Follower):
         ValueError
             If something runs already, or the labels do not belong to the image.
         """
+        config = self._as_seen(image, labels, model, config)
 
         def start(source: Annotated) -> None:
             job = self.service.finetune([source], model, config, watch=lambda: self._view)
             self._follow(job, self._showing(partial(self._show_improvement, image)))
 
         self._with_corrections(image, labels, "Fine-tuning", start)
+        self._taught = image, config.channel
+        self._view = view_of(self.viewer, *self._taught)
 
     def preview_augmentation(
         self, image: Image, labels: Labels, model: str, config: FinetuneConfig
@@ -176,10 +191,11 @@ class Controller(Follower):
         ValueError
             As for `finetune`.
         """
+        config = self._as_seen(image, labels, model, config)
 
         def start(source: Annotated) -> None:
             job = self.service.preview_augmentation(source, model, config)
-            self._follow(job, self._showing(partial(self._show_preview, image)))
+            self._follow(job, self._showing(partial(show_preview, self.viewer, image)))
 
         self._with_corrections(image, labels, "Drawing", start, or_all=True)
 
@@ -229,44 +245,53 @@ class Controller(Follower):
 
     def _while_running(self, progress: Progress) -> None:
         if self._taught is not None:
-            self._view = self._view_of(self._taught)
+            self._view = view_of(self.viewer, *self._taught)
             if progress.preview is not None:
-                self._learning.show(self._taught, progress.preview)
+                self._learning.show(self._taught[0], progress.preview)
+        elif progress.preview is not None:
+            self._arriving.take(progress.preview)
 
     def _after_all(self) -> None:
         self._taught = self._view = None
         self._learning.remove()
+        self._arriving.end()
 
-    def _merge(self, image: Image, source: LayerImage, job: Job[Segmentation]) -> None:
+    def _merge(self, asked: Request, job: Job[Segmentation]) -> None:
         """Bring along what was seen of the current result, then show the new one."""
+        image, source = asked.image, asked.source
         done: Segmentation = job.result  # type: ignore[assignment]
+        done = replace(done, labels=planes_last(done.labels, label_axes(source.axes)))
         labels = self.results.current(image)
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
-        work = partial(merge, done, old, old.memo() if old else None, self.corrections.ring_px)
+        ring_px = self.corrections.ring_px
+        work = partial(merge, done, old, old.memo() if old else None, ring_px, asked.box)
         key_of = partial(self._autosave.key_of, str(image.unique_id), source, image.name)
 
         def show(future: Future[tuple[Result, str]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
                 # A stroke was painted meanwhile: it comes along, too.
-                self._merge(image, source, job)
+                self._merge(asked, job)
                 return
-            self._guarded(lambda: self._show(image, done, *future.result(), job.seconds))
+            self._guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
 
         self._background.run(lambda: (work(), key_of()), show)
 
     def _show(
-        self, image: Image, done: Segmentation, result: Result, key: str, seconds: float
+        self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
     ) -> None:
-        facts = {"model": done.model.reference, "draft": key, "draft_owner": uuid4().hex}
+        image, model = asked.image, done.model.reference
+        facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
+        facts["channel"] = asked.channel
         layer = self.results.add(image, result, facts, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
         size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
+        size += channel_words(image, asked.channel)
         self.computed_on.emit(done.compute)
-        self._finish(f"{cells} found with {done.model.reference}{size} ({seconds:.1f} s)", True)
+        self._finish(f"{cells} found with {model}{size} ({seconds:.1f} s)", True)
 
     def _show_improvement(self, image: Image, done: Improvement) -> str:
         told = self.versions.learnt(done)
@@ -279,20 +304,16 @@ class Controller(Follower):
             told += f". {places} of the brush: click Next place"
         return told
 
-    def _show_preview(self, image: Image, done: Any) -> str:
-        for layer in preview_layers(image, done):
-            if layer.name in self.viewer.layers:
-                self.viewer.layers.remove(layer.name)
-            self.viewer.add_layer(layer)
-        draws, height, _ = done.grid.shape
-        return f"{draws} draws shown to the right of the image, {height} px each"
-
-    def _view_of(self, image: Image) -> View | None:
-        if image not in self.viewer.layers:
-            return None
-        source = image_from_layer(image)
-        index = plane_in_view(image, self.viewer.dims.point)
-        return View(source.data, source.axes, index, visible_box(image))
+    def _as_seen(
+        self, image: Image, labels: Labels, model: str, config: FinetuneConfig
+    ) -> FinetuneConfig:
+        """Settings with the channel that the labels were made from."""
+        # What is wrong with the model or the image is told when the work begins.
+        with suppress(ValueError):
+            version, dims = self.service.store.find(model), self.viewer.dims
+            channel = channel_for(image, version, config.channel, dims, labels)
+            return replace(config, channel=channel)
+        return config
 
     def _with_corrections(
         self,
@@ -305,14 +326,12 @@ class Controller(Follower):
     ) -> None:
         """Copy what was painted, compare it in the background, and go on with the result."""
         self._check_idle()
-        self._check_pair(image, labels)
+        self.results.check_pair(image, labels)
         source = image_from_layer(image)
         tracker, ring_px = self.corrections.tracker(labels), self.corrections.ring_px
         memo = tracker.memo()
         index = plane_in_view(labels, self.viewer.dims.point)
         self._begin(what, can_finish=not or_all)
-        if not or_all:
-            self._taught, self._view = image, self._view_of(image)
 
         def compare() -> tuple[Correction, ...]:
             found = tracker.corrections(memo, ring_px)
@@ -330,16 +349,3 @@ class Controller(Follower):
             )
 
         self._background.run(compare, go_on)
-
-    def _check_pair(self, image: Image, labels: Labels) -> None:
-        owner = self.results.source_of(labels)
-        if owner is not None and owner is not image:
-            raise ValueError(
-                f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
-                f"'{image.name}'; choose the two that belong together"
-            )
-        if not fits(labels, image):
-            raise ValueError(
-                f"the labels '{labels.name}' have another size than the image '{image.name}'; "
-                "choose labels that were made from this image"
-            )

@@ -193,7 +193,8 @@ class Corrections:
         tracker, ring_px = self.tracker(labels), self.ring_px
         memo, known = tracker.memo(), memory(labels)
         key, owner = known.get("draft"), known.get("draft_owner")
-        facts = {name: known.get(name, "") for name in ("image", "model")}
+        facts = {name: known.get(name) or "" for name in ("image", "model")}
+        facts["channel"] = known.get("channel")
 
         def save(changes: Any) -> None:
             if key is None or tracker.baseline is None:

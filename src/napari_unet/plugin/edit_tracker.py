@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_unet.plugin.layers import Index, memory, plane_of
+from napari_unet.plugin.layers import Index, memory, plane_of, planes_of
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.seen import SeenPlane, States
 from napari_unet.service.corrections import Correction, PaintedPlane
@@ -129,6 +129,11 @@ class EditTracker:
             event.disconnect(self.notify)
         self.layer.events.paint.disconnect(self._name_class)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the planes, Y and X last."""
+        return tuple(planes_of(self.layer).shape)
+
     def notify(self, event: Any = None) -> None:
         """Say that something may have changed."""
         self.revision += 1
@@ -165,7 +170,7 @@ class EditTracker:
         self._check_size()
         marked = {tuple(mark["index"]) for mark in memo.marks}
         found = []
-        for index in np.ndindex(*self.layer.data.shape[:-2]):
+        for index in np.ndindex(*self.shape[:-2]):
             painted = self.snapshot(index)
             known = index in memo.carried or index in marked
             if known or not np.array_equal(painted.before, painted.after):
@@ -210,9 +215,9 @@ class EditTracker:
         return Survey(count, states, changes)
 
     def _check_size(self) -> None:
-        if self.baseline is not None and self.baseline.shape != self.layer.data.shape:
+        if self.baseline is not None and self.baseline.shape != self.shape:
             raise ValueError(
-                f"the labels '{self.layer.name}' are {self.layer.data.shape} and were "
+                f"the labels '{self.layer.name}' are {self.shape} and were "
                 f"{self.baseline.shape} when the cells were found; segment the image again"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import guess_axes
+from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
 from napari_unet.service.inputs import whole_labels
 
 Index = tuple[int, ...]
@@ -36,19 +37,54 @@ class LayerImage:
 
 
 def image_from_layer(layer: Image) -> LayerImage:
-    """The image that a layer shows.
+    """The image that a layer shows; its axes as the user named them, or napari, or as usual.
 
     Raises
     ------
     ValueError
-        If the layer has more axes than T, Z, Y, X and colours.
+        If the axes are unclear.
     """
-    data = _finest(layer)
-    return LayerImage(data, guess_axes(data.shape, rgb=layer.rgb))
+    data = finest(layer)
+    named = axes_named(layer)
+    if named:
+        return LayerImage(data, _colours_last(check_axes(named, data.shape), layer))
+    return LayerImage(data, axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb))
+
+
+def axes_named(image: Image) -> str:
+    """How the user named the axes of an image layer; empty if not."""
+    return str(image.metadata.get(METADATA, {}).get("axes", ""))
+
+
+def name_axes_of(layer: Image, axes: str) -> None:
+    """Name the axes of an image layer, from now on; an empty text leaves them to napari.
+
+    Raises
+    ------
+    ValueError
+        If the text does not fit; the layer's axes are then as napari says.
+    """
+    if axes_named(layer):
+        memory(layer).pop("axes")
+    if axes.strip():
+        checked = check_axes(axes.strip(), finest(layer).shape)
+        memory(layer)["axes"] = _colours_last(checked, layer)
+
+
+def axes_of(layer: Layer) -> str:
+    """One letter for each axis of a layer, the colours of RGB left out; '?' where it is unknown."""
+    unknown: str = "?" * (layer.ndim - 2) + "YX"
+    if isinstance(layer, Image):
+        with suppress(ValueError):
+            axes: str = image_from_layer(layer).axes[: layer.ndim]
+            return axes
+        return unknown
+    known = layer.metadata.get(METADATA, {}).get("axes")
+    return str(known) if known and len(known) == layer.ndim else unknown
 
 
 def plane_in_view(layer: Layer, point: Sequence[float]) -> Index:
-    """Index of the plane that is shown, along all axes of the layer but the last two.
+    """Index of the plane that is shown, along the axes of the layer other than C, Y, X.
 
     Parameters
     ----------
@@ -58,29 +94,8 @@ def plane_in_view(layer: Layer, point: Sequence[float]) -> Index:
         Where the viewer's sliders are, in world coordinates (`viewer.dims.point`).
     """
     position = layer.world_to_data(np.asarray(point)[-layer.ndim :])
-    shape = _spatial_shape(layer)
-    return tuple(
-        int(np.clip(round(float(p)), 0, n - 1))
-        for p, n in zip(position[:-2], shape[:-2], strict=True)
-    )
-
-
-def labels_like(
-    image: Image, labels: NDArray[np.int32], name: str, metadata: dict[str, Any]
-) -> Labels:
-    """A Labels layer that lies exactly over an image layer."""
-    return Labels(
-        labels,
-        name=name,
-        metadata=metadata,
-        scale=image.scale,
-        translate=image.translate,
-        rotate=image.rotate,
-        shear=image.shear,
-        affine=image.affine,
-        units=image.units,
-        axis_labels=image.axis_labels,
-    )
+    where = zip(axes_of(layer), position, _spatial_shape(layer), strict=True)
+    return tuple(int(np.clip(round(float(p)), 0, n - 1)) for a, p, n in where if a not in "CYX")
 
 
 def preview_layers(image: Image, preview: Any) -> list[Layer]:
@@ -116,6 +131,16 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
     ]
 
 
+def show_preview(viewer: Any, image: Image, preview: Any) -> str:
+    """Show these layers in place of those before; returns a sentence."""
+    for layer in preview_layers(image, preview):
+        if layer.name in viewer.layers:
+            viewer.layers.remove(layer.name)
+        viewer.add_layer(layer)
+    draws, height, _ = preview.grid.shape
+    return f"{draws} draws shown to the right of the image, {height} px each"
+
+
 def memory(layer: Layer) -> dict[str, Any]:
     """What this plugin knows of a layer; kept in the layer itself, so that it outlives the dock."""
     found: dict[str, Any] = layer.metadata.setdefault(METADATA, {})
@@ -132,32 +157,12 @@ def is_helper(layer: Layer) -> bool:
     return bool(layer.metadata.get(METADATA, {}).get("helper"))
 
 
-def over_plane(layer: Layer, index: Index, origin: tuple[int, int] = (0, 0)) -> dict[str, Any]:
-    """Options with which a layer of two axes lies over one plane of another.
-
-    Parameters
-    ----------
-    layer
-        The other.
-    index
-        The plane.
-    origin
-        The plane's pixel (y, x) under the first of the new layer.
-    """
-
-    def at(y: float, x: float) -> NDArray[np.float64]:
-        return np.asarray(layer.data_to_world((*index, origin[0] + y, origin[1] + x)))[-2:]
-
-    affine, start = np.eye(3), at(0, 0)
-    affine[:2] = np.stack([at(1, 0) - start, at(0, 1) - start, start], axis=1)
-    return {"affine": affine, "units": layer.units[-2:], "axis_labels": layer.axis_labels[-2:]}
-
-
 def visible_box(layer: Layer) -> tuple[slice, slice]:
     """Rows and columns of a layer that are on the canvas; all before it was drawn."""
-    height, width = _spatial_shape(layer)[-2:]
-    factor = layer.downsample_factors[layer.data_level][-2:] if layer.multiscale else (1, 1)
-    (top, left), (bottom, right) = np.asarray(layer.corner_pixels)[:, -2:] * factor
+    height, width = plane_shape(layer)
+    yx = rows_and_columns(layer)
+    factor = layer.downsample_factors[layer.data_level][yx] if layer.multiscale else (1, 1)
+    (top, left), (bottom, right) = np.asarray(layer.corner_pixels)[:, yx] * factor
     if bottom <= top or right <= left:
         return slice(0, height), slice(0, width)
     return (
@@ -168,8 +173,9 @@ def visible_box(layer: Layer) -> tuple[slice, slice]:
 
 def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
     """The pixel (y, x) of a layer at a point of the world; None outside."""
-    y, x = (round(float(p)) for p in layer.world_to_data(np.asarray(point)[-layer.ndim :])[-2:])
-    height, width = _spatial_shape(layer)[-2:]
+    at = np.asarray(layer.world_to_data(np.asarray(point)[-layer.ndim :]))
+    y, x = (round(float(p)) for p in at[rows_and_columns(layer)])
+    height, width = plane_shape(layer)
     return (y, x) if 0 <= y < height and 0 <= x < width else None
 
 
@@ -183,6 +189,20 @@ def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
     layers.selection.discard(layer)
 
 
+def rows_and_columns(layer: Layer) -> list[int]:
+    """Which axes of a layer are Y and X."""
+    axes = axes_of(layer)
+    return [axes.index("Y"), axes.index("X")]
+
+
+def planes_of(labels: Labels) -> Any:
+    """The labels of a layer, without channels, Y and X as the last axes; no copy."""
+    data, axes = finest(labels), axes_of(labels)
+    if "C" in axes:
+        data = data[tuple(0 if axis == "C" else slice(None) for axis in axes)]
+    return planes_last(data, label_axes(axes))
+
+
 def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:
     """A copy (Y, X) of one plane of a Labels layer.
 
@@ -191,18 +211,44 @@ def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:
     ValueError
         If an id is negative or beyond int32.
     """
-    return whole_labels(_finest(labels)[index])
+    return whole_labels(planes_of(labels)[index])
+
+
+def plane_shape(layer: Layer) -> tuple[int, int]:
+    """Rows and columns."""
+    height, width = np.asarray(_spatial_shape(layer))[rows_and_columns(layer)]
+    return int(height), int(width)
+
+
+def stack_shape(image: Image) -> tuple[int, ...]:
+    """Shape of the planes of an image, Y and X last."""
+    axes, shape = axes_of(image), _spatial_shape(image)
+    return (*(n for a, n in zip(axes, shape, strict=True) if a not in "CYX"), *plane_shape(image))
 
 
 def fits(labels: Labels, image: Image) -> bool:
-    """Whether labels have one number for each pixel of an image."""
-    return tuple(_spatial_shape(labels)) == tuple(_spatial_shape(image))
+    """Whether labels have one number for each pixel of an image.
+
+    Labels from elsewhere have the image's axes, if that is so.
+    """
+    axes: str = label_axes(axes_of(image))
+    shape = label_shape(axes_of(image), _spatial_shape(image))
+    if "axes" not in memory(labels) and tuple(finest(labels).shape) == shape:
+        memory(labels)["axes"] = axes
+    return tuple(planes_of(labels).shape) == stack_shape(image)
 
 
-def _finest(layer: Layer) -> Any:
+def _colours_last(axes: str, layer: Image) -> str:
+    if layer.rgb and axes[-1] != "C":
+        raise ValueError(f"the axes are {axes!r} and the last one holds the colours; name it C")
+    return axes
+
+
+def finest(layer: Layer) -> Any:
+    """The data of a layer; of a pyramid, its finest level."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
 def _spatial_shape(layer: Layer) -> tuple[int, ...]:
-    shape = tuple(int(n) for n in _finest(layer).shape)
+    shape = tuple(int(n) for n in finest(layer).shape)
     return shape[:-1] if isinstance(layer, Image) and layer.rgb else shape

@@ -10,7 +10,8 @@ from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.plugin.layers import add_quietly, helper_metadata, over_plane, plane_in_view
+from napari_unet.plugin.alignment import Lying, over_plane
+from napari_unet.plugin.layers import add_quietly, helper_metadata, plane_in_view, plane_shape
 from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN, States
 
@@ -24,7 +25,7 @@ _OPACITY = 0.25
 
 
 class Overlay:
-    """A Labels layer of two axes that comes and goes without touching the selection.
+    """A Labels layer over one plane that comes and goes without touching the selection.
 
     Parameters
     ----------
@@ -48,19 +49,19 @@ class Overlay:
         self._contour = contour
         self._layer: Labels | None = None
 
-    def show(self, pixels: NDArray[Any], place: dict[str, Any], below: Labels | None) -> None:
-        """Show pixels (Y, X), lying as `layers.over_plane` says."""
-        layer = self._layer
+    def show(self, pixels: NDArray[Any], place: Lying, below: Labels | None) -> None:
+        """Show pixels (Y, X), lying as `alignment.over_plane` says."""
+        layer, pixels = self._layer, place.lay(pixels)
         if layer is not None and layer.data.shape != pixels.shape:
             self.remove()
             layer = None
         if layer is not None and self._removal.keep(layer):
-            layer.affine = place["affine"]
+            layer.affine = place.options["affine"]
             layer.data = pixels
             # New data make it editable again.
             layer.editable = False
             return
-        options = self._options | place
+        options = self._options | place.options
         layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
         layer.editable, layer.contour = False, self._contour
         self._layer = layer
@@ -113,7 +114,7 @@ class SeenOverlay:
         if here is None and self._shown is None:
             return
         if here is None:
-            here = np.zeros(labels.data.shape[-2:], np.uint8)
+            here = np.zeros(plane_shape(labels), np.uint8)
         if self._shown is not None and self._shown[0] is labels and self._shown[1] is here:
             return
         self._overlay.show(here, over_plane(labels, index), labels)

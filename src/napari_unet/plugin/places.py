@@ -10,7 +10,14 @@ import numpy as np
 from napari.layers import Image, Points
 from napari.viewer import Viewer
 
-from napari_unet.plugin.layers import Index, add_quietly, helper_metadata
+from napari_unet.plugin.alignment import over_points, place_in
+from napari_unet.plugin.layers import (
+    Index,
+    add_quietly,
+    axes_of,
+    helper_metadata,
+    rows_and_columns,
+)
 from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
 
@@ -132,8 +139,9 @@ class Places:
         if layer is not None and layer in self._viewer.layers:
             return
         diameter = self._diameter_px.get(key[0], _USUAL_PX)
+        points, lying = over_points(image, [(index, place.y, place.x) for index, place in found])
         layer = Points(
-            np.array([(*index, place.y, place.x) for index, place in found], float),
+            points,
             name=kind,
             metadata=helper_metadata(),
             # napari's own ring is so thick that it covers the cell.
@@ -143,13 +151,7 @@ class Places:
             border_color=_COLOURS[kind],
             border_width=0.06,
             opacity=0.9,
-            scale=image.scale,
-            translate=image.translate,
-            rotate=image.rotate,
-            shear=image.shear,
-            affine=image.affine,
-            units=image.units,
-            axis_labels=image.axis_labels,
+            **lying,
         )
         layer.editable = False
         self._layers[key] = layer
@@ -162,15 +164,18 @@ class Places:
 
     def _move(self, image: Image, index: Index, place: Any) -> None:
         viewer = self._viewer
-        world = np.asarray(image.data_to_world((*index, place.y, place.x)))
+        world = np.asarray(image.data_to_world(place_in(image, index, place.y, place.x)))
         first = viewer.dims.ndim - len(world)
-        for axis in range(len(index)):
-            viewer.dims.set_point(first + axis, float(world[axis]))
+        for axis, letter in enumerate(axes_of(image)):
+            if letter not in "CYX":
+                viewer.dims.set_point(first + axis, float(world[axis]))
         # napari 0.9 moved the camera.
         camera = getattr(viewer, "scene", viewer).camera
         diameter = self._diameter_px.get(str(image.unique_id), _USUAL_PX)
-        size = diameter * float(np.abs(image.scale[-2:]).mean())
-        camera.center = (*camera.center[:-2], float(world[-2]), float(world[-1]))
+        size = diameter * float(np.abs(image.scale[rows_and_columns(image)]).mean())
+        shown = [axis - first for axis in viewer.dims.displayed[-2:]]
+        height, width = world[shown if min(shown) >= 0 else [-2, -1]]
+        camera.center = (*camera.center[:-2], float(height), float(width))
         camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
 
 

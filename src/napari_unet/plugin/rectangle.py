@@ -11,7 +11,13 @@ from napari.layers import Labels, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from napari_unet.plugin.layers import helper_metadata, over_plane, plane_in_view
+from napari_unet.plugin.alignment import over_plane
+from napari_unet.plugin.layers import (
+    helper_metadata,
+    plane_in_view,
+    plane_shape,
+    rows_and_columns,
+)
 from napari_unet.plugin.marks import Box
 
 _NAME = "confirm a rectangle (napari-unet)"
@@ -36,13 +42,13 @@ class RectangleDrag:
         self._viewer, self._labels, self._then = viewer, labels, then
         place = over_plane(labels, plane_in_view(labels, viewer.dims.point))
         self._layer: Shapes | None = Shapes(
-            ndim=2,
+            ndim=len(place.axes),
             name=_NAME,
             metadata=helper_metadata(),
             edge_color="#2ecc71",
             face_color="transparent",
             edge_width=2,
-            **place,
+            **place.options,
         )
         viewer.add_layer(self._layer)
         viewer.layers.selection.active = self._layer
@@ -77,7 +83,7 @@ class RectangleDrag:
         while event.type == "mouse_move":
             yield
         last = self._pixel(event.position)
-        height, width = self._labels.data.shape[-2:]
+        height, width = plane_shape(self._labels)
         (top, bottom), (left, right) = (
             (max(0, min(a, b)), min(n, max(a, b) + 1))
             for a, b, n in zip(first, last, (height, width), strict=True)
@@ -88,4 +94,5 @@ class RectangleDrag:
 
     def _pixel(self, position: Any) -> tuple[int, int]:
         at = self._labels.world_to_data(np.asarray(position)[-self._labels.ndim :])
-        return round(float(at[-2])), round(float(at[-1]))
+        y, x = (round(float(p)) for p in np.asarray(at)[rows_and_columns(self._labels)])
+        return y, x

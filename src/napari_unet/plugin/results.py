@@ -12,11 +12,12 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.plugin.carry import carry_over
+from napari_unet.plugin.alignment import labels_like
+from napari_unet.plugin.carry import carry_around, carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.features import show_features
-from napari_unet.plugin.layers import Index, labels_like, memory
-from napari_unet.plugin.marks import Mark
+from napari_unet.plugin.layers import Index, fits, memory
+from napari_unet.plugin.marks import Box, Mark
 from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
@@ -56,7 +57,13 @@ class Result:
     highest: int = 0
 
 
-def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_px: int) -> Result:
+def merge(
+    done: Segmentation,
+    old: EditTracker | None,
+    memo: Memo | None,
+    ring_px: int,
+    box: Box | None = None,
+) -> Result:
     """A new result with all that was seen of the one before; not for the viewer's thread.
 
     Parameters
@@ -69,15 +76,17 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
         Copy of what is known of it.
     ring_px
         Width of the ring around corrected cells.
+    box
+        What was segmented of the planes, None for all; elsewhere the result before stays.
     """
     labels = done.labels.copy()
     kinds = {n: kind for n, kind in enumerate(done.kinds, 1) if kind != DEFAULT_CLASS}
-    if old is None or memo is None or old.layer.data.shape != labels.shape:
+    if old is None or memo is None or old.shape != labels.shape:
         return Result(labels, labels.copy(), {}, (), kinds, complete=False, highest=done.n_cells)
     planes = {plane.index: plane for plane in old.seen_planes(memo)}
     fresh = set(done.planes)
     others = set(np.ndindex(*labels.shape[:-2])) - fresh
-    above = _highest(old) if others or planes.keys() & fresh else 0
+    above = _highest(old) if others or planes.keys() & fresh or box else 0
     if above > np.iinfo(np.int32).max - done.n_cells:
         raise ValueError(
             f"the labels '{old.layer.name}' hold the number {above}, so there is none left for "
@@ -89,12 +98,17 @@ def merge(done: Segmentation, old: EditTracker | None, memo: Memo | None, ring_p
     classes |= memo.classes if above else {}
     seen = {index: states for index, states in memo.carried.items() if index in others}
     kin: Kin = Counter()
-    for index in fresh & planes.keys():
-        states = planes[index].look(ring_px).states
+    for index in fresh if box else fresh & planes.keys():
+        states = np.zeros(labels.shape[-2:], np.uint8)
+        if index in planes:
+            seen[index] = states = planes[index].look(ring_px).states
+        after = old.snapshot(index).after
+        if box:
+            labels[index] = carry_around(labels[index], after, states > 0, box)
+            continue
         if done.is_linked:
-            kin += kin_of(labels[index], planes[index].painted.after, states > 0)
-        labels[index], went_on = carry_over(labels[index], planes[index].painted.after, states > 0)
-        seen[index] = states
+            kin += kin_of(labels[index], after, states > 0)
+        labels[index], went_on = carry_over(labels[index], after, states > 0)
         for ahead, before in went_on.items():
             classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
     reunite(labels, done.planes, kin)
@@ -136,6 +150,26 @@ class Results:
             if isinstance(layer, Image) and layer.unique_id == known:
                 return layer
         return None
+
+    def check_pair(self, image: Image, labels: Labels) -> None:
+        """See that labels belong to an image.
+
+        Raises
+        ------
+        ValueError
+            If they were made from another one, or have another size.
+        """
+        owner = self.source_of(labels)
+        if owner is not None and owner is not image:
+            raise ValueError(
+                f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
+                f"'{image.name}'; choose the two that belong together"
+            )
+        if not fits(labels, image):
+            raise ValueError(
+                f"the labels '{labels.name}' have another size than the image '{image.name}'; "
+                "choose labels that were made from this image"
+            )
 
     def of(self, image: Image) -> list[Labels]:
         """All results of an image, the oldest first."""

@@ -196,7 +196,7 @@ class SegmentWidget(QWidget):
                 self._chosen_image(),
                 self._chosen_model(),
                 self.advanced.predict_config(),
-                all_planes=self.advanced.all_planes.value,
+                scope=self.advanced.scope.value,
             )
         )
 
@@ -229,6 +229,7 @@ class SegmentWidget(QWidget):
     def _chosen_image(self) -> Image:
         if self.image.value is None:
             raise ValueError("there is no image; open one (File ▸ Open, or drop it here)")
+        self.advanced.check_axes()
         return self.image.value
 
     def _chosen_labels(self) -> Labels:
@@ -328,6 +329,7 @@ class SegmentWidget(QWidget):
             self.correcting.class_choice.offer(header.classes[1:])
 
     def _on_image(self) -> None:
+        self.advanced.look_at(self.image.value)
         self.controller.restoring.look(self.image.value)
 
     def _on_labels(self) -> None:

@@ -187,7 +187,7 @@ class Reporter(Protocol):
     def check(self) -> None:
         """As `Job.check`."""
 
-    def report(self, fraction: float, message: str) -> None:
+    def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
         """As `Job.report`."""
 
 
@@ -214,8 +214,8 @@ class Part:
         """Raise `JobCancelled` if the job was cancelled."""
         self.whole.check()
 
-    def report(self, fraction: float, message: str) -> None:
-        """Tell how far the part is."""
+    def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
+        """Tell how far the part is; what it would give is not shown."""
         where = f"{self.name} ({self.number + 1} of {self.count}): " if self.count > 1 else ""
         self.whole.report((self.number + fraction) / self.count, where + message)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, plane_indices
+from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
 from napari_unet.service.batch import FileDone, FileJob, segment_files
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
@@ -21,9 +21,10 @@ from napari_unet.service.gate import Verdict
 from napari_unet.service.improving import Improvement, improve, reproduce, store_version
 from napari_unet.service.jobs import Job, JobRunner
 from napari_unet.service.linking import check_link
-from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.loaded_model import Box, LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
+from napari_unet.service.segmenting_box import segment_box
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
@@ -70,6 +71,7 @@ class SegmentationService:
         model: Reference,
         config: PredictConfig | None = None,
         planes: Sequence[tuple[int, ...]] | None = None,
+        box: Box | None = None,
     ) -> Job[Segmentation]:
         """Start to segment an image.
 
@@ -84,18 +86,28 @@ class SegmentationService:
         config
             Settings.
         planes
-            Indices along the axes other than C, Y, X; all planes by default.
+            Indices along the axes other than C, Y, X, in the order of the work; all planes by
+            default. The ids do not depend on the order.
+        box
+            Rows and columns of the first of the planes: only there cells are labelled. The network
+            sees what lies around.
 
         Raises
         ------
         ValueError
-            If the axes do not fit the image or the settings, or there is no such model.
+            If the axes do not fit the image or the settings, or there is no such model or channel.
         """
-        axes = check_axes(axes, image.shape)
         version = self.store.find(model)
-        chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         settings = config or PredictConfig()
+        image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
         check_link(settings.link, axes)
+        chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
+        if box is not None:
+            load = partial(self._load, version)
+            return self._runner.submit(
+                f"segment with {version.reference}",
+                lambda job: segment_box(job, load, image, axes, version, settings, chosen[0], box),
+            )
         return self._runner.submit(
             f"segment with {version.reference}",
             lambda job: segment_planes(
@@ -199,11 +211,11 @@ class SegmentationService:
             If the axes do not fit an image, nothing was corrected, there is no such model, or
             the name cannot be one.
         """
-        given = _checked(annotated)
+        settings = config or FinetuneConfig()
+        given = _checked(annotated, settings.channel)
         parent = self.store.find(model)
         target = name or self.store.name_for_own(parent)
         check_name(target)
-        settings = config or FinetuneConfig()
         return self._runner.submit(
             f"fine-tune {parent.reference}",
             lambda job: improve(job, self.store, given, parent, settings, target, watch),
@@ -216,7 +228,8 @@ class SegmentationService:
 
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
-        axes, version = check_axes(axes, image.shape), self.store.find(model)
+        version = self.store.find(model)
+        image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
         return self._runner.submit(
             f"measure with {version.reference}",
             lambda job: measure_cells(
@@ -259,7 +272,7 @@ class SegmentationService:
         ValueError
             As for `finetune`.
         """
-        given, words = _checked(annotated), tuple(trained_on)
+        given, words = _checked(annotated, config.channel), tuple(trained_on)
         check_name(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
@@ -277,12 +290,12 @@ class SegmentationService:
         draws: int = 4,
     ) -> Job[AugmentationPreview]:
         """Start to draw the samples that a fine-tune with these settings would learn from."""
-        _checked([annotated])
-        version = self.store.find(model)
         settings = config or FinetuneConfig()
+        (given,) = _checked([annotated], settings.channel)
+        version = self.store.find(model)
         return self._runner.submit(
             "show the augmentation",
-            lambda job: self._preview(job, annotated, version, settings, draws),
+            lambda job: self._preview(job, given, version, settings, draws),
         )
 
     def _train(
@@ -363,9 +376,13 @@ class SegmentationService:
         return self._loaded[key]
 
 
-def _checked(annotated: Sequence[Annotated]) -> tuple[Annotated, ...]:
+def _checked(annotated: Sequence[Annotated], channel: int | None) -> tuple[Annotated, ...]:
+    """What is learnt from, with the channel that the network is to see."""
+    seen = []
     for item in annotated:
-        check_axes(item.axes, item.image.shape)
+        axes = check_axes(item.axes, item.image.shape)
+        image, axes = take_channel(item.image, axes, channel)
+        seen.append(replace(item, image=image, axes=axes))
     if not any(item.corrections for item in annotated):
         raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
-    return tuple(annotated)
+    return tuple(seen)

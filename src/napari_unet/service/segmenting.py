@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_shape, plane_view
+from napari_unet.core.axes import (
+    get_plane,
+    label_axes,
+    label_shape,
+    plane_shape,
+    plane_view,
+    planes_last,
+)
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, widest_px
 from napari_unet.service.jobs import Job, Reporter
@@ -18,6 +25,7 @@ from napari_unet.service.large_plane import LARGE_PX, LargePlane, segment_large
 from napari_unet.service.linking import linked_ids
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.plane_order import PlaneLabels, number_in_order
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -88,7 +96,8 @@ def segment_planes(
     config
         Settings.
     planes
-        Indices along the axes other than C, Y, X.
+        Indices along the axes other than C, Y, X, in the order of the work. The progress carries
+        `PlaneLabels` of all that are done.
     """
     job.report(0.0, "loading the model")
     loaded = load()
@@ -98,6 +107,7 @@ def segment_planes(
     votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
     count = 0
+    done: tuple[PlaneLabels, ...] = ()
     for number, index in enumerate(planes):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
@@ -118,7 +128,11 @@ def segment_planes(
         count += len(found.votes)
         votes.append(found.votes)
         places += [(index, place) for place in found.places]
-    cast = np.concatenate(votes)
+        if number + 1 < len(planes):
+            done += (PlaneLabels(index, planes_last(labels, label_axes(axes))[index]),)
+            where = f"labelling cells, plane {number + 1} of {len(planes)}"
+            job.report((number + 1) / len(planes), where, preview=done)
+    labels, cast = number_in_order(labels, planes, votes[1:])
     diameter = np.sqrt(4 / np.pi * np.median(cast.sum(1))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
     if config.link != "none":

@@ -1,0 +1,68 @@
+"""The labels of planes that are done, shown while the others are being segmented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.layers import Image
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_unet.plugin.alignment import over_plane
+from napari_unet.plugin.layers import Index, plane_in_view
+from napari_unet.plugin.overlay import Overlay
+from napari_unet.plugin.removal import Removal
+
+
+class Arriving:
+    """Shows those of the plane in view, to be looked at only.
+
+    Parameters
+    ----------
+    viewer
+        Where they are shown.
+    removal
+        Takes them away.
+    """
+
+    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+        self._viewer = viewer
+        self._overlay = Overlay(viewer, removal, "arriving (napari-unet)", opacity=0.5)
+        self._image: Image | None = None
+        self._planes: dict[Index, NDArray[Any]] = {}
+        self._shown: Index | None = None
+
+    def begin(self, image: Image) -> None:
+        """Planes of an image are on their way."""
+        self.end()
+        self._image = image
+        self._viewer.dims.events.current_step.connect(self.refresh)
+
+    def take(self, done: Any) -> None:
+        """Some have come: `service.plane_order.PlaneLabels` of each that is done."""
+        if self._image is not None:
+            self._planes.update((plane.index, plane.labels) for plane in done)
+            self.refresh()
+
+    def refresh(self, event: Any = None) -> None:
+        """Show the plane in view, if it has come."""
+        if self._image is None or self._image not in self._viewer.layers:
+            return
+        index = plane_in_view(self._image, self._viewer.dims.point)
+        if index == self._shown:
+            return
+        self._shown = None
+        if index not in self._planes:
+            self._overlay.remove()
+            return
+        self._overlay.show(self._planes[index], over_plane(self._image, index), None)
+        self._shown = index
+
+    def end(self) -> None:
+        """Take all away; safe to call twice."""
+        if self._image is None:
+            return
+        self._viewer.dims.events.current_step.disconnect(self.refresh)
+        self._image, self._shown = None, None
+        self._planes.clear()
+        self._overlay.remove()

@@ -1,0 +1,164 @@
+"""What of an image is segmented, and which of its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+
+from napari_unet.core.axes import plane_indices, take_channel
+from napari_unet.plugin.layers import (
+    Index,
+    LayerImage,
+    axes_of,
+    finest,
+    image_from_layer,
+    memory,
+    plane_in_view,
+    visible_box,
+)
+from napari_unet.service.loaded_model import Box
+from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.views import View
+
+PLANE, VIEW, STACK, ALL = "this plane", "what is in view", "this stack", "everything"
+SCOPES = (PLANE, VIEW, STACK, ALL)
+
+
+def planes_in(scope: str, axes: str, shape: Sequence[int], here: Index) -> list[Index]:
+    """Planes to segment, the nearest to the one in view first.
+
+    Parameters
+    ----------
+    scope
+        One of `SCOPES`.
+    axes, shape
+        Of the image.
+    here
+        The plane in view.
+    """
+    if scope in (PLANE, VIEW):
+        return [here]
+    letters = [axis for axis in axes if axis not in "CYX"]
+    fixed = "T" if scope == STACK else ""
+    found = [
+        index
+        for index in plane_indices(axes, shape)
+        if all(i == h for a, i, h in zip(letters, index, here, strict=True) if a in fixed)
+    ]
+    return sorted(found, key=lambda index: [abs(i - h) for i, h in zip(index, here, strict=True)])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be segmented.
+
+    Attributes
+    ----------
+    image, source
+        The layer and its pixels.
+    channel
+        The one that the network sees; None for all.
+    planes
+        The nearest to the one in view first.
+    box
+        Rows and columns of the one plane; None for whole planes.
+    """
+
+    image: Image
+    source: LayerImage
+    channel: int | None
+    planes: list[Index]
+    box: Box | None
+
+
+def channel_for(
+    image: Image, model: ModelVersion, chosen: int | None, dims: Any, labels: Labels | None = None
+) -> int | None:
+    """The channel that the network is to see; None for all.
+
+    Where none is chosen and a layer shows its channels one by one, but not as many as the model
+    takes, it is the one in view.
+
+    Parameters
+    ----------
+    image
+        The layer.
+    model
+        Says how many channels it takes.
+    chosen
+        What the user chose; None if nothing.
+    dims
+        The viewer's.
+    labels
+        Made from the image, and to be learnt from: what was seen then is seen again.
+    """
+    known = None if labels is None else memory(labels).get("channel")
+    chosen = chosen if known is None else known
+    source, channels = image_from_layer(image), model.header.architecture.get("in_channels", 1)
+    if chosen is not None or image.rgb or "C" not in source.axes:
+        return chosen
+    place = source.axes.index("C")
+    count = int(source.data.shape[place])
+    # A viewer of both planes and channels shows one channel only while that has a slider.
+    has_slider = place + dims.ndim - image.ndim not in dims.displayed
+    if count in (1, channels) or not has_slider:
+        return None
+    position = image.world_to_data(np.asarray(dims.point)[-image.ndim :])[place]
+    return int(np.clip(round(float(position)), 0, count - 1))
+
+
+def ask(
+    image: Image, model: ModelVersion, chosen: int | None, scope: str, viewer: Viewer
+) -> Request:
+    """What a click on Segment asks for.
+
+    Parameters
+    ----------
+    image
+        Its layer.
+    model
+        Says how many channels it takes.
+    chosen
+        The channel that the user chose; None if none.
+    scope
+        One of `SCOPES`.
+    viewer
+        Says what is in view.
+
+    Raises
+    ------
+    ValueError
+        If the image has axes that are unclear.
+    """
+    source = image_from_layer(image)
+    here = plane_in_view(image, viewer.dims.point)
+    planes = planes_in(scope, source.axes, source.data.shape, here)
+    box = visible_box(image) if scope == VIEW else None
+    channel = channel_for(image, model, chosen, viewer.dims)
+    return Request(image, source, channel, planes, box)
+
+
+def view_of(viewer: Viewer, image: Image, channel: int | None) -> View | None:
+    """What the user sees of an image; None if it is gone."""
+    if image not in viewer.layers:
+        return None
+    # Somebody may be naming its axes.
+    with suppress(ValueError):
+        source = image_from_layer(image)
+        data, axes = take_channel(source.data, source.axes, channel)
+        return View(data, axes, plane_in_view(image, viewer.dims.point), visible_box(image))
+    return None
+
+
+def channel_words(image: Image, channel: int | None) -> str:
+    """The end of a sentence that says which channel was seen; empty if all were."""
+    axes = axes_of(image)
+    if channel is None or "C" not in axes:
+        return ""
+    return f", seen in channel {channel} (0 to {finest(image).shape[axes.index('C')] - 1})"
