@@ -145,3 +145,14 @@ def test_a_killed_process_costs_only_what_it_was_doing(service, model, image, tm
     assert subprocess.run(command, check=False, timeout=300).returncode == 0
     assert same_but_for_names(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
     assert not marks.exists()
+
+
+def test_one_channel_of_a_store_is_segmented(service, model, image, tmp_path):
+    channels = tmp_path / "channels.zarr"
+    planes = zarr.open_array(image)[..., 0]
+    zarr.save_array(channels, np.stack([np.zeros_like(planes), planes], axis=1))
+    config = PredictConfig(device="cpu", precision="float32", tile_px=92, channel=1)
+    out, expected = tmp_path / "labels.zarr", tmp_path / "expected.zarr"
+    service.segment_volume(channels, out, model, config, "ZCYX").wait(SOON)
+    service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
+    np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])

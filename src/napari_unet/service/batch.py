@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import plane_indices
+from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.service.image_files import LABELS, read_image, write_labels
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
@@ -199,8 +199,9 @@ def segment_file(
         )
         labels = open_zarr(file.labels).data
     else:
-        planes = tuple(plane_indices(image.axes, image.data.shape))
-        found = segment_planes(job, load, image.data, image.axes, version, config, planes)
+        pixels, axes = take_channel(image.data, image.axes, config.channel)
+        planes = tuple(plane_indices(axes, pixels.shape))
+        found = segment_planes(job, load, pixels, axes, version, config, planes)
         write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
         labels, kinds = found.labels, found.kinds
     if file.table is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import label_axes
+from napari_unet.core.axes import label_axes, take_channel
 from napari_unet.core.intensity import Statistics
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose
@@ -169,11 +169,10 @@ def whole(path: Path) -> Iterator[Path]:
 def large_plane(plane: VolumePlane) -> LargePlane:
     """The plane with its image and its model, opened once in each process."""
     volume = plane.volume
-    image = open_zarr(Path(volume.image), volume.axes).data
+    store = open_zarr(Path(volume.image), volume.axes)
+    image, axes = take_channel(store.data, store.axes, volume.config.channel)
     compute = choose(volume.config.device, volume.config.precision)
-    large = LargePlane(
-        _model(volume.model), image, volume.axes, plane.index, volume.config, compute
-    )
+    large = LargePlane(_model(volume.model), image, axes, plane.index, volume.config, compute)
     if plane.statistics is not None:
         vars(large)["statistics"] = plane.statistics
     return large

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import label_axes, label_shape, plane_indices
+from napari_unet.core.axes import label_axes, label_shape, plane_indices, take_channel
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, widest_px
@@ -123,7 +123,8 @@ def segment_volume(
     _begin(volume, version, source.data)
     if config.diameter_px == "auto":
         job.report(0.0, "looking for the cells' size")
-        first = LargePlane(loaded, source.data, source.axes, indices[0], config, compute)
+        pixels, named = take_channel(source.data, source.axes, config.channel)
+        first = LargePlane(loaded, pixels, named, indices[0], config, compute)
         size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
         volume = replace(volume, config=replace(config, diameter_px=size))
     if not volume.out.exists():
