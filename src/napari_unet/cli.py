@@ -1,4 +1,4 @@
-"""The service from a terminal: demo, segment, train, evaluate, models, corrections.
+"""The service from a terminal: demo, segment, train, evaluate, models, corrections, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from napari_unet import cli_corrections
+from napari_unet import cli_corrections, cli_serve
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 # Between lines of progress, where nobody looks on.
 _LOG_EVERY_S = 30.0
+
+
+_SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
 
 class _WrongCall(ValueError):
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict_options(segment)
     segment.add_argument("--axes", help="one letter of TZCYX for each axis")
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
+    segment.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
     segment.set_defaults(run=_segment)
 
     train = commands.add_parser("train", help="a model from images and labels, or corrections")
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--trained-on", help="what the images are, in words, for the model file")
+    train.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="score a model on labelled images")
@@ -99,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)
+    cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
     return parser
 
 
@@ -147,6 +153,7 @@ def _segment(options: argparse.Namespace) -> int:
     images = list_images(options.images)
     targets = _targets(images, options.out)
     service = SegmentationService()
+    service.use_server(options.server)
     service.store.find(options.model)
     failed = 0
     for path, out in zip(images, targets, strict=True):
@@ -215,6 +222,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.preset == "paper":
         new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
     service = SegmentationService()
+    service.use_server(options.server)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
     done = _follow(job)
