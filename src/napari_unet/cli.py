@@ -7,6 +7,7 @@ output, progress and errors to standard error.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
 import sys
@@ -152,8 +153,7 @@ def _segment(options: argparse.Namespace) -> int:
 
     images = list_images(options.images)
     targets = _targets(images, options.out)
-    service = SegmentationService()
-    service.use_server(options.server)
+    service = _service(options)
     service.store.find(options.model)
     failed = 0
     for path, out in zip(images, targets, strict=True):
@@ -221,8 +221,7 @@ def _train(options: argparse.Namespace) -> int:
     new = NewModel(in_channels=colours)
     if options.preset == "paper":
         new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
-    service = SegmentationService()
-    service.use_server(options.server)
+    service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
     done = _follow(job)
@@ -321,6 +320,14 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
         precision=options.precision,
         diameter_px=options.diameter,
     )
+
+
+def _service(options: argparse.Namespace) -> SegmentationService:
+    service = SegmentationService()
+    service.use_server(options.server)
+    if options.server is not None:
+        atexit.register(service.close)
+    return service
 
 
 def _follow(job: Job[T]) -> T:

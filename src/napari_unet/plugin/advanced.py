@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, PushButton, SpinBox
+from pathlib import Path
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FileEdit,
+    FloatSlider,
+    PushButton,
+    SpinBox,
+)
 from magicgui.widgets.bases import Widget
 from superqt import QCollapsible
 
@@ -45,6 +55,13 @@ class Advanced(QCollapsible):
             text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
         )
         self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
+        self.server = FileEdit(
+            label="Server",
+            nullable=True,
+            filter="*.json",
+            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Guess work "
+            "there; empty: on this computer",
+        )
         self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
         self.ring = SpinBox(
             label="Ring (px)",
@@ -68,6 +85,7 @@ class Advanced(QCollapsible):
                 self.threshold,
                 self.min_size,
                 self.device,
+                self.server,
                 self.precision,
                 self.ring,
                 self.seed,
@@ -76,6 +94,11 @@ class Advanced(QCollapsible):
             ]
         )
         self.addWidget(fields.native)
+
+    def server_file(self) -> Path | None:
+        """The file of a server's credentials; None for this computer."""
+        chosen = self.server.value
+        return Path(chosen) if chosen else None
 
     def predict_config(self) -> PredictConfig:
         """How to segment."""

@@ -81,8 +81,11 @@ class Backend(Protocol):
     ) -> Improvement:
         """See `SegmentationService.train`."""
 
+    def leave(self) -> None:
+        """Before jobs are cancelled because the program ends: work elsewhere may go on."""
+
     def close(self) -> None:
-        """Let go of what is elsewhere, before the jobs are cancelled; work there may go on."""
+        """Let go of what is elsewhere, after all jobs."""
 
 
 class LocalBackend:
@@ -177,6 +180,9 @@ class LocalBackend:
             self._loaded.clear()
             self._loaded[key] = LoadedModel(*load_model(version.path))
         return self._loaded[key]
+
+    def leave(self) -> None:
+        """Nothing is elsewhere."""
 
     def close(self) -> None:
         """Nothing is elsewhere."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_unet import __version__
-from napari_unet.service.credentials import Credentials, require_cluster
+from napari_unet.service.credentials import Credentials
 from napari_unet.service.desk import answer
 
 if TYPE_CHECKING:
     from distributed import Client
 
-logger = logging.getLogger(__name__)
 # Until a server that does not answer counts as away, in seconds.
 PATIENCE_S = 10.0
+# How long an answer is waited for that nobody needs.
+_MOMENT_S = 2.0
 # Between two looks at whether the job was cancelled.
 _LOOK_S = 0.02
 
@@ -39,8 +41,8 @@ class Connection:
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
         self._client: Client | None = None
-        # What Dask does may take long: it happens here, so that a job can be cancelled meanwhile.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="napari-unet-server")
+        # One question at a time: the first one connects.
+        self._lock = threading.Lock()
 
     @property
     def computer(self) -> str:
@@ -64,14 +66,17 @@ class Connection:
         ValueError
             If the server refuses the credentials, or the question.
         """
-        future = self._thread.submit(self._ask, question, args)
+        answered = self._begin(self._ask, question, args)
         while True:
             try:
-                return future.result(_LOOK_S)
-            except NotYet:
-                if future.done():
-                    raise  # a timeout of its own
+                return answered.result(_LOOK_S)
+            except TimeoutError:
                 check()
+
+    def tell(self, question: str, *args: Any) -> None:
+        """The same, whatever the answer is, and waited for a moment only."""
+        with suppress(Exception):
+            self._begin(self._ask, question, args).result(_MOMENT_S)
 
     def hello(self, check: Callable[[], None]) -> None:
         """See that the server is there and speaks the same language; raises as `ask`."""
@@ -82,34 +87,43 @@ class Connection:
                 "install the same release on both"
             )
 
-    def post(self, question: str, *args: Any) -> None:
-        """Ask without waiting for the answer, whatever it is."""
-        self._thread.submit(self._ask, question, args)
-
     def close(self) -> None:
         """Let go of the server; later questions connect again."""
-        self._thread.submit(self._disconnect)
+        with suppress(Exception):
+            self._begin(self._disconnect).result(_MOMENT_S)
+
+    def _begin(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """What Dask does may take long: it is done where nobody has to wait for it."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                with self._lock:
+                    done.set_result(work(*args))
+            except BaseException as error:
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="napari-unet-server", daemon=True).start()
+        return done
 
     def _ask(self, question: str, args: tuple[Any, ...]) -> Any:
         try:
-            client = self._connected()
-            answers = client.run(answer, question, *args)
-        except (OSError, TimeoutError) as error:
+            answers = self._connected().run(answer, question, *args)
+        except ValueError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            lost = self._client is None or self._client.status != "running"
             self._disconnect()
             if _refused(error):
                 raise ValueError(
                     f"{self.computer} refused these credentials; copy the file anew from the "
                     "computer where napari-unet serve runs"
                 ) from error
-            raise ServerAway(
-                f"the server {self.computer} at {self.credentials.address} cannot be reached; see "
-                "that napari-unet serve runs there, and that this computer can reach it"
-            ) from error
-        except ValueError:
-            raise
-        except Exception as error:
-            self._disconnect()
-            logger.exception("a server's answer")
+            if lost or isinstance(error, OSError):
+                raise ServerAway(
+                    f"the server {self.computer} at {self.credentials.address} cannot be reached; "
+                    "see that napari-unet serve runs there, and that this computer can reach it"
+                ) from error
             raise ValueError(
                 f"{self.computer} could not answer ({type(error).__name__}: {error}); see that "
                 "the same release of napari-unet is on both computers"
@@ -124,7 +138,6 @@ class Connection:
     def _connected(self) -> Client:
         if self._client is not None and self._client.status == "running":
             return self._client
-        require_cluster()
         from distributed import Client
 
         self._disconnect()
@@ -141,7 +154,8 @@ class Connection:
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            client.close(timeout=1)
+            with suppress(Exception):
+                client.close(timeout=_MOMENT_S)
 
 
 def _refused(error: BaseException) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from napari_unet.service.collection import Collection
 from napari_unet.service.connection import Connection, ServerAway
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.credentials import read_credentials, require_cluster
-from napari_unet.service.desk import Errand, pack, unpack
+from napari_unet.service.desk import Errand, pack
 from napari_unet.service.errands import (
     Learnt,
     MeasureErrand,
@@ -35,20 +35,13 @@ from napari_unet.service.errands import (
     plane_key,
 )
 from napari_unet.service.improving import Improvement, keep
-from napari_unet.service.jobs import FinishReason, Job, JobCancelled, Progress
+from napari_unet.service.jobs import Job, JobCancelled
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.pending import Pending, PendingJobs
+from napari_unet.service.remote_job import Offers, RemoteJob
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.training import NewModel
-from napari_unet.service.views import View, ViewLabels
-
-# Gives the bytes that a key stands for.
-Offers = Mapping[str, Callable[[], bytes]]
-
-# A connection that broke is made again for so long, in seconds, before the job here gives up.
-_PERSIST_S = 60.0
-# Between two questions how far the work is.
-_ASK_S = 0.1
+from napari_unet.service.views import View
 
 
 class RemoteBackend:
@@ -137,7 +130,7 @@ class RemoteBackend:
         indices = tuple(c.index for item in annotated for c in item.corrections)
         note = self._note(name, parent.reference, indices)
         learnt = self._do(job, errand, offers, watch, note)
-        return self._adopt(store, note, learnt)
+        return self._adopt(job, store, note, learnt)
 
     def train(
         self,
@@ -165,7 +158,7 @@ class RemoteBackend:
         errand = TrainErrand(start, len(alone), config, name, tuple(trained_on))
         note = self._note(name, parent, ())
         learnt = self._do(job, errand, offers, note=note)
-        return self._adopt(store, note, learnt)
+        return self._adopt(job, store, note, learnt)
 
     def resume(self, job: Job[Improvement], store: ModelStore, note: Pending) -> Improvement:
         """Follow a job that was begun earlier, and add the version that it brings.
@@ -175,21 +168,33 @@ class RemoteBackend:
         ValueError
             If the server cannot be reached (it may be tried again), or the job failed.
         """
-        self._connection.hello(job.check)
-        return self._adopt(store, note, self._follow(job, note.number, {}, lambda: None, note))
+        there = RemoteJob(job, self._connection, note.number)
+        there.connect()
+        with self._ending(there, note):
+            learnt = there.follow({}, lambda: None)
+        return self._adopt(job, store, note, learnt)
+
+    def leave(self) -> None:
+        """From now on a cancel leaves jobs alone that have all they need: they go on there."""
+        self._leaving = True
 
     def close(self) -> None:
-        """Let go: jobs that have all they need go on at the server."""
-        self._leaving = True
+        """Let go of the server."""
+        self._leaving = False
+        self._connection.close()
+
+    def is_for(self, server: Path) -> bool:
+        """Whether this is the server of a file as it is now; raises as for a new one."""
+        return read_credentials(server) == self._connection.credentials
 
     @property
     def computer(self) -> str:
         """The server's name, for people."""
         return self._connection.computer
 
-    def drop(self, note: Pending) -> None:
+    def drop(self, job: Job[Any], note: Pending) -> None:
         """Cancel a job that was begun earlier, and forget it."""
-        self._forget(note.number, note)
+        self._forget(RemoteJob(job, self._connection, note.number), note)
 
     def _note(self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]) -> Pending:
         return Pending(uuid4().hex, name, parent, str(self._server), self.computer, indices)
@@ -202,73 +207,33 @@ class RemoteBackend:
         watch: Callable[[], View | None] = lambda: None,
         note: Pending | None = None,
     ) -> Any:
-        job.report(0.0, f"connecting to {self._connection.computer}")
-        self._connection.hello(job.check)
-        number = note.number if note else uuid4().hex
-        self._persist(job, "start", number, errand)
-        if note is not None:
-            self._pending.add(note)
-        return self._follow(job, number, offers, watch, note)
+        there = RemoteJob(job, self._connection, note.number if note else uuid4().hex)
+        there.connect()
+        with self._ending(there, note):
+            if note is not None:
+                self._pending.add(note)
+            there.start(errand)
+            return there.follow(offers, watch)
 
-    def _follow(
-        self,
-        job: Job[Any],
-        number: str,
-        offers: Offers,
-        watch: Callable[[], View | None],
-        note: Pending | None,
-    ) -> Any:
-        """Tell of a job's progress, send what it wants, and return its result."""
-        eyes = _Eyes(watch)
-        stays = False
+    @contextmanager
+    def _ending(self, there: RemoteJob, note: Pending | None) -> Iterator[None]:
+        """See to it that the server goes on with a job, or forgets it."""
         try:
-            while True:
-                since = eyes.since
-                state = self._persist(job, "status", number, since, job.is_finishing)
-                if state is None:
-                    raise ValueError(
-                        f"the server {self._connection.computer} was started again and lost this "
-                        "job; start it again, your corrections are kept"
-                    )
-                eyes.since = state["since"]
-                for progress in state["news"]:
-                    stays = stays or progress.loss is not None
-                    eyes.tell(job, progress)
-                if state["waiting"]:
-                    n = state["waiting"]
-                    job.report(0.0, f"waiting for {n} other job{'s' if n > 1 else ''}")
-                for key in state["wants"]:
-                    if key not in offers:
-                        raise ValueError(
-                            "not everything had been sent when the connection ended; start it again"
-                        )
-                    self._persist(job, "give", number, key, offers[key]())
-                if state["reason"] is not None:
-                    return self._end(job, number, state)
-                if (view := eyes.moved()) is not None:
-                    self._persist(job, "look", number, view)
-                if not state["wants"]:
-                    self._rest(job)
+            yield
         except ServerAway:
-            raise  # it goes on there, and the note of it stays
+            # It may go on there, and the note of it stays.
+            raise
         except JobCancelled:
-            if not (self._leaving and note is not None and stays):
-                self._forget(number, note)
+            if not (self._leaving and note is not None and there.has_all):
+                self._forget(there, note)
             raise
         except BaseException:
-            self._forget(number, note)
+            self._forget(there, note)
             raise
 
-    def _end(self, job: Job[Any], number: str, state: Mapping[str, Any]) -> Any:
-        if state["reason"] is FinishReason.DONE:
-            return unpack(self._persist(job, "take", number))
-        if state["reason"] is FinishReason.CANCELLED:
-            raise ValueError(
-                f"the server {self._connection.computer} ended the job; start it again"
-            )
-        raise ValueError(state["error"])
-
-    def _adopt(self, store: ModelStore, note: Pending, learnt: Learnt) -> Improvement:
+    def _adopt(
+        self, job: Job[Any], store: ModelStore, note: Pending, learnt: Learnt
+    ) -> Improvement:
         """Add a version that a server brought; then the server may forget it."""
         done = learnt.done
 
@@ -279,70 +244,17 @@ class RemoteBackend:
         added = store.add(note.name, write, activate=done.verdict.accepted)
         parent = store.find(note.parent) if note.parent else None
         slips = tuple((note.indices[number], place) for (number,), place in done.slips)
-        self._forget(note.number, note)
+        self.drop(job, note)
         compute = self._place(done.compute)
         return replace(done, model=added, parent=parent, slips=slips, compute=compute)
 
-    def _forget(self, number: str, note: Pending | None) -> None:
+    def _forget(self, there: RemoteJob, note: Pending | None) -> None:
         if note is not None:
             self._pending.remove(note)
-        # Nobody waits for the answer.
-        self._connection.post("cancel", number)
-
-    def _persist(self, job: Job[Any], question: str, *args: Any) -> Any:
-        """Ask, and ask again for a while where the connection breaks."""
-        began = time.monotonic()
-        while True:
-            try:
-                return self._connection.ask(job.check, question, *args)
-            except ServerAway:
-                if time.monotonic() - began > _PERSIST_S:
-                    raise
-                job.report(0.0, f"{self._connection.computer} does not answer; trying again")
-                self._rest(job, 1.0)
-
-    def _rest(self, job: Job[Any], seconds: float = _ASK_S) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            job.check()
-            time.sleep(0.02)
+        there.forget()
 
     def _place(self, compute: str) -> str:
         return f"{self._connection.computer}: {compute}"
-
-
-class _Eyes:
-    """What the user looks at, on its way there, and what the model makes of it, on its way back."""
-
-    def __init__(self, watch: Callable[[], View | None]) -> None:
-        self._watch = watch
-        self._sent: View | None = None
-        self.since = 0
-
-    def moved(self) -> View | None:
-        """What to send if the user looks at something else now."""
-        view, sent = self._watch(), self._sent
-        if view is None or (
-            sent is not None
-            and view.image is sent.image
-            and (view.index, view.box) == (sent.index, sent.box)
-        ):
-            return None
-        self._sent = view
-        plane = np.ascontiguousarray(get_plane(view.image, view.axes, view.index))
-        return replace(view, image=plane, axes="CYX", index=())
-
-    def tell(self, job: Job[Any], progress: Progress) -> None:
-        """Report as if it had happened here."""
-        shown = progress.preview
-        if isinstance(shown, ViewLabels):
-            shown = self._here(shown)
-        job.report(progress.fraction, progress.message, progress.loss, shown)
-
-    def _here(self, shown: ViewLabels) -> ViewLabels | None:
-        if self._sent is None:
-            return None
-        return replace(shown, view=replace(self._sent, box=shown.view.box))
 
 
 def _model(version: ModelVersion) -> tuple[SentModel, dict[str, Callable[[], bytes]]]:

@@ -42,13 +42,15 @@ class SegmentationService:
         self.store = store or ModelStore()
         self.local = LocalBackend()
         self._backend: Backend = self.local
+        self._server: RemoteBackend | None = None
         self._pending = PendingJobs(self.store.root.parent / "on-servers")
         self._runner = JobRunner()
 
     def close(self) -> None:
         """Cancel what runs here and end the thread; what runs on a server goes on there."""
-        self._backend.close()
+        self._backend.leave()
         self._runner.close()
+        self._backend.close()
 
     def use_server(self, server: Path | None) -> str:
         """Have later jobs done on a server, or here again; returns the computer's name, or "".
@@ -64,11 +66,13 @@ class SegmentationService:
             If the file cannot be used, or Dask is not installed; all stays as it was.
         """
         if server is None:
-            self._backend = self.local
+            self._use(self.local)
             return ""
-        backend = self._remote(server)
-        self._backend = backend
-        return backend.computer
+        if self._server is None or not self._server.is_for(server):
+            backend = self._remote(server)
+            self._use(backend)
+            self._server = backend
+        return self._server.computer
 
     def pending(self) -> list[Pending]:
         """Jobs on servers whose results did not come back, the oldest first."""
@@ -82,7 +86,9 @@ class SegmentationService:
         ValueError
             As for `use_server`.
         """
-        backend = self._backend = self._remote(Path(note.server))
+        self.use_server(Path(note.server))
+        backend = self._server
+        assert backend is not None
         return self._runner.submit(
             f"reconnect to {note.computer}", lambda job: backend.resume(job, self.store, note)
         )
@@ -91,7 +97,8 @@ class SegmentationService:
         """Cancel such a job, if its server can be reached, and forget it."""
         self._pending.remove(note)
         with suppress(ValueError):
-            self._remote(Path(note.server)).drop(note)
+            server = self._remote(Path(note.server))
+            self._runner.submit("drop", lambda job: (server.drop(job, note), server.close()))
 
     def segment(
         self,
@@ -267,6 +274,12 @@ class SegmentationService:
         network = loaded.network.config
         device = choose(config.device, config.precision).torch_device
         return preview(Sampler(planes, network, config, device), network.depth, draws)
+
+    def _use(self, backend: Backend) -> None:
+        before, self._backend, self._server = self._backend, backend, None
+        if before is not backend:
+            # In its turn: a job may use it.
+            self._runner.submit("let go", lambda job: before.close())
 
     def _remote(self, server: Path) -> RemoteBackend:
         from napari_unet.service.remote import RemoteBackend

@@ -100,8 +100,6 @@ def _settings(device: Device) -> dict[str, Any]:
         # A web page that asks nobody for a certificate: it has nothing to show.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
-        # A model is one large message.
-        "distributed.worker.daemon": True,
     }
 
 
@@ -154,6 +152,8 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
         "nthreads": 1,
         "memory_limit": 0,
         "local_directory": folder,
+        # It would tell of every question.
+        "silence_logs": logging.ERROR,
     }
     try:
         return SpecCluster(
