@@ -164,3 +164,12 @@ def test_without_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(credentials, "find_spec", lambda name: None)
     assert main(["serve", "--credentials", str(tmp_path / "c.json")]) == 1
     assert "pip install 'napari-unet[cluster]'" in capsys.readouterr().err
+
+
+def test_the_worker_knows_the_device(server):
+    def device():
+        import dask
+
+        return dask.config.get("napari-unet.device")
+
+    assert server.ask(device) == "cpu"

@@ -98,7 +98,7 @@ class Advanced(QCollapsible):
     def server_file(self) -> Path | None:
         """The file of a server's credentials; None for this computer."""
         chosen = self.server.value
-        return Path(chosen) if chosen else None
+        return chosen if isinstance(chosen, Path) else None
 
     def predict_config(self) -> PredictConfig:
         """How to segment."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # A job that waits for what its client has yet to send gives up after this many seconds without a
 # word from it: the others wait behind it.
-SILENT_S = 120.0
+SILENT_S = 300.0
 # What nobody asks for any more is dropped: a job that runs, a result.
 FORGOTTEN_S = 24 * 3600.0
 # Steps that are told together if a client was away.

@@ -98,7 +98,8 @@ class SegmentationService:
         self._pending.remove(note)
         with suppress(ValueError):
             server = self._remote(Path(note.server))
-            self._runner.submit("drop", lambda job: (server.drop(job, note), server.close()))
+            self._runner.submit("drop", lambda job: server.drop(job, note))
+            self._runner.submit("let go", lambda job: server.close())
 
     def segment(
         self,

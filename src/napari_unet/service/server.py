@@ -64,6 +64,9 @@ def serve(
     require_cluster()
     import dask
 
+    # Its import adds to settings that lack something.
+    import distributed  # noqa: F401
+
     with TemporaryDirectory(prefix="napari-unet-") as folder, dask.config.set(_settings(device)):
         port = _free(host, port)
         credentials = _credentials(path, host, port)
