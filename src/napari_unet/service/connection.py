@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from napari_unet import __version__
 from napari_unet.service.credentials import Credentials
@@ -141,15 +143,24 @@ class Connection:
         from distributed import Client
 
         self._disconnect()
+        security = self.credentials.security()
+        self._knock(security.get_connection_args("client")["ssl_context"])
         self._client = Client(
             self.credentials.address,
-            security=self.credentials.security(),
+            security=security,
             timeout=PATIENCE_S,
             set_as_default=False,
             direct_to_workers=False,
             name="napari-unet",
         )
         return self._client
+
+    def _knock(self, context: ssl.SSLContext) -> None:
+        """See whether both sides take the other's certificate: Dask would try for long."""
+        place = urlsplit(self.credentials.address)
+        address = (place.hostname or "", place.port or 0)
+        with socket.create_connection(address, PATIENCE_S) as raw, context.wrap_socket(raw):
+            pass
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None

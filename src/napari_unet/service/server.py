@@ -155,15 +155,15 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
         "nthreads": 1,
         "memory_limit": 0,
         "local_directory": folder,
-        # It would tell of every question.
-        "silence_logs": logging.ERROR,
+        # It would tell of every question, and of what it lost when it ends.
+        "silence_logs": logging.CRITICAL,
     }
     try:
         return SpecCluster(
             scheduler={"cls": Scheduler, "options": common | {"host": host, "port": port}},
             workers={0: {"cls": Nanny, "options": worker}},
             security=security,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
             name="napari-unet",
         )
     except (RuntimeError, OSError) as error:
