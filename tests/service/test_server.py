@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from napari_unet.service.credentials import make_credentials
 from servers import Server
@@ -173,3 +174,26 @@ def test_the_worker_knows_the_device(server):
         return dask.config.get("napari-unet.device")
 
     assert server.ask(device) == "cpu"
+
+
+def test_the_command_line_works_there(server, add_model, blobs, tmp_path, capsys):
+    from napari_unet.cli import main
+
+    add_model("nuclei")
+    image, out = tmp_path / "cells.tif", tmp_path / "out.tif"
+    tifffile.imwrite(image, blobs()[0])
+    assert main(["segment", str(image), "-o", str(out), "--server", str(server.file)]) == 0
+    assert f"({server.credentials.computer}: CPU" in capsys.readouterr().out
+    assert tifffile.imread(out).max() == blobs()[1].max()
+
+
+def test_the_command_line_without_the_file(add_model, blobs, tmp_path, capsys):
+    from napari_unet.cli import main
+
+    add_model("nuclei")
+    image = tmp_path / "cells.tif"
+    tifffile.imwrite(image, blobs()[0])
+    missing = str(tmp_path / "nothing.json")
+    call = ["segment", str(image), "-o", str(tmp_path / "out.tif"), "--server", missing]
+    assert main(call) == 1
+    assert "there is no file" in capsys.readouterr().err
