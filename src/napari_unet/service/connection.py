@@ -111,9 +111,9 @@ class Connection:
     def _ask(self, question: str, args: tuple[Any, ...]) -> Any:
         try:
             answers = self._connected().run(answer, question, *args)
-        except ValueError:
-            raise
         except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
+                raise
             lost = self._client is None or self._client.status != "running"
             self._disconnect()
             if _refused(error):
