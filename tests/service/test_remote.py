@@ -426,7 +426,7 @@ def test_other_credentials_are_refused(store, server, add_model, blobs, tmp_path
 
 def test_another_release_is_told_apart(remote, add_model, blobs, monkeypatch):
     add_model("bright")
-    monkeypatch.setattr(connection, "__version__", "99")
+    monkeypatch.setattr(connection, "RELEASE", "99")
     with pytest.raises(JobFailed, match="and this computer 99; install the same release"):
         remote.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
 

@@ -12,9 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from napari_unet import __version__
 from napari_unet.service.credentials import Credentials
-from napari_unet.service.desk import answer
+from napari_unet.service.desk import RELEASE, answer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -83,9 +82,9 @@ class Connection:
     def hello(self, check: Callable[[], None]) -> None:
         """See that the server is there and speaks the same language; raises as `ask`."""
         release, _ = self.ask(check, "hello")
-        if release != __version__:
+        if release != RELEASE:
             raise ValueError(
-                f"{self.computer} has napari-unet {release} and this computer {__version__}; "
+                f"{self.computer} has napari-unet {release} and this computer {RELEASE}; "
                 "install the same release on both"
             )
 

@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_unet import __version__
 from napari_unet.config import Device
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.backends import LocalBackend
@@ -30,6 +30,8 @@ from napari_unet.service.views import View, ViewLabels
 if TYPE_CHECKING:
     from distributed import Worker
 
+# Client and server must have the same, for what they exchange is not described anywhere else.
+RELEASE = version("napari-unet")
 # A job that waits for what its client has yet to send gives up after this many seconds without a
 # word from it: the others wait behind it.
 SILENT_S = 300.0
@@ -170,7 +172,7 @@ class Desk:
 
     def hello(self) -> tuple[str, str]:
         """Release of this program, and the computer's name."""
-        return __version__, platform.node()
+        return RELEASE, platform.node()
 
     def start(self, number: str, errand: Errand) -> None:
         """Post a job, unless it was posted before."""
