@@ -35,6 +35,7 @@ class Server:
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
                 # One thread, so that sums are added in the same order here and there.
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
@@ -67,8 +68,10 @@ class Server:
             ((worker, facts),) = client.scheduler_info()["workers"].items()
             return [self.credentials.address, worker, facts["nanny"]]
 
-    def stop(self) -> int:
-        """End it as Ctrl-C or a shutdown does; returns its exit status."""
+    def stop(self, how=signal.SIGTERM) -> int:
+        """End it as a shutdown or Ctrl-C (SIGINT) does; returns its exit status."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            # A terminal sends Ctrl-C to all processes, a shutdown tells the first one.
+            send = os.killpg if how == signal.SIGINT else os.kill
+            send(self.process.pid, how)
         return self.process.wait(SOON)

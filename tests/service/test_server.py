@@ -1,6 +1,7 @@
 import asyncio
 import os
 import pickle
+import signal
 import socket
 import ssl
 from contextlib import suppress
@@ -135,7 +136,8 @@ def test_it_ends_cleanly_and_comes_back_with_the_same_credentials(tmp_path):
     assert not Path(f"/proc/{worker}").exists()
     second = Server(tmp_path)
     assert (second.credentials.key, second.credentials.computer) == (before.key, before.computer)
-    assert second.stop() == 0
+    assert second.stop(signal.SIGINT) == 0
+    assert len(second.log.read_text().splitlines()) == 1
 
 
 def test_a_port_that_is_taken(server, tmp_path, capsys):
