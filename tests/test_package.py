@@ -8,6 +8,7 @@ import pytest
 import napari_unet
 
 HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
+HEAVY |= {"cryptography", "dask", "distributed"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The service from a terminal: demo, segment, train, evaluate, models, corrections.
+"""The service from a terminal: demo, segment, train, evaluate, models, corrections, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -7,6 +7,7 @@ output, progress and errors to standard error.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import math
 import sys
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from napari_unet import cli_corrections
+from napari_unet import cli_corrections, cli_serve
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.service.batch import FileDone, plan_files, summary
 from napari_unet.service.corrections import Annotated
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 # Between lines of progress, where nobody looks on.
 _LOG_EVERY_S = 30.0
+
+
+_SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
 
 class _WrongCall(ValueError):
@@ -84,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--table", action="store_true", help="measure the cells: IMAGE_cells.csv beside the labels"
     )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
+    segment.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
     segment.set_defaults(run=_segment)
 
     train = commands.add_parser("train", help="a model from images and labels, or corrections")
@@ -100,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--trained-on", help="what the images are, in words, for the model file")
+    train.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="score a model on labelled images")
@@ -112,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)
+    cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
     return parser
 
 
@@ -163,7 +170,7 @@ def _segment(options: argparse.Namespace) -> int:
         files = plan_files(images, options.out, table=options.table, axes=options.axes)
     except ValueError as error:
         raise _WrongCall(str(error)) from error
-    service = SegmentationService()
+    service = _service(options)
     model = service.store.find(options.model)
 
     def tell(done: FileDone) -> None:
@@ -207,7 +214,7 @@ def _train(options: argparse.Namespace) -> int:
     new = NewModel(in_channels=colours)
     if options.preset == "paper":
         new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
-    service = SegmentationService()
+    service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
     done = _follow(job)
@@ -308,6 +315,14 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
         link=getattr(options, "link", "none"),
         channel=options.channel,
     )
+
+
+def _service(options: argparse.Namespace) -> SegmentationService:
+    service = SegmentationService()
+    service.use_server(options.server)
+    if options.server is not None:
+        atexit.register(service.close)
+    return service
 
 
 def _follow(job: Job[T]) -> T:

@@ -187,11 +187,11 @@ def test_the_diameter_is_that_of_a_typical_cell_seen_as_a_whole():
 
 
 def test_images_are_resized_where_their_cells_differ_much_or_it_was_asked(model):
-    assert zoom_for(model, None, asked=False) == 1
-    assert zoom_for(model, 30.0, asked=False) == 1
-    assert zoom_for(model, 30.0, asked=True) == pytest.approx(0.8)
-    assert zoom_for(model, 96.0, asked=False) == 0.25
-    assert zoom_for(model, 12.0, asked=False) == 2
+    assert zoom_for(model.header, None, asked=False) == 1
+    assert zoom_for(model.header, 30.0, asked=False) == 1
+    assert zoom_for(model.header, 30.0, asked=True) == pytest.approx(0.8)
+    assert zoom_for(model.header, 96.0, asked=False) == 0.25
+    assert zoom_for(model.header, 12.0, asked=False) == 2
 
 
 def test_reach_is_the_box_of_what_was_seen_and_a_margin():

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
-from magicgui.widgets import ComboBox, Container, FloatSlider, LineEdit, PushButton, SpinBox
+from magicgui.widgets import (
+    ComboBox,
+    Container,
+    FileEdit,
+    FloatSlider,
+    LineEdit,
+    PushButton,
+    SpinBox,
+)
 from magicgui.widgets.bases import Widget
 from napari.layers import Image
 from superqt import QCollapsible
@@ -76,6 +85,13 @@ class Advanced(QCollapsible):
             text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
         )
         self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
+        self.server = FileEdit(
+            label="Server",
+            nullable=True,
+            filter="*.json",
+            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Guess work "
+            "there; empty: on this computer",
+        )
         self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
         self.ring = SpinBox(
             label="Ring (px)",
@@ -102,6 +118,7 @@ class Advanced(QCollapsible):
                 self.threshold,
                 self.min_size,
                 self.device,
+                self.server,
                 self.precision,
                 self.ring,
                 self.seed,
@@ -129,6 +146,11 @@ class Advanced(QCollapsible):
         # A text that does not fit, yet, is told of by what needs the axes.
         with suppress(ValueError):
             self.check_axes()
+
+    def server_file(self) -> Path | None:
+        """The file of a server's credentials; None for this computer."""
+        chosen = self.server.value
+        return chosen if isinstance(chosen, Path) else None
 
     def predict_config(self) -> PredictConfig:
         """How to segment."""

@@ -34,6 +34,7 @@ from napari_unet.service.corrections import Annotated, Correction, corrections_o
 from napari_unet.service.drafts import Drafts
 from napari_unet.service.improving import Improvement
 from napari_unet.service.jobs import Job, Progress
+from napari_unet.service.pending import Pending
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.views import View
@@ -181,6 +182,35 @@ class Controller(Follower):
         self._taught = image, config.channel
         self._view = view_of(self.viewer, *self._taught)
 
+    def use_server(self, server: Path | None) -> None:
+        """Have what begins next done on a server, or on this computer again.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or the file of the server cannot be used.
+        """
+        self._check_idle()
+        self.service.use_server(server)
+
+    def reconnect(self, note: Pending) -> None:
+        """Follow a fine-tune that was left on a server, and take its model.
+
+        Raises
+        ------
+        ValueError
+            As for `use_server`.
+        """
+        self._check_idle()
+        job = self.service.resume(note)
+        self._begin("Fine-tuning", can_finish=True)
+
+        def show(done: Improvement) -> str:
+            # The image that it was about need not be here.
+            return self._show_improvement(None, replace(done, slips=()))
+
+        self._follow(job, self._showing(show))
+
     def preview_augmentation(
         self, image: Image, labels: Labels, model: str, config: FinetuneConfig
     ) -> None:
@@ -293,9 +323,10 @@ class Controller(Follower):
         self.computed_on.emit(done.compute)
         self._finish(f"{cells} found with {model}{size} ({seconds:.1f} s)", True)
 
-    def _show_improvement(self, image: Image, done: Improvement) -> str:
+    def _show_improvement(self, image: Image | None, done: Improvement) -> str:
         told = self.versions.learnt(done)
-        self.places.offer(image, CHECK, done.slips)
+        if image is not None:
+            self.places.offer(image, CHECK, done.slips)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
         if done.slips:

@@ -24,6 +24,7 @@ from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
 from napari_unet.plugin.rows import button, row
+from napari_unet.plugin.server_row import ServerRow
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -75,6 +76,7 @@ class SegmentWidget(QWidget):
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
+            (self.server.failed, self._warn),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
             (controller.restoring.offered, self.draft.on_offered),
@@ -91,6 +93,7 @@ class SegmentWidget(QWidget):
         self._refresh_layers()
         self._follow_active()
         self._on_image()
+        self.server.look()
 
     @property
     def is_busy(self) -> bool:
@@ -131,6 +134,7 @@ class SegmentWidget(QWidget):
         )
         self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
+        self.server = ServerRow(self.controller)
         self.use_button = button(
             "Use it anyway",
             "The new version in spite of the check",
@@ -156,6 +160,7 @@ class SegmentWidget(QWidget):
         for part in (
             Container(widgets=[self.image, self.model]).native,
             self.draft,
+            self.server,
             self.segment_button,
             self.hint,
             Container(widgets=[self.labels]).native,
@@ -184,25 +189,23 @@ class SegmentWidget(QWidget):
         self.correcting.warned.connect(self._warn)
         self.measuring.warned.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
-        self.advanced.guess.clicked.connect(lambda: self._try(self._guess))
+        self.advanced.guess.clicked.connect(lambda: self._try_there(self._guess))
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
         self.advanced.revert.clicked.connect(lambda: self._try(self._back))
 
     # What the user does
 
     def _segment(self) -> None:
-        self._try(
+        config, scope = self.advanced.predict_config(), self.advanced.scope.value
+        self._try_there(
             lambda: self.controller.segment(
-                self._chosen_image(),
-                self._chosen_model(),
-                self.advanced.predict_config(),
-                scope=self.advanced.scope.value,
+                self._chosen_image(), self._chosen_model(), config, scope=scope
             )
         )
 
     def _finetune(self) -> None:
         config = self.advanced.finetune_config(self.budget.value)
-        self._try(
+        self._try_there(
             lambda: self.controller.finetune(
                 self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
             )
@@ -225,6 +228,15 @@ class SegmentWidget(QWidget):
             action()
         except (ValueError, OSError) as error:
             self._warn(str(error))
+
+    def _try_there(self, action: Callable[[], None]) -> None:
+        """The same on the server, if one was chosen."""
+
+        def begin() -> None:
+            self.controller.use_server(self.advanced.server_file())
+            action()
+
+        self._try(begin)
 
     def _chosen_image(self) -> Image:
         if self.image.value is None:
@@ -289,6 +301,7 @@ class SegmentWidget(QWidget):
     def _set_running(self, running: bool) -> None:
         versions = self.controller.versions
         self._running.setVisible(running)
+        self.server.look()
         self.use_button.setVisible(versions.refused is not None)
         self.back_button.setVisible(versions.can_go_back)
         for part in (

@@ -19,7 +19,7 @@ from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.measurements import measure, write_table
 from napari_unet.service.model_store import ModelVersion
-from napari_unet.service.segmenting import Segmentation, segment_planes
+from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import Workers
 from napari_unet.service.zarr_files import is_zarr, open_zarr
@@ -76,6 +76,25 @@ class FileDone:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Tools:
+    """Who does the work.
+
+    Attributes
+    ----------
+    segment
+        Segments planes of an image, as `backends.Backend.segment`.
+    load
+        Gives the model to what goes from zarr to zarr.
+    workers
+        Do what goes from zarr to zarr.
+    """
+
+    segment: Callable[..., Segmentation]
+    load: Callable[[], LoadedModel]
+    workers: Workers
+
+
 def plan_files(
     images: Sequence[Path], out: Path, *, table: bool = False, axes: str | None = None
 ) -> list[FileJob]:
@@ -126,12 +145,11 @@ def plan_files(
 
 def segment_files(
     job: Reporter,
-    load: Callable[[], LoadedModel],
+    tools: Tools,
     version: ModelVersion,
     files: Sequence[FileJob],
     config: PredictConfig,
     told: Callable[[FileDone], None],
-    workers: Workers,
 ) -> tuple[FileDone, ...]:
     """Segment images one after the other; called in a job.
 
@@ -139,8 +157,8 @@ def segment_files(
     ----------
     job
         Told how far it is.
-    load
-        Gives the model.
+    tools
+        Who does it.
     version
         What the model is called.
     files
@@ -149,14 +167,12 @@ def segment_files(
         Settings.
     told
         Called after each image, with what became of it.
-    workers
-        Who does those that go from zarr to zarr.
     """
     done = []
     for number, file in enumerate(files):
         part = Part(job, number, len(files), file.image.name)
         try:
-            outcome = segment_file(part, load, version, file, config, workers)
+            outcome = segment_file(part, tools, version, file, config)
         except JobCancelled:
             raise
         except Exception as error:
@@ -173,11 +189,10 @@ def segment_files(
 
 def segment_file(
     job: Reporter,
-    load: Callable[[], LoadedModel],
+    tools: Tools,
     version: ModelVersion,
     file: FileJob,
     config: PredictConfig,
-    workers: Workers,
 ) -> FileDone:
     """Read, segment and measure one image, and write what was found.
 
@@ -195,13 +210,20 @@ def segment_file(
     kinds = None
     if is_zarr(file.labels):
         found = segment_volume(
-            job, load, version, file.image, file.axes, file.labels, config, workers
+            job,
+            tools.load,
+            version,
+            file.image,
+            file.axes,
+            file.labels,
+            config,
+            tools.workers,
         )
         labels = open_zarr(file.labels).data
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
-        found = segment_planes(job, load, pixels, axes, version, config, planes)
+        found = tools.segment(job, pixels, axes, version, config, planes)
         write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
         labels, kinds = found.labels, found.kinds
     if file.table is not None:

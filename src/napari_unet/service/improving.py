@@ -66,8 +66,27 @@ class Improvement:
     slips: tuple[tuple[tuple[int, ...], Place], ...] = ()
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a fine-tune learns from.
+
+    Attributes
+    ----------
+    collection
+        All corrections of the model.
+    diameter_px
+        Of the cells that were corrected now, if it is known.
+    zoom
+        The network sees the images larger by this factor.
+    """
+
+    collection: Collection
+    diameter_px: float | None
+    zoom: float
+
+
 def improve(
-    job: Job[Improvement],
+    job: Job[Any],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -94,12 +113,21 @@ def improve(
     watch
         Asked now and then what the user looks at.
     """
-    from napari_unet.engine.checkpoint import load_model
+    kept = keep(job, store, annotated, parent, config, name)
+    return teach(job, store, kept, annotated, parent, config, name, watch)
 
-    job.report(0.0, "loading the model")
-    model = LoadedModel(*load_model(parent.path))
+
+def keep(
+    job: Job[Any],
+    store: ModelStore,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+) -> Kept:
+    """Add what was corrected now to the collection of `name`: the first part of `improve`."""
     diameter = config.diameter_px or cell_diameter(annotated)
-    zoom = zoom_for(model, diameter, asked=config.diameter_px is not None)
+    zoom = zoom_for(parent.header, diameter, asked=config.diameter_px is not None)
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
     if parent.name != name:
@@ -107,6 +135,25 @@ def improve(
     margin = math.ceil(config.tile_px / zoom)
     for item in annotated:
         collection.add(item, margin)
+    return Kept(collection, diameter, zoom)
+
+
+def teach(
+    job: Job[Any],
+    store: ModelStore,
+    kept: Kept,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+    watch: Callable[[], View | None] = lambda: None,
+) -> Improvement:
+    """Learn from what was kept: the second part of `improve`, which changes no collection."""
+    from napari_unet.engine.checkpoint import load_model
+
+    collection, diameter, zoom = kept.collection, kept.diameter_px, kept.zoom
+    job.report(0.0, "loading the model")
+    model = LoadedModel(*load_model(parent.path))
     entries = collection.entries()
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))

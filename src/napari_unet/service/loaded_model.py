@@ -32,6 +32,13 @@ Box = tuple[slice, slice]
 MIXED_DIAMETER_PX = 24.0
 
 
+def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
+    """See `LoadedModel.zoom`."""
+    if diameter_px is None:
+        return header.zoom
+    return header.zoom * (header.diameter_px or MIXED_DIAMETER_PX) / diameter_px
+
+
 @dataclass(frozen=True)
 class PlaneScores:
     """What a network says of a plane.
@@ -105,10 +112,7 @@ class LoadedModel:
 
         None stands for cells like those that the model was made for.
         """
-        if diameter_px is None:
-            return self.header.zoom
-        known_px = self.header.zoom * (self.header.diameter_px or MIXED_DIAMETER_PX)
-        return known_px / diameter_px
+        return zoom_to(self.header, diameter_px)
 
     def scores(
         self,

@@ -7,6 +7,7 @@ service without loading them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,34 +15,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
-from napari_unet.service.batch import FileDone, FileJob, segment_files
+from napari_unet.service.backends import Backend, LocalBackend
+from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.device import choose
-from napari_unet.service.gate import Verdict
-from napari_unet.service.improving import Improvement, improve, reproduce, store_version
-from napari_unet.service.jobs import Job, JobRunner
+from napari_unet.service.improving import Improvement, reproduce
+from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
-from napari_unet.service.loaded_model import Box, LoadedModel
+from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
-from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
-from napari_unet.service.segmenting_box import segment_box
-from napari_unet.service.training import (
-    NewModel,
-    annotated_planes,
-    cell_diameter,
-    learn,
-    new_model,
-    postprocess_for,
-    start_training,
-    teach_classes,
-    zoom_for,
-)
+from napari_unet.service.pending import Pending, PendingJobs
+from napari_unet.service.segmenting import Segmentation
+from napari_unet.service.training import NewModel, annotated_planes, cell_diameter, zoom_for
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
+    from napari_unet.service.remote import RemoteBackend
 
 T = TypeVar("T")
 
@@ -57,12 +49,66 @@ class SegmentationService:
 
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
+        self.local = LocalBackend()
+        self._backend: Backend = self.local
+        self._server: RemoteBackend | None = None
+        self._pending = PendingJobs(self.store.root.parent / "on-servers")
         self._runner = JobRunner()
-        self._loaded: dict[tuple[Path, int, int], LoadedModel] = {}
 
     def close(self) -> None:
-        """Cancel what runs and end the thread."""
+        """Cancel what runs here and end the thread; what runs on a server goes on there."""
+        self._backend.leave()
         self._runner.close()
+        self._backend.close()
+
+    def use_server(self, server: Path | None) -> str:
+        """Have later jobs done on a server, or here again; returns the computer's name, or "".
+
+        Parameters
+        ----------
+        server
+            The file that `napari-unet serve` wrote; None for this computer.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be used, or Dask is not installed; all stays as it was.
+        """
+        if server is None:
+            self._use(self.local)
+            return ""
+        if self._server is None or not self._server.is_for(server):
+            backend = self._remote(server)
+            self._use(backend)
+            self._server = backend
+        return self._server.computer
+
+    def pending(self) -> list[Pending]:
+        """Jobs on servers whose results did not come back, the oldest first."""
+        return self._pending.all()
+
+    def resume(self, note: Pending) -> Job[Improvement]:
+        """Start to follow such a job again; its version is added as if nothing had happened.
+
+        Raises
+        ------
+        ValueError
+            As for `use_server`.
+        """
+        self.use_server(Path(note.server))
+        backend = self._server
+        assert backend is not None
+        return self._runner.submit(
+            f"reconnect to {note.computer}", lambda job: backend.resume(job, self.store, note)
+        )
+
+    def drop(self, note: Pending) -> None:
+        """Cancel such a job, if its server can be reached, and forget it."""
+        self._pending.remove(note)
+        with suppress(ValueError):
+            server = self._remote(Path(note.server))
+            self._runner.submit("drop", lambda job: server.drop(job, note))
+            self._runner.submit("let go", lambda job: server.close())
 
     def segment(
         self,
@@ -102,17 +148,10 @@ class SegmentationService:
         image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
         check_link(settings.link, axes)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
-        if box is not None:
-            load = partial(self._load, version)
-            return self._runner.submit(
-                f"segment with {version.reference}",
-                lambda job: segment_box(job, load, image, axes, version, settings, chosen[0], box),
-            )
+        backend = self._backend
         return self._runner.submit(
             f"segment with {version.reference}",
-            lambda job: segment_planes(
-                job, partial(self._load, version), image, axes, version, settings, chosen
-            ),
+            lambda job: backend.segment(job, image, axes, version, settings, chosen, box),
         )
 
     def segment_volume(
@@ -145,7 +184,7 @@ class SegmentationService:
             If there is no such model.
         """
         version, settings = self.store.find(model), config or PredictConfig()
-        load = partial(self._load, version)
+        load = partial(self.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
             with workers_at(scheduler) as workers:
@@ -169,11 +208,16 @@ class SegmentationService:
             If there is no such model.
         """
         version, settings = self.store.find(model), config or PredictConfig()
-        load = partial(self._load, version)
+        backend, load = self._backend, partial(self.local.load, version)
 
         def work(job: Job[tuple[FileDone, ...]]) -> tuple[FileDone, ...]:
+            def segment(part: Reporter, *given: Any) -> Segmentation:
+                # A server follows the job itself.
+                return backend.segment(part if backend is self.local else job, *given)
+
             with workers_at(scheduler) as workers:
-                return segment_files(job, load, version, files, settings, told, workers)
+                tools = Tools(segment, load, workers)
+                return segment_files(job, tools, version, files, settings, told)
 
         return self.submit(f"segment files with {version.reference}", work)
 
@@ -216,9 +260,10 @@ class SegmentationService:
         parent = self.store.find(model)
         target = name or self.store.name_for_own(parent)
         check_name(target)
+        backend = self._backend
         return self._runner.submit(
             f"fine-tune {parent.reference}",
-            lambda job: improve(job, self.store, given, parent, settings, target, watch),
+            lambda job: backend.improve(job, self.store, given, parent, settings, target, watch),
         )
 
     def guess_diameter(
@@ -230,11 +275,10 @@ class SegmentationService:
         """
         version = self.store.find(model)
         image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
+        backend = self._backend
         return self._runner.submit(
             f"measure with {version.reference}",
-            lambda job: measure_cells(
-                job, partial(self._load, version), get_plane(image, axes, index), version, config
-            ),
+            lambda job: backend.measure(job, get_plane(image, axes, index), version, config),
         )
 
     def reproduce(self, model: Reference) -> Job[bool]:
@@ -277,9 +321,10 @@ class SegmentationService:
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
             origin = self.store.find(origin)
+        backend = self._backend
         return self._runner.submit(
             f"train {name}",
-            lambda job: self._train(job, given, origin, config, name, words),
+            lambda job: backend.train(job, self.store, given, origin, config, name, words),
         )
 
     def preview_augmentation(
@@ -298,52 +343,6 @@ class SegmentationService:
             lambda job: self._preview(job, given, version, settings, draws),
         )
 
-    def _train(
-        self,
-        job: Job[Improvement],
-        annotated: tuple[Annotated, ...],
-        origin: ModelVersion | NewModel,
-        config: FinetuneConfig,
-        name: str,
-        trained_on: tuple[str, ...],
-    ) -> Improvement:
-        from napari_unet.core.standardise import is_standardised
-        from napari_unet.engine.checkpoint import load_model
-
-        job.report(0.0, "loading the model")
-        parent = origin if isinstance(origin, ModelVersion) else None
-        if isinstance(origin, ModelVersion):
-            model = LoadedModel(*load_model(origin.path))
-            # To others it would do harm: they know something with the means that they have.
-            keeps = config.standardise and is_standardised(model.network)
-            config = replace(config, standardise=keeps)
-        else:
-            model = new_model(origin, name, config.seed)
-        corrections = [correction for item in annotated for correction in item.corrections]
-        model = teach_classes(model, {k for c in corrections for k in c.classes.values()})
-        zoom = model.zoom(config.diameter_px)
-        job.report(0.0, "reading images")
-        planes = list(annotated_planes(annotated, model, config, job.check, zoom))
-        compute = choose(config.device, config.precision)
-        trainer = start_training(model, planes, config, compute)
-        steps = learn(job, trainer)
-        # From scratch the cells may be of any size; only who gave theirs says that they are alike.
-        told = model.network.config.distance
-        sizes = postprocess_for(planes, zoom, distance=told) if zoom != 1 else {}
-        header = replace(
-            model.header,
-            parent=parent.sha256() if parent else None,
-            zoom=zoom,
-            postprocess={**model.header.postprocess, **sizes},
-            diameter_px=config.diameter_px or model.header.diameter_px,
-            trained_on=(*model.header.trained_on, *trained_on),
-            scores={},
-        )
-        job.check()
-        added = store_version(self.store, model, header, name, config, steps, activate=True)
-        verdict = Verdict(True, "trained on all that was given, without a check")
-        return Improvement(added, parent, verdict, None, None, steps, compute.describe())
-
     def _preview(
         self,
         job: Job[AugmentationPreview],
@@ -356,24 +355,24 @@ class SegmentationService:
         from napari_unet.engine.samples import Sampler
 
         job.report(0.0, "drawing samples")
-        loaded = self._load(version)
+        loaded = self.local.load(version)
         diameter = config.diameter_px or cell_diameter([annotated])
-        zoom = zoom_for(loaded, diameter, asked=config.diameter_px is not None)
+        zoom = zoom_for(loaded.header, diameter, asked=config.diameter_px is not None)
         planes = list(annotated_planes([annotated], loaded, config, job.check, zoom))
         network = loaded.network.config
         device = choose(config.device, config.precision).torch_device
         return preview(Sampler(planes, network, config, device), network.depth, draws)
 
-    def _load(self, version: ModelVersion) -> LoadedModel:
-        from napari_unet.engine.checkpoint import load_model
+    def _use(self, backend: Backend) -> None:
+        before, self._backend, self._server = self._backend, backend, None
+        if before is not backend:
+            # In its turn: a job may use it.
+            self._runner.submit("let go", lambda job: before.close())
 
-        file = version.path.stat()
-        key = (version.path, file.st_mtime_ns, file.st_size)
-        if key not in self._loaded:
-            # One model at a time is in use; the others are quick to read again.
-            self._loaded.clear()
-            self._loaded[key] = LoadedModel(*load_model(version.path))
-        return self._loaded[key]
+    def _remote(self, server: Path) -> RemoteBackend:
+        from napari_unet.service.remote import RemoteBackend
+
+        return RemoteBackend(server, self._pending)
 
 
 def _checked(annotated: Sequence[Annotated], channel: int | None) -> tuple[Annotated, ...]:

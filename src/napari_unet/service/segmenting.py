@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import PredictConfig
+from napari_unet.config import Link, PredictConfig
 from napari_unet.core.axes import (
     get_plane,
     label_axes,
@@ -135,9 +135,7 @@ def segment_planes(
     labels, cast = number_in_order(labels, planes, votes[1:])
     diameter = np.sqrt(4 / np.pi * np.median(cast.sum(1))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
-    if config.link != "none":
-        count, cast = _link(job, labels, label_axes(axes), config, cast)
-    return Segmentation(
+    whole = Segmentation(
         labels,
         planes,
         version,
@@ -146,26 +144,38 @@ def segment_planes(
         float(diameter),
         loaded.kinds(cast),
         tuple(places),
-        config.link != "none",
     )
+    return link_found(job, whole, label_axes(axes), config.link)
 
 
-def _link(
-    job: Reporter,
-    labels: NDArray[np.int32],
-    axes: str,
-    config: PredictConfig,
-    votes: NDArray[np.int64],
-) -> tuple[int, NDArray[np.int64]]:
-    """Link the labels in place; how many objects there are, and the votes for their classes."""
+def link_found(job: Reporter, found: Segmentation, axes: str, link: Link) -> Segmentation:
+    """The same with one id for each object along z, t or both.
+
+    Parameters
+    ----------
+    job
+        Told how far it is.
+    found
+        Cells of single planes; its labels are changed.
+    axes
+        Of its labels.
+    link
+        Along what; "none" changes nothing.
+    """
+    if link == "none":
+        return found
     job.report(0.98, "linking cells")
-    numbers = linked_ids(labels, axes, config.link, job.check)
-    count = int(numbers.max())
+    labels = found.labels
+    numbers = linked_ids(labels, axes, link, job.check)
+    areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
+    # Each section votes for its class with its pixels.
+    names, kinds = np.unique(np.array(found.kinds, str), return_inverse=True)
+    votes = np.zeros((int(numbers.max()), len(names)), np.int64)
+    np.add.at(votes, (numbers[1:] - 1, kinds), areas)
     for plane in labels:
         plane[:] = numbers[plane]
-    cast = np.zeros((count, votes.shape[1]), votes.dtype)
-    np.add.at(cast, numbers[1:] - 1, votes)
-    return count, cast
+    elected = tuple(str(names[kind]) for kind in votes.argmax(1)) if len(votes) else ()
+    return replace(found, n_cells=len(votes), kinds=elected, is_linked=True)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, label_shape, plane_view
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, widest_px
-from napari_unet.service.jobs import Job
+from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel
 from napari_unet.service.model_store import ModelVersion
@@ -21,7 +21,7 @@ from napari_unet.service.segmenting import Segmentation
 
 
 def segment_box(
-    job: Job[Segmentation],
+    job: Reporter,
     load: Callable[[], LoadedModel],
     image: Any,
     axes: str,

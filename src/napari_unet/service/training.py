@@ -17,7 +17,7 @@ from napari_unet.engine.header import ModelHeader
 from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, is_out_of_memory
 from napari_unet.service.jobs import Job
-from napari_unet.service.loaded_model import Box, LoadedModel
+from napari_unet.service.loaded_model import Box, LoadedModel, zoom_to
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import StepReport, Trainer
@@ -135,14 +135,14 @@ def postprocess_for(
     return found
 
 
-def zoom_for(model: LoadedModel, diameter_px: float | None, *, asked: bool) -> float:
-    """Factor by which a model sees images whose cells have this diameter, in pixels.
+def zoom_for(header: ModelHeader, diameter_px: float | None, *, asked: bool) -> float:
+    """Factor by which a model with this header sees images whose cells have this diameter in px.
 
     Its own factor, unless the size was asked for or differs too much.
     """
-    zoom = model.zoom(diameter_px)
-    ratio = zoom / model.header.zoom
-    return zoom if asked or not 1 / _SAME_SIZE < ratio < _SAME_SIZE else model.header.zoom
+    zoom = zoom_to(header, diameter_px)
+    ratio = zoom / header.zoom
+    return zoom if asked or not 1 / _SAME_SIZE < ratio < _SAME_SIZE else header.zoom
 
 
 def teach_classes(model: LoadedModel, names: Iterable[str]) -> LoadedModel:

@@ -1,0 +1,202 @@
+"""Where the work of a job is done: what every place promises, and this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.service.corrections import Annotated
+from napari_unet.service.device import choose
+from napari_unet.service.gate import Verdict
+from napari_unet.service.improving import Improvement, improve, store_version
+from napari_unet.service.jobs import Job, Reporter
+from napari_unet.service.loaded_model import Box, LoadedModel
+from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
+from napari_unet.service.segmenting_box import segment_box
+from napari_unet.service.training import (
+    NewModel,
+    annotated_planes,
+    learn,
+    new_model,
+    postprocess_for,
+    start_training,
+    teach_classes,
+)
+from napari_unet.service.views import View
+
+
+class Backend(Protocol):
+    """Does the work of jobs, here or elsewhere.
+
+    Each method is called in the thread of a job and returns when the work is done. Before: what it
+    is given was checked, and nobody changes it any more. Meanwhile: it tells the job how far it
+    is; it raises `JobCancelled` within one tile or step after `Job.cancel`, and comes to an early
+    end after `Job.finish`. After: the result is the same wherever it ran, on devices of one kind;
+    models and corrections are in the store of the computer that the user sits at. If it raises,
+    the store holds what it held before, and the corrections that were given.
+    """
+
+    def segment(
+        self,
+        job: Any,
+        image: Any,
+        axes: str,
+        version: ModelVersion,
+        config: PredictConfig,
+        planes: tuple[tuple[int, ...], ...],
+        box: Box | None = None,
+    ) -> Segmentation:
+        """See `segmenting.segment_planes`; only these planes of the image are read.
+
+        With a box, that of the first plane alone: see `segmenting_box.segment_box`.
+        """
+
+    def measure(
+        self, job: Job[float], plane: NDArray[Any], version: ModelVersion, config: PredictConfig
+    ) -> float:
+        """See `segmenting.measure_cells`."""
+
+    def improve(
+        self,
+        job: Job[Improvement],
+        store: ModelStore,
+        annotated: Sequence[Annotated],
+        parent: ModelVersion,
+        config: FinetuneConfig,
+        name: str,
+        watch: Callable[[], View | None],
+    ) -> Improvement:
+        """See `improving.improve`; the corrections are kept before anything else is done."""
+
+    def train(
+        self,
+        job: Job[Improvement],
+        store: ModelStore,
+        annotated: Sequence[Annotated],
+        origin: ModelVersion | NewModel,
+        config: FinetuneConfig,
+        name: str,
+        trained_on: Sequence[str],
+    ) -> Improvement:
+        """See `SegmentationService.train`."""
+
+    def leave(self) -> None:
+        """Before jobs are cancelled because the program ends: work elsewhere may go on."""
+
+    def close(self) -> None:
+        """Let go of what is elsewhere, after all jobs."""
+
+
+class LocalBackend:
+    """Does it on this computer; see `Backend`."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[Path, int, int], LoadedModel] = {}
+
+    def segment(
+        self,
+        job: Reporter,
+        image: Any,
+        axes: str,
+        version: ModelVersion,
+        config: PredictConfig,
+        planes: tuple[tuple[int, ...], ...],
+        box: Box | None = None,
+    ) -> Segmentation:
+        """See `Backend.segment`."""
+        load = partial(self.load, version)
+        if box is not None:
+            return segment_box(job, load, image, axes, version, config, planes[0], box)
+        return segment_planes(job, load, image, axes, version, config, planes)
+
+    def measure(
+        self, job: Job[float], plane: NDArray[Any], version: ModelVersion, config: PredictConfig
+    ) -> float:
+        """See `segmenting.measure_cells`."""
+        return measure_cells(job, lambda: self.load(version), plane, version, config)
+
+    def improve(
+        self,
+        job: Job[Improvement],
+        store: ModelStore,
+        annotated: Sequence[Annotated],
+        parent: ModelVersion,
+        config: FinetuneConfig,
+        name: str,
+        watch: Callable[[], View | None],
+    ) -> Improvement:
+        """See `improving.improve`."""
+        return improve(job, store, annotated, parent, config, name, watch)
+
+    def train(
+        self,
+        job: Job[Improvement],
+        store: ModelStore,
+        annotated: Sequence[Annotated],
+        origin: ModelVersion | NewModel,
+        config: FinetuneConfig,
+        name: str,
+        trained_on: Sequence[str],
+    ) -> Improvement:
+        """See `SegmentationService.train`."""
+        from napari_unet.core.standardise import is_standardised
+        from napari_unet.engine.checkpoint import load_model
+
+        job.report(0.0, "loading the model")
+        parent = origin if isinstance(origin, ModelVersion) else None
+        if isinstance(origin, ModelVersion):
+            model = LoadedModel(*load_model(origin.path))
+            # To others it would do harm: they know something with the means that they have.
+            keeps = config.standardise and is_standardised(model.network)
+            config = replace(config, standardise=keeps)
+        else:
+            model = new_model(origin, name, config.seed)
+        corrections = [correction for item in annotated for correction in item.corrections]
+        model = teach_classes(model, {k for c in corrections for k in c.classes.values()})
+        zoom = model.zoom(config.diameter_px)
+        job.report(0.0, "reading images")
+        planes = list(annotated_planes(annotated, model, config, job.check, zoom))
+        compute = choose(config.device, config.precision)
+        trainer = start_training(model, planes, config, compute)
+        steps = learn(job, trainer)
+        # From scratch the cells may be of any size; only who gave theirs says that they are alike.
+        told = model.network.config.distance
+        sizes = postprocess_for(planes, zoom, distance=told) if zoom != 1 else {}
+        header = replace(
+            model.header,
+            parent=parent.sha256() if parent else None,
+            zoom=zoom,
+            postprocess={**model.header.postprocess, **sizes},
+            diameter_px=config.diameter_px or model.header.diameter_px,
+            trained_on=(*model.header.trained_on, *trained_on),
+            scores={},
+        )
+        job.check()
+        added = store_version(store, model, header, name, config, steps, activate=True)
+        verdict = Verdict(True, "trained on all that was given, without a check")
+        return Improvement(added, parent, verdict, None, None, steps, compute.describe())
+
+    def load(self, version: ModelVersion) -> LoadedModel:
+        """A model in memory; the last one is kept there."""
+        from napari_unet.engine.checkpoint import load_model
+
+        file = version.path.stat()
+        key = (version.path, file.st_mtime_ns, file.st_size)
+        if key not in self._loaded:
+            # One model at a time is in use; the others are quick to read again.
+            self._loaded.clear()
+            self._loaded[key] = LoadedModel(*load_model(version.path))
+        return self._loaded[key]
+
+    def leave(self) -> None:
+        """Nothing is elsewhere."""
+
+    def close(self) -> None:
+        """Nothing is elsewhere."""
