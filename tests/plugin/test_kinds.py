@@ -364,3 +364,23 @@ def test_only_the_planes_that_are_asked_for_are_read(docked, settle):
     assert widget.labels.value.data[4].any()
     # The first plane tells the image from others.
     assert set(read) <= {0, 4}
+
+
+@pytest.mark.parametrize("axes", ["CYX", "YXC"])
+def test_a_rectangle_is_dragged_over_channels(docked, settle, hand, qtbot, axes):
+    widget = docked()
+    image = draw(Layout(axes, 4), "uint8", 1)
+    widget.viewer.add_image(image, axis_labels=tuple(axes.lower()), rgb=False)
+    widget.advanced.channel.value = 1
+    if axes == "YXC":
+        widget.viewer.dims.order = (2, 0, 1)
+    widget.viewer.dims.set_current_step(axes.index("C"), 3)
+    widget.segment_button.click()
+    settle(widget)
+    widget.correcting.rectangle.click()
+    hand(widget.viewer).drag([(5, 6), (20, 30)])
+    qtbot.wait(50)
+    settle(widget)
+    (mark,) = memory(widget.labels.value)["marks"]
+    np.testing.assert_allclose(mark["box"], [5, 21, 6, 31], atol=1)
+    assert mark["index"] == []
