@@ -6,7 +6,6 @@ import pytest
 import tifffile
 
 from napari_unet.config import PredictConfig
-from napari_unet.service import batch
 from napari_unet.service.batch import FileDone, FileJob, plan_files, summary
 from napari_unet.service.image_files import list_images, read_image
 from napari_unet.service.jobs import JobCancelled
@@ -60,14 +59,14 @@ def test_what_fails_is_told_and_the_rest_is_done(
 ):
     add_model("bright")
     (folder / "a.png").write_bytes(b"broken")
-    segment = batch.segment_planes
+    segment = service.local.segment
 
-    def fail(job, load, image, *rest):
+    def fail(job, image, *rest):
         if image[0, 0] == read_image(folder / "b.png").data[0, 0]:
             raise RuntimeError("the device is gone")
-        return segment(job, load, image, *rest)
+        return segment(job, image, *rest)
 
-    monkeypatch.setattr(batch, "segment_planes", fail)
+    monkeypatch.setattr(service.local, "segment", fail)
     pixels = iio.imread(folder / "b.png")
     pixels[0, 0] = 255
     iio.imwrite(folder / "b.png", pixels)
