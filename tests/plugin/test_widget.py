@@ -424,3 +424,10 @@ def test_where_no_cells_are_recognised_the_diameter_stays(docked, settle):
     assert widget.advanced.diameter.value == 0
     assert "recognises no cells at any size" in widget.status.text()
     assert widget.segment_button.isEnabled()
+
+
+def test_the_dock_fits_on_a_small_screen(docked):
+    dock = docked()
+    dock.advanced.expand(animate=False)
+    assert dock.minimumSizeHint().height() < 400
+    assert dock.sizeHint().width() >= dock.advanced.minimumSizeHint().width()

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS
 
@@ -30,6 +39,34 @@ def row(*parts: QWidget) -> QWidget:
     for part in parts:
         layout.addWidget(part, 1)
     return made
+
+
+class Column(QScrollArea):
+    """Widgets below each other, with a scroll bar where the screen is too small for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner = QWidget()
+        self._layout = QVBoxLayout(self._inner)
+        self._layout.addStretch(1)
+        self.setWidget(self._inner)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def add(self, part: QWidget) -> None:
+        """Add a widget at the bottom."""
+        self._layout.insertWidget(self._layout.count() - 1, part)
+
+    def minimumSizeHint(self) -> QSize:
+        """Wide enough for all, and as low as may be."""
+        bar = self.verticalScrollBar()
+        width = self._inner.minimumSizeHint().width() + (bar.sizeHint().width() if bar else 0)
+        return QSize(width, 200)
+
+    def sizeHint(self) -> QSize:
+        """High enough for all."""
+        return self._inner.sizeHint().expandedTo(self.minimumSizeHint())
 
 
 class ClassChoice(QWidget):

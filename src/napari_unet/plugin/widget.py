@@ -23,7 +23,7 @@ from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
-from napari_unet.plugin.rows import button, row
+from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
@@ -156,7 +156,7 @@ class SegmentWidget(QWidget):
             text.setWordWrap(True)
         self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
         self._running = row(self.progress, self.cancel_button)
-        layout = QVBoxLayout(self)
+        column = Column()
         for part in (
             Container(widgets=[self.image, self.model]).native,
             self.draft,
@@ -175,8 +175,10 @@ class SegmentWidget(QWidget):
             self.measuring,
             self.advanced,
         ):
-            layout.addWidget(part)
-        layout.addStretch(1)
+            column.add(part)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(column)
         for hidden in (self._running, self.curve, self.use_button, self.back_button):
             hidden.hide()
         self._connect()
