@@ -156,3 +156,37 @@ def test_one_channel_of_a_store_is_segmented(service, model, image, tmp_path):
     service.segment_volume(channels, out, model, config, "ZCYX").wait(SOON)
     service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
+
+
+def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
+    service, model, image, tmp_path, monkeypatch
+):
+    config = PredictConfig(device="cpu", precision="float32", diameter_px="auto")
+    expected, out = tmp_path / "expected.zarr", tmp_path / "labels.zarr"
+    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 20.0)
+    monkeypatch.setattr(volumes, "default_tile_px", lambda _: 108)
+    service.segment_volume(image, expected, model, config, "ZYXC").wait(SOON)
+    job = service.segment_volume(image, out, model, config, "ZYXC")
+    job.progressed.connect(lambda p: job.cancel() if p.fraction > 0.3 else None)
+    with pytest.raises(JobCancelled):
+        job.wait(SOON)
+    # As on a computer with another device.
+    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 99.0)
+    monkeypatch.setattr(volumes, "default_tile_px", lambda _: 92)
+    service.segment_volume(image, out, model, config, "ZYXC").wait(SOON)
+    np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_kill_at_the_very_end_loses_nothing(service, model, image, tmp_path, moved):
+    out = tmp_path / "labels.zarr"
+    service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    labels = zarr.open_array(out / "0")[:]
+    done = tmp_path / "labels.zarr.part.done"
+    done.mkdir()
+    if not moved:
+        out.rename(done / "labels.zarr")
+    again = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+    again.wait(SOON)
+    np.testing.assert_array_equal(zarr.open_array(out / "0")[:], labels)
+    assert sorted(path.name for path in tmp_path.glob("labels*")) == ["labels.zarr"]

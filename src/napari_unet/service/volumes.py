@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import label_axes, label_shape, plane_indices, take_channel
 from napari_unet.engine.safe_files import replacing
-from napari_unet.service.device import choose
+from napari_unet.service.device import choose, default_tile_px
 from napari_unet.service.diameter import guess_diameter, widest_px
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import Block, LargePlane, join
@@ -117,16 +117,30 @@ def segment_volume(
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
     compute = choose(config.device, config.precision)
-    work = out.with_name(out.name + ".part")
-    volume = Volume(str(image), source.axes, str(version.path), str(work), config)
+    work, out = out.with_name(out.name + ".part").resolve(), out.resolve()
+    _move(work, out)
     indices = list(plane_indices(source.axes, source.data.shape))
-    _begin(volume, version, source.data)
-    if config.diameter_px == "auto":
-        job.report(0.0, "looking for the cells' size")
-        pixels, named = take_channel(source.data, source.axes, config.channel)
-        first = LargePlane(loaded, pixels, named, indices[0], config, compute)
-        size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
-        volume = replace(volume, config=replace(config, diameter_px=size))
+    task: dict[str, Any] = {
+        "image": str(image.resolve()),
+        "shape": list(source.data.shape),
+        "dtype": str(source.data.dtype),
+        "axes": source.axes,
+        "model": version.sha256(),
+        "config": asdict(config),
+    }
+
+    def settings() -> dict[str, Any]:
+        size = config.diameter_px
+        if size == "auto":
+            job.report(0.0, "looking for the cells' size")
+            pixels, named = take_channel(source.data, source.axes, config.channel)
+            first = LargePlane(loaded, pixels, named, indices[0], config, compute)
+            size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
+        return {"tile_px": config.tile_px or default_tile_px(compute), "diameter_px": size}
+
+    # The same for all workers, and when it goes on elsewhere.
+    config = replace(config, **_begin(work / "job.json", task, settings))
+    volume = Volume(task["image"], source.axes, str(version.path.resolve()), str(work), config)
     if not volume.out.exists():
         shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
         kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
@@ -142,10 +156,8 @@ def segment_volume(
             job.report((number + fraction) / len(groups), message + where)
 
         areas += _Group(group, sum(len(known) for known in areas), workers, progress).segment()
-    if out.exists():
-        shutil.rmtree(out)
-    volume.out.replace(out)
-    shutil.rmtree(work)
+    work.replace(_finished(work))
+    _move(work, out)
     count = sum(len(known) for known in areas)
     diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
     return VolumeLabels(out, version, compute.describe(), count, float(diameter))
@@ -246,23 +258,33 @@ def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[Vol
         yield planes[start : start + side]
 
 
-def _begin(volume: Volume, version: ModelVersion, data: Any) -> None:
-    """See that what was begun is this job."""
-    task = {
-        "image": volume.image,
-        "shape": list(data.shape),
-        "dtype": str(data.dtype),
-        "axes": volume.axes,
-        "model": version.sha256(),
-        "config": asdict(volume.config),
-    }
-    file = Path(volume.work, "job.json")
-    if file.exists():
-        if json.loads(file.read_text()) != task:
-            raise ValueError(
-                f"{volume.work} was begun with another image, model or settings; delete it to "
-                "begin anew, or give another place for the labels"
-            )
-        return
-    with replacing(file) as part:
-        part.write_text(json.dumps(task, indent=2))
+def _begin(
+    file: Path, task: dict[str, Any], settings: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The settings that a job was begun with; those of a new one are made and written down."""
+    if not file.exists():
+        made = settings()
+        with replacing(file) as part:
+            part.write_text(json.dumps({"task": task, "settings": made}, indent=2))
+    begun: dict[str, Any] = json.loads(file.read_text())
+    if begun["task"] != task:
+        raise ValueError(
+            f"{file.parent} was begun with another image, model or settings; delete it to "
+            "begin anew, or give another place for the labels"
+        )
+    then: dict[str, Any] = begun["settings"]
+    return then
+
+
+def _finished(work: Path) -> Path:
+    return work.with_name(work.name + ".done")
+
+
+def _move(work: Path, out: Path) -> None:
+    """Put labels that are finished in their place; also those of a job that was killed here."""
+    done = _finished(work)
+    labels = done / "labels.zarr"
+    if labels.exists():
+        shutil.rmtree(out, ignore_errors=True)
+        labels.replace(out)
+    shutil.rmtree(done, ignore_errors=True)
