@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_unet.plugin.reuniting import kin_of, reunite
+from napari_unet.plugin.scope import ALL
 
 
 def test_what_covers_most_of_the_smaller_is_kin():
@@ -54,7 +55,7 @@ def test_painted_ids_stay_and_no_cells_of_a_plane_join(labels, kin):
 def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(np.stack([image] * 3), name="stack")
-    widget.advanced.all_planes.value = True
+    widget.advanced.scope.value = ALL
     widget.advanced.link.value = "z"
     widget.segment_button.click()
     settle(widget)
