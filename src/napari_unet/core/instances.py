@@ -16,16 +16,18 @@ def separate_touching(labels: NDArray[np.integer]) -> Labels:
     """Put background between touching instances (Ronneberger et al. 2015, section 3).
 
     Each pixel (Y, X) with another instance among its 8 neighbours becomes background, so a line of
-    contact turns into a gap of 2 px.
+    contact turns into a gap of 2 px. In a stack (Z, Y, X) it is one among 26.
     """
     highest, lowest = _neighbour_range(labels, size=3)
     return np.where((labels > 0) & (lowest != highest), 0, labels).astype(np.int32)
 
 
 def relative_distance(
-    labels: NDArray[np.integer], trusted: NDArray[np.bool_] | None = None
+    labels: NDArray[np.integer],
+    trusted: NDArray[np.bool_] | None = None,
+    anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Distance to the cell's outline over the largest one in that cell, (Y, X), in [0, 1].
+    """Distance to the cell's outline over the largest one in that cell, in [0, 1].
 
     It falls between touching cells, where foreground scores alone leave a narrow gap or none. The
     edge of the plane, and of what is trusted, is no outline: nobody knows how a cell goes on there.
@@ -33,15 +35,18 @@ def relative_distance(
     Parameters
     ----------
     labels
-        (Y, X), 0 = background; touching instances already separated.
+        (Y, X) or (Z, Y, X), 0 = background; touching instances already separated.
     trusted
-        (Y, X), where the labels are truth; None for everywhere.
+        Of that shape, where the labels are truth; None for everywhere.
+    anisotropy
+        Distance of planes, in pixels.
     """
     background = labels == 0
     outside = background if trusted is None else background & trusted
     if not outside.any():
         return np.where(background, np.float32(0), np.float32(1))
-    distance = ndimage.distance_transform_edt(~outside)
+    sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
+    distance = ndimage.distance_transform_edt(~outside, sampling)
     ids = np.arange(int(labels.max(initial=0)) + 1)
     largest = np.maximum(ndimage.maximum(distance, labels, ids), 1)
     relative: NDArray[np.float32] = (distance / largest[labels]).astype(np.float32)
@@ -58,7 +63,7 @@ def label_instances(
     radius_px: float | None = None,
     distance: NDArray[np.float32] | None = None,
 ) -> Labels:
-    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1].
+    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1]; or of a stack's.
 
     Connected components above the threshold, given back the pixels that the separation took, and
     each split where it holds several cores.
@@ -78,7 +83,7 @@ def label_instances(
         Pixels that the separation took from each of two touching cells.
     radius_px
         Of a typical cell; components that are larger than it are split where they have a waist
-        (`split_at_waists`). None splits nothing.
+        (`split_at_waists`). None splits nothing; a stack can only be given that.
     distance
         (Y, X), where a model tells it (`relative_distance`); cores are looked for there, else in
         the score.
@@ -151,13 +156,13 @@ def close_gaps(labels: NDArray[np.integer], gap_px: int = 1) -> Labels:
 
 
 def split_pieces(labels: NDArray[np.integer]) -> Labels:
-    """Give each connected piece of an instance (Y, X) an id of its own, 1, 2, ...; 0 stays 0."""
+    """Give each connected piece of an instance an id of its own, 1, 2, ...; 0 stays 0."""
     pieces: Labels = label(labels, connectivity=2).astype(np.int32)
     return pieces
 
 
 def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Labels, Labels]:
-    """Highest and lowest id within a square window; without an instance there, 0 and the top."""
+    """Highest and lowest id within a square window, or a cube; with none there, 0 and the top."""
     ids = labels.astype(np.int32)
     top = np.iinfo(np.int32).max
     highest = _sliding(np.maximum, ids, size, 0)
@@ -171,14 +176,14 @@ def _sliding(extreme: np.ufunc, values: Labels, size: int, outside: int) -> Labe
     """
     reach = size // 2
     values = np.pad(values, reach, constant_values=outside)
-    # Twice along the rows of what is turned each time.
-    for _ in range(2):
+    # Along the rows of what is turned each time.
+    for _ in range(values.ndim):
         width = 1
         while width < size:
             step = min(width, size - width)
             values = extreme(values[:-step], values[step:])
             width += step
-        values = values.T
+        values = np.moveaxis(values, 0, -1)
     return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.intensity import Normalisation, Statistics, match_channels, measure, normalise
 from napari_unet.engine.header import ModelHeader
-from napari_unet.service.device import Compute, default_tile_px, run_within_memory
+from napari_unet.service.device import (
+    Compute,
+    default_stack_tile_px,
+    default_tile_px,
+    run_within_memory,
+)
 from napari_unet.service.inputs import check_plane
 
 if TYPE_CHECKING:
     from napari_unet.core.unet import UNet
     from napari_unet.engine.predict import Predictor
 
-Box = tuple[slice, slice]
+Box = tuple[slice, ...]
 # Typical diameter of the cells in training sets of mixed images (dsb2018: median 20 px).
 MIXED_DIAMETER_PX = 24.0
 
 
 @dataclass(frozen=True)
 class PlaneScores:
-    """What a network says of a plane.
+    """What a network says of a plane, or of a stack, whose arrays have a Z before Y.
 
     Attributes
     ----------
@@ -68,7 +73,7 @@ class LoadedModel:
     ) -> NDArray[np.float32]:
         """A raw plane (C, Y, X), or a box of it, normalised as the network wants it.
 
-        Without `statistics`, they are measured on the whole plane.
+        So a stack (C, Z, Y, X). Without `statistics`, they are measured on the whole of it.
 
         Raises
         ------
@@ -104,7 +109,7 @@ class LoadedModel:
         Parameters
         ----------
         plane
-            (C, Y, X), from `prepare`.
+            (C, Y, X) or (C, Z, Y, X), from `prepare`.
         compute
             Where to run; elsewhere, or in smaller tiles, if memory runs out.
         tile_px
@@ -112,7 +117,7 @@ class LoadedModel:
         progress
             Called with (fraction, message) before and after each tile; may raise to stop.
         zoom
-            The network sees the plane larger by this factor.
+            The network sees the plane larger by this factor; 1 for a stack.
 
         Raises
         ------
@@ -126,7 +131,7 @@ class LoadedModel:
         from napari_unet.core.tiling import smallest_input_px
         from napari_unet.engine.predict import foreground_scores
 
-        shape = (plane.shape[1], plane.shape[2])
+        shape = plane.shape[1:]
         seen = resize_plane(plane, zoomed_shape(shape, zoom))
 
         def work(where: Compute, tile: int) -> NDArray[np.float32]:
@@ -139,7 +144,7 @@ class LoadedModel:
             raise ValueError(
                 f"a tile of {tile_px} px is too small for this model; give {smallest} px or more"
             )
-        tile_px = tile_px or default_tile_px(compute)
+        tile_px = tile_px or self._default_tile_px(compute, shape)
         logits = run_within_memory(
             compute, tile_px, smallest, work, lambda message: progress(0.0, message)
         )
@@ -149,13 +154,14 @@ class LoadedModel:
             kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
             # A core is larger than a pixel, noise is not.
-            smooth = gaussian_filter(expit(logits[-1]), 1)
+            sigma = (1 / (self.header.anisotropy or 1), 1, 1)[-len(shape) :]
+            smooth = gaussian_filter(expit(logits[-1]), sigma)
             distance = resize_plane(smooth[None], shape)[0]
         foreground = resize_plane(foreground_scores(of_classes)[None], shape)[0]
         return PlaneScores(foreground, kinds, zoom, distance)
 
     def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
-        """Labels (Y, X) of scores, with the model's post-processing where not told else."""
+        """Labels of scores, of their shape, with the model's post-processing where not told else."""
         from napari_unet.core.instances import label_instances
 
         settings = dict(self.header.postprocess)
@@ -180,6 +186,14 @@ class LoadedModel:
             minlength=(n + 1) * len(names),
         ).reshape(n + 1, len(names))
         return tuple(names[kind] for kind in votes[1:].argmax(1))
+
+    def _default_tile_px(self, compute: Compute, shape: Sequence[int]) -> int:
+        from napari_unet.core.unet import halo_px
+
+        z_depth = self.network.config.z_depth
+        if z_depth is None:
+            return default_tile_px(compute)
+        return default_stack_tile_px(compute, shape[0] + 2 * halo_px(z_depth) + 2**z_depth)
 
     def _predictor(self, compute: Compute) -> Predictor:
         from napari_unet.engine.predict import Predictor

@@ -22,6 +22,13 @@ from napari_unet.service.jobs import Job, JobRunner
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
+from napari_unet.service.stacks import (
+    annotated_stacks,
+    check_has_stacks,
+    check_sizes_are_known,
+    fewest_planes,
+    improve_stacks,
+)
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
@@ -78,7 +85,8 @@ class SegmentationService:
         config
             Settings.
         planes
-            Indices along the axes other than C, Y, X; all planes by default.
+            Indices along the axes other than C, Y, X; all planes by default. A model of stacks
+            segments the whole stacks that they lie in.
 
         Raises
         ------
@@ -87,6 +95,8 @@ class SegmentationService:
         """
         axes = check_axes(axes, image.shape)
         version = self.store.find(model)
+        if version.header.for_stacks:
+            check_has_stacks(axes, version.reference)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         settings = config or PredictConfig()
         return self._runner.submit(
@@ -131,6 +141,13 @@ class SegmentationService:
         target = name or self.store.name_for_own(parent)
         check_name(target)
         settings = config or FinetuneConfig()
+        if parent.header.for_stacks:
+            for item in given:
+                check_has_stacks(item.axes, parent.reference)
+            return self._runner.submit(
+                f"fine-tune {parent.reference}",
+                lambda job: improve_stacks(job, self.store, given, parent, settings, target),
+            )
         return self._runner.submit(
             f"fine-tune {parent.reference}",
             lambda job: improve(job, self.store, given, parent, settings, target, watch),
@@ -144,6 +161,7 @@ class SegmentationService:
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
         axes, version = check_axes(axes, image.shape), self.store.find(model)
+        check_sizes_are_known(version.header, "auto")
         return self._runner.submit(
             f"measure with {version.reference}",
             lambda job: measure_cells(
@@ -206,6 +224,11 @@ class SegmentationService:
         """Start to draw the samples that a fine-tune with these settings would learn from."""
         _checked([annotated])
         version = self.store.find(model)
+        if version.header.for_stacks:
+            raise ValueError(
+                f"{version.reference} learns from stacks, whose augmentation cannot be shown; "
+                "choose a model of planes"
+            )
         settings = config or FinetuneConfig()
         return self._runner.submit(
             "show the augmentation",
@@ -228,12 +251,13 @@ class SegmentationService:
         if isinstance(origin, ModelVersion):
             model = LoadedModel(*load_model(origin.path))
         else:
-            model = new_model(origin, name, config.seed)
+            model = new_model(origin, name, config.seed, fewest_planes(annotated))
         corrections = [correction for item in annotated for correction in item.corrections]
         model = teach_classes(model, {k for c in corrections for k in c.classes.values()})
         zoom = model.zoom(config.diameter_px)
         job.report(0.0, "reading images")
-        planes = list(annotated_planes(annotated, model, config, job.check, zoom))
+        read = annotated_stacks if model.header.for_stacks else annotated_planes
+        planes = list(read(annotated, model, config, job.check, zoom))
         compute = choose(config.device, config.precision)
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)

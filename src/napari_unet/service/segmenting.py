@@ -10,12 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, set_plane
+from napari_unet.core.axes import (
+    get_plane,
+    get_stack,
+    label_shape,
+    plane_indices,
+    set_plane,
+    set_stack,
+    split_index,
+)
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.stacks import check_sizes_are_known
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -30,7 +39,8 @@ class Segmentation:
     labels
         int32, with the image's axes without C; 0 = background, ids unique over all planes.
     planes
-        Index of each plane that was segmented; the others are 0.
+        Index of each plane that was segmented; the others are 0. A model of stacks segments all
+        planes of a stack.
     model
         The version that was used.
     compute
@@ -38,7 +48,7 @@ class Segmentation:
     n_cells
         Number of cells; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area; 0 without cells.
+        Of a disc of the median cell's area, in a stack of a ball of its volume; 0 without cells.
     kinds
         Class of each cell 1, 2, ...
     places
@@ -86,6 +96,8 @@ def segment_planes(
     job.report(0.0, "loading the model")
     loaded = load()
     compute = choose(config.device, config.precision)
+    if loaded.header.for_stacks:
+        return segment_stacks(job, loaded, image, axes, version, config, planes)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     given = config.diameter_px
     kinds: list[str] = []
@@ -125,6 +137,68 @@ def segment_planes(
         tuple(kinds),
         tuple(places),
     )
+
+
+def segment_stacks(
+    job: Job[Segmentation],
+    loaded: LoadedModel,
+    image: Any,
+    axes: str,
+    version: ModelVersion,
+    config: PredictConfig,
+    planes: tuple[tuple[int, ...], ...],
+) -> Segmentation:
+    """Segment the stacks that planes lie in; ids are objects in 3D. For parameters see above."""
+    from napari_unet.core.places import doubtful_places
+
+    check_sizes_are_known(loaded.header, config.diameter_px)
+    compute = choose(config.device, config.precision)
+    labels = np.zeros(label_shape(axes, image.shape), np.int32)
+    stacks = sorted({split_index(axes, plane)[0] for plane in planes})
+    within = {
+        stack: [p for p in plane_indices(axes, image.shape) if split_index(axes, p)[0] == stack]
+        for stack in stacks
+    }
+    kinds: list[str] = []
+    places: list[tuple[tuple[int, ...], Place]] = []
+    count, volumes = 0, [np.zeros(0, np.intp)]
+    for number, index in enumerate(stacks):
+
+        def progress(fraction: float, message: str, number: int = number) -> None:
+            where = f", stack {number + 1} of {len(stacks)}" if len(stacks) > 1 else ""
+            job.report((number + 0.98 * fraction) / len(stacks), message + where)
+
+        progress(0.0, "reading")
+        stack = loaded.prepare(get_stack(image, axes, index))
+        scores = loaded.scores(stack, compute, config.tile_px, progress)
+        progress(1.0, "labelling cells")
+        found = loaded.instances(scores, config)
+        job.check()
+        set_stack(labels, axes, index, np.where(found, found + count, 0))
+        volumes.append(np.bincount(found.ravel())[1:])
+        count += len(volumes[-1])
+        kinds += loaded.kinds_of(found, scores)
+        size = _diameter(volumes[-1], loaded) or MIXED_DIAMETER_PX
+        for plane, foreground in zip(within[index], scores.foreground, strict=True):
+            places += [(plane, place) for place in doubtful_places(foreground, size)]
+    places.sort(key=lambda found: -found[1].weight)
+    return Segmentation(
+        labels,
+        tuple(plane for index in stacks for plane in within[index]),
+        version,
+        compute.describe(),
+        count,
+        _diameter(np.concatenate(volumes), loaded),
+        tuple(kinds),
+        tuple(places),
+    )
+
+
+def _diameter(volumes: NDArray[np.intp], loaded: LoadedModel) -> float:
+    """Diameter, in pixels, of a ball of the median volume in voxels; 0 without cells."""
+    if not len(volumes):
+        return 0.0
+    return float(np.cbrt(6 / np.pi * np.median(volumes) * (loaded.header.anisotropy or 1)))
 
 
 def measure_cells(
