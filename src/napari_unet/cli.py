@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     budget = train.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=_positive(int))
     budget.add_argument("--minutes", type=_positive(float))
+    train.add_argument("--dims", type=int, choices=(2, 3), default=2, help="3: a model of stacks")
+    train.add_argument(
+        "--anisotropy",
+        type=_positive(float),
+        metavar="R",
+        help="with --dims 3: distance of the planes over the size of a pixel",
+    )
+    train.add_argument(
+        "--sparse", action="store_true", help="planes without a label were not looked at"
+    )
     train.add_argument("--preset", choices=("paper", "fast"), default="fast")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -211,9 +221,15 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     colours = 3 if any("C" in item.axes for item in annotated) else 1
-    new = NewModel(in_channels=colours)
+    if options.anisotropy and options.dims == 2:
+        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
+    new = NewModel(
+        dims=options.dims, anisotropy=options.anisotropy or 1.0, in_channels=colours
+    )
     if options.preset == "paper":
-        new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
+        # Of the paper on stacks, the first convolutions (Çiçek et al. 2016, figure 2).
+        width = 64 if options.dims == 2 else 32
+        new = replace(new, width=width, dropout=0.5, distance=False)
     service = SegmentationService()
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
@@ -229,7 +245,7 @@ def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
     if options.images is not None:
         from napari_unet.service.image_files import read_annotated
 
-        annotated = read_annotated(options.images, options.labels)
+        annotated = read_annotated(options.images, options.labels, sparse=options.sparse)
         return annotated, f"{len(annotated)} labelled images in {options.images.name}"
     from napari_unet.service.collection import find_collection
 

@@ -6,11 +6,15 @@ from hypothesis import strategies as st
 from napari_unet.core.axes import (
     check_axes,
     get_plane,
+    get_stack,
     guess_axes,
     label_axes,
     label_shape,
     plane_indices,
     set_plane,
+    set_stack,
+    split_index,
+    stack_indices,
 )
 
 
@@ -117,3 +121,24 @@ def test_axes_of_another_number_are_named():
 def test_labels_have_the_axes_of_the_image_without_channels():
     assert label_axes("TCZYX") == "TZYX"
     assert label_axes("YXC") == "YX"
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TZYX", "CZYX", "XZCYT", "ZTCXY"])
+def test_stacks_are_read_and_written_where_they_lie(axes):
+    sizes = dict(zip("TZCYX", (2, 3, 4, 5, 6), strict=True))
+    shape = tuple(sizes[axis] for axis in axes)
+    array = np.random.default_rng(0).random(shape)
+    labels = np.zeros(label_shape(axes, shape), np.int64)
+    written = 0
+    for index in stack_indices(axes, shape):
+        stack = get_stack(array, axes, index)
+        assert stack.shape == (sizes["C"] if "C" in axes else 1, 3, 5, 6)
+        values = np.arange(90).reshape(3, 5, 6) + written
+        set_stack(labels, axes, index, values)
+        np.testing.assert_array_equal(get_stack(labels, label_axes(axes), index)[0], values)
+        for plane in plane_indices(axes, shape):
+            own, z = split_index(axes, plane)
+            if own == index:
+                np.testing.assert_array_equal(get_plane(array, axes, plane), stack[:, z])
+        written += 90
+    assert len(np.unique(labels)) == written

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Convolution = type[nn.Conv2d | nn.Conv3d]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
@@ -119,8 +121,10 @@ class UNet(nn.Module):
         channels = [width * 2**level for level in range(depth + 1)]
         inputs = [self.config.in_channels, *channels[:-1]]
         planes = self.config.z_depth is None
-        conv = nn.Conv2d if planes else nn.Conv3d
-        up = nn.ConvTranspose2d if planes else nn.ConvTranspose3d
+        conv: Convolution = nn.Conv2d if planes else nn.Conv3d
+        up: type[nn.ConvTranspose2d | nn.ConvTranspose3d] = (
+            nn.ConvTranspose2d if planes else nn.ConvTranspose3d
+        )
         kernels = [_sizes(self.config, level, 3) for level in range(depth + 1)]
         # How much each level is coarser than the one above it.
         self._steps = [_sizes(self.config, level, 2) for level in range(depth)]
@@ -234,7 +238,7 @@ def initialise(network: UNet, seed: int) -> None:
                 module.bias.zero_()
 
 
-def _sizes(config: UNetConfig, level: int, size: int) -> tuple[int, ...]:
+def _sizes(config: UNetConfig, level: int, size: int) -> Any:
     """A kernel, or the pooling below a level: of this size, but 1 along Z where planes are coarse.
 
     Each of the lowest `z_depth` poolings and all kernels below the first of them reach along Z.
@@ -245,7 +249,7 @@ def _sizes(config: UNetConfig, level: int, size: int) -> tuple[int, ...]:
 
 
 def _conv_pair(
-    conv: type[nn.Conv2d] | type[nn.Conv3d], in_channels: int, out_channels: int, kernel: Any
+    conv: Convolution, in_channels: int, out_channels: int, kernel: Any
 ) -> nn.Sequential:
     return nn.Sequential(
         conv(in_channels, out_channels, kernel_size=kernel),

@@ -161,7 +161,7 @@ class LoadedModel:
         return PlaneScores(foreground, kinds, zoom, distance)
 
     def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
-        """Labels of scores, of their shape, with the model's post-processing where not told else."""
+        """Labels, shaped like the scores, with the model's post-processing where not told else."""
         from napari_unet.core.instances import label_instances
 
         settings = dict(self.header.postprocess)

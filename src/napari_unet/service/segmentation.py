@@ -25,7 +25,7 @@ from napari_unet.service.segmenting import Segmentation, measure_cells, segment_
 from napari_unet.service.stacks import (
     annotated_stacks,
     check_has_stacks,
-    check_sizes_are_known,
+    check_not_resized,
     fewest_planes,
     improve_stacks,
 )
@@ -95,10 +95,11 @@ class SegmentationService:
         """
         axes = check_axes(axes, image.shape)
         version = self.store.find(model)
-        if version.header.for_stacks:
-            check_has_stacks(axes, version.reference)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         settings = config or PredictConfig()
+        if version.header.for_stacks:
+            check_has_stacks(axes, version.reference)
+            check_not_resized(version.header, settings.diameter_px)
         return self._runner.submit(
             f"segment with {version.reference}",
             lambda job: segment_planes(
@@ -161,7 +162,7 @@ class SegmentationService:
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
         axes, version = check_axes(axes, image.shape), self.store.find(model)
-        check_sizes_are_known(version.header, "auto")
+        check_not_resized(version.header, "auto")
         return self._runner.submit(
             f"measure with {version.reference}",
             lambda job: measure_cells(

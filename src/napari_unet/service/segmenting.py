@@ -24,7 +24,6 @@ from napari_unet.service.diameter import guess_diameter
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.service.model_store import ModelVersion
-from napari_unet.service.stacks import check_sizes_are_known
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -151,22 +150,23 @@ def segment_stacks(
     """Segment the stacks that planes lie in; ids are objects in 3D. For parameters see above."""
     from napari_unet.core.places import doubtful_places
 
-    check_sizes_are_known(loaded.header, config.diameter_px)
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    stacks = sorted({split_index(axes, plane)[0] for plane in planes})
-    within = {
-        stack: [p for p in plane_indices(axes, image.shape) if split_index(axes, p)[0] == stack]
-        for stack in stacks
+    within: dict[tuple[int, ...], list[tuple[int, ...]]] = {
+        split_index(axes, plane)[0]: [] for plane in planes
     }
+    for plane in plane_indices(axes, image.shape):
+        index, _ = split_index(axes, plane)
+        if index in within:
+            within[index].append(plane)
     kinds: list[str] = []
     places: list[tuple[tuple[int, ...], Place]] = []
     count, volumes = 0, [np.zeros(0, np.intp)]
-    for number, index in enumerate(stacks):
+    for number, (index, own) in enumerate(within.items()):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
-            where = f", stack {number + 1} of {len(stacks)}" if len(stacks) > 1 else ""
-            job.report((number + 0.98 * fraction) / len(stacks), message + where)
+            where = f", stack {number + 1} of {len(within)}" if len(within) > 1 else ""
+            job.report((number + 0.98 * fraction) / len(within), message + where)
 
         progress(0.0, "reading")
         stack = loaded.prepare(get_stack(image, axes, index))
@@ -179,12 +179,12 @@ def segment_stacks(
         count += len(volumes[-1])
         kinds += loaded.kinds_of(found, scores)
         size = _diameter(volumes[-1], loaded) or MIXED_DIAMETER_PX
-        for plane, foreground in zip(within[index], scores.foreground, strict=True):
+        for plane, foreground in zip(own, scores.foreground, strict=True):
             places += [(plane, place) for place in doubtful_places(foreground, size)]
     places.sort(key=lambda found: -found[1].weight)
     return Segmentation(
         labels,
-        tuple(plane for index in stacks for plane in within[index]),
+        tuple(plane for own in within.values() for plane in own),
         version,
         compute.describe(),
         count,

@@ -109,7 +109,7 @@ def new_model(new: NewModel, name: str, seed: int, n_planes: int | None = None) 
         postprocess={
             "threshold": 0.5,
             "gap_px": 1,
-            "min_size_px": 16,
+            "min_size_px": round(64 / new.anisotropy) if new.dims == 3 else 16,
             "seed_threshold": _SEED_THRESHOLD if new.distance else None,
         },
     )
