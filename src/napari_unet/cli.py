@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -212,6 +212,13 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
 
 
 def _train(options: argparse.Namespace) -> int:
+    stacks: dict[str, Any] = {}
+    if options.dims == 3:
+        stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
+    elif options.anisotropy:
+        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
+    if stacks and options.start:
+        raise _WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
     config: FinetuneConfig = train_config(
         options.preset,
@@ -221,15 +228,11 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     colours = 3 if any("C" in item.axes for item in annotated) else 1
-    if options.anisotropy and options.dims == 2:
-        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
-    new = NewModel(
-        dims=options.dims, anisotropy=options.anisotropy or 1.0, in_channels=colours
-    )
+    new = NewModel(in_channels=colours, **stacks)
     if options.preset == "paper":
-        # Of the paper on stacks, the first convolutions (Çiçek et al. 2016, figure 2).
-        width = 64 if options.dims == 2 else 32
-        new = replace(new, width=width, dropout=0.5, distance=False)
+        # That on stacks begins with 32 channels (Çiçek et al. 2016, figure 2).
+        width = 32 if stacks else 64
+        new = NewModel(in_channels=colours, width=width, dropout=0.5, distance=False, **stacks)
     service = SegmentationService()
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
