@@ -6,7 +6,7 @@ import torch
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.core.instances import relative_distance, separate_touching
-from napari_unet.core.unet import UNetConfig
+from napari_unet.core.unet import UNet, UNetConfig, initialise, output_px
 from napari_unet.engine.finetune import Trainer
 from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.engine.volume_samples import VolumeSampler, split_seen_pieces
@@ -58,19 +58,15 @@ def test_shapes_and_types_of_a_sample():
 @pytest.mark.parametrize("z_depth", [0, 1, 2])
 @pytest.mark.parametrize("planes", [1, 5, 60])
 def test_windows_are_valid_and_flat_where_there_are_few_planes(z_depth, planes):
-    from napari_unet.core.unet import output_px
-
     network = UNetConfig(depth=2, width=1, z_depth=z_depth)
-    labels = np.ones((planes, 150, 140), np.int32)
-    drawn = sampler(AnnotatedPlane(labels[None].astype(np.float32), labels), network=network,
-                    tile_px=380)  # fmt: skip
-    shape = drawn.draw().image.shape[1:]
-    for size, depth in zip(shape, network.depths, strict=True):
-        assert output_px(size, depth) >= 4
-    assert np.prod(shape) <= 100**3
-    assert shape[1] == shape[2] >= 100
-    if planes < 60:
-        assert shape[1] > 150, "few planes, wide windows"
+    empty = np.zeros((planes, 150, 140), np.int32)
+    plane = AnnotatedPlane(empty[None].astype(np.float32), empty)
+    drawn = sampler(plane, network=network, tile_px=380)
+    side, height = drawn.input_px, drawn._n_planes(drawn._sources[0])
+    assert output_px(side, 2) >= 50
+    assert output_px(height, z_depth) >= min(planes, 50)
+    assert height * side**2 <= 100**3
+    assert side >= (100 if planes == 60 else 140), "few planes, wide windows"
 
 
 def test_a_seed_reproduces_the_samples():
@@ -117,10 +113,10 @@ def test_without_augmentation_a_sample_is_a_window():
     weight = sample.weight.numpy()[inside]
     assert (weight[~seen] == 0).all(), "unseen is not background"
     np.testing.assert_allclose(weight[seen], 1)
-    apart = separate_touching(labels)[index]
-    found = sample.labels[inside]
-    assert ((found > 0) == (apart > 0)).mean() > 0.98
-    told = relative_distance(separate_touching(split_seen_pieces(labels, trusted)), trusted)
+    apart = separate_touching(split_seen_pieces(labels, trusted))
+    # At its sides the window may cut off one of two cells that touch.
+    assert ((sample.labels[inside] > 0) == (apart[index] > 0)).mean() > 0.98
+    told = relative_distance(apart, trusted)
     np.testing.assert_allclose(sample.distance.numpy()[inside], told[index], atol=1e-6)
 
 
@@ -149,8 +145,6 @@ def test_a_network_of_stacks_learns_from_a_few_planes():
     image, labels = stack(count=6)
     trusted = every_fourth(labels)
     known = AnnotatedPlane(image, np.where(trusted, labels, 0), trusted)
-    from napari_unet.core.unet import UNet, initialise
-
     network = UNet(UNetConfig(depth=1, width=4, z_depth=1, dropout=0.0, distance=True))
     initialise(network, 0)
     config = dataclasses.replace(
@@ -166,12 +160,19 @@ def test_a_network_of_stacks_learns_from_a_few_planes():
 def test_unseen_planes_hold_to_the_parent():
     image, labels = stack(count=3)
     trusted = every_fourth(labels)
-    from napari_unet.core.unet import UNet, initialise
 
-    network = UNet(dataclasses.replace(NETWORK, dropout=0.0))
-    initialise(network, 0)
-    trainer = Trainer(network, [AnnotatedPlane(image, labels, trusted)], CONFIG, CPU)
-    before = [p.detach().clone() for p in network.parameters()]
-    trainer.step()
-    assert trainer._parent is not None
-    assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    def drift(anchor):
+        network = UNet(dataclasses.replace(NETWORK, dropout=0.0))
+        initialise(network, 0)
+        window = torch.from_numpy(image[None, :, :, :38, :40])
+        window = torch.nn.functional.pad(window, (0, 0, 0, 0, 9, 9), mode="replicate")
+        with torch.no_grad():
+            before = network(window)
+        config = dataclasses.replace(CONFIG, steps=12, anchor=anchor, augment=PLAIN)
+        trainer = Trainer(network, [AnnotatedPlane(image, labels, trusted)], config, CPU)
+        while trainer.fraction < 1:
+            trainer.step()
+        with torch.no_grad():
+            return float((network(window) - before).abs().mean())
+
+    assert drift(100.0) < 0.7 * drift(0.0)
