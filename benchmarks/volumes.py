@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def painted(image: NDArray[Any], truth: NDArray[Any]) -> Annotated:
 def linked(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """Labels whose cells have the id of the one above that they overlap with by half (IoU)."""
     out = labels.copy()
-    for above, below in zip(out[:-1], out[1:], strict=True):
+    for above, below in pairwise(out):
         iou, _ = overlaps(above, below)
         upper, lower = np.unique(above[above > 0]), np.unique(below[below > 0])
         before = below.copy()

@@ -97,17 +97,27 @@ def test_image_and_truth_get_the_same_deformation(seed):
         np.testing.assert_array_equal(sample.classes.numpy() > 0, sample.labels > 0)
 
 
+def places_of(sample, shape):
+    """Where each voxel of the truth came from (3, Z, Y, X), and which are plainly in one voxel."""
+    inner = sample.grid[0, HALO:-HALO, HALO:-HALO, HALO:-HALO].numpy()
+    places = np.moveaxis((inner + 1) / 2 * (np.array(shape[::-1]) - 1), -1, 0)[::-1]
+    last = np.array(shape)[:, None, None, None] - 1
+    within = (places > -0.4) & (places < last + 0.4)
+    return places, np.all(within & (np.abs(places - np.rint(places)) < 0.49), axis=0)
+
+
 def test_without_augmentation_a_sample_is_a_window():
     _, labels = stack()
     image = np.random.default_rng(0).random((1, *labels.shape), np.float32)
     trusted = every_fourth(labels)
-    sample = sampler(AnnotatedPlane(image, labels, trusted), augment=PLAIN, w0=0.0).draw()
-    extent = np.array(labels.shape[::-1])
-    places = (sample.grid[0].numpy() + 1) / 2 * (extent - 1)
-    x, y, z = np.moveaxis(places[HALO:-HALO, HALO:-HALO, HALO:-HALO], -1, 0)
-    inside = np.all([(p >= 0) & (p <= n - 1) for p, n in zip((x, y, z), extent, strict=True)], 0)
-    index = tuple(np.rint(p[inside]).astype(int) for p in (z, y, x))
-    np.testing.assert_allclose(z, np.rint(z), atol=1e-3)
+    drawn = sampler(AnnotatedPlane(image, labels, trusted), augment=PLAIN, w0=0.0)
+    draws = [
+        (sample, *places_of(sample, labels.shape)) for sample in (drawn.draw() for _ in "12345")
+    ]
+    sample, places, inside = max(draws, key=lambda draw: draw[2].mean())
+    assert inside.mean() > 0.3
+    np.testing.assert_allclose(places[0], np.rint(places[0]), atol=1e-3)
+    index = tuple(np.rint(places[:, inside]).astype(int))
     seen = trusted[index]
     np.testing.assert_array_equal(sample.seen.numpy()[inside], seen)
     weight = sample.weight.numpy()[inside]
