@@ -144,7 +144,7 @@ def test_a_part_of_a_plane_is_not_for_a_model_of_stacks(service, bright):
 
 
 def test_cells_of_stacks_are_linked_through_a_movie(service, bright):
-    image, truth = balls()
+    image, _ = balls()
     movie = np.stack([image, image, np.full_like(image, 30)])
     apart = service.segment(movie, "TZYX", "bright", EXACT).wait(SOON)
     assert apart.is_linked
