@@ -41,6 +41,8 @@ def store(models_folder):
 def write_model():
     """Writes a model file, for which cells are what is bright: `write_model(path, name="m")`.
 
+    With a `z_depth` it is a model of stacks.
+
     Small random weights let every layer, and the whole field of view, have a say.
     """
     import torch
@@ -49,15 +51,18 @@ def write_model():
     from napari_unet.engine.checkpoint import save_model
     from napari_unet.engine.header import ModelHeader
 
-    def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, **header):
-        network = UNet(UNetConfig(depth=depth, width=width, in_channels=in_channels, dropout=0.0))
+    def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, z_depth=None, **header):
+        config = UNetConfig(
+            depth=depth, width=width, in_channels=in_channels, dropout=0.0, z_depth=z_depth
+        )
+        network = UNet(config)
         initialise(network, seed)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(noise)
             for convs in (network.down[0], network.join[-1]):
                 for conv in (convs[0], convs[2]):
-                    conv.weight[0, 0, 1, 1] += 1.0
+                    conv.weight[(0, 0, *(n // 2 for n in conv.kernel_size))] += 1.0
             network.head.weight[1, 0] += 20.0
             network.head.bias[1] -= 10.0
         save_model(path, network, ModelHeader(**{"name": "m", "architecture": {}, **header}))

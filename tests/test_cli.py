@@ -349,7 +349,8 @@ def tiny(monkeypatch):
 
     def new(**kwargs):
         asked.append(kwargs)
-        return NewModel(depth=1, width=2, dropout=0.0, in_channels=kwargs["in_channels"])
+        tiny = {"depth": 1, "width": 2, "dropout": 0.0, "distance": kwargs.get("distance", True)}
+        return NewModel(**{**kwargs, **tiny})
 
     monkeypatch.setattr(cli, "NewModel", new)
     return asked
@@ -397,6 +398,52 @@ def test_the_papers_preset(call, folders, store, tiny):
         "in_channels": 1,
         "distance": False,
     }
+
+
+@pytest.fixture
+def stacks(tmp_path, blobs):
+    """Folders of a stack and its labels, of which two planes of five were painted."""
+    images, labels = tmp_path / "stacks", tmp_path / "painted"
+    images.mkdir()
+    labels.mkdir()
+    image, truth = blobs()
+    painted = np.zeros((5, *truth.shape), np.int32)
+    painted[[1, 4]] = truth
+    tifffile.imwrite(images / "a.tif", np.stack([image] * 5), imagej=True, metadata={"axes": "ZYX"})
+    write_labels(labels / "a.tif", painted, "ZYX")
+    return images, labels
+
+
+def test_a_model_of_stacks_from_painted_planes(call, stacks, store, tiny, tmp_path):
+    options = ("--dims", 3, "--anisotropy", 2.5, "--sparse", "--steps", 1, "--device", "cpu")
+    status, _, stderr = train(call, stacks, "--name", "deep", *options)
+    assert (status, stderr) == (0, "")
+    assert tiny == [{"in_channels": 1, "dims": 3, "anisotropy": 2.5}]
+    assert store.find("deep").header.for_stacks
+    status, stdout, _ = call(
+        "segment", stacks[0], "-o", tmp_path / "out", "--model", "deep", *EXACT, "--json"
+    )
+    assert status == 0
+    found = tifffile.imread(tmp_path / "out" / "a_labels.tif")
+    assert found.shape == (5, 72, 80)
+    assert json.loads(stdout)["n_cells"] == len(np.unique(found)) - (found == 0).any()
+
+
+def test_a_plane_for_a_model_of_stacks_is_told_so(call, image, store, add_model, tmp_path):
+    add_model("deep", z_depth=0)
+    status, _, stderr = call("segment", image, "-o", tmp_path / "l.tif", "--model", "deep")
+    assert status == 1
+    assert "deep@1 works on stacks and the image has the axes YX, no Z; give a stack" in stderr
+
+
+def test_options_of_stacks_that_do_not_fit(call, stacks):
+    for options, words in (
+        (("--anisotropy", 2), "--anisotropy is for stacks; give --dims 3 as well"),
+        (("--dims", 3, "--from", "nuclei"), "--from goes on with a model as it is"),
+    ):
+        status, _, stderr = train(call, stacks, "--name", "x", *options)
+        assert status == 2
+        assert words in stderr
 
 
 def test_minutes_limit_the_time(call, folders, store, tiny):

@@ -101,6 +101,16 @@ def _parser() -> argparse.ArgumentParser:
     budget = train.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=_positive(int))
     budget.add_argument("--minutes", type=_positive(float))
+    train.add_argument("--dims", type=int, choices=(2, 3), default=2, help="3: a model of stacks")
+    train.add_argument(
+        "--anisotropy",
+        type=_positive(float),
+        metavar="R",
+        help="with --dims 3: distance of the planes over the size of a pixel",
+    )
+    train.add_argument(
+        "--sparse", action="store_true", help="planes without a label were not looked at"
+    )
     train.add_argument("--preset", choices=("paper", "fast"), default="fast")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -202,6 +212,13 @@ def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
 
 
 def _train(options: argparse.Namespace) -> int:
+    stacks: dict[str, Any] = {}
+    if options.dims == 3:
+        stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
+    elif options.anisotropy:
+        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
+    if stacks and options.start:
+        raise _WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
     config: FinetuneConfig = train_config(
         options.preset,
@@ -211,9 +228,11 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     colours = 3 if any("C" in item.axes for item in annotated) else 1
-    new = NewModel(in_channels=colours)
+    new = NewModel(in_channels=colours, **stacks)
     if options.preset == "paper":
-        new = NewModel(in_channels=colours, width=64, dropout=0.5, distance=False)
+        # That on stacks begins with 32 channels (Çiçek et al. 2016, figure 2).
+        width = 32 if stacks else 64
+        new = NewModel(in_channels=colours, width=width, dropout=0.5, distance=False, **stacks)
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
@@ -229,7 +248,7 @@ def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
     if options.images is not None:
         from napari_unet.service.image_files import read_annotated
 
-        annotated = read_annotated(options.images, options.labels)
+        annotated = read_annotated(options.images, options.labels, sparse=options.sparse)
         return annotated, f"{len(annotated)} labelled images in {options.images.name}"
     from napari_unet.service.collection import find_collection
 

@@ -141,7 +141,7 @@ class FinetuneConfig:
         Tiles in one step; the paper takes one big tile.
     tile_px
         Input tile along an axis, halo included, in pixels (rounded down to a
-        valid size).
+        valid size). Windows of stacks hold no more voxels than a cube of 100 px or three halos.
     w0
         Height of the border weight (equation 2).
     sigma_px

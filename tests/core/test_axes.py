@@ -8,12 +8,16 @@ from napari_unet.core.axes import (
     axes_from_names,
     check_axes,
     get_plane,
+    get_stack,
     guess_axes,
     label_axes,
     label_shape,
     plane_indices,
     planes_last,
     set_plane,
+    set_stack,
+    split_index,
+    stack_indices,
     take_channel,
 )
 
@@ -218,3 +222,24 @@ def test_rows_and_columns_go_last_without_a_copy(case):
     assert np.shares_memory(stack, array)
     for index in plane_indices(axes, array.shape):
         np.testing.assert_array_equal(stack[index], get_plane(labels, rest, index)[0])
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TZYX", "CZYX", "XZCYT", "ZTCXY"])
+def test_stacks_are_read_and_written_where_they_lie(axes):
+    sizes = dict(zip("TZCYX", (2, 3, 4, 5, 6), strict=True))
+    shape = tuple(sizes[axis] for axis in axes)
+    array = np.random.default_rng(0).random(shape)
+    labels = np.zeros(label_shape(axes, shape), np.int64)
+    written = 0
+    for index in stack_indices(axes, shape):
+        stack = get_stack(array, axes, index)
+        assert stack.shape == (sizes["C"] if "C" in axes else 1, 3, 5, 6)
+        values = np.arange(90).reshape(3, 5, 6) + written
+        set_stack(labels, axes, index, values)
+        np.testing.assert_array_equal(get_stack(labels, label_axes(axes), index)[0], values)
+        for plane in plane_indices(axes, shape):
+            own, z = split_index(axes, plane)
+            if own == index:
+                np.testing.assert_array_equal(get_plane(array, axes, plane), stack[:, z])
+        written += 90
+    assert len(np.unique(labels)) == written

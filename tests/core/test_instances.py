@@ -336,3 +336,66 @@ def test_a_split_takes_no_pixel_and_joins_nothing(labels, radius_px):
     np.testing.assert_array_equal(found > 0, labels > 0)
     pairs = np.unique(np.stack([found[labels > 0], labels[labels > 0]]), axis=1)
     assert len(np.unique(pairs[0])) == pairs.shape[1]
+
+
+# Stacks
+
+
+def test_touching_instances_of_a_stack_are_separated_and_given_back():
+    labels = np.zeros((9, 8, 8), np.int32)
+    labels[1:4, 1:7, 1:7], labels[4:8, 1:7, 1:7] = 1, 2
+    apart = separate_touching(labels)
+    assert not apart[3:5].any()
+    np.testing.assert_array_equal(apart[:3], labels[:3])
+    np.testing.assert_array_equal(apart[5:], labels[5:])
+    closed = close_gaps(apart)
+    np.testing.assert_array_equal(closed[labels > 0], labels[labels > 0])
+    assert not closed[[0, 1, 6, 8]][labels[[0, 1, 6, 8]] == 0].any(), "free outlines stay"
+
+
+def test_each_plane_of_a_stack_of_one_plane_is_as_a_plane():
+    rng = np.random.default_rng(0)
+    labels = ndimage.zoom(rng.integers(0, 5, (8, 9)), 4, order=0).astype(np.int32)
+    np.testing.assert_array_equal(separate_touching(labels[None])[0], separate_touching(labels))
+    np.testing.assert_array_equal(close_gaps(labels[None], 2)[0], close_gaps(labels, 2))
+    np.testing.assert_allclose(relative_distance(labels[None])[0], relative_distance(labels))
+
+
+def test_the_distance_counts_planes_by_how_far_apart_they_are():
+    labels = np.zeros((7, 21, 21), np.int32)
+    labels[1:6, 1:20, 1:20] = 1
+    near = relative_distance(labels)
+    far = relative_distance(labels, anisotropy=3.0)
+    # The middle is 3 planes from the ground above, and 10 px from that at the sides.
+    assert near[3, 10, 10] == far[3, 10, 10] == 1
+    np.testing.assert_allclose(near[1, 10, 10], 1 / 3)
+    np.testing.assert_allclose(far[1, 10, 10], 3 / 9)
+    np.testing.assert_allclose(near[3, 10, 1], 1 / 3)
+    np.testing.assert_allclose(far[3, 10, 1], 1 / 9)
+
+
+def test_unseen_planes_are_no_outline():
+    labels, trusted = np.zeros((9, 15, 15), np.int32), np.zeros((9, 15, 15), bool)
+    labels[4, 4:11, 4:11], trusted[4] = 1, True
+    alone = relative_distance(labels[4])
+    np.testing.assert_allclose(relative_distance(labels, trusted)[4], alone)
+
+
+def test_instances_of_a_stack_are_objects_in_3d():
+    z, y, x = np.indices((16, 30, 30))
+    balls = [((z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2) for a, b, c in ((5, 8, 8), (10, 21, 21))]
+    score = np.max([(ball <= 25) * 0.9 for ball in balls], axis=0).astype(np.float32)
+    score[0, 0, 29] = 0.9
+    labels = label_instances(score)
+    assert labels.dtype == np.int32
+    assert labels.max() == 2, "what is small is dropped"
+    for ball in balls:
+        assert len(np.unique(labels[ball <= 25])) == 1
+    # Two balls that merge are split where each has a core.
+    centres = [(z - 8) ** 2 + (y - 15) ** 2 + (x - c) ** 2 for c in (10, 18)]
+    height = np.clip(1 - np.sqrt(np.minimum(*centres)) / 6, 0, 1).astype(np.float32)
+    merged = (height > 0).astype(np.float32)
+    assert label_instances(merged).max() == 1
+    split = label_instances(merged, seed_threshold=0.5, distance=height)
+    assert split.max() == 2
+    assert split[8, 15, 8] != split[8, 15, 20]

@@ -127,3 +127,46 @@ def test_reading_wholly_outside_the_plane():
     plane = np.arange(5, dtype=np.float32)[None, :, None].repeat(3, axis=2)
     out = mirrored(plane, ((-12, -8), (5, 6)))
     np.testing.assert_array_equal(out[0, :, 0], [4, 3, 2, 1])
+
+
+# Stacks
+
+
+@st.composite
+def stack_plans(draw):
+    depth = draw(st.integers(1, 3))
+    z_depth = draw(st.integers(0, depth))
+    shape = tuple(draw(st.integers(1, longest)) for longest in (40, 90, 90))
+    smallest = 13 * 2**depth - 4
+    # Not so small that a stack takes thousands of tiles.
+    return shape, draw(st.integers(smallest + 20, smallest + 120)), (z_depth, depth, depth)
+
+
+@given(stack_plans())
+def test_tiles_of_a_stack_follow_each_axis(plan):
+    shape, largest_px, depths = plan
+    count = np.zeros(shape, int)
+    for tile in plan_tiles(*plan):
+        count[tile.write] += 1
+        for axis, depth in enumerate(depths):
+            (start, stop), write, crop = tile.read[axis], tile.write[axis], tile.crop[axis]
+            assert stop - start <= largest_px
+            assert valid_input_px(stop - start, depth) == stop - start
+            assert (start + halo(depth)) % 2**depth == 0
+            assert start + halo(depth) + crop.start == write.start
+            assert crop.stop <= stop - start - 2 * halo(depth)
+    assert (count == 1).all()
+
+
+def test_reading_a_stack_mirrors_along_all_axes():
+    stack = np.random.default_rng(0).random((2, 3, 5, 4), np.float32)
+    pads = ((4, 2), (3, 9), (0, 6))
+    read = tuple((-b, n + a) for (b, a), n in zip(pads, stack.shape[1:], strict=True))
+    padded = np.pad(stack, ((0, 0), *pads), mode="reflect")
+    found = read_mirrored(lambda box: stack[(slice(None), *box)], stack.shape[1:], read)
+    np.testing.assert_array_equal(found, padded)
+
+
+def test_an_empty_stack_is_refused():
+    with pytest.raises(ValueError, match="the stack is 0 x 5 x 5 px; it needs 1 x 1 x 1 or more"):
+        plan_tiles((0, 5, 5), 100, (0, 1, 1))

@@ -300,3 +300,89 @@ def test_shifts_by_the_lattice_commute_with_the_network(depth):
     torch.testing.assert_close(here[..., step:, step:], there[..., :-step, :-step])
     # Pooling knows where it stands: no other shift will do.
     assert (here[..., 1:, 1:] - beside[..., :-1, :-1]).abs().max() > 0.01
+
+
+# Stacks
+
+
+STACKS = [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 1)]
+
+
+@pytest.mark.parametrize(("depth", "z_depth"), STACKS)
+def test_output_sizes_of_stacks_are_those_of_each_axis(depth, z_depth):
+    with torch.device("meta"):
+        network = UNet(UNetConfig(depth=depth, width=1, z_depth=z_depth, distance=True))
+        sizes = [13 * 2**d - 4 for d in (z_depth, depth, depth)]
+        sizes[2] += 2**depth
+        out = [output_px(n, d) for n, d in zip(sizes, network.config.depths, strict=True)]
+        assert network(torch.empty(2, 1, *sizes)).shape == (2, 3, *out)
+
+
+@pytest.mark.parametrize(("depth", "z_depth"), STACKS)
+def test_a_network_of_stacks_sees_its_halo_and_no_further(depth, z_depth):
+    network = make(depth=depth, width=4, z_depth=z_depth).double()
+    sizes = [12 * 2**d - 4 for d in network.config.depths]
+    stack = torch.rand(1, 1, *sizes, dtype=torch.float64, requires_grad=True)
+    logits = network(stack)
+    assert logits.shape[2:] == (4, 4, 4)
+    logits.sum().backward()
+    for axis in (2, 3, 4):
+        line = stack.grad.abs().sum([a for a in range(5) if a != axis])
+        assert (line > 0).all(), "the halo is no larger than what is looked at"
+
+
+@pytest.mark.parametrize(("depth", "z_depth"), STACKS)
+def test_shifts_by_the_lattice_of_each_axis_commute_with_a_network_of_stacks(depth, z_depth):
+    network = make(depth=depth, width=2, z_depth=z_depth).double()
+    steps = [2**d for d in network.config.depths]
+    sizes = [13 * step - 4 for step in steps]
+    stack = torch.randn(1, 1, *(2 * s + n for s, n in zip(steps, sizes, strict=True))).double()
+
+    def at(z, y, x):
+        starts = zip((z, y, x), sizes, strict=True)
+        window = (slice(None), slice(None), *(slice(start, start + n) for start, n in starts))
+        with torch.no_grad():
+            return network(stack[window])
+
+    here, there = at(0, 0, 0), at(*steps)
+    overlap = [slice(step, None) for step in steps]
+    ahead = [slice(None, -step) for step in steps]
+    torch.testing.assert_close(here[(..., *overlap)], there[(..., *ahead)])
+    if z_depth:
+        beside = at(1, 0, 0)
+        assert (here[:, :, 1:] - beside[:, :, :-1]).abs().max() > 1e-3
+
+
+def test_levels_above_coarse_planes_look_at_single_planes():
+    with torch.device("meta"):
+        network = UNet(UNetConfig(depth=3, width=1, z_depth=1))
+    assert [convs[0].kernel_size[0] for convs in network.down] == [1, 1, 3, 3]
+    assert [up.stride[0] for up in network.up] == [2, 1, 1]
+    assert [convs[2].kernel_size[0] for convs in network.join] == [3, 1, 1]
+    assert {conv.kernel_size[1:] for convs in network.down for conv in (convs[0], convs[2])} == {
+        (3, 3)
+    }
+
+
+def test_weights_of_stacks_are_drawn_like_those_of_planes():
+    network = make(depth=2, width=16, z_depth=1)
+    conv, up = network.down[2][2], network.up[0]
+    assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / (27 * 64)), rel=0.02)
+    assert up.weight.std().item() == pytest.approx(math.sqrt(2 / (2 * 64)), rel=0.05)
+    assert not conv.bias.any()
+
+
+def test_a_network_of_stacks_learns_new_classes_and_the_distance():
+    network, stack = make(depth=1, width=3, z_depth=1), torch.randn(1, 1, 22, 22, 22)
+    telling = with_distance(with_classes(network, 3))
+    assert telling.config.z_depth == 1
+    assert telling(stack).shape[1] == 4
+    torch.testing.assert_close(
+        telling(stack)[:, :3].softmax(1)[:, 0], network(stack).softmax(1)[:, 0], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("z_depth", [-1, 3])
+def test_a_wrong_depth_along_z_is_named(z_depth):
+    with pytest.raises(ValueError, match=f"z_depth is {z_depth}; give one from 0 to depth 2"):
+        UNetConfig(depth=2, z_depth=z_depth)

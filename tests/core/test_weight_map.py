@@ -106,3 +106,21 @@ def test_weight_map_is_the_sum_of_both_terms():
 def test_background_only_weighs_w_c():
     labels = np.zeros((8, 9), int)
     assert (weight_map(labels, labels, np.array([0.25, 3], np.float32)) == 0.25).all()
+
+
+@pytest.mark.parametrize("anisotropy", [1.0, 3.0])
+def test_border_weights_of_a_stack_measure_in_pixels(anisotropy):
+    labels = np.zeros((9, 14, 16), np.int32)
+    labels[1:3, 2:7, 2:7], labels[1:4, 2:7, 9:14], labels[6:8, 2:8, 3:9] = 1, 2, 3
+    places = np.argwhere(np.ones(labels.shape)) * (anisotropy, 1, 1)
+
+    def distance(cell):
+        cells = np.argwhere(labels == cell) * (anisotropy, 1, 1)
+        gaps = np.sqrt(((places[:, None] - cells[None]) ** 2).sum(-1)).min(1)
+        return gaps.reshape(labels.shape)
+
+    d1, d2 = np.sort([distance(cell) for cell in (1, 2, 3)], axis=0)[:2]
+    expected = np.where(labels > 0, 0, 10 * np.exp(-((d1 + d2) ** 2) / (2 * 2.0**2)))
+    weight = border_weights(labels, 10.0, 2.0, anisotropy)
+    np.testing.assert_allclose(weight, expected, atol=1e-3)
+    assert weight.max() > 0.5

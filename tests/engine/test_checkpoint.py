@@ -196,3 +196,17 @@ def test_a_half_written_header_length_cannot_exhaust_the_memory(path):
     path.write_bytes(struct.pack("<Q", 2**62) + content[8:])
     with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
         load_model(path)
+
+
+def test_a_model_of_stacks_survives_the_round_trip(tmp_path):
+    network = UNet(UNetConfig(depth=2, width=2, z_depth=0))
+    initialise(network, 1)
+    path = tmp_path / "m.safetensors"
+    save_model(path, network, header(anisotropy=3.0))
+    loaded, read = load_model(path)
+    assert loaded.config == network.config
+    assert read.for_stacks
+    assert read.anisotropy == 3.0
+    assert not header().for_stacks
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])

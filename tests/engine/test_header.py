@@ -23,6 +23,7 @@ FULL = ModelHeader(
     pixel_size_um=0.325,
     diameter_px=31.5,
     zoom=0.75,
+    anisotropy=2.5,
     parent="ab" * 32,
     trained_on=("dsb2018, CC0", "two corrected cells"),
     settings={"steps": 10, "augment": {"flip": True}},

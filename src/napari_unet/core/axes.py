@@ -146,6 +146,40 @@ def set_plane(labels: NDArray[Any], axes: str, index: Sequence[int], plane: NDAr
     plane_view(labels, axes, index)[...] = plane
 
 
+def stack_indices(axes: str, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Index of each stack along the axes that are neither Z, C, Y nor X, in order."""
+    yield from product(*(range(n) for a, n in zip(axes, shape, strict=True) if a not in "ZCYX"))
+
+
+def split_index(axes: str, index: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Index of the stack that a plane lies in, and the plane's place in it; `axes` have a Z."""
+    others = [axis for axis in axes if axis not in "CYX"]
+    at = others.index("Z")
+    return (*index[:at], *index[at + 1 :]), index[at]
+
+
+def get_stack(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
+    """One stack (C, Z, Y, X) of an array-like with these axes, Z among them.
+
+    For parameters see `get_plane`; the index has no Z.
+    """
+    position = iter(index)
+    key = tuple(slice(None) if axis in "ZCYX" else next(position) for axis in axes)
+    stack = np.asarray(array[key])
+    kept = [axis for axis in axes if axis in "ZCYX"]
+    if "C" not in kept:
+        stack, kept = stack[None], ["C", *kept]
+    return stack.transpose([kept.index(axis) for axis in "CZYX"])
+
+
+def set_stack(labels: NDArray[Any], axes: str, index: Sequence[int], stack: NDArray[Any]) -> None:
+    """Write one (Z, Y, X) stack into labels whose axes are `axes` without C."""
+    position = iter(index)
+    kept = label_axes(axes)
+    key = tuple(slice(None) if axis in "ZYX" else next(position) for axis in kept)
+    labels[key] = stack.transpose(["ZYX".index(axis) for axis in kept if axis in "ZYX"])
+
+
 def planes_last(array: Any, axes: str) -> Any:
     """A view of an array without channels, with Y and X as its last axes."""
     if axes.endswith("YX"):

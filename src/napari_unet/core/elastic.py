@@ -7,6 +7,8 @@ and the centre of the field, which takes there exactly the drawn values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,7 +40,7 @@ def interpolate_nodes(nodes: Tensor, size_px: int) -> Tensor:
 
 
 def sampling_grid(
-    field: Tensor, matrix: Tensor, centre_px: tuple[float, float], shape: tuple[int, int]
+    field: Tensor, matrix: Tensor, centre_px: Sequence[float], shape: Sequence[int]
 ) -> Tensor:
     """Where in a source plane each pixel of a deformed tile is taken from.
 
@@ -69,6 +71,8 @@ def sampling_grid(
 
 def warp(source: Tensor, grid: Tensor, *, nearest: bool = False) -> Tensor:
     """Sample a source (C, Y, X) float at a `sampling_grid`; mirrored where it ends -> (C, S, S).
+
+    So a stack (C, Z, Y, X), too, at a grid (1, D, S, S, 3).
 
     Images bilinearly; labels and masks with `nearest`, exact for ids below 2^24.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,16 +20,18 @@ def separate_touching(labels: NDArray[np.integer]) -> Labels:
     """Put background between touching instances (Ronneberger et al. 2015, section 3).
 
     Each pixel (Y, X) with another instance among its 8 neighbours becomes background, so a line of
-    contact turns into a gap of 2 px.
+    contact turns into a gap of 2 px. In a stack (Z, Y, X) it is one among 26.
     """
     highest, lowest = _neighbour_range(labels, size=3)
     return np.where((labels > 0) & (lowest != highest), 0, labels).astype(np.int32)
 
 
 def relative_distance(
-    labels: NDArray[np.integer], trusted: NDArray[np.bool_] | None = None
+    labels: NDArray[np.integer],
+    trusted: NDArray[np.bool_] | None = None,
+    anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Distance to the cell's outline over the largest one in that cell, (Y, X), in [0, 1].
+    """Distance to the cell's outline over the largest one in that cell, in [0, 1].
 
     It falls between touching cells, where foreground scores alone leave a narrow gap or none. The
     edge of the plane, and of what is trusted, is no outline: nobody knows how a cell goes on there.
@@ -35,15 +39,18 @@ def relative_distance(
     Parameters
     ----------
     labels
-        (Y, X), 0 = background; touching instances already separated.
+        (Y, X) or (Z, Y, X), 0 = background; touching instances already separated.
     trusted
-        (Y, X), where the labels are truth; None for everywhere.
+        Of that shape, where the labels are truth; None for everywhere.
+    anisotropy
+        Distance of planes, in pixels.
     """
     background = labels == 0
     outside = background if trusted is None else background & trusted
     if not outside.any():
         return np.where(background, np.float32(0), np.float32(1))
-    distance = ndimage.distance_transform_edt(~outside)
+    sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
+    distance = ndimage.distance_transform_edt(~outside, sampling)
     ids = np.arange(int(labels.max(initial=0)) + 1)
     largest = np.maximum(ndimage.maximum(distance, labels, ids), 1)
     relative: NDArray[np.float32] = (distance / largest[labels]).astype(np.float32)
@@ -61,7 +68,7 @@ def label_instances(
     distance: NDArray[np.float32] | None = None,
     largest_px: int = LARGEST_PX,
 ) -> Labels:
-    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1].
+    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1]; or of a stack's.
 
     The parts of `label_parts`, given back the pixels that the separation took (`close_gaps`).
 
@@ -80,7 +87,7 @@ def label_instances(
         Pixels that the separation took from each of two touching cells.
     radius_px
         Of a typical cell; components that are larger than it are split where they have a waist
-        (`split_at_waists`). None splits nothing.
+        (`split_at_waists`). None splits nothing; a stack can only be given that.
     distance
         (Y, X), where a model tells it (`relative_distance`); cores are looked for there, else in
         the score.
@@ -188,40 +195,41 @@ def close_gaps(
     Parameters
     ----------
     labels
-        (Y, X), 0 = background.
+        (Y, X) or (Z, Y, X), 0 = background.
     gap_px
         Pixels that the separation took from each.
     cells
-        (Y, X), the instances that gaps are between, where they are not those of `labels`.
+        Of that shape, the instances that gaps are between, where they are not those of `labels`.
     """
     out = labels.astype(np.int32)
     if gap_px < 1:
         return out
     highest, lowest = _neighbour_range(out if cells is None else cells, size=4 * gap_px + 1)
     between = (out == 0) & (highest > 0) & (lowest != highest)
-    padded = np.pad(out, 1)
-    width = padded.shape[1]
-    rows, columns = np.nonzero(between)
-    gaps = (rows + 1) * width + columns + 1
+    padded = np.ascontiguousarray(np.pad(out, 1))
+    gaps = np.ravel_multi_index(tuple(line + 1 for line in np.nonzero(between)), padded.shape)
     flat = padded.ravel()
-    sides = (-width, -1, 1, width, -width - 1, -width + 1, width - 1, width + 1)
+    # Those that share a side come before those at corners.
+    around = sorted(product((-1, 0, 1), repeat=out.ndim), key=lambda side: np.abs(side).sum())
+    strides = [step // padded.itemsize for step in padded.strides]
+    sides = [int(np.dot(side, strides)) for side in around[1:]]
     for _ in range(gap_px):
         joined = np.zeros(len(gaps), np.int32)
         for side in sides:
             joined = np.where(joined == 0, flat[gaps + side], joined)
         flat[gaps] = joined
         gaps = gaps[joined == 0]
-    return padded[1:-1, 1:-1]
+    return padded[(slice(1, -1),) * out.ndim]
 
 
 def split_pieces(labels: NDArray[np.integer]) -> Labels:
-    """Give each connected piece of an instance (Y, X) an id of its own, 1, 2, ...; 0 stays 0."""
+    """Give each connected piece of an instance an id of its own, 1, 2, ...; 0 stays 0."""
     pieces: Labels = label(labels, connectivity=2).astype(np.int32)
     return pieces
 
 
 def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Labels, Labels]:
-    """Highest and lowest id within a square window; without an instance there, 0 and the top."""
+    """Highest and lowest id within a square window, or a cube; with none there, 0 and the top."""
     ids = labels.astype(np.int32)
     top = np.iinfo(np.int32).max
     highest = _sliding(np.maximum, ids, size, 0)
@@ -235,14 +243,14 @@ def _sliding(extreme: np.ufunc, values: Labels, size: int, outside: int) -> Labe
     """
     reach = size // 2
     values = np.pad(values, reach, constant_values=outside)
-    # Twice along the rows of what is turned each time.
-    for _ in range(2):
+    # Along the rows of what is turned each time.
+    for _ in range(values.ndim):
         width = 1
         while width < size:
             step = min(width, size - width)
             values = extreme(values[:-step], values[step:])
             width += step
-        values = values.T
+        values = np.moveaxis(values, 0, -1)
     return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -17,14 +17,16 @@ def zoomed_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
     return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
 
 
-def resize_plane(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+def resize_plane(plane: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
     """A plane (C, Y, X) at another shape (Y, X): bilinear, smoothed before it shrinks.
 
-    Pixels are areas: the outer edges of both planes coincide.
+    Pixels are areas: the outer edges of both planes coincide. Stacks can only stay as they are.
     """
-    known = (plane.shape[1], plane.shape[2])
-    whole = (slice(0, shape[0]), slice(0, shape[1]))
-    return resize_box(lambda box: plane[(slice(None), *box)], known, shape, whole)
+    if plane.shape[1:] == tuple(shape):
+        return plane
+    (y, x), known = shape, (plane.shape[1], plane.shape[2])
+    whole = (slice(0, y), slice(0, x))
+    return resize_box(lambda box: plane[(slice(None), *box)], known, (y, x), whole)
 
 
 def resize_box(
@@ -57,9 +59,9 @@ def resize_box(
     return plane
 
 
-def resize_labels(labels: NDArray[Scalar], shape: tuple[int, int]) -> NDArray[Scalar]:
+def resize_labels(labels: NDArray[Scalar], shape: Sequence[int]) -> NDArray[Scalar]:
     """Labels or a mask (Y, X) at another shape, each pixel from the nearest one."""
-    if labels.shape == shape:
+    if labels.shape == tuple(shape):
         return labels
     rows, columns = (nearest(n, m) for n, m in zip(labels.shape, shape, strict=True))
     out: NDArray[Scalar] = labels[rows[:, None], columns]

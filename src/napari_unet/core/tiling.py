@@ -3,37 +3,40 @@
 A valid-convolution U-Net of depth d commutes with shifts by 2^d. Tiles whose origins are
 multiples of 2^d therefore give exactly the logits of the whole plane at once. The paper's own
 step, the output size, is 4 more than such a multiple and would break this; the step here is the
-output size less 4.
+output size less 4. Along each axis of a plane or a stack the same holds with its own d.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[slice, slice]
+Box = tuple[slice, ...]
+# (start, stop) along each axis.
+Span = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a plane.
+    """One tile of a plane, or of a stack.
 
     Attributes
     ----------
     read
-        (start, stop) along Y and X of the input, in plane coordinates; may lie outside the plane,
-        where the image is mirrored.
+        (start, stop) along (Z,) Y and X of the input, in coordinates of the plane; may lie outside
+        it, where the image is mirrored.
     write
         Slices of the plane that this tile fills; the writes of a plan cover it exactly once.
     crop
         Slices of the tile's output that belong there.
     """
 
-    read: tuple[tuple[int, int], tuple[int, int]]
+    read: Span
     write: Box
     crop: Box
 
@@ -62,17 +65,17 @@ def valid_input_px(largest_px: int, depth: int) -> int:
     return (largest_px - 4 * (step - 1)) // step * step + 4 * (step - 1)
 
 
-def plan_tiles(shape: tuple[int, int], largest_px: int, depth: int) -> list[Tile]:
+def plan_tiles(shape: Sequence[int], largest_px: int, depth: int | Sequence[int]) -> list[Tile]:
     """Tiles that cover a plane, balanced: as few as fit, and none larger than needed.
 
     Parameters
     ----------
     shape
-        (Y, X) of the plane, in pixels.
+        (Y, X) of the plane, or (Z, Y, X) of the stack, in pixels.
     largest_px
         Largest input tile along an axis, halo included, in pixels.
     depth
-        Number of poolings of the network.
+        Number of poolings of the network, or the numbers along each axis.
 
     Raises
     ------
@@ -80,35 +83,40 @@ def plan_tiles(shape: tuple[int, int], largest_px: int, depth: int) -> list[Tile
         If the plane is empty or the tile too small.
     """
     if min(shape) < 1:
-        raise ValueError(f"the plane is {shape[0]} x {shape[1]} px; it needs 1 x 1 or more")
-    axes = [_plan_axis(length, largest_px, depth) for length in shape]
-    return [
-        Tile(read=(y[0], x[0]), write=(y[1], x[1]), crop=(y[2], x[2])) for y, x in product(*axes)
-    ]
+        size = " x ".join(str(length) for length in shape)
+        raise ValueError(
+            f"the {'plane' if len(shape) == 2 else 'stack'} is {size} px; "
+            f"it needs {' x '.join('1' for _ in shape)} or more"
+        )
+    depths = [depth] * len(shape) if isinstance(depth, int) else depth
+    axes = [_plan_axis(length, largest_px, d) for length, d in zip(shape, depths, strict=True)]
+    return [Tile(*zip(*spans, strict=True)) for spans in product(*axes)]
 
 
 def read_mirrored(
     read: Callable[[Box], NDArray[np.float32]],
-    shape: tuple[int, int],
-    spans: tuple[tuple[int, int], tuple[int, int]],
+    shape: Sequence[int],
+    spans: Span,
 ) -> NDArray[np.float32]:
-    """Part of a plane, continued by mirroring at its edges, however far it reaches.
+    """Part of a plane, or of a stack, continued by mirroring at its edges, however far it reaches.
 
     Parameters
     ----------
     read
-        Gives a box of the plane (C, Y, X); is asked for one that lies inside.
+        Gives a box of the plane (C, Y, X), or stack (C, Z, Y, X); is asked for one that lies
+        inside.
     shape
-        (Y, X) of the plane.
+        (Y, X) of the plane, or (Z, Y, X).
     spans
-        (start, stop) along Y and X; may lie outside.
+        (start, stop) along each of these axes; may lie outside.
     """
-    y, x = (_mirror(np.arange(*span), n) for span, n in zip(spans, shape, strict=True))
-    top, left = int(y.min()), int(x.min())
-    part = read((slice(top, int(y.max()) + 1), slice(left, int(x.max()) + 1)))
-    if part.shape[1:] == (len(y), len(x)) and min(spans[0][0], spans[1][0]) >= 0:
+    lines = [_mirror(np.arange(*span), n) for span, n in zip(spans, shape, strict=True)]
+    part = read(tuple(slice(int(line.min()), int(line.max()) + 1) for line in lines))
+    wanted = tuple(len(line) for line in lines)
+    if part.shape[1:] == wanted and min(start for start, _ in spans) >= 0:
         return part
-    return part[:, y[:, None] - top, x - left]
+    index: tuple[Any, ...] = np.ix_(*(line - line.min() for line in lines))
+    return part[(slice(None), *index)]
 
 
 def _plan_axis(

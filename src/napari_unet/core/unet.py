@@ -5,16 +5,24 @@ Sizes along one axis, for a network of depth d and any whole b:
     input    2^d b + 4 (2^d - 1)      572 = 16 * 32 + 60
     output   2^d (b - 8) + 4          388 = 16 * 24 + 4
     halo     (input - output) / 2 = 6 * 2^d - 4        92
+
+For stacks it is a network of the same family (Çiçek et al. 2016, arXiv:1606.06650). Where planes
+lie further apart than pixels, its first levels look at single planes, so that a voxel below them
+is about as high as it is wide. Along Z it is then a U-Net of a smaller depth of its own, with the
+sizes above.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Convolution = type[nn.Conv2d | nn.Conv3d]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,9 @@ class UNetConfig:
     distance
         Whether one more output, after the classes, tells the logit of
         `core.instances.relative_distance`, so that touching cells are told apart by their cores.
+    z_depth
+        None for a network of planes. For one of stacks, the number of its poolings, the last ones,
+        that pool along Z as well; on the levels above them kernels are 1x3x3.
     """
 
     depth: int = 4
@@ -44,6 +55,7 @@ class UNetConfig:
     n_classes: int = 2
     dropout: float = 0.5
     distance: bool = False
+    z_depth: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "in_channels"):
@@ -53,11 +65,19 @@ class UNetConfig:
             raise ValueError(f"n_classes is {self.n_classes}; give background and one more")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; give one in [0, 1)")
+        if self.z_depth is not None and not 0 <= self.z_depth <= self.depth:
+            raise ValueError(f"z_depth is {self.z_depth}; give one from 0 to depth {self.depth}")
 
     @property
     def n_outputs(self) -> int:
         """Channels of the output: the classes, and the distance if there is one."""
         return self.n_classes + self.distance
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Poolings along each axis that the network looks along: (Z,) Y, X."""
+        z = () if self.z_depth is None else (self.z_depth,)
+        return (*z, self.depth, self.depth)
 
 
 def halo_px(depth: int) -> int:
@@ -90,7 +110,8 @@ class UNet(nn.Module):
     Shapes
     ------
     (N, in_channels, H, W) float -> (N, n_outputs, H - 2 halo, W - 2 halo) logits, where H and W
-    are valid input sizes (see `output_px`).
+    are valid input sizes (see `output_px`). For stacks the same with a Z, whose halo and sizes are
+    those of `z_depth`, before H.
     """
 
     def __init__(self, config: UNetConfig | None = None) -> None:
@@ -99,12 +120,21 @@ class UNet(nn.Module):
         depth, width = self.config.depth, self.config.width
         channels = [width * 2**level for level in range(depth + 1)]
         inputs = [self.config.in_channels, *channels[:-1]]
-        self.down = nn.ModuleList(_conv_pair(i, o) for i, o in zip(inputs, channels, strict=True))
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(2 * c, c, kernel_size=2, stride=2) for c in reversed(channels[:-1])
+        planes = self.config.z_depth is None
+        conv: Convolution = nn.Conv2d if planes else nn.Conv3d
+        up: type[nn.ConvTranspose2d | nn.ConvTranspose3d] = (
+            nn.ConvTranspose2d if planes else nn.ConvTranspose3d
         )
-        self.join = nn.ModuleList(_conv_pair(2 * c, c) for c in reversed(channels[:-1]))
-        self.head = nn.Conv2d(width, self.config.n_outputs, kernel_size=1)
+        kernels = [_sizes(self.config, level, 3) for level in range(depth + 1)]
+        # How much each level is coarser than the one above it.
+        self._steps = [_sizes(self.config, level, 2) for level in range(depth)]
+        self.down = nn.ModuleList(
+            _conv_pair(conv, *shape) for shape in zip(inputs, channels, kernels, strict=True)
+        )
+        upwards = list(reversed(list(zip(channels[:-1], kernels[:-1], self._steps, strict=True))))
+        self.up = nn.ModuleList(up(2 * c, c, kernel_size=s, stride=s) for c, _, s in upwards)
+        self.join = nn.ModuleList(_conv_pair(conv, 2 * c, c, k) for c, k, _ in upwards)
+        self.head = conv(width, self.config.n_outputs, kernel_size=1)
 
     def forward(self, image: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """Logits (N, n_outputs, H', W') of images (N, in_channels, H, W).
@@ -119,15 +149,16 @@ class UNet(nn.Module):
         Raises
         ------
         ValueError
-            If H or W is no valid input size.
+            If H, W or the number of planes is no valid input size.
         """
-        for size in image.shape[-2:]:
-            output_px(size, self.config.depth)
+        for size, depth in zip(image.shape[2:], self.config.depths, strict=True):
+            output_px(size, depth)
+        pool = F.max_pool2d if self.config.z_depth is None else F.max_pool3d
         skips: list[Tensor] = []
         x = image
         for level, convs in enumerate(self.down):
             if level:
-                x = F.max_pool2d(x, 2)
+                x = pool(x, self._steps[level - 1])
             x = convs(x)
             if level >= self.config.depth - 1:
                 x = self._drop(x, dropout)
@@ -137,8 +168,8 @@ class UNet(nn.Module):
             x = up(x)
             # Padding by a negative amount crops like a slice, but its gradient keeps the layout.
             skip = skips.pop()
-            rows, columns = (skip.shape[-2] - x.shape[-2]) // 2, (skip.shape[-1] - x.shape[-1]) // 2
-            skip = F.pad(skip, (-columns, -columns, -rows, -rows))
+            sizes = zip(reversed(skip.shape[2:]), reversed(x.shape[2:]), strict=True)
+            skip = F.pad(skip, [(small - large) // 2 for large, small in sizes for _ in (0, 1)])
             x = convs(torch.cat((skip, x), dim=1))
         logits: Tensor = self.head(x)
         return logits
@@ -195,9 +226,9 @@ def initialise(network: UNet, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d):
+        if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
             nodes = 2 * module.in_channels
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv2d | nn.Conv3d):
             nodes = module.in_channels * math.prod(module.kernel_size)
         else:
             continue
@@ -207,10 +238,22 @@ def initialise(network: UNet, seed: int) -> None:
                 module.bias.zero_()
 
 
-def _conv_pair(in_channels: int, out_channels: int) -> nn.Sequential:
+def _sizes(config: UNetConfig, level: int, size: int) -> Any:
+    """A kernel, or the pooling below a level: of this size, but 1 along Z where planes are coarse.
+
+    Each of the lowest `z_depth` poolings and all kernels below the first of them reach along Z.
+    """
+    if config.z_depth is None:
+        return size, size
+    return size if level >= config.depth - config.z_depth else 1, size, size
+
+
+def _conv_pair(
+    conv: Convolution, in_channels: int, out_channels: int, kernel: Any
+) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size=3),
+        conv(in_channels, out_channels, kernel_size=kernel),
         nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, kernel_size=3),
+        conv(out_channels, out_channels, kernel_size=kernel),
         nn.ReLU(inplace=True),
     )

@@ -17,9 +17,12 @@ _REACH_SIGMA = 4.9
 
 
 def border_weights(
-    labels: NDArray[np.integer], w0: float = 10.0, sigma_px: float = 5.0
+    labels: NDArray[np.integer],
+    w0: float = 10.0,
+    sigma_px: float = 5.0,
+    anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
-    """The border term alone, (Y, X) float32; 0 inside cells.
+    """The border term alone, (Y, X) or (Z, Y, X) float32; 0 inside cells.
 
     Cost grows with the cells' boxes, not with cells times pixels: one distance transform per cell
     in its box, as far as the term reaches.
@@ -27,20 +30,25 @@ def border_weights(
     Parameters
     ----------
     labels
-        (Y, X) instance labels, 0 = background; touching cells already separated.
+        (Y, X) or (Z, Y, X) instance labels, 0 = background; touching cells already separated.
     w0
         Height of the term.
     sigma_px
         Its width, in pixels.
+    anisotropy
+        Distance of planes, in pixels.
     """
-    reach = int(np.ceil(_REACH_SIGMA * sigma_px))
+    sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
+    reach = [int(np.ceil(_REACH_SIGMA * sigma_px / step)) for step in sampling or (1.0, 1.0)]
     nearest = np.full(labels.shape, np.inf, np.float32)
     second = np.full(labels.shape, np.inf, np.float32)
     for cell, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        wide = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in box)
-        distance = ndimage.distance_transform_edt(labels[wide] != cell).astype(np.float32)
+        wide = tuple(
+            slice(max(s.start - r, 0), s.stop + r) for s, r in zip(box, reach, strict=True)
+        )
+        distance = ndimage.distance_transform_edt(labels[wide] != cell, sampling).astype(np.float32)
         first = nearest[wide]
         np.minimum(second[wide], np.maximum(first, distance), out=second[wide])
         np.minimum(first, distance, out=first)

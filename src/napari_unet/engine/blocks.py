@@ -19,8 +19,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from napari_unet.core.instances import LARGEST_PX, close_gaps, label_parts
-from napari_unet.core.tiling import Box
 
+Box = tuple[slice, slice]
 # Foreground scores of a box, and the distance where it is needed.
 Scores = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 

@@ -70,4 +70,5 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
 
 def architecture(network: UNet) -> dict[str, int | float]:
     """Keyword arguments that make the same `UNetConfig` again."""
-    return asdict(network.config)
+    # A model of planes says nothing of Z, so that earlier releases read it, too.
+    return {key: value for key, value in asdict(network.config).items() if value is not None}

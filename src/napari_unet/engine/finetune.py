@@ -16,7 +16,9 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
 from napari_unet.core.standardise import settle, standardise
 from napari_unet.core.unet import UNet
+from napari_unet.engine.predict import memory_layout
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
+from napari_unet.engine.volume_samples import VolumeSampler
 
 # So many steps, after the first, tell how many fit into the seconds.
 TIMED_STEPS = 8
@@ -89,8 +91,10 @@ class Trainer:
     ) -> None:
         self.network, self.config = network, config
         self._device, self._dtype = device, dtype
-        self._sampler = Sampler(planes, network.config, config, device)
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._draws_from = Sampler if network.config.z_depth is None else VolumeSampler
+        self._sampler = self._draws_from(planes, network.config, config, device)
+        self._layout = memory_layout(network)
+        network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         network.train()
         self._parent = (
             copy.deepcopy(network).eval().requires_grad_(False) if config.anchor else None
@@ -123,7 +127,7 @@ class Trainer:
     def learn_from(self, planes: Sequence[AnnotatedPlane]) -> None:
         """Go on with other planes."""
         later = replace(self.config, seed=self.config.seed + 1)
-        self._sampler = Sampler(planes, self.network.config, later, self._device)
+        self._sampler = self._draws_from(planes, self.network.config, later, self._device)
 
     def step(self) -> StepReport:
         """Do one optimiser step.
@@ -189,7 +193,7 @@ class Trainer:
     def _learn(self) -> float:
         config, device = self.config, self._device
         samples = [self._sampler.draw() for _ in range(config.batch)]
-        image = torch.stack([s.image for s in samples]).to(memory_format=torch.channels_last)
+        image = torch.stack([s.image for s in samples]).to(memory_format=self._layout)
         classes = torch.stack([s.classes for s in samples])
         weight = torch.stack([s.weight for s in samples])
         seen = torch.stack([s.seen for s in samples])

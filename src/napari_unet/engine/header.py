@@ -41,6 +41,8 @@ class ModelHeader:
         Diameter of the cells that it was fine-tuned on, in pixels of their images; None if mixed.
     zoom
         Factor by which it resizes such images before the network sees them.
+    anisotropy
+        Distance of planes, in pixels, of the stacks that it is made for; None for one of planes.
     parent
         SHA-256 of the model file that this one was fine-tuned from, None if trained from scratch.
     trained_on
@@ -71,6 +73,7 @@ class ModelHeader:
     pixel_size_um: float | None = None
     diameter_px: float | None = None
     zoom: float = 1.0
+    anisotropy: float | None = None
     parent: str | None = None
     trained_on: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -83,9 +86,17 @@ class ModelHeader:
     licence: str = ""
     format: int = FORMAT
 
+    @property
+    def for_stacks(self) -> bool:
+        """Whether it looks at stacks, not at planes."""
+        return self.architecture.get("z_depth") is not None
+
     def to_metadata(self) -> dict[str, str]:
         """The header as safetensors metadata."""
-        return {_KEY: json.dumps(asdict(self), sort_keys=True)}
+        content = asdict(self)
+        if self.anisotropy is None:
+            del content["anisotropy"]
+        return {_KEY: json.dumps(content, sort_keys=True)}
 
 
 def read_header(path: Path) -> ModelHeader:

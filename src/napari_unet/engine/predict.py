@@ -1,9 +1,9 @@
-"""Overlap-tile inference: plane -> tiles -> logits (Ronneberger et al. 2015, figure 2)."""
+"""Overlap-tile inference: plane or stack -> tiles -> logits (Ronneberger et al. 2015, figure 2)."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from napari_unet.core.unet import UNet
 
 
 class Predictor:
-    """A network on its device and in its number format, ready for planes of any size.
+    """A network on its device and in its number format, ready for planes, or stacks, of any size.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ class Predictor:
         self.config = network.config
         self.device, self.dtype = device, dtype
         self._network = copy.deepcopy(network).to(device, dtype).eval()
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._layout = memory_layout(network)
+        self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     def logits(
         self,
@@ -41,6 +42,8 @@ class Predictor:
         on_tile: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """Logits (n_outputs, Y, X) of a normalised plane (C, Y, X); the same for every tile size.
+
+        Of a stack (C, Z, Y, X) they are (n_outputs, Z, Y, X).
 
         Parameters
         ----------
@@ -57,8 +60,8 @@ class Predictor:
         ValueError
             If the plane has another number of channels than the network.
         """
-        shape = (plane.shape[1], plane.shape[2])
-        tiles = plan_tiles(shape, tile_px, self.config.depth)
+        shape = plane.shape[1:]
+        tiles = plan_tiles(shape, tile_px, self.config.depths)
         out = np.empty((self.config.n_outputs, *shape), np.float32)
         on_tile(0, len(tiles))
         for done, tile in enumerate(tiles, start=1):
@@ -68,16 +71,16 @@ class Predictor:
         return out
 
     def tile_logits(
-        self, read: Callable[[Box], NDArray[np.float32]], shape: tuple[int, int], tile: Tile
+        self, read: Callable[[Box], NDArray[np.float32]], shape: Sequence[int], tile: Tile
     ) -> NDArray[np.float32]:
         """Logits (n_outputs, y, x) of what one tile writes of a plane.
 
         Parameters
         ----------
         read
-            Gives a box of the normalised plane (C, Y, X).
+            Gives a box of the normalised plane (C, Y, X), or stack (C, Z, Y, X).
         shape
-            (Y, X) of the plane.
+            (Y, X) of the plane, or (Z, Y, X).
         tile
             One of `core.tiling.plan_tiles`.
 
@@ -97,13 +100,19 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, tile: torch.Tensor) -> NDArray[np.float32]:
-        batch = tile[None].to(self.device, self.dtype, memory_format=torch.channels_last)
+        batch = tile[None].to(self.device, self.dtype, memory_format=self._layout)
         logits: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
         return logits
 
 
+def memory_layout(network: UNet) -> torch.memory_format:
+    """How tensors of a network lie in memory: channels last, about twice as fast on processors."""
+    planes = network.config.z_depth is None
+    return torch.channels_last if planes else torch.channels_last_3d
+
+
 def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax probability (Y, X) of not being background, from logits (K, Y, X)."""
+    """Softmax probability (Y, X) of not being background, from logits (K, Y, X); of stacks, too."""
     highest = logits[1:].max(axis=0)
     others = np.exp(logits[1:] - highest).sum(axis=0)
     with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from napari_unet.core.weight_map import class_weights, weight_map
 
 @dataclass(frozen=True)
 class AnnotatedPlane:
-    """One plane with its truth.
+    """One plane with its truth; or a stack, whose arrays have a Z before Y.
 
     Attributes
     ----------
@@ -33,12 +34,15 @@ class AnnotatedPlane:
         (Y, X) bool, where the labels are truth; None where all are.
     kinds
         (Y, X) uint8, class of each labelled pixel, from 1; None where all are 1.
+    anisotropy
+        Distance of a stack's planes, in pixels.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
     trusted: NDArray[np.bool_] | None = None
     kinds: NDArray[np.uint8] | None = None
+    anisotropy: float = 1.0
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -78,6 +82,7 @@ class Sample:
         (O, O) float32, `core.instances.relative_distance`.
     grid
         (1, S, S, 2), where each pixel came from (see `core.elastic.sampling_grid`).
+        Samples of a stack have a Z before Y throughout, and are not cubes.
     plane
         The plane it came from.
     """
@@ -126,9 +131,7 @@ class Sampler:
         self._rng = np.random.default_rng(config.seed)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._sources = [
-            _Source(plane, device)
-            for plane in planes
-            if plane.trusted is None or plane.trusted.any()
+            self._source(plane) for plane in planes if plane.trusted is None or plane.trusted.any()
         ]
         if not self._sources:
             raise ValueError(
@@ -138,10 +141,7 @@ class Sampler:
         self._probability = area / area.sum()
         counts = np.sum([source.class_counts(network.n_classes) for source in self._sources], 0)
         self.w_c = class_weights(counts, config.balance)
-        # A window larger than all planes would show their mirror images only.
-        largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(network.depth)
-        needed = max(largest + 2**network.depth, smallest_input_px(network.depth))
-        self.input_px = valid_input_px(min(config.tile_px, needed), network.depth)
+        self.input_px = self._size()
 
     def draw(self) -> Sample:
         """The next random sample."""
@@ -169,10 +169,23 @@ class Sampler:
             plane=source.plane,
         )
 
+    def _source(self, plane: AnnotatedPlane) -> Source:
+        # Consecutive ids stay exact in float32.
+        labels = split_pieces(plane.labels)
+        distance = relative_distance(separate_touching(labels), plane.trusted)
+        return Source(plane, labels, [distance], self._device)
+
+    def _size(self) -> int:
+        """Side of the windows: one larger than all planes would show their mirror images only."""
+        depth = self._network.depth
+        largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(depth)
+        needed = max(largest + 2**depth, smallest_input_px(depth))
+        return valid_input_px(min(self._config.tile_px, needed), depth)
+
 
 def random_grid(
-    shape: tuple[int, int],
-    centre_px: tuple[float, float],
+    shape: Sequence[int],
+    centre_px: Sequence[float],
     size_px: int,
     augment: AugmentConfig,
     generator: torch.Generator,
@@ -203,18 +216,33 @@ def random_grid(
     return sampling_grid(field, matrix, centre_px, shape)
 
 
-class _Source:
-    """A plane on the device, with what is needed to draw windows from it."""
+class Source:
+    """A plane, or a stack, on the device, with what is needed to draw windows from it.
 
-    def __init__(self, plane: AnnotatedPlane, device: torch.device) -> None:
+    Parameters
+    ----------
+    plane
+        Truth.
+    labels
+        Its instances; pieces that do not connect have ids of their own.
+    derived
+        What else follows from it and is deformed with it, each like the labels.
+    device
+        Where windows are drawn.
+    """
+
+    def __init__(
+        self,
+        plane: AnnotatedPlane,
+        labels: NDArray[np.int32],
+        derived: Sequence[NDArray[np.float32]],
+        device: torch.device,
+    ) -> None:
         self.plane = plane
-        # Consecutive ids stay exact in float32.
-        labels = split_pieces(plane.labels)
         trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
-        self.shape: tuple[int, int] = (labels.shape[0], labels.shape[1])
+        self.shape = labels.shape
         self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
-        distance = relative_distance(separate_touching(labels), plane.trusted)
-        truth = np.stack([labels, trusted, plane.classes, distance]).astype(np.float32)
+        truth = np.stack([labels, trusted, plane.classes, *derived]).astype(np.float32)
         self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(trusted.sum())
         self._trusted_labels = np.where(trusted, labels, 0)
@@ -222,22 +250,23 @@ class _Source:
         self._objects = np.flatnonzero(np.bincount(self._trusted_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:
+        """Trusted pixels of each class."""
         classes = self.plane.classes
         if self.plane.trusted is not None:
             classes = classes[self.plane.trusted]
         return np.bincount(classes.ravel(), minlength=n_classes)
 
-    def random_centre(self, rng: np.random.Generator, jitter_px: float) -> tuple[float, float]:
+    def random_centre(
+        self, rng: np.random.Generator, jitter_px: float | Sequence[float]
+    ) -> tuple[float, ...]:
+        """A place within the plane, at most so far from one that was seen along each axis."""
         if len(self._objects) and rng.random() < 0.5:
             chosen = self._trusted_labels == rng.choice(self._objects)
             pixel = int(rng.choice(np.flatnonzero(chosen)))
         elif self._seen is not None:
             pixel = int(rng.choice(self._seen))
         else:
-            pixel = int(rng.integers(self.shape[0] * self.shape[1]))
-        y, x = divmod(pixel, self.shape[1])
-        dy, dx = rng.uniform(-jitter_px, jitter_px, 2)
-        return (
-            float(np.clip(y + dy, 0, self.shape[0] - 1)),
-            float(np.clip(x + dx, 0, self.shape[1] - 1)),
-        )
+            pixel = int(rng.integers(math.prod(self.shape)))
+        jitter = np.broadcast_to(jitter_px, len(self.shape))
+        place = np.unravel_index(pixel, self.shape) + rng.uniform(-jitter, jitter)
+        return tuple(np.clip(place, 0, np.array(self.shape) - 1).tolist())

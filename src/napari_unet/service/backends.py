@@ -20,6 +20,13 @@ from napari_unet.service.loaded_model import Box, LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
 from napari_unet.service.segmenting_box import segment_box
+from napari_unet.service.segmenting_stacks import segment_stacks
+from napari_unet.service.stacks import (
+    annotated_stacks,
+    check_segmentable,
+    fewest_planes,
+    improve_stacks,
+)
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
@@ -112,6 +119,9 @@ class LocalBackend:
     ) -> Segmentation:
         """See `Backend.segment`."""
         load = partial(self.load, version)
+        check_segmentable(version, axes, config, box)
+        if version.header.for_stacks:
+            return segment_stacks(job, load, image, axes, version, config, planes)
         if box is not None:
             return segment_box(job, load, image, axes, version, config, planes[0], box)
         return segment_planes(job, load, image, axes, version, config, planes)
@@ -133,6 +143,8 @@ class LocalBackend:
         watch: Callable[[], View | None],
     ) -> Improvement:
         """See `improving.improve`."""
+        if parent.header.for_stacks:
+            return improve_stacks(job, store, annotated, parent, config, name)
         return improve(job, store, annotated, parent, config, name, watch)
 
     def train(
@@ -157,12 +169,16 @@ class LocalBackend:
             keeps = config.standardise and is_standardised(model.network)
             config = replace(config, standardise=keeps)
         else:
-            model = new_model(origin, name, config.seed)
+            model = new_model(origin, name, config.seed, fewest_planes(annotated))
+        if model.header.for_stacks:
+            # Not tried on 3D convolutions.
+            config = replace(config, standardise=False)
         corrections = [correction for item in annotated for correction in item.corrections]
         model = teach_classes(model, {k for c in corrections for k in c.classes.values()})
         zoom = model.zoom(config.diameter_px)
         job.report(0.0, "reading images")
-        planes = list(annotated_planes(annotated, model, config, job.check, zoom))
+        read = annotated_stacks if model.header.for_stacks else annotated_planes
+        planes = list(read(annotated, model, config, job.check, zoom))
         compute = choose(config.device, config.precision)
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)

@@ -101,6 +101,13 @@ def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction
     )
 
 
+def painted_planes(axes: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Trusted mask of labels with axes of an image: planes without a label were not looked at."""
+    others = tuple(n for n, axis in enumerate(label_axes(axes)) if axis in "YX")
+    seen = (labels > 0).any(others, keepdims=True)
+    return np.broadcast_to(seen, labels.shape)
+
+
 def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotated:
     """An image with labels for all its planes, copied.
 

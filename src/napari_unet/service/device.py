@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+# Of an input tile that is a cube.
+_STACK_SIDE_PX = 188
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
 def default_tile_px(compute: Compute) -> int:
     """Input tile that keeps the halo cheap and fits into common memories."""
     return 2044 if compute.device == "cuda" else 1020
+
+
+def default_stack_tile_px(compute: Compute, planes: int) -> int:
+    """As `default_tile_px`, for tiles of so many planes; the more there are, the narrower."""
+    side_px = round(_STACK_SIDE_PX * (1.25 if compute.device == "cuda" else 1))
+    flat_px = math.isqrt(side_px**3 // planes)
+    return min(default_tile_px(compute), max(side_px, flat_px))
 
 
 def run_within_memory(

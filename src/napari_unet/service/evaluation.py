@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_axes, plane_indices
+from napari_unet.core.axes import (
+    get_plane,
+    get_stack,
+    label_axes,
+    plane_indices,
+    stack_indices,
+)
 from napari_unet.core.metrics import Scores
 from napari_unet.service.image_files import read_pair
 from napari_unet.service.jobs import JobFailed
@@ -22,7 +28,7 @@ def evaluate(
     config: PredictConfig | None = None,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
-    """Segment images and compare with their labels, plane by plane.
+    """Segment images and compare with their labels, plane by plane; with a model of stacks in 3D.
 
     Parameters
     ----------
@@ -50,6 +56,7 @@ def evaluate(
         If the segmentation of a file failed.
     """
     scores, seconds = Scores(), 0.0
+    in_3d = service.store.find(model).header.for_stacks
     for done, (image_path, labels_path) in enumerate(pairs, start=1):
         image, truth = read_pair(image_path, labels_path)
         start = time.perf_counter()
@@ -59,7 +66,8 @@ def evaluate(
             raise JobFailed(f"{image_path}: {error}") from error
         seconds += time.perf_counter() - start
         axes = label_axes(image.axes)
-        for index in plane_indices(axes, truth.shape):
-            scores.add(get_plane(truth, axes, index)[0], get_plane(found, axes, index)[0])
+        parts, get = (stack_indices, get_stack) if in_3d else (plane_indices, get_plane)
+        for index in parts(axes, truth.shape):
+            scores.add(get(truth, axes, index)[0], get(found, axes, index)[0])
         on_image(done, len(pairs))
     return {**scores.summary(), "n_images": len(pairs), "seconds": round(seconds, 3)}

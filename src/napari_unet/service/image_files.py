@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet.core.axes import ORDER, label_axes, label_shape
 from napari_unet.engine.safe_files import replacing
-from napari_unet.service.corrections import Annotated, annotate
+from napari_unet.service.corrections import Annotated, annotate, painted_planes
 from napari_unet.service.inputs import name_axes, whole_labels
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
@@ -209,8 +209,15 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     return [(path, by_stem[path.stem]) for path in found]
 
 
-def read_annotated(images: Path, labels: Path) -> list[Annotated]:
+def read_annotated(images: Path, labels: Path, *, sparse: bool = False) -> list[Annotated]:
     """Images of a folder with their labels in another, to learn from; see `list_pairs`.
+
+    Parameters
+    ----------
+    images, labels
+        The folders.
+    sparse
+        Whether planes without a label were not looked at.
 
     Raises
     ------
@@ -218,7 +225,12 @@ def read_annotated(images: Path, labels: Path) -> list[Annotated]:
         As `list_pairs` and `read_pair`.
     """
     pairs = [read_pair(*pair) for pair in list_pairs(images, labels)]
-    return [annotate(image.data, image.axes, truth) for image, truth in pairs]
+    return [
+        annotate(
+            image.data, image.axes, truth, painted_planes(image.axes, truth) if sparse else None
+        )
+        for image, truth in pairs
+    ]
 
 
 def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:

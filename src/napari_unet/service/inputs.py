@@ -58,6 +58,7 @@ def check_plane(plane: NDArray[Any]) -> None:
     if plane.dtype.kind not in "biuf":
         raise ValueError(f"the image is {plane.dtype}; give whole numbers or floats")
     if not plane.size:
-        raise ValueError(f"the image is empty, {plane.shape[1]} x {plane.shape[2]} px; give pixels")
+        size = " x ".join(str(length) for length in plane.shape[1:])
+        raise ValueError(f"the image is empty, {size} px; give pixels")
     if plane.dtype.kind == "f" and not np.isfinite(plane).any():
         raise ValueError("the image holds no finite number; give one that is not all NaN")

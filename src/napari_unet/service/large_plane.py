@@ -146,7 +146,7 @@ class LargePlane:
             smallest,
             smallest,
             lambda where, _: self.model.predictor(where).tile_logits(
-                self._read, self.seen_shape, tile
+                lambda box: self._read((box[0], box[1])), self.seen_shape, tile
             ),
         )
         classes = logits[: self.model.network.config.n_classes]

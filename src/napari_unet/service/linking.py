@@ -27,7 +27,11 @@ def check_link(link: Link, axes: str) -> None:
 
 
 def linked_ids(
-    labels: NDArray[np.int32], axes: str, link: Link, check: Callable[[], None] = lambda: None
+    labels: NDArray[np.int32],
+    axes: str,
+    link: Link,
+    check: Callable[[], None] = lambda: None,
+    within: str = "YX",
 ) -> NDArray[np.int32]:
     """For each id of labels that of its object: 1, 2, ... in the order of the planes; 0 stays 0.
 
@@ -43,13 +47,14 @@ def linked_ids(
         Along what.
     check
         Called between planes; may raise to stop.
+    within
+        Axes along which a cell has one id already.
     """
     from napari_unet.core.stitch import link as link_frames
 
     numbers = np.arange(int(labels.max(initial=0)) + 1, dtype=np.int32)
     if link == "none":
         return numbers
-    within = "YX"
     for letter in link.upper():
         others = [axis for axis in axes if axis not in letter + within]
         order = [axes.index(axis) for axis in (*others, letter, *within)]

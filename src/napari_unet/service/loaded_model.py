@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,12 @@ from napari_unet.core.intensity import (
     normalise,
 )
 from napari_unet.engine.header import ModelHeader
-from napari_unet.service.device import Compute, default_tile_px, run_within_memory
+from napari_unet.service.device import (
+    Compute,
+    default_stack_tile_px,
+    default_tile_px,
+    run_within_memory,
+)
 from napari_unet.service.inputs import check_plane
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
 
 @dataclass(frozen=True)
 class PlaneScores:
-    """What a network says of a plane.
+    """What a network says of a plane, or of a stack, whose arrays have a Z before Y.
 
     Attributes
     ----------
@@ -79,11 +84,15 @@ class LoadedModel:
     _predictors: dict[Compute, Predictor] = field(default_factory=dict, init=False, repr=False)
 
     def prepare(
-        self, plane: NDArray[Any], box: Box | None = None, statistics: Statistics | None = None
+        self,
+        plane: NDArray[Any],
+        box: tuple[slice, ...] | None = None,
+        statistics: Statistics | None = None,
     ) -> NDArray[np.float32]:
         """A raw plane (C, Y, X), or a box of it, normalised as the network wants it.
 
-        Without `statistics`, they are measured on the whole plane; with them, it may be a part.
+        So a stack (C, Z, Y, X). Without `statistics`, they are measured on the whole of it; with
+        them, it may be a part.
 
         Raises
         ------
@@ -127,7 +136,7 @@ class LoadedModel:
         Parameters
         ----------
         plane
-            (C, Y, X), from `prepare`.
+            (C, Y, X) or (C, Z, Y, X), from `prepare`.
         compute
             Where to run; elsewhere, or in smaller tiles, if memory runs out.
         tile_px
@@ -135,7 +144,7 @@ class LoadedModel:
         progress
             Called with (fraction, message) before and after each tile; may raise to stop.
         zoom
-            The network sees the plane larger by this factor.
+            The network sees the plane larger by this factor; 1 for a stack.
 
         Raises
         ------
@@ -148,8 +157,9 @@ class LoadedModel:
         from napari_unet.core.tiling import smallest_input_px
         from napari_unet.engine.predict import foreground_scores
 
-        shape = (plane.shape[1], plane.shape[2])
-        seen = resize_plane(plane, zoomed_shape(shape, zoom))
+        shape = plane.shape[1:]
+        to = shape if zoom == 1 else zoomed_shape((plane.shape[1], plane.shape[2]), zoom)
+        seen = resize_plane(plane, to)
 
         def work(where: Compute, tile: int) -> NDArray[np.float32]:
             return self.predictor(where).logits(
@@ -161,7 +171,7 @@ class LoadedModel:
             raise ValueError(
                 f"a tile of {tile_px} px is too small for this model; give {smallest} px or more"
             )
-        tile_px = tile_px or default_tile_px(compute)
+        tile_px = tile_px or self._default_tile_px(compute, shape)
         logits = run_within_memory(
             compute, tile_px, smallest, work, lambda message: progress(0.0, message)
         )
@@ -170,7 +180,8 @@ class LoadedModel:
         if len(of_classes) > 2:
             kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
-            distance = resize_plane(smooth_distance(expit(logits[-1]))[None], shape)[0]
+            smooth = smooth_distance(expit(logits[-1]), self.header.anisotropy or 1.0)
+            distance = resize_plane(smooth[None], shape)[0]
         foreground = resize_plane(foreground_scores(of_classes)[None], shape)[0]
         return PlaneScores(foreground, kinds, zoom, distance)
 
@@ -199,7 +210,7 @@ class LoadedModel:
         return Decoding(**{**settings, **given})
 
     def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
-        """Labels (Y, X) of scores; see `decoding`."""
+        """Labels, shaped like the scores; see `decoding`."""
         from napari_unet.core.instances import label_instances
 
         decoding = self.decoding(config, scores.zoom)
@@ -222,6 +233,14 @@ class LoadedModel:
         """Class of each cell, by the majority of its pixels."""
         return tuple(self.header.classes[kind] for kind in votes.argmax(1))
 
+    def _default_tile_px(self, compute: Compute, shape: Sequence[int]) -> int:
+        from napari_unet.core.unet import halo_px
+
+        z_depth = self.network.config.z_depth
+        if z_depth is None:
+            return default_tile_px(compute)
+        return default_stack_tile_px(compute, shape[0] + 2 * halo_px(z_depth) + 2**z_depth)
+
     def predictor(self, compute: Compute) -> Predictor:
         """The network where it is to run; made once."""
         from napari_unet.engine.predict import Predictor
@@ -233,9 +252,13 @@ class LoadedModel:
         return self._predictors[compute]
 
 
-def smooth_distance(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rounded off over 4 px: a core is larger than a pixel, noise is not."""
+def smooth_distance(distance: NDArray[np.float32], anisotropy: float = 1.0) -> NDArray[np.float32]:
+    """Rounded off over 4 px: a core is larger than a pixel, noise is not.
+
+    Planes of a stack lie `anisotropy` pixels apart.
+    """
     from scipy.ndimage import gaussian_filter
 
-    smooth: NDArray[np.float32] = gaussian_filter(distance, 1)
+    sigma = (1 / anisotropy, 1, 1)[-distance.ndim :]
+    smooth: NDArray[np.float32] = gaussian_filter(distance, sigma)
     return smooth

@@ -43,6 +43,7 @@ from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.plane_order import number_in_order
 from napari_unet.service.remote_job import Offers, RemoteJob
 from napari_unet.service.segmenting import Segmentation, link_found
+from napari_unet.service.stacks import check_here
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View
 
@@ -80,6 +81,7 @@ class RemoteBackend:
         box: Box | None = None,
     ) -> Segmentation:
         """See `segmenting.segment_planes`; the planes are sent when their turn comes."""
+        check_here(version.header, self.computer)
         first = get_plane(image, axes, planes[0])
         model, offers = _model(version)
         for number, index in enumerate(planes):
@@ -126,6 +128,7 @@ class RemoteBackend:
         watch: Callable[[], View | None],
     ) -> Improvement:
         """See `improving.improve`; the corrections are kept here, then copies are sent."""
+        check_here(parent.header, self.computer)
         kept = keep(job, store, annotated, parent, config, name)
         model, offers = _model(parent)
         entries = []
@@ -154,6 +157,7 @@ class RemoteBackend:
         trained_on: Sequence[str],
     ) -> Improvement:
         """See `SegmentationService.train`; copies of the images are sent."""
+        check_here(origin.header if isinstance(origin, ModelVersion) else origin, self.computer)
         alone = one_by_one(annotated)
         offers: dict[str, Callable[[], bytes]] = {
             plane_key(number): partial(pack, item) for number, item in enumerate(alone)

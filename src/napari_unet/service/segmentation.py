@@ -26,6 +26,7 @@ from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
 from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.segmenting import Segmentation
+from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
 from napari_unet.service.training import NewModel, annotated_planes, cell_diameter, zoom_for
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
@@ -133,7 +134,8 @@ class SegmentationService:
             Settings.
         planes
             Indices along the axes other than C, Y, X, in the order of the work; all planes by
-            default. The ids do not depend on the order.
+            default. The ids do not depend on the order. A model of stacks segments the whole stacks
+            that they lie in.
         box
             Rows and columns of the first of the planes: only there cells are labelled. The network
             sees what lies around.
@@ -147,6 +149,7 @@ class SegmentationService:
         settings = config or PredictConfig()
         image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
         check_link(settings.link, axes)
+        check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         backend = self._backend
         return self._runner.submit(
@@ -258,6 +261,8 @@ class SegmentationService:
         settings = config or FinetuneConfig()
         given = _checked(annotated, settings.channel)
         parent = self.store.find(model)
+        for item in given if parent.header.for_stacks else ():
+            check_has_stacks(item.axes, parent.reference)
         target = name or self.store.name_for_own(parent)
         check_name(target)
         backend = self._backend
@@ -274,6 +279,7 @@ class SegmentationService:
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
         version = self.store.find(model)
+        check_not_resized(version.header, "auto")
         image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
         backend = self._backend
         return self._runner.submit(
@@ -338,6 +344,11 @@ class SegmentationService:
         settings = config or FinetuneConfig()
         (given,) = _checked([annotated], settings.channel)
         version = self.store.find(model)
+        if version.header.for_stacks:
+            raise ValueError(
+                f"{version.reference} learns from stacks, whose augmentation cannot be shown; "
+                "choose a model of planes"
+            )
         return self._runner.submit(
             "show the augmentation",
             lambda job: self._preview(job, given, version, settings, draws),

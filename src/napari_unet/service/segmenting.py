@@ -44,7 +44,8 @@ class Segmentation:
         int32, with the image's axes without C; 0 = background, ids unique over all planes, or
         one for each object where they were linked.
     planes
-        Index of each plane that was segmented; the others are 0.
+        Index of each plane that was segmented; the others are 0. A model of stacks segments all
+        planes of a stack.
     model
         The version that was used.
     compute
@@ -52,7 +53,8 @@ class Segmentation:
     n_cells
         Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area in a plane; 0 without cells.
+        Of a disc of the median cell's area in a plane, or of a ball of its volume in a stack; 0
+        without cells.
     kinds
         Class of each cell 1, 2, ...
     places
@@ -148,7 +150,9 @@ def segment_planes(
     return link_found(job, whole, label_axes(axes), config.link)
 
 
-def link_found(job: Reporter, found: Segmentation, axes: str, link: Link) -> Segmentation:
+def link_found(
+    job: Reporter, found: Segmentation, axes: str, link: Link, within: str = "YX"
+) -> Segmentation:
     """The same with one id for each object along z, t or both.
 
     Parameters
@@ -161,12 +165,14 @@ def link_found(job: Reporter, found: Segmentation, axes: str, link: Link) -> Seg
         Of its labels.
     link
         Along what; "none" changes nothing.
+    within
+        Axes along which a cell has one id already.
     """
     if link == "none":
         return found
     job.report(0.98, "linking cells")
     labels = found.labels
-    numbers = linked_ids(labels, axes, link, job.check)
+    numbers = linked_ids(labels, axes, link, job.check, within)
     areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
     # Each section votes for its class with its pixels.
     names, kinds = np.unique(np.array(found.kinds, str), return_inverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,30 +38,78 @@ class NewModel:
     """What a model trained from scratch looks like; see `UNetConfig`.
 
     The default width is what reaches good labels soonest on a CPU (`benchmarks/presets.py`).
+
+    Parameters
+    ----------
+    dims
+        2 for planes, 3 for stacks.
+    anisotropy
+        Distance of a stack's planes, in pixels.
+    z_depth
+        Poolings along Z; by default as many as leave voxels about as high as they are wide.
+    depth, width
+        By default 4 and 16; for stacks 3 and 8.
     """
 
-    depth: int = 4
-    width: int = 16
+    dims: int = 2
+    anisotropy: float = 1.0
+    z_depth: int | None = None
+    depth: int | None = None
+    width: int | None = None
     in_channels: int = 1
     n_classes: int = 2
     dropout: float = 0.1
     distance: bool = True
 
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise ValueError(f"dims is {self.dims}; give 2 for planes or 3 for stacks")
+        if not self.anisotropy > 0:
+            raise ValueError(
+                f"anisotropy is {self.anisotropy}; give the distance of the planes in pixels"
+            )
 
-def new_model(new: NewModel, name: str, seed: int) -> LoadedModel:
+    def architecture(self, n_planes: int | None = None) -> dict[str, Any]:
+        """Keyword arguments of `UNetConfig`.
+
+        Parameters
+        ----------
+        n_planes
+            Of the lowest stack: no more context is taken along Z than there are planes.
+        """
+        from napari_unet.core.unet import halo_px
+
+        stacks = self.dims == 3
+        depth, width = self.depth or (3 if stacks else 4), self.width or (8 if stacks else 16)
+        found: dict[str, Any] = {"depth": depth, "width": width}
+        for name in ("in_channels", "n_classes", "dropout", "distance"):
+            found[name] = getattr(self, name)
+        if not stacks:
+            return found
+        z_depth = self.z_depth
+        if z_depth is None:
+            z_depth = min(depth, max(0, depth - round(math.log2(self.anisotropy))))
+            while z_depth and n_planes and halo_px(z_depth) > n_planes:
+                z_depth -= 1
+        return {**found, "z_depth": z_depth}
+
+
+def new_model(new: NewModel, name: str, seed: int, n_planes: int | None = None) -> LoadedModel:
     """A network with random weights, and the header that it begins with."""
     from napari_unet.core.unet import UNet, UNetConfig, initialise
 
-    network = UNet(UNetConfig(**asdict(new)))
+    architecture = new.architecture(n_planes)
+    network = UNet(UNetConfig(**architecture))
     initialise(network, seed)
     header = ModelHeader(
         name=name,
-        architecture=asdict(new),
+        architecture=architecture,
         normalisation=asdict(Normalisation()),
+        anisotropy=new.anisotropy if new.dims == 3 else None,
         postprocess={
             "threshold": 0.5,
             "gap_px": 1,
-            "min_size_px": 16,
+            "min_size_px": round(64 / new.anisotropy) if new.dims == 3 else 16,
             "seed_threshold": _SEED_THRESHOLD if new.distance else None,
         },
     )
@@ -195,7 +244,7 @@ def annotated_planes(
             image = model.prepare(plane, box, item.statistics)
             shape = zoomed_shape((image.shape[1], image.shape[2]), zoom)
             labels = resize_labels(correction.labels[box].astype(np.int32), shape).copy()
-            kinds = _kinds(labels, correction, model.header.classes)
+            kinds = kinds_of(labels, correction, model.header.classes)
             if trusted is not None:
                 trusted = resize_labels(trusted[box], shape)
                 labels[~trusted] = 0
@@ -263,9 +312,10 @@ def reach(correction: Correction, margin_px: int) -> Box:
     return y, x
 
 
-def _kinds(
+def kinds_of(
     labels: NDArray[np.int32], correction: Correction, classes: Sequence[str]
 ) -> NDArray[np.uint8] | None:
+    """Class of each labelled pixel of a correction, from 1; None where all are the same."""
     if not correction.classes:
         return None
     table = np.ones(int(labels.max(initial=0)) + 1, np.uint8)

@@ -108,8 +108,14 @@ def segment_volume(
     Raises
     ------
     ValueError
-        If what was begun there is another job, or cells are to be linked.
+        If what was begun there is another job, cells are to be linked, or the model is one of
+        stacks.
     """
+    if version.header.for_stacks:
+        raise ValueError(
+            f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
+            "labels as tif, or choose a model of planes"
+        )
     if config.link != "none":
         raise ValueError(
             "cells of labels in zarr cannot be linked; do not link, or write the labels as tif"

@@ -1,0 +1,108 @@
+"""Stacks through a model of stacks: each is segmented as a whole, into objects in 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import Link, PredictConfig
+from napari_unet.core.axes import (
+    get_stack,
+    label_axes,
+    label_shape,
+    plane_indices,
+    set_stack,
+    split_index,
+)
+from napari_unet.service.device import choose
+from napari_unet.service.jobs import Reporter
+from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
+from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.plane_order import number_in_order
+from napari_unet.service.segmenting import Segmentation, link_found
+
+if TYPE_CHECKING:
+    from napari_unet.core.places import Place
+
+Index = tuple[int, ...]
+
+
+def segment_stacks(
+    job: Reporter,
+    load: Callable[[], LoadedModel],
+    image: Any,
+    axes: str,
+    version: ModelVersion,
+    config: PredictConfig,
+    planes: tuple[Index, ...],
+) -> Segmentation:
+    """Segment the stacks that planes lie in; called in a job.
+
+    For parameters see `segmenting.segment_planes`. Cells are linked along Z already.
+    """
+    from napari_unet.core.places import doubtful_places
+
+    job.report(0.0, "loading the model")
+    loaded = load()
+    compute = choose(config.device, config.precision)
+    labels = np.zeros(label_shape(axes, image.shape), np.int32)
+    within = _whole_stacks(axes, image.shape, planes)
+    votes: list[NDArray[np.int64]] = []
+    places: list[tuple[Index, Place]] = []
+    count = 0
+    for number, (index, own) in enumerate(within.items()):
+
+        def progress(fraction: float, message: str, number: int = number) -> None:
+            where = f", stack {number + 1} of {len(within)}" if len(within) > 1 else ""
+            job.report((number + 0.98 * fraction) / len(within), message + where)
+
+        progress(0.0, "reading")
+        stack = loaded.prepare(get_stack(image, axes, index))
+        scores = loaded.scores(stack, compute, config.tile_px, progress)
+        progress(1.0, "labelling cells")
+        found = loaded.instances(scores, config)
+        job.check()
+        set_stack(labels, axes, index, np.where(found, found + count, 0))
+        votes.append(loaded.votes(found, scores.kinds))
+        count += len(votes[-1])
+        size = _diameter(votes[-1], loaded) or MIXED_DIAMETER_PX
+        for plane, foreground in zip(own, scores.foreground, strict=True):
+            places += [(plane, place) for place in doubtful_places(foreground, size)]
+    labels, cast = number_in_order(labels, list(within), votes)
+    places.sort(key=lambda found: -found[1].weight)
+    whole = Segmentation(
+        labels,
+        tuple(plane for own in within.values() for plane in own),
+        version,
+        compute.describe(),
+        count,
+        _diameter(cast, loaded),
+        loaded.kinds(cast),
+        tuple(places),
+    )
+    link: Link = "t" if "t" in config.link else "none"
+    return replace(link_found(job, whole, label_axes(axes), link, "ZYX"), is_linked=True)
+
+
+def _whole_stacks(
+    axes: str, shape: tuple[int, ...], planes: tuple[Index, ...]
+) -> dict[Index, list[Index]]:
+    """All planes of the stacks that these planes lie in, by the stack."""
+    within: dict[Index, list[Index]] = {split_index(axes, plane)[0]: [] for plane in planes}
+    for plane in plane_indices(axes, shape):
+        index, _ = split_index(axes, plane)
+        if index in within:
+            within[index].append(plane)
+    return within
+
+
+def _diameter(votes: NDArray[np.int64], loaded: LoadedModel) -> float:
+    """Diameter, in pixels, of a ball of the median volume in voxels; 0 without cells."""
+    if not len(votes):
+        return 0.0
+    volume = np.median(votes.sum(1)) * (loaded.header.anisotropy or 1)
+    return float(np.cbrt(6 / np.pi * volume))
