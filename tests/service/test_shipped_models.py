@@ -50,5 +50,12 @@ def test_the_file_is_small_and_says_what_it_learnt_from(service):
     assert model.shipped
     assert model.path.stat().st_size < 20e6
     assert "CC0" in model.header.trained_on[0]
-    assert model.header.steps == 12_000
+    assert model.header.steps == 11_500
     assert model.header.parent is None
+
+
+def test_a_model_for_phase_contrast_ships_too(service):
+    model = service.store.find("phase")
+    assert model.path.stat().st_size < 20e6
+    assert "MIT" in model.header.trained_on[1]
+    assert model.header.zoom == 0.5
