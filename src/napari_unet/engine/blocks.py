@@ -93,9 +93,9 @@ def label_block(
     limit = decoding.largest_px + reach + 1
     margin = min(max(margin_px, reach + 1), limit)
     while True:
-        window = _grown(block, margin, shape)
+        window = grown(block, margin, shape)
         foreground, distance = read(window)
-        cut = _cut(foreground > decoding.threshold, window, _grown(block, reach, shape), shape)
+        cut = _cut(foreground > decoding.threshold, window, grown(block, reach, shape), shape)
         if margin == limit or not cut:
             break
         margin = min(2 * margin, limit)
@@ -152,7 +152,8 @@ def _join(keys: NDArray[np.int64], seams: NDArray[np.int64]) -> NDArray[np.int64
     return joined
 
 
-def _grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
+def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
+    """A box with so many pixels around it, as far as the plane goes."""
     y, x = (
         slice(max(0, part.start - margin), min(n, part.stop + margin))
         for part, n in zip(box, shape, strict=True)
@@ -160,7 +161,8 @@ def _grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     return y, x
 
 
-def _inside(box: Box, window: Box) -> Box:
+def inside(box: Box, window: Box) -> Box:
+    """A box as a part of a window that it lies in."""
     y, x = (
         slice(part.start - outer.start, part.stop - outer.start)
         for part, outer in zip(box, window, strict=True)
@@ -177,7 +179,7 @@ def _cut(mask: NDArray[np.bool_], window: Box, needed: Box, shape: tuple[int, in
             if inner:
                 cut[np.take(components, edge, axis=axis)] = True
     cut[0] = False
-    return bool(cut[components[_inside(needed, window)]].any())
+    return bool(cut[components[inside(needed, window)]].any())
 
 
 def _name(
@@ -189,7 +191,7 @@ def _name(
     decoding: Decoding,
 ) -> BlockLabels:
     """Cut the block out of labelled pixels of its window; `parts` are those before gaps closed."""
-    own = labels[_inside(block, window)]
+    own = labels[inside(block, window)]
     ids, local = np.unique(np.append(own.ravel(), np.int32(0)), return_inverse=True)
     keys = np.zeros(len(ids), np.int64)
     seams = [np.zeros((0, 2), np.int64)]
@@ -213,7 +215,7 @@ def _name(
 def _ring(parts: NDArray[np.int32], block: Box, window: Box, reach: int) -> NDArray[np.int32]:
     """Parts within `reach` of the block's edge, on both sides of it; 0 elsewhere."""
     ring = np.zeros_like(parts)
-    (top, bottom), (left, right) = ((p.start, p.stop) for p in _inside(block, window))
+    (top, bottom), (left, right) = ((p.start, p.stop) for p in inside(block, window))
     outer = (
         slice(max(0, top - reach), bottom + reach),
         slice(max(0, left - reach), right + reach),

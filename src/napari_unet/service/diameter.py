@@ -19,6 +19,11 @@ _SIDE_PX, _LEAST_PX = 400, 24
 _LEAST_CELLS, _SCATTER = 3, 0.3
 
 
+def median_diameter(areas: NDArray[np.int64]) -> float:
+    """Diameter of a disc of the median of these areas, in pixels; 0 without any."""
+    return float(np.sqrt(4 / np.pi * np.median(areas))) if len(areas) else 0.0
+
+
 def widest_px(model: LoadedModel) -> int:
     """What `guess_diameter` looks at most, in pixels along an axis, from the plane's middle."""
     return round(_SIDE_PX / (min(_FACTORS) * model.header.zoom))

@@ -203,15 +203,10 @@ class LargePlane:
         return foreground, resized(lambda part: self._smooth(scores["distance"], part))
 
     def _smooth(self, distance: Any, part: Box) -> NDArray[np.float32]:
-        starts = [max(0, side.start - _REACH_PX) for side in part]
-        grown = tuple(
-            slice(start, side.stop + _REACH_PX) for start, side in zip(starts, part, strict=True)
-        )
-        inner = tuple(
-            slice(side.start - start, side.stop - start)
-            for start, side in zip(starts, part, strict=True)
-        )
-        return smooth_distance(np.asarray(distance[grown]))[inner]
+        from napari_unet.engine.blocks import grown, inside
+
+        around = grown(part, _REACH_PX, self.seen_shape)
+        return smooth_distance(np.asarray(distance[around]))[inside(part, around)]
 
     def _kinds(self, kinds: Any, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest

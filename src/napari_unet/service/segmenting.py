@@ -19,7 +19,7 @@ from napari_unet.core.axes import (
     planes_last,
 )
 from napari_unet.service.device import choose
-from napari_unet.service.diameter import guess_diameter, widest_px
+from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
 from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.large_plane import LARGE_PX, LargePlane, segment_large
 from napari_unet.service.linking import linked_ids
@@ -135,7 +135,6 @@ def segment_planes(
             where = f"labelling cells, plane {number + 1} of {len(planes)}"
             job.report((number + 1) / len(planes), where, preview=done)
     labels, cast = number_in_order(labels, planes, votes[1:])
-    diameter = np.sqrt(4 / np.pi * np.median(cast.sum(1))) if count else 0.0
     places.sort(key=lambda found: -found[1].weight)
     whole = Segmentation(
         labels,
@@ -143,7 +142,7 @@ def segment_planes(
         version,
         compute.describe(),
         count,
-        float(diameter),
+        median_diameter(cast.sum(1)),
         loaded.kinds(cast),
         tuple(places),
     )
@@ -221,14 +220,14 @@ def _places(
     from napari_unet.engine.blocks import plan_blocks
 
     known = source.config.diameter_px or source.model.header.diameter_px or MIXED_DIAMETER_PX
-    size = np.sqrt(4 / np.pi * np.median(votes.sum(1))) if len(votes) else known
+    size = median_diameter(votes.sum(1)) or known
     zoom = foreground.shape[0] / source.shape[0]
     found = []
     for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _PLACES_PX):
         top, left = box[0].start, box[1].start
         found += [
             replace(place, y=(place.y + top) / zoom, x=(place.x + left) / zoom)
-            for place in doubtful_places(foreground[box], float(size) * zoom)
+            for place in doubtful_places(foreground[box], size * zoom)
         ]
     return sorted(found, key=lambda place: -place.weight)[:_PLACES]
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, label_shape, plane_view
 from napari_unet.service.device import choose
-from napari_unet.service.diameter import guess_diameter, widest_px
+from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel
@@ -79,8 +79,7 @@ def segment_box(
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     plane_view(labels, axes, index)[y, x] = table[inside]
     votes = loaded.votes(found, scores.kinds)[cells - 1]
-    areas = votes.sum(1)
-    diameter = float(np.sqrt(4 / np.pi * np.median(areas))) if len(cells) else 0.0
+    diameter = median_diameter(votes.sum(1))
     places = (
         replace(place, y=place.y + top, x=place.x + left)
         for place in doubtful_places(scores.foreground, diameter or cell_px)

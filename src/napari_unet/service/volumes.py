@@ -21,7 +21,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import label_axes, label_shape, plane_indices, take_channel
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose, default_tile_px
-from napari_unet.service.diameter import guess_diameter, widest_px
+from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import Block, LargePlane, join
 from napari_unet.service.loaded_model import LoadedModel
@@ -164,9 +164,8 @@ def segment_volume(
         areas += _Group(group, sum(len(known) for known in areas), workers, progress).segment()
     work.replace(_finished(work))
     _move(work, out)
-    count = sum(len(known) for known in areas)
-    diameter = np.sqrt(4 / np.pi * np.median(np.concatenate(areas))) if count else 0.0
-    return VolumeLabels(out, version, compute.describe(), count, float(diameter))
+    sizes = np.concatenate(areas)
+    return VolumeLabels(out, version, compute.describe(), len(sizes), median_diameter(sizes))
 
 
 class _Group:
