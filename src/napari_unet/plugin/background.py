@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from superqt.utils import ensure_main_thread
+from napari_unet.plugin.main_thread import MainThread
 
 T = TypeVar("T")
 
@@ -17,13 +17,14 @@ class Background:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="napari-unet-edits")
+        self._main = MainThread()
         self._closed = False
 
     def run(self, work: Callable[[], T], then: Callable[[Future[T]], None]) -> bool:
         """Queue work, and what is to follow it; False if it is too late for that."""
         if self._closed:
             return False
-        self._pool.submit(work).add_done_callback(partial(self._deliver, then))
+        self._pool.submit(work).add_done_callback(partial(self._main.do, self._deliver, then))
         return True
 
     def close(self) -> None:
@@ -31,7 +32,6 @@ class Background:
         self._closed = True
         self._pool.shutdown(wait=False)
 
-    @ensure_main_thread
     def _deliver(self, then: Callable[[Future[Any]], None], future: Future[Any]) -> None:
         if not (self._closed or future.cancelled()):
             then(future)

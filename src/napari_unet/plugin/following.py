@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from psygnal import Signal
-from superqt.utils import ensure_main_thread
 
+from napari_unet.plugin.main_thread import MainThread
 from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class Follower:
 
     def __init__(self) -> None:
         self.is_busy = self.is_finishing = False
+        self._main = MainThread()
         self._job: Job[Any] | None = None
         self._can_finish = self._cancelled = self._closed = False
 
@@ -109,8 +110,8 @@ class Follower:
     def _follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
         """Tell of a job's progress; `show` gets it when it is done, and finishes."""
         self._job = job
-        job.progressed.connect(self._on_progress)
-        job.ended.connect(partial(self._on_end, show))
+        job.progressed.connect(partial(self._main.do, self._on_progress))
+        job.ended.connect(partial(self._main.do, self._on_end, show))
         # It may have ended before anybody listened.
         if job.reason is not None:
             self._on_end(show, job)
@@ -131,13 +132,11 @@ class Follower:
             logger.exception("napari-unet failed in the viewer")
             self._finish(sentence(error), False)
 
-    @ensure_main_thread
     def _on_progress(self, progress: Progress) -> None:
         if self.is_busy and not self._closed:
             self._while_running(progress)
             self.progressed.emit(progress)
 
-    @ensure_main_thread
     def _on_end(self, show: Callable[[Job[Any]], None], job: Job[Any]) -> None:
         if self._closed or job is not self._job:
             return

@@ -155,6 +155,8 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
         "nthreads": 1,
         "memory_limit": 0,
         "local_directory": folder,
+        # Ctrl-C in a terminal reaches the worker too, but its nanny ends it.
+        "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         # It would tell of every question, and of what it lost when it ends.
         "silence_logs": logging.CRITICAL,
     }
