@@ -92,8 +92,9 @@ def test_who_does_not_speak_tls_is_refused(server, tmp_path):
         for garbage in (crafted, b"\0" * 100, b"GET / HTTP/1.1\r\n"):
             with socket.create_connection((host, int(port)), 10) as raw:
                 raw.sendall(garbage)
-                raw.shutdown(socket.SHUT_WR)
-                with suppress(ConnectionResetError):
+                # It may have hung up by now.
+                with suppress(OSError):
+                    raw.shutdown(socket.SHUT_WR)
                     # At most a TLS alert, 7 bytes, and then the end.
                     assert len(raw.recv(1000) + raw.recv(1000)) <= 7
     assert list(tmp_path.iterdir()) == []
