@@ -136,7 +136,8 @@ def killed(image: Path, out: Path, kills: int, seconds: float) -> int:
         ) as process:
             starts += 1
             if seed < kills:
-                time.sleep(4 + random.Random(seed).uniform(0, seconds / 4))
+                # Starting takes some seconds; the rest adds up to about the time of one job.
+                time.sleep(4 + random.Random(seed).uniform(0, 2 * seconds / kills))
                 process.send_signal(signal.SIGKILL)
     return starts
 
@@ -154,28 +155,32 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    seconds: dict[int, float] = {}
     for side in options.side:
         image = work / f"{side}.zarr"
         make(image, side)
         found = run(image, work / f"{side}-labels.zarr")
-        pieces = found.pop("pieces")
+        pieces, seconds[side] = found.pop("pieces"), found["seconds"]
         print(f"{side} x {side}: {json.dumps(found)}")
         alone = schedule(pieces, 1)
         for workers in (16, 128):
-            seconds = schedule(pieces, workers)
+            took = schedule(pieces, workers)
             print(
-                f"  {workers} workers, on paper: {seconds:.0f} s, {alone / seconds:.1f}x",
+                f"  {workers} workers, on paper: {took:.0f} s, {alone / took:.1f}x",
                 flush=True,
             )
     if options.kills or options.workers:
-        image, whole = work / f"{options.kill_side}.zarr", work / "whole.zarr"
-        make(image, options.kill_side)
-        found = run(image, whole)
-        print(f"{options.kill_side}: {found['seconds']:.0f} s here")
+        side = options.kill_side
+        image, whole = work / f"{side}.zarr", work / f"{side}-labels.zarr"
+        if side not in seconds:
+            make(image, side)
+            seconds[side] = run(image, whole)["seconds"]
+            print(f"{side} x {side}: {seconds[side]:.0f} s here", flush=True)
     if options.kills:
         out = work / "killed.zarr"
-        starts = killed(image, out, options.kills, found["seconds"])
-        print(f"killed and resumed, {starts} starts: same labels {same_but_for_names(out, whole)}")
+        starts = killed(image, out, options.kills, seconds[side])
+        same = same_but_for_names(out, whole)
+        print(f"killed and resumed, {starts} starts: same labels {same}", flush=True)
     for workers in options.workers:
         from distributed import LocalCluster
 

@@ -3,9 +3,8 @@
     NAPARI_UNET_DATA=FOLDER python benchmarks/volumes.py [--minutes 3] [--only NAME ...]
 
 Both are trained from scratch for the same time on the same planes; the other planes are unseen. The
-planes that the second one segments are linked along Z by their overlap. Both are judged by SEG of
-3D objects on the planes that were not painted: of the same stack, and of other stacks where there
-are some.
+planes that the second one segments are linked along Z. Both are judged by SEG of 3D objects on the
+planes that were not painted: of the same stack, and of other stacks where there are some.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_unet.config import train_config
-from napari_unet.core.metrics import Scores, overlaps
+from napari_unet.config import PredictConfig, train_config
+from napari_unet.core.metrics import Scores
 from napari_unet.service.corrections import Annotated, annotate
 from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
@@ -91,9 +89,8 @@ def run(case: Case, new: NewModel, seconds: float) -> dict[str, Any]:
         done = service.train(annotated, "m", train_config(seconds=seconds), new).wait()
         for i in sorted({*case.teach, *case.judge}):
             image, truth = stacks[i]
-            labels = service.segment(image, "ZYX", done.model.path).wait().labels
-            if new.dims == 2:
-                labels = linked(labels)
+            config = PredictConfig(link="z" if new.dims == 2 else "none")
+            labels = service.segment(image, "ZYX", done.model.path, config).wait().labels
             unseen = np.ones(len(truth), bool)
             if i in case.teach:
                 unseen[PAINTED] = False
@@ -114,18 +111,6 @@ def painted(image: NDArray[Any], truth: NDArray[Any]) -> Annotated:
     trusted = np.zeros(truth.shape, bool)
     trusted[PAINTED] = True
     return annotate(image, "ZYX", np.where(trusted, truth, 0), trusted)
-
-
-def linked(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Labels whose cells have the id of the one above that they overlap with by half (IoU)."""
-    out = labels.copy()
-    for above, below in pairwise(out):
-        iou, _ = overlaps(above, below)
-        upper, lower = np.unique(above[above > 0]), np.unique(below[below > 0])
-        before = below.copy()
-        for row, column in np.argwhere(iou > 0.5):
-            below[before == lower[column]] = upper[row]
-    return out
 
 
 if __name__ == "__main__":

@@ -67,19 +67,21 @@ def main() -> None:
     images = nuclei.read(work / "phase-learn")
     diameter = cell_diameter(images)
     assert diameter is not None
-    start, weights = work / "phase-0.safetensors", work / "phase-1.safetensors"
-    save_model(start, network, replace(header, diameter_px=ZOOM * diameter))
-    config = replace(
-        train_config("fast", steps=3000),
-        balance=0.5,
-        tile_px=348,
-        diameter_px=diameter,
-        # Two magnifications, and cells of other lines are brighter or darker than their ground.
-        augment=AugmentConfig(scale=1.5, grey=0.2, invert=0.1),
-    )
-    if not weights.exists():
-        words = (*header.trained_on, TRAINED_ON)
-        nuclei.learn(images, nuclei.Stage("phase", config), start, weights, words)
+    weights = work / "phase-start.safetensors"
+    save_model(weights, network, replace(header, diameter_px=ZOOM * diameter))
+    words = (*header.trained_on, TRAINED_ON)
+    for number, steps in enumerate((3000, 3000)):
+        config = replace(
+            train_config("fast", steps=steps, seed=number),
+            balance=0.5,
+            tile_px=348,
+            diameter_px=diameter,
+            # Two magnifications, and cells of other lines are brighter or darker than their ground.
+            augment=AugmentConfig(scale=1.5, grey=0.2, invert=0.1),
+        )
+        before, weights = weights, work / f"phase-{number}.safetensors"
+        if not weights.exists():
+            nuclei.learn(images, nuclei.Stage("phase", config), before, weights, words)
     network, header = load_model(weights)
     final = work / "phase.safetensors"
     save_model(final, network, replace(header, postprocess=DECODING), half=True)

@@ -1,0 +1,89 @@
+"""How long from the click on Segment to labels in the viewer, cold and warm?
+
+    NAPARI_UNET_DATA=FOLDER python benchmarks/first_click.py [--runs 3] [--size 512]
+
+Each run is a fresh interpreter: a viewer with an image of nuclei, the dock, a click (cold: torch is
+not loaded, the model not read, though the system may hold their files in memory), then five more
+(warm). A last one tells how much of its time the network takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+RUN = """
+import json, statistics, sys, time
+import napari, numpy
+from qtpy.QtWidgets import QApplication
+
+viewer = napari.Viewer()
+image = viewer.add_image(numpy.load(sys.argv[1]))
+_, dock = viewer.window.add_plugin_dock_widget("napari-unet")
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    QApplication.processEvents()
+assert "torch" not in sys.modules
+
+def click():
+    for layer in [layer for layer in viewer.layers if layer is not image]:
+        viewer.layers.remove(layer)
+    QApplication.processEvents()
+    start = time.perf_counter()
+    dock.segment_button.click()
+    while dock.is_busy:
+        QApplication.processEvents()
+        time.sleep(0.001)
+    QApplication.processEvents()
+    seconds = time.perf_counter() - start
+    assert viewer.layers[-1].data.max() > 0, dock.status.text()
+    return seconds
+
+cold, warm = click(), statistics.median(click() for _ in range(5))
+from napari_unet.engine.predict import Predictor
+plain, spent = Predictor._run, []
+
+def timed(self, tile):
+    start = time.perf_counter()
+    out = plain(self, tile)
+    spent.append(time.perf_counter() - start)
+    return out
+
+Predictor._run = timed
+last = click()
+print(json.dumps([cold, warm, sum(spent) / last]))
+viewer.close()
+"""
+
+
+def main() -> None:
+    """Print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--size", type=int, default=512)
+    options = parser.parse_args()
+    # It loads torch, which the interpreters that are timed must not have.
+    from speed import mosaic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.npy"
+        np.save(path, mosaic(options.size, "images"))
+        # Whatever models the user has stay out of it.
+        alone = os.environ | {"XDG_DATA_HOME": folder}
+        command = [sys.executable, "-c", RUN, str(path)]
+        said = [subprocess.check_output(command, env=alone) for _ in range(options.runs)]
+    runs = [json.loads(each.splitlines()[-1]) for each in said]
+    cold, warm, network = (statistics.median(run[i] for run in runs) for i in range(3))
+    print(f"cold {cold:.2f} s, warm {warm:.2f} s, of which the network {network:.0%}")
+
+
+if __name__ == "__main__":
+    main()
