@@ -354,6 +354,17 @@ def test_a_new_dock_knows_what_was_painted(docked, settle, image):
     again.cleanup()
 
 
+def test_what_is_left_to_the_model_is_said_in_words(docked):
+    advanced = docked().advanced
+    for box in (advanced.channel, advanced.min_size, advanced.diameter):
+        least = box.native.text()
+        assert least in ("automatic", "as the model says")
+        box.value = 7
+        assert box.native.text() == "7"
+        box.value = box.min
+        assert box.native.text() == least
+
+
 def test_settings_reach_the_job(docked, settle, image, monkeypatch):
     widget = docked()
     widget.viewer.add_image(image)

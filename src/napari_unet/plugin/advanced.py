@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from magicgui.widgets import (
     ComboBox,
     Container,
     FileEdit,
     FloatSlider,
+    FloatSpinBox,
     LineEdit,
     PushButton,
     SpinBox,
@@ -44,15 +46,14 @@ class Advanced(QCollapsible):
         )
         self.axes.changed.connect(self._name_axes)
         self._image: Image | None = None
-        self.channel = SpinBox(
+        self.channel = _whole_number(
+            "automatic",
             label="Channel",
             min=_AUTOMATIC,
             max=9_999,
-            value=_AUTOMATIC,
             tooltip="Which one the model sees, from 0; automatic: all if their number suits the "
             "model, else the one in view",
         )
-        self.channel.native.setSpecialValueText("automatic")
         self.link = ComboBox(
             label="Link cells",
             choices=[("no", "none"), ("along z", "z"), ("along t", "t"), ("both", "zt")],
@@ -66,20 +67,20 @@ class Advanced(QCollapsible):
             value=_MODEL_DECIDES,
             tooltip="Score above which a pixel belongs to a cell; 0: as the model says",
         )
-        self.min_size = SpinBox(
+        self.min_size = _whole_number(
+            "as the model says",
             label="Smallest cell (px)",
-            min=0,
+            min=_MODEL_DECIDES,
             max=100_000,
-            value=_MODEL_DECIDES,
-            tooltip="Cells of fewer pixels are dropped; 0: as the model says",
+            tooltip="Cells of fewer pixels are dropped",
         )
-        self.diameter = SpinBox(
+        self.diameter = _whole_number(
+            "as the model says",
             label="Cell diameter (px)",
-            min=0,
+            min=_MODEL_DECIDES,
             max=5_000,
-            value=_MODEL_DECIDES,
-            tooltip="Size of this image's cells; 0: as the model says, and for fine-tuning "
-            "as measured on the corrected cells",
+            tooltip="Size of this image's cells; for fine-tuning, where none is given, as measured "
+            "on the corrected cells",
         )
         self.guess = PushButton(
             text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
@@ -158,7 +159,7 @@ class Advanced(QCollapsible):
             device=self.device.value,
             precision=self.precision.value,
             threshold=self.threshold.value or None,
-            min_size_px=self.min_size.value or None,
+            min_size_px=int(self.min_size.value) or None,
             diameter_px=float(self.diameter.value) or None,
             link=self.link.value,
             channel=self._channel(),
@@ -174,3 +175,11 @@ class Advanced(QCollapsible):
             diameter_px=float(self.diameter.value) or None,
             channel=self._channel(),
         )
+
+
+def _whole_number(least: str, **options: Any) -> FloatSpinBox:
+    """A box of whole numbers that shows the least one as a word, which magicgui's own cannot."""
+    box = FloatSpinBox(step=1, value=options["min"], **options)
+    box.native.setDecimals(0)
+    box.native.setSpecialValueText(least)
+    return box
