@@ -23,7 +23,6 @@ from pathlib import Path
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import FinetuneConfig, train_config
-from napari_unet.core.unet import with_distance
 from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.image_files import read_annotated
@@ -56,15 +55,12 @@ class Stage:
 
 def stages() -> Iterator[Stage]:
     """What the shipped weights went through, in order."""
-    # Older than standardised weights, and than the learning rate that goes with them.
-    plain = {"standardise": False, "balance": 0.5}
-    config = replace(train_config("fast", steps=10_000), learning_rate=5e-4, **plain)
-    # More capacity than the default: an hour of training fills it.
-    new = NewModel(width=32, in_channels=3, distance=False)
-    yield Stage("0", config, new)
-    # It learns the distance as well; gently, for what it knows is not to get worse.
-    config = train_config("fast", steps=1500, seed=1)
-    yield Stage("1", replace(config, learning_rate=4e-4, **plain))
+    # The cells are small: three poolings see far enough, at half the cost of four.
+    new = NewModel(depth=3, width=32, in_channels=3)
+    at_first = train_config("fast", steps=4000)
+    then = train_config("fast", steps=8000, seed=1)
+    yield Stage("0", replace(at_first, balance=0.5, tile_px=348, decay=False), new)
+    yield Stage("1", replace(then, balance=0.5, tile_px=348))
 
 
 def fold(group: str) -> int:
@@ -99,14 +95,7 @@ def learn(
 ) -> None:
     """One stage, from the model file of the one before to that of this one."""
     start: NewModel | str = stage.start or str(before)
-    steps = 0
-    if stage.start is None:
-        network, header = load_model(before)
-        steps = header.steps
-        if not network.config.distance:
-            start = str(after.with_suffix(".start.safetensors"))
-            settings = {**header.postprocess, "threshold": 0.6}
-            save_model(Path(start), with_distance(network), replace(header, postprocess=settings))
+    steps = 0 if stage.start else load_model(before)[1].steps
     # The models of the person who runs this stay out of it.
     service = SegmentationService(ModelStore(after.parent / f"models-{stage.name}"))
     job = service.train(images, "new", stage.config, start)

@@ -56,13 +56,23 @@ def test_cells_of_one_size_are_told_from_their_pieces(distance):
     for cell in range(1, 9):
         labels[20:60, 24 * cell - 20 : 24 * cell] = cell
     plane = AnnotatedPlane(np.zeros((1, *labels.shape), np.float32), labels)
-    radius = np.sqrt(800 / np.pi)
-    assert postprocess_for([plane], 1.0, distance=distance) == {"radius_px": radius}
-    resized = postprocess_for([plane], 0.5, distance=distance)
-    assert resized["min_size_px"] == 240
-    assert 0 < resized["threshold"] < 0.5
-    assert ("seed_threshold" in resized) == distance
-    assert postprocess_for([], 0.5, distance=distance) == {}
+    model = new_model(NewModel(depth=2, width=3, distance=distance), "m", 0)
+    model.header.postprocess["seed_threshold"] = None
+    as_they_are = postprocess_for([plane], model, 1.0)
+    assert as_they_are["radius_px"] == np.sqrt(800 / np.pi)
+    assert 0 < as_they_are["threshold"] < 0.5
+    assert as_they_are["min_size_px"] == model.header.postprocess["min_size_px"]
+    assert bool(as_they_are["seed_threshold"]) == distance
+    assert postprocess_for([plane], model, 0.5) == {**as_they_are, "min_size_px": 240}
+    assert postprocess_for([], model, 0.5) == model.header.postprocess
+
+
+def test_the_cores_that_a_model_was_given_stay():
+    labels = np.ones((10, 10), np.int32)
+    plane = AnnotatedPlane(np.zeros((1, 10, 10), np.float32), labels)
+    model = new_model(NewModel(depth=2, width=3), "m", 0)
+    model.header.postprocess["seed_threshold"] = 0.35
+    assert postprocess_for([plane], model, 1.0)["seed_threshold"] == 0.35
 
 
 def test_dense_planes_come_whole(model, blobs):

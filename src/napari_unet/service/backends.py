@@ -183,13 +183,12 @@ class LocalBackend:
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)
         # From scratch the cells may be of any size; only who gave theirs says that they are alike.
-        told = model.network.config.distance
-        sizes = postprocess_for(planes, zoom, distance=told) if zoom != 1 else {}
+        suited = postprocess_for(planes, model, zoom) if zoom != 1 else model.header.postprocess
         header = replace(
             model.header,
             parent=parent.sha256() if parent else None,
             zoom=zoom,
-            postprocess={**model.header.postprocess, **sizes},
+            postprocess=suited,
             diameter_px=config.diameter_px or model.header.diameter_px,
             trained_on=(*model.header.trained_on, *trained_on),
             scores={},

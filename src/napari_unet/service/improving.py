@@ -258,8 +258,8 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
 
 def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
     """Have a model read cells out as suits those that it is to learn."""
-    suited = postprocess_for(lesson.planes, zoom, distance=model.network.config.distance)
-    model.header = replace(model.header, postprocess={**model.header.postprocess, **suited})
+    suited = postprocess_for(lesson.planes, model, zoom)
+    model.header = replace(model.header, postprocess=suited)
 
 
 def _inherit(parents: Collection, own: Collection) -> None:

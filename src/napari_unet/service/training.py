@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # Of a typical cell's area, and of a small one's: what is smaller is no cell.
 _PIECE, _SMALLEST = 0.3, 0.8
-# Where cells are of one size. The border weights make scores low at outlines, and cores are larger
-# than noise; measured on frames of DIC-C2DH-HeLa.
+# Of who was taught few cells, or cells of one size. The border weights make scores low at outlines,
+# and cores are larger than noise; measured on frames of DIC-C2DH-HeLa and the tissue of the demo.
 _THRESHOLD, _SEED_THRESHOLD = 0.4, 0.45
 # Cells whose size is within this factor of what the network knows are not resized.
 _SAME_SIZE = 1.6
@@ -157,30 +157,30 @@ def cell_area(
 
 
 def postprocess_for(
-    planes: Iterable[AnnotatedPlane], zoom: float, *, distance: bool
-) -> dict[str, float]:
-    """Settings of `label_instances` that suit the cells of planes at the network's size.
+    planes: Iterable[AnnotatedPlane], model: LoadedModel, zoom: float
+) -> dict[str, Any]:
+    """Settings of `label_instances`, of a model that learns cells, that suit those.
 
     Parameters
     ----------
     planes
-        What the model learns from.
+        What it learns from, at the network's size.
+    model
+        Its cores stay where it tells them already.
     zoom
         It sees their images larger by this factor.
-    distance
-        Whether it tells the distance to the outline.
     """
+    settings = model.header.postprocess
     seen = [(plane.labels, plane.trusted) for plane in planes]
     small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
     if small is None or typical is None:
-        return {}
-    found = {"radius_px": float(np.sqrt(typical / np.pi))}
+        return dict(settings)
+    found = {**settings, "radius_px": float(np.sqrt(typical / np.pi)), "threshold": _THRESHOLD}
+    if model.network.config.distance:
+        found["seed_threshold"] = settings.get("seed_threshold") or _SEED_THRESHOLD
     if zoom != 1:
         # The model is for cells of this size alone: what is much smaller is a piece of one.
         found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
-        found["threshold"] = _THRESHOLD
-        if distance:
-            found["seed_threshold"] = _SEED_THRESHOLD
     return found
 
 
