@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from larger_than_memory import status
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
@@ -305,8 +305,7 @@ def large(size_px: int) -> None:
     labels = service.segment(image, "YX", "nuclei").wait().labels
     seconds = time.perf_counter() - start
     service.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    over = (peak - image.nbytes - labels.nbytes) / 1e9
+    over = (status("VmHWM") * 2**20 - image.nbytes - labels.nbytes) / 1e9
     megapixels = size_px**2 / 1e6
     print(json.dumps({"GB over image and labels": over, "s per megapixel": seconds / megapixels}))
 

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_unet.core.instances import label_instances
 from napari_unet.core.unet import UNet, UNetConfig, initialise
+from napari_unet.engine import predict
 from napari_unet.engine.predict import Predictor, foreground_scores
 
 CPU = torch.device("cpu")
@@ -167,6 +168,14 @@ def test_dropout_is_off():
     plane = np.random.default_rng(0).random((1, 30, 30), np.float32)
     predictor = Predictor(network, CPU)
     np.testing.assert_array_equal(predictor.logits(plane, 100), predictor.logits(plane, 100))
+
+
+def test_convolutions_joined_with_their_relu_give_the_same_numbers(monkeypatch):
+    network, plane = make(2, width=8), np.random.default_rng(0).random((1, 90, 90), np.float32)
+    joined = Predictor(network, CPU, torch.bfloat16).logits(plane, 100)
+    monkeypatch.setattr(predict, "_fuse", lambda network: None)
+    apart = Predictor(network, CPU, torch.bfloat16).logits(plane, 100)
+    np.testing.assert_array_equal(joined, apart)
 
 
 def test_bfloat16_comes_close_and_comes_back_as_float32():

@@ -165,12 +165,8 @@ class UNet(nn.Module):
             skips.append(x)
         skips.pop()
         for up, convs in zip(self.up, self.join, strict=True):
-            x = up(x)
-            # Padding by a negative amount crops like a slice, but its gradient keeps the layout.
-            skip = skips.pop()
-            sizes = zip(reversed(skip.shape[2:]), reversed(x.shape[2:]), strict=True)
-            skip = F.pad(skip, [(small - large) // 2 for large, small in sizes for _ in (0, 1)])
-            x = convs(torch.cat((skip, x), dim=1))
+            # Nothing here holds on to what went into it: it is large, and the next ones are too.
+            x = convs(_crop_and_join(skips.pop(), up(x)))
         logits: Tensor = self.head(x)
         return logits
 
@@ -180,6 +176,13 @@ class UNet(nn.Module):
             return x
         kept = torch.rand(x.shape, generator=generator, device=x.device) >= rate
         return x * (kept / (1 - rate)).to(x.dtype)
+
+
+def _crop_and_join(skip: Tensor, x: Tensor) -> Tensor:
+    # Padding by a negative amount crops like a slice, but its gradient keeps the layout.
+    sizes = zip(reversed(skip.shape[2:]), reversed(x.shape[2:]), strict=True)
+    skip = F.pad(skip, [(small - large) // 2 for large, small in sizes for _ in (0, 1)])
+    return torch.cat((skip, x), dim=1)
 
 
 def with_classes(network: UNet, n_classes: int) -> UNet:
