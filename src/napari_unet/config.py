@@ -177,7 +177,7 @@ class FinetuneConfig:
     tile_px: int = 380
     w0: float = 10.0
     sigma_px: float = 5.0
-    balance: float = 0.0
+    balance: float = 0.25
     anchor: float = 0.5
     average: float = 0.0
     standardise: bool = False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PIECE, _SMALLEST = 0.3, 0.8
 # Of who was taught few cells, or cells of one size. The border weights make scores low at outlines,
 # and cores are larger than noise; measured on frames of DIC-C2DH-HeLa and the tissue of the demo.
-_THRESHOLD, _SEED_THRESHOLD = 0.4, 0.45
+_THRESHOLD, _SEED_THRESHOLD = 0.35, 0.45
 # Cells whose size is within this factor of what the network knows are not resized.
 _SAME_SIZE = 1.6
 
