@@ -529,7 +529,12 @@ def test_ctrl_c_stops_and_keeps_what_there_was(call, folders, store, nuclei, mon
 
     monkeypatch.setattr(SegmentationService, "train", interrupted)
     options = ("--name", "nuclei", "--from", "nuclei", "--minutes", 60)
-    status, stdout, stderr = train(call, folders, *options)
+    # Who started the tests in the background may have had it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, stdout, stderr = train(call, folders, *options)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (status, stdout) == (1, "")
     assert stderr == "napari-unet: stopped; nothing that was saved is lost\n"
     assert jobs[0].reason.value == "cancelled"

@@ -7,7 +7,6 @@ normalisation it makes learning fast, but it looks at weights alone, so tiles st
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -23,10 +22,11 @@ class _Standardised(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         # So that standardised weights stay what they are.
-        self.gain = nn.Parameter(_deviation(weight.detach()))
+        self.gain = nn.Parameter(_deviation(_centred(weight.detach())))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return (weight - weight.mean(_AXES, keepdim=True)) / _deviation(weight) * self.gain
+        centred = _centred(weight)
+        return centred * (self.gain / _deviation(centred))
 
 
 def standardise(network: nn.Module) -> None:
@@ -55,7 +55,12 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in layers if layer.kernel_size == (3, 3)]
 
 
-def _deviation(weight: Tensor) -> Tensor:
+def _centred(weight: Tensor) -> Tensor:
+    return weight - weight.mean(_AXES, keepdim=True)
+
+
+def _deviation(centred: Tensor) -> Tensor:
     """Standard deviation of each filter over He's, (O, 1, 1, 1)."""
-    variance = torch.var(weight, _AXES, keepdim=True, correction=0)
-    return (variance * (weight[0].numel() / 2) + _EPSILON).sqrt()
+    # Several times as fast as torch.var.
+    variance = centred.square().mean(_AXES, keepdim=True)
+    return (variance * (centred[0].numel() / 2) + _EPSILON).sqrt()

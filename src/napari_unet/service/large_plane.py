@@ -18,7 +18,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
-from napari_unet.service.loaded_model import Box, LoadedModel, smooth_distance
+from napari_unet.service.loaded_model import KEPT, Box, LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
     from napari_unet.core.tiling import Tile
@@ -126,11 +126,11 @@ class LargePlane:
 
     def score_types(self) -> dict[str, type[np.generic]]:
         """Name and number format of each array of scores, all (Y, X) as the network sees it."""
-        types: dict[str, type[np.generic]] = {"foreground": np.float32}
+        types: dict[str, type[np.generic]] = {"foreground": KEPT}
         if self.model.network.config.n_classes > 2:
             types["kinds"] = np.uint8
         if self.model.network.config.distance and self._decoding.seed_threshold is not None:
-            types["distance"] = np.float32
+            types["distance"] = KEPT
         return types
 
     def score(self, tile: Tile) -> dict[str, NDArray[Any]]:
@@ -150,12 +150,12 @@ class LargePlane:
             ),
         )
         classes = logits[: self.model.network.config.n_classes]
-        found: dict[str, NDArray[Any]] = {"foreground": foreground_scores(classes)}
+        found: dict[str, NDArray[Any]] = {"foreground": foreground_scores(classes).astype(KEPT)}
         types = self.score_types()
         if "kinds" in types:
             found["kinds"] = classes[1:].argmax(0).astype(np.uint8) + np.uint8(1)
         if "distance" in types:
-            found["distance"] = expit(logits[-1])
+            found["distance"] = expit(logits[-1]).astype(KEPT)
         return found
 
     def label(self, block: Box, scores: Mapping[str, Any]) -> Block:
@@ -197,7 +197,7 @@ class LargePlane:
             out: NDArray[np.float32] = resize_box(lambda part: read(part)[None], *sizes, box)[0]
             return out
 
-        foreground = resized(lambda part: np.asarray(scores["foreground"][part]))
+        foreground = resized(lambda part: np.asarray(scores["foreground"][part], np.float32))
         if "distance" not in scores:
             return foreground, None
         return foreground, resized(lambda part: self._smooth(scores["distance"], part))
@@ -206,7 +206,7 @@ class LargePlane:
         from napari_unet.engine.blocks import grown, inside
 
         around = grown(part, _REACH_PX, self.seen_shape)
-        return smooth_distance(np.asarray(distance[around]))[inside(part, around)]
+        return smooth_distance(np.asarray(distance[around], np.float32))[inside(part, around)]
 
     def _kinds(self, kinds: Any, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Box = tuple[slice, slice]
 # Typical diameter of the cells in training sets of mixed images (dsb2018: median 20 px).
 MIXED_DIAMETER_PX = 24.0
+# Scores are rounded to this everywhere, for those of a large plane have to be kept.
+KEPT = np.float16
 
 
 def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
@@ -180,9 +182,11 @@ class LoadedModel:
         if len(of_classes) > 2:
             kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
-            smooth = smooth_distance(expit(logits[-1]), self.header.anisotropy or 1.0)
+            told = expit(logits[-1]).astype(KEPT).astype(np.float32)
+            smooth = smooth_distance(told, self.header.anisotropy or 1.0)
             distance = resize_plane(smooth[None], shape)[0]
-        foreground = resize_plane(foreground_scores(of_classes)[None], shape)[0]
+        sure = foreground_scores(of_classes).astype(KEPT).astype(np.float32)
+        foreground = resize_plane(sure[None], shape)[0]
         return PlaneScores(foreground, kinds, zoom, distance)
 
     def decoding(self, config: PredictConfig, zoom: float) -> Decoding:

@@ -213,7 +213,7 @@ def _segment_large(
 
 
 def _places(
-    foreground: NDArray[np.float32], votes: NDArray[np.int64], source: LargePlane
+    foreground: NDArray[np.floating], votes: NDArray[np.int64], source: LargePlane
 ) -> list[Place]:
     """Where a correction would help most; the scores may be those that the network gave."""
     from napari_unet.core.places import doubtful_places
@@ -227,7 +227,7 @@ def _places(
         top, left = box[0].start, box[1].start
         found += [
             replace(place, y=(place.y + top) / zoom, x=(place.x + left) / zoom)
-            for place in doubtful_places(foreground[box], size * zoom)
+            for place in doubtful_places(foreground[box].astype(np.float32), size * zoom)
         ]
     return sorted(found, key=lambda place: -place.weight)[:_PLACES]
 
