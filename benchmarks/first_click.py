@@ -77,7 +77,7 @@ def main() -> None:
         path = Path(folder) / "image.npy"
         np.save(path, mosaic(options.size, "images"))
         # Whatever models the user has stay out of it.
-        alone = os.environ | {"XDG_DATA_HOME": folder}
+        alone = os.environ | {"NAPARI_UNET_MODELS": folder}
         command = [sys.executable, "-c", RUN, str(path)]
         said = [subprocess.check_output(command, env=alone) for _ in range(options.runs)]
     runs = [json.loads(each.splitlines()[-1]) for each in said]

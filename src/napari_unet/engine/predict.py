@@ -127,7 +127,8 @@ class _ConvReLU(nn.Module):
 def _fuse(network: UNet) -> None:
     """Join convolutions with the ReLU behind them, where torch has what it takes (oneDNN)."""
     # What torch.compile calls; not a public name, so it may be gone one day.
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    there = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    if not (there and torch.backends.mkldnn.is_available()):
         return
     for pairs in (network.down, network.join):
         for i, pair in enumerate(pairs):
