@@ -178,7 +178,7 @@ class FinetuneConfig:
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
-    anchor: float = 0.5
+    anchor: float = 1.0
     average: float = 0.0
     standardise: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)

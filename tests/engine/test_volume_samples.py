@@ -14,7 +14,7 @@ from napari_unet.engine.volume_samples import VolumeSampler, split_seen_pieces
 CPU = torch.device("cpu")
 NETWORK = UNetConfig(depth=1, width=2, z_depth=1, distance=True)
 PLAIN = AugmentConfig(elastic_sigma_px=0, rotate=False, flip=False, scale=1.0, grey=0.0, noise=0.0)
-CONFIG = FinetuneConfig(steps=3, seconds=None, tile_px=40, sigma_px=2.0)
+CONFIG = FinetuneConfig(steps=3, seconds=None, tile_px=40, sigma_px=2.0, balance=0.0)
 HALO = 8
 
 
