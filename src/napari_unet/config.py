@@ -150,7 +150,8 @@ class FinetuneConfig:
         Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
     anchor
         Weight of staying near the parent model on unseen pixels; 0 lets them drift. Where images
-        are resized, a fine-tune takes it times the parent's agreement with what was seen.
+        are resized, a fine-tune takes it, and the balance, times the parent's agreement with what
+        was seen.
     average
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     standardise

@@ -409,7 +409,7 @@ def test_the_new_file_says_where_it_comes_from(service, store, weak, blobs):
     assert header.normalisation == weak.header.normalisation
     # But for what it has learnt of the cells' sizes.
     assert header.postprocess["gap_px"] == weak.header.postprocess["gap_px"]
-    assert header.postprocess["threshold"] == 0.35, "that of cells which are resized"
+    assert header.postprocess["threshold"] == 0.4, "that of cells which are resized"
     assert weak.header.parent is None
     assert weak.header.trained_on == ("blobs, CC0",)
     assert weak.header.scores == {}

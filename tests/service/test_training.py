@@ -63,7 +63,8 @@ def test_cells_of_one_size_are_told_from_their_pieces(distance):
     assert 0 < as_they_are["threshold"] < 0.5
     assert as_they_are["min_size_px"] == model.header.postprocess["min_size_px"]
     assert bool(as_they_are["seed_threshold"]) == distance
-    assert postprocess_for([plane], model, 0.5) == {**as_they_are, "min_size_px": 240}
+    resized = {"min_size_px": 240, "threshold": 0.4}
+    assert postprocess_for([plane], model, 0.5) == {**as_they_are, **resized}
     assert postprocess_for([], model, 0.5) == model.header.postprocess
 
 

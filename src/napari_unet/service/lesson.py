@@ -229,7 +229,9 @@ class Run:
         self.steps = 0
         planes = lesson.first if lesson.split.n_units else lesson.planes
         plans = dict(again.plans) if again else None
-        held = replace(config, anchor=config.anchor * self._trust())
+        # Balancing the classes, too, is for keeping what the parent finds.
+        trust = self._trust()
+        held = replace(config, anchor=config.anchor * trust, balance=config.balance * trust)
         self._trainer: Trainer = start_training(model, planes, held, compute, plans)
 
     @property

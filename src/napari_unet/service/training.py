@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 # Of a typical cell's area, and of a small one's: what is smaller is no cell.
 _PIECE, _SMALLEST = 0.3, 0.8
-# Of who was taught few cells, or cells of one size. The border weights make scores low at outlines,
-# and cores are larger than noise; measured on frames of DIC-C2DH-HeLa and the tissue of the demo.
-_THRESHOLD, _SEED_THRESHOLD = 0.35, 0.45
+# Of who was taught few cells, and of who was taught cells of one size. The border weights make
+# scores low at outlines, and cores are larger than noise; measured on the tissue of the demo, and
+# on frames of DIC-C2DH-HeLa.
+_THRESHOLD, _THRESHOLD_RESIZED, _SEED_THRESHOLD = 0.35, 0.4, 0.45
 # Cells whose size is within this factor of what the network knows are not resized.
 _SAME_SIZE = 1.6
 
@@ -181,6 +182,7 @@ def postprocess_for(
     if zoom != 1:
         # The model is for cells of this size alone: what is much smaller is a piece of one.
         found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
+        found["threshold"] = _THRESHOLD_RESIZED
     return found
 
 
