@@ -27,6 +27,7 @@ JUDGE = ("set22", "set24", "set43", "set47")
 TRAINED_ON = "Usiigaci T98G phase contrast, MIT, 12 of 16 fields"
 # Of the cells' size: at it they are about as large as the nuclei that the network knows.
 ZOOM = 0.5
+STAGES = 2
 # Chosen on the fields that it learns from.
 DECODING = {"threshold": 0.4, "seed_threshold": 0.35, "min_size_px": 125, "gap_px": 1}
 
@@ -55,9 +56,9 @@ def main() -> None:
     weights = work / "phase-start.safetensors"
     save_model(weights, network, replace(header, diameter_px=ZOOM * diameter))
     words = (*header.trained_on, TRAINED_ON)
-    for number, steps in enumerate((3000, 3000)):
+    for number in range(STAGES):
         config = replace(
-            train_config("fast", steps=steps, seed=number),
+            train_config("fast", steps=3000, seed=number),
             balance=0.5,
             tile_px=348,
             diameter_px=diameter,
