@@ -150,8 +150,8 @@ class FinetuneConfig:
         Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
     anchor
         Weight of staying near the parent model on unseen pixels; 0 lets them drift. Where images
-        are resized, a fine-tune takes it, and the balance, times the parent's agreement with what
-        was seen.
+        are resized, a fine-tune takes the balance times the parent's agreement with what was seen,
+        and this times its square.
     average
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     standardise
@@ -179,7 +179,7 @@ class FinetuneConfig:
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
-    anchor: float = 1.0
+    anchor: float = 3.0
     average: float = 0.0
     standardise: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)

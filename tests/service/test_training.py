@@ -7,7 +7,6 @@ import torch
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.tiling import valid_input_px
-from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service.corrections import Annotated, Correction, annotate
 from napari_unet.service.device import Compute
 from napari_unet.service.jobs import Job
@@ -17,7 +16,6 @@ from napari_unet.service.training import (
     cell_diameter,
     learn,
     new_model,
-    postprocess_for,
     reach,
     start_training,
     teach_classes,
@@ -48,32 +46,6 @@ def test_a_new_model_is_what_was_asked_for():
     weight = model.network.head.weight
     assert torch.equal(weight, same.network.head.weight)
     assert not torch.equal(weight, other.network.head.weight)
-
-
-@pytest.mark.parametrize("distance", [False, True])
-def test_cells_of_one_size_are_told_from_their_pieces(distance):
-    labels = np.zeros((100, 200), np.int32)
-    for cell in range(1, 9):
-        labels[20:60, 24 * cell - 20 : 24 * cell] = cell
-    plane = AnnotatedPlane(np.zeros((1, *labels.shape), np.float32), labels)
-    model = new_model(NewModel(depth=2, width=3, distance=distance), "m", 0)
-    model.header.postprocess["seed_threshold"] = None
-    as_they_are = postprocess_for([plane], model, 1.0)
-    assert as_they_are["radius_px"] == np.sqrt(800 / np.pi)
-    assert 0 < as_they_are["threshold"] < 0.5
-    assert as_they_are["min_size_px"] == model.header.postprocess["min_size_px"]
-    assert bool(as_they_are["seed_threshold"]) == distance
-    resized = {"min_size_px": 240, "threshold": 0.4}
-    assert postprocess_for([plane], model, 0.5) == {**as_they_are, **resized}
-    assert postprocess_for([], model, 0.5) == model.header.postprocess
-
-
-def test_the_cores_that_a_model_was_given_stay():
-    labels = np.ones((10, 10), np.int32)
-    plane = AnnotatedPlane(np.zeros((1, 10, 10), np.float32), labels)
-    model = new_model(NewModel(depth=2, width=3), "m", 0)
-    model.header.postprocess["seed_threshold"] = 0.35
-    assert postprocess_for([plane], model, 1.0)["seed_threshold"] == 0.35
 
 
 def test_dense_planes_come_whole(model, blobs):

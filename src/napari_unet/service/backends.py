@@ -18,6 +18,7 @@ from napari_unet.service.improving import Improvement, improve, store_version
 from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.loaded_model import Box, LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.read_out import postprocess_for
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
 from napari_unet.service.segmenting_box import segment_box
 from napari_unet.service.segmenting_stacks import segment_stacks
@@ -32,7 +33,6 @@ from napari_unet.service.training import (
     annotated_planes,
     learn,
     new_model,
-    postprocess_for,
     start_training,
     teach_classes,
 )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.training import cell_area
+from napari_unet.service.read_out import cell_area
 
 # Sizes at which the network looks, over the size that it was made for.
 _FACTORS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.read_out import scores_around
 
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
@@ -139,7 +140,6 @@ def count(
     """
     from napari_unet.core.instances import separate_touching
     from napari_unet.core.metrics import confusion
-    from napari_unet.core.tiling import smallest_input_px
     from napari_unet.core.weight_map import border_weights
 
     # Predictors made before the last step hold the old weights.
@@ -147,17 +147,10 @@ def count(
     n_classes = model.network.config.n_classes
     threshold = model.header.postprocess.get("threshold", 0.5)
     total = np.zeros((n_units, n_classes, n_classes))
-    margin = smallest_input_px(model.network.config.depth)
     for plane, unit in zip(planes, units, strict=True):
         if not unit.any():
             continue
-        box = _box(unit, margin)
-        scores = model.scores(
-            np.ascontiguousarray(plane.image[(slice(None), *box)]),
-            compute,
-            None,
-            lambda fraction, message: check(),
-        )
+        box, scores = scores_around(unit > 0, plane, model, compute, check)
         found = (scores.foreground > threshold) * (1 if scores.kinds is None else scores.kinds)
         labels = separate_touching(plane.labels[box])
         truth = np.where(labels > 0, plane.classes[box], 0)
@@ -187,9 +180,3 @@ def compare(before: Counts, after: Counts, weak: bool) -> Check | None:
         n,
         weak or few,
     )
-
-
-def _box(units: NDArray[np.int32], margin_px: int) -> tuple[slice, slice]:
-    lines = (np.flatnonzero(units.any(axis)) for axis in (1, 0))
-    y, x = (slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)
-    return y, x

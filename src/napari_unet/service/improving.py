@@ -18,9 +18,9 @@ from napari_unet.service.jobs import Job
 from napari_unet.service.lesson import Lesson, Run, prepare
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.read_out import postprocess_for
 from napari_unet.service.training import (
     cell_diameter,
-    postprocess_for,
     teach_classes,
     zoom_for,
 )

@@ -18,6 +18,7 @@ from napari_unet.service.device import Compute
 from napari_unet.service.gate import Check, Counts, Verdict, compare, count, judge
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.read_out import best_threshold
 from napari_unet.service.training import (
     annotated_planes,
     learn,
@@ -229,9 +230,10 @@ class Run:
         self.steps = 0
         planes = lesson.first if lesson.split.n_units else lesson.planes
         plans = dict(again.plans) if again else None
-        # Balancing the classes, too, is for keeping what the parent finds.
+        # Balancing the classes, too, is for keeping what the parent finds. The square, for what is
+        # half right is no guide.
         trust = self._trust()
-        held = replace(config, anchor=config.anchor * trust, balance=config.balance * trust)
+        held = replace(config, anchor=config.anchor * trust**2, balance=config.balance * trust)
         self._trainer: Trainer = start_training(model, planes, held, compute, plans)
 
     @property
@@ -259,6 +261,7 @@ class Run:
         if self._best is not None:
             _, self.steps, weights = self._best
             self._model.network.load_state_dict(weights)
+        self._suit_threshold()
         self._after = self._count(self._lesson.units)
         if self._judged is None:
             self._judged = self._count(self._lesson.judges)
@@ -322,6 +325,13 @@ class Run:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
             # Of equals the later one, which has learnt for longer.
             self._best, self._judged = (score, step, weights), counts
+
+    def _suit_threshold(self) -> None:
+        model, planes = self._model, self._lesson.planes
+        threshold = best_threshold(model, planes, self._compute, self._job.check)
+        if threshold is not None:
+            settings = {**model.header.postprocess, "threshold": threshold}
+            model.header = replace(model.header, postprocess=settings)
 
     def _trust(self) -> float:
         """How near the parent unseen pixels are held."""

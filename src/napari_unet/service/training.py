@@ -19,17 +19,12 @@ from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, is_out_of_memory
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import Box, LoadedModel, zoom_to
+from napari_unet.service.read_out import SEED_THRESHOLD, cell_area
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import StepReport, Trainer
     from napari_unet.engine.samples import AnnotatedPlane
 
-# Of a typical cell's area, and of a small one's: what is smaller is no cell.
-_PIECE, _SMALLEST = 0.3, 0.8
-# Of who was taught few cells, and of who was taught cells of one size. The border weights make
-# scores low at outlines, and cores are larger than noise; measured on the tissue of the demo, and
-# on frames of DIC-C2DH-HeLa.
-_THRESHOLD, _THRESHOLD_RESIZED, _SEED_THRESHOLD = 0.35, 0.4, 0.45
 # Cells whose size is within this factor of what the network knows are not resized.
 _SAME_SIZE = 1.6
 
@@ -111,7 +106,7 @@ def new_model(new: NewModel, name: str, seed: int, n_planes: int | None = None) 
             "threshold": 0.5,
             "gap_px": 1,
             "min_size_px": round(64 / new.anisotropy) if new.dims == 3 else 16,
-            "seed_threshold": _SEED_THRESHOLD if new.distance else None,
+            "seed_threshold": SEED_THRESHOLD if new.distance else None,
         },
     )
     return LoadedModel(network, header)
@@ -125,65 +120,6 @@ def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
     planes = [(c.labels, c.trusted) for item in annotated for c in item.corrections]
     middle = cell_area(planes, 0.5)
     return None if middle is None else float(np.sqrt(4 / np.pi * middle))
-
-
-def cell_area(
-    planes: Iterable[tuple[NDArray[np.int32], NDArray[np.bool_] | None]], share: float
-) -> int | None:
-    """Area, in pixels, such that this share of the cells' pixels lie in smaller cells.
-
-    Parameters
-    ----------
-    planes
-        Labels (Y, X), and where they were seen, None for everywhere; cells seen in part do not
-        count.
-    share
-        In [0, 1].
-
-    Returns
-    -------
-    None without a cell.
-    """
-    areas: list[int] = []
-    for labels, trusted in planes:
-        area = np.bincount(labels.ravel())
-        if trusted is not None:
-            area[np.unique(labels[~trusted])] = 0
-        area[0] = 0
-        areas += area[area > 0].tolist()
-    if not areas:
-        return None
-    ordered = np.sort(areas)
-    return int(ordered[np.searchsorted(np.cumsum(ordered), share * ordered.sum())])
-
-
-def postprocess_for(
-    planes: Iterable[AnnotatedPlane], model: LoadedModel, zoom: float
-) -> dict[str, Any]:
-    """Settings of `label_instances`, of a model that learns cells, that suit those.
-
-    Parameters
-    ----------
-    planes
-        What it learns from, at the network's size.
-    model
-        Its cores stay where it tells them already.
-    zoom
-        It sees their images larger by this factor.
-    """
-    settings = model.header.postprocess
-    seen = [(plane.labels, plane.trusted) for plane in planes]
-    small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
-    if small is None or typical is None:
-        return dict(settings)
-    found = {**settings, "radius_px": float(np.sqrt(typical / np.pi)), "threshold": _THRESHOLD}
-    if model.network.config.distance:
-        found["seed_threshold"] = settings.get("seed_threshold") or _SEED_THRESHOLD
-    if zoom != 1:
-        # The model is for cells of this size alone: what is much smaller is a piece of one.
-        found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
-        found["threshold"] = _THRESHOLD_RESIZED
-    return found
 
 
 def zoom_for(header: ModelHeader, diameter_px: float | None, *, asked: bool) -> float:
