@@ -261,10 +261,11 @@ class Run:
         if self._best is not None:
             _, self.steps, weights = self._best
             self._model.network.load_state_dict(weights)
-        self._suit_threshold()
         self._after = self._count(self._lesson.units)
         if self._judged is None:
             self._judged = self._count(self._lesson.judges)
+        # What was learnt is judged as the parent was: read out at the same score.
+        self._suit_threshold()
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Whether the model may take its parent's place; the checks on new and earlier places."""
