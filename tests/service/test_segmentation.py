@@ -407,9 +407,9 @@ def test_the_new_file_says_where_it_comes_from(service, store, weak, blobs):
     assert header.created.endswith("+00:00")
     assert header.architecture == weak.header.architecture
     assert header.normalisation == weak.header.normalisation
-    # But for what it has learnt of the cells' sizes.
+    # But for what it has learnt of the cells' sizes, and of its own scores.
     assert header.postprocess["gap_px"] == weak.header.postprocess["gap_px"]
-    assert header.postprocess["threshold"] == 0.4, "that of cells which are resized"
+    assert "radius_px" in header.postprocess.keys() - weak.header.postprocess.keys()
     assert weak.header.parent is None
     assert weak.header.trained_on == ("blobs, CC0",)
     assert weak.header.scores == {}
