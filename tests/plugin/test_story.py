@@ -98,8 +98,8 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         # What was painted came along; what was not is the model's own doing.
         assert found(after, missed) == len(missed)
         others = [i for i in range(len(NUCLEI)) if i not in missed]
+        assert found(after, known) >= 0.9 * len(known)
         # The budget is a minute of wall time: a slow or busy machine takes fewer steps in it.
-        assert found(after, known) >= 0.85 * len(known)
         assert found(after, others) >= len(known)
         assert first in viewer.layers
 

@@ -37,8 +37,8 @@ _PLENTY = 40
 _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
-# Of the anchor, where the parent knows nothing of this kind of image: its word that all is
-# background would be as wrong as to count unseen pixels as such.
+# In a parent that knows nothing of this kind of image: its word that all is background would be
+# as wrong as to count unseen pixels as such.
 _LEAST_TRUST = 0.04
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
@@ -335,7 +335,7 @@ class Run:
             model.header = replace(model.header, postprocess=settings)
 
     def _trust(self) -> float:
-        """How near the parent unseen pixels are held."""
+        """How far the parent's word counts on unseen pixels, from 0 to 1."""
         from napari_unet.core.metrics import kappa
 
         if self._lesson.zoom == 1:
