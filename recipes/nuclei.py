@@ -108,6 +108,8 @@ def learn(
         trained_on=words,
         licence="BSD-3-Clause",
         parent=None,
+        # From scratch it learns nuclei of all sizes.
+        diameter_px=None if stage.start else header.diameter_px,
         steps=steps + header.steps,
     )
     save_model(after, network, header, half=True)

@@ -17,9 +17,9 @@ from napari_unet.service.training import (
     learn,
     new_model,
     reach,
+    size_for,
     start_training,
     teach_classes,
-    zoom_for,
 )
 
 CPU = Compute("cpu", "float32")
@@ -169,12 +169,47 @@ def test_the_diameter_is_that_of_a_typical_cell_seen_as_a_whole():
     assert cell_diameter([]) is None
 
 
-def test_images_are_resized_where_their_cells_differ_much_or_it_was_asked(model):
-    assert zoom_for(model.header, None, asked=False) == 1
-    assert zoom_for(model.header, 30.0, asked=False) == 1
-    assert zoom_for(model.header, 30.0, asked=True) == pytest.approx(0.8)
-    assert zoom_for(model.header, 96.0, asked=False) == 0.25
-    assert zoom_for(model.header, 12.0, asked=False) == 2
+def discs(*diameters_px, unseen=()):
+    """An image with a row of corrected cells, and one of cells that nobody looked at."""
+    labels = np.zeros((2, 80 * max(len(diameters_px), len(unseen)), 80), np.int32)
+    rows, columns = np.indices((80, 80)) - 39.5
+    for row, (half, each) in enumerate(zip(labels, (diameters_px, unseen), strict=True)):
+        for place, size in enumerate(each):
+            cell = 2 * np.hypot(rows, columns) <= size
+            half[80 * place : 80 * (place + 1)][cell] = 2 * place + row + 1
+    plane = np.concatenate(labels, axis=1)
+    trusted = np.indices(plane.shape)[1] < 80
+    return annotate(np.zeros(plane.shape), "YX", plane, trusted)
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "asked", "expected"),
+    [
+        (None, discs(), None, (None, 1)),
+        # Of the one size that it is for, and of a mixture.
+        (20.0, discs(30, 30, 30), None, (20, 1)),
+        (20.0, discs(60, 60, 60), None, (60, 1 / 3)),
+        (20.0, discs(10, 10, 10), None, (10, 2)),
+        (None, discs(50, 50, 50), None, (None, 1)),
+        (None, discs(72, 72, 72), None, (72, 1 / 3)),
+        # Few tell nothing, and neither do specks among cells.
+        (20.0, discs(60, 60), None, (20, 1)),
+        (20.0, discs(10, 10, 10, unseen=(20,) * 5), None, (20, 1)),
+        (20.0, discs(10, 10, 10, unseen=(70,) * 5), None, (20, 1)),
+        (None, discs(8, 8, 8, unseen=(24,) * 5), None, (None, 1)),
+        # Pieces of large cells do not keep them large.
+        (20.0, discs(60, 60, 60, unseen=(20,) * 40), None, (60, 1 / 3)),
+        (20.0, discs(60), 25.0, (25, 0.8)),
+        (None, discs(), 30.0, (30, 0.8)),
+    ],
+)
+def test_images_are_resized_where_their_cells_differ_much_or_it_was_asked(
+    model, known, given, asked, expected
+):
+    header = dataclasses.replace(model.header, diameter_px=known)
+    diameter, zoom = size_for(header, [given], asked)
+    assert (diameter or 0) == pytest.approx(expected[0] or 0, rel=0.05)
+    assert zoom == pytest.approx(expected[1], rel=0.05)
 
 
 def test_reach_is_the_box_of_what_was_seen_and_a_margin():

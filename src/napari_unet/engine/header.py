@@ -38,7 +38,7 @@ class ModelHeader:
     pixel_size_um
         Pixel size of the training images in micrometres, None if unknown or mixed.
     diameter_px
-        Diameter of the cells that it was fine-tuned on, in pixels of their images; None if mixed.
+        Diameter of the cells that it is for, in pixels of their images; None for all sizes.
     zoom
         Factor by which it resizes such images before the network sees them.
     anisotropy

@@ -31,6 +31,7 @@ from napari_unet.service.stacks import (
 from napari_unet.service.training import (
     NewModel,
     annotated_planes,
+    cell_diameter,
     learn,
     new_model,
     start_training,
@@ -182,6 +183,7 @@ class LocalBackend:
         compute = choose(config.device, config.precision)
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)
+        known = model.header.diameter_px if parent else cell_diameter(annotated)
         # From scratch the cells may be of any size; only who gave theirs says that they are alike.
         suited = postprocess_for(planes, model, zoom) if zoom != 1 else model.header.postprocess
         header = replace(
@@ -189,7 +191,7 @@ class LocalBackend:
             parent=parent.sha256() if parent else None,
             zoom=zoom,
             postprocess=suited,
-            diameter_px=config.diameter_px or model.header.diameter_px,
+            diameter_px=config.diameter_px or known,
             trained_on=(*model.header.trained_on, *trained_on),
             scores={},
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.read_out import cell_area
+from napari_unet.service.read_out import cell_areas, typical_area
 
 # Sizes at which the network looks, over the size that it was made for.
 _FACTORS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
@@ -73,7 +73,7 @@ def guess_diameter(
         scores = model.scores(seen, compute, None, lambda fraction, message: check())
         labels = model.instances(scores, PredictConfig())
         n_cells = int(labels.max(initial=0))
-        typical = cell_area([(labels, None)], 0.5)
+        typical = typical_area(cell_areas([(labels, None)]))
         if typical is None or n_cells < _LEAST_CELLS:
             continue
         # Few cells are sure by chance.

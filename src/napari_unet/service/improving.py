@@ -19,11 +19,7 @@ from napari_unet.service.lesson import Lesson, Run, prepare
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.read_out import postprocess_for
-from napari_unet.service.training import (
-    cell_diameter,
-    teach_classes,
-    zoom_for,
-)
+from napari_unet.service.training import size_for, teach_classes
 from napari_unet.service.views import View, find_slips, look_at
 
 if TYPE_CHECKING:
@@ -75,7 +71,7 @@ class Kept:
     collection
         All corrections of the model.
     diameter_px
-        Of the cells that were corrected now, if it is known.
+        Of the cells that the new version is for; None for a mixture of sizes.
     zoom
         The network sees the images larger by this factor.
     """
@@ -126,8 +122,7 @@ def keep(
     name: str,
 ) -> Kept:
     """Add what was corrected now to the collection of `name`: the first part of `improve`."""
-    diameter = config.diameter_px or cell_diameter(annotated)
-    zoom = zoom_for(parent.header, diameter, asked=config.diameter_px is not None)
+    diameter, zoom = size_for(parent.header, annotated, config.diameter_px)
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
     if parent.name != name:
@@ -175,7 +170,7 @@ def teach(
     header = replace(
         model.header,
         parent=parent.sha256(),
-        diameter_px=diameter or model.header.diameter_px,
+        diameter_px=diameter,
         zoom=zoom,
         trained_on=(*model.header.trained_on, _describe(entries)),
         corrections={entry.key: entry.sha256 for entry in entries},

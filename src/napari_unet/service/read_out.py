@@ -25,34 +25,40 @@ _THRESHOLD, _THRESHOLD_RESIZED, SEED_THRESHOLD = 0.35, 0.4, 0.45
 _THRESHOLDS, _PLANES = np.arange(15, 65, 5) / 100, 16
 
 
-def cell_area(
-    planes: Iterable[tuple[NDArray[np.int32], NDArray[np.bool_] | None]], share: float
-) -> int | None:
-    """Area, in pixels, such that this share of the cells' pixels lie in smaller cells.
+def cell_areas(
+    planes: Iterable[tuple[NDArray[np.int32], NDArray[np.bool_] | None]],
+) -> NDArray[np.int64]:
+    """Areas of all cells, in pixels, smallest first.
 
     Parameters
     ----------
     planes
         Labels (Y, X), and where they were seen, None for everywhere; cells seen in part do not
         count.
-    share
-        In [0, 1].
-
-    Returns
-    -------
-    None without a cell.
     """
-    areas: list[int] = []
+    areas = [np.zeros(0, np.int64)]
     for labels, trusted in planes:
         area = np.bincount(labels.ravel())
         if trusted is not None:
             area[np.unique(labels[~trusted])] = 0
         area[0] = 0
-        areas += area[area > 0].tolist()
-    if not areas:
+        areas.append(area[area > 0])
+    return np.sort(np.concatenate(areas))
+
+
+def typical_area(areas: NDArray[np.int64], share: float = 0.5) -> int | None:
+    """Area such that this share of the cells' pixels lie in smaller cells; None without a cell.
+
+    Parameters
+    ----------
+    areas
+        In pixels, smallest first.
+    share
+        In [0, 1].
+    """
+    if not len(areas):
         return None
-    ordered = np.sort(areas)
-    return int(ordered[np.searchsorted(np.cumsum(ordered), share * ordered.sum())])
+    return int(areas[np.searchsorted(np.cumsum(areas), share * areas.sum())])
 
 
 def postprocess_for(
@@ -70,8 +76,8 @@ def postprocess_for(
         It sees their images larger by this factor.
     """
     settings = model.header.postprocess
-    seen = [(plane.labels, plane.trusted) for plane in planes]
-    small, typical = cell_area(seen, 0.05), cell_area(seen, 0.5)
+    areas = cell_areas((plane.labels, plane.trusted) for plane in planes)
+    small, typical = typical_area(areas, 0.05), typical_area(areas)
     if small is None or typical is None:
         return dict(settings)
     found = {**settings, "radius_px": float(np.sqrt(typical / np.pi)), "threshold": _THRESHOLD}

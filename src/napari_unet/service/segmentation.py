@@ -27,7 +27,7 @@ from napari_unet.service.model_store import ModelStore, ModelVersion, Reference,
 from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
-from napari_unet.service.training import NewModel, annotated_planes, cell_diameter, zoom_for
+from napari_unet.service.training import NewModel, annotated_planes, size_for
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
@@ -367,8 +367,7 @@ class SegmentationService:
 
         job.report(0.0, "drawing samples")
         loaded = self.local.load(version)
-        diameter = config.diameter_px or cell_diameter([annotated])
-        zoom = zoom_for(loaded.header, diameter, asked=config.diameter_px is not None)
+        _, zoom = size_for(loaded.header, [annotated], config.diameter_px)
         planes = list(annotated_planes([annotated], loaded, config, job.check, zoom))
         network = loaded.network.config
         device = choose(config.device, config.precision).torch_device

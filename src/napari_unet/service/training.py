@@ -19,14 +19,17 @@ from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, is_out_of_memory
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import Box, LoadedModel, zoom_to
-from napari_unet.service.read_out import SEED_THRESHOLD, cell_area
+from napari_unet.service.read_out import SEED_THRESHOLD, cell_areas, typical_area
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import StepReport, Trainer
     from napari_unet.engine.samples import AnnotatedPlane
 
-# Cells whose size is within this factor of what the network knows are not resized.
-_SAME_SIZE = 1.6
+# Cells whose size is within this factor of what the network knows are not resized: of the one size
+# that it was made for, or of the middle of a mixture.
+_SAME_SIZE, _SAME_MIXTURE = 1.6, 2.5
+# Fewer tell no size.
+_LEAST_CELLS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,18 +121,51 @@ def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
     Half of the cells' pixels lie in larger ones: specks do not count. None without such a cell.
     """
     planes = [(c.labels, c.trusted) for item in annotated for c in item.corrections]
-    middle = cell_area(planes, 0.5)
-    return None if middle is None else float(np.sqrt(4 / np.pi * middle))
+    return _diameter(cell_areas(planes))
 
 
-def zoom_for(header: ModelHeader, diameter_px: float | None, *, asked: bool) -> float:
-    """Factor by which a model with this header sees images whose cells have this diameter in px.
+def size_for(
+    header: ModelHeader, annotated: Sequence[Annotated], asked_px: float | None = None
+) -> tuple[float | None, float]:
+    """For cells of which size a fine-tune is, and by which factor it sees their images.
 
-    Its own factor, unless the size was asked for or differs too much.
+    Both are the parent's, unless a size is asked for, or the corrected cells differ too much from
+    what the parent knows. Who corrects begins with what is odd, and images shown too large lose
+    what was found in them: so a few cells, or small ones among larger ones that were found, do not
+    tell the size.
+
+    Parameters
+    ----------
+    header
+        Of the parent.
+    annotated
+        What was corrected, with all labels of its planes.
+    asked_px
+        Diameter of the cells that the user gave, in pixels.
+
+    Returns
+    -------
+    The diameter in pixels, None for a mixture of sizes, and the zoom.
     """
-    zoom = zoom_to(header, diameter_px)
-    ratio = zoom / header.zoom
-    return zoom if asked or not 1 / _SAME_SIZE < ratio < _SAME_SIZE else header.zoom
+    unchanged = header.diameter_px, header.zoom
+    if asked_px is not None:
+        return asked_px, zoom_to(header, asked_px)
+    corrections = [c for item in annotated for c in item.corrections]
+    areas = cell_areas((c.labels, c.trusted) for c in corrections)
+    size = _diameter(areas)
+    if size is None or len(areas) < _LEAST_CELLS:
+        return unchanged
+    factor = _SAME_SIZE if header.diameter_px else _SAME_MIXTURE
+    zoom = zoom_to(header, size)
+    if zoom > header.zoom:
+        size = max(size, _diameter(cell_areas((c.labels, None) for c in corrections)) or 0.0)
+        zoom = max(zoom_to(header, size), header.zoom)
+    return unchanged if 1 / factor < zoom / header.zoom < factor else (size, zoom)
+
+
+def _diameter(areas: NDArray[np.int64]) -> float | None:
+    area = typical_area(areas)
+    return None if area is None else float(np.sqrt(4 / np.pi * area))
 
 
 def teach_classes(model: LoadedModel, names: Iterable[str]) -> LoadedModel:
