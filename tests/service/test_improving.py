@@ -14,7 +14,6 @@ from napari_unet.service.corrections import Annotated, Correction, annotate
 from napari_unet.service.gate import Check, Verdict
 from napari_unet.service.jobs import JobCancelled, JobFailed
 from napari_unet.service.lesson import Run
-from napari_unet.service.loaded_model import MIXED_DIAMETER_PX
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View, ViewLabels
 
@@ -22,7 +21,7 @@ SOON = 100.0
 TINY = NewModel(depth=1, width=4, dropout=0.1, distance=False)
 SETTINGS = FinetuneConfig(
     steps=20, seconds=None, tile_px=60, learning_rate=1e-2, warmup_steps=5, device="cpu",
-    precision="float32",
+    precision="float32", anchor=0.5,
 )  # fmt: skip
 EXACT = PredictConfig(device="cpu", precision="float32")
 
@@ -118,7 +117,7 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     assert 0.15 <= plain.model.header.postprocess["threshold"] <= 0.6
     monkeypatch.setattr(lesson, "best_threshold", lambda *args: best)
     done = teach("other")
-    assert done.model.header.postprocess["threshold"] == (best or 0.4)
+    assert done.model.header.postprocess["threshold"] == (best or 0.35)
     assert done.check is not None
     assert (done.check, done.verdict) == (plain.check, plain.verdict)
 
@@ -650,7 +649,7 @@ def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypat
     monkeypatch.setattr(Trainer, "__init__", start)
     # Twice as large for the network as they are.
     config = dataclasses.replace(
-        SETTINGS, steps=60, learning_rate=0.02, anchor=0.5, diameter_px=MIXED_DIAMETER_PX / 2
+        SETTINGS, steps=60, learning_rate=0.02, diameter_px=weak.header.diameter_px / 2
     )
     good = service.finetune([given(seed) for seed in range(3)], "weak", config).wait(SOON)
     assert good.verdict.accepted
@@ -659,6 +658,6 @@ def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypat
     assert ignorant < 0.05
     assert 0.18 < expert <= 0.5
     assert done.model.header.settings["anchor"] == 0.5, "what was asked for is kept"
-    same = dataclasses.replace(SETTINGS, steps=2, diameter_px=MIXED_DIAMETER_PX)
+    same = dataclasses.replace(SETTINGS, steps=2)
     service.finetune([given(5)], weak, same).wait(SOON)
     assert anchors[-1] == SETTINGS.anchor, "cells of the size that it was made for"

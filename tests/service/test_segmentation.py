@@ -21,7 +21,7 @@ SOON = 60.0
 TINY = NewModel(depth=1, width=4, dropout=0.0, distance=False)
 SETTINGS = FinetuneConfig(
     steps=2, seconds=None, tile_px=60, learning_rate=1e-2, warmup_steps=5, device="cpu",
-    precision="float32",
+    precision="float32", anchor=0.5,
 )  # fmt: skip
 EXACT = PredictConfig(device="cpu", precision="float32")
 
