@@ -99,7 +99,9 @@ def main() -> None:
                 config = FinetuneConfig(**{"steps": steps, "seconds": None, **options.config})
                 annotated = Annotated(sample.image, axes, (given,), name=sample.name)
                 done = service.finetune([annotated], model, config, f"of-{steps}").wait()
-                found = service.segment(sample.image, axes, done.model).wait().labels
+                # What is not accepted does not become the model that segments.
+                used = done.model if done.verdict.accepted else model
+                found = service.segment(sample.image, axes, used).wait().labels
                 row += [ap(sample.truth, found), ap(*rest(sample.truth, found, corrected))]
             service.close()
         for name in ("all", kind):

@@ -49,8 +49,8 @@ class Experiment:
     judge: slice
     score: Callable[[SegmentationService, ModelVersion, Pairs], dict[str, float]]
     paper: dict[str, float]
-    # Whether cells are shown to our network at the size of nuclei, or as they are.
-    resized: bool
+    # At how many times the size of nuclei cells are shown to our network; None: as they are.
+    size: float | None
 
 
 def cells_of(masks: NDArray[np.generic]) -> NDArray[np.int32]:
@@ -102,12 +102,12 @@ def tracked(service: SegmentationService, version: ModelVersion, pairs: Pairs) -
 
 ISBI = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}
 EXPERIMENTS = {
-    "isbi": Experiment("isbi2012_em", slice(0, 18), slice(18, 23), membranes, ISBI, False),
+    "isbi": Experiment("isbi2012_em", slice(0, 18), slice(18, 23), membranes, ISBI, None),
     "u373": Experiment(
-        "ctc_phc_c2dh_u373_01", slice(0, 34), slice(40, 68), tracked, {"seg": 0.9203}, True
+        "ctc_phc_c2dh_u373_01", slice(0, 34), slice(40, 68), tracked, {"seg": 0.9203}, 2.0
     ),
     "hela": Experiment(
-        "ctc_dic_c2dh_hela_01", slice(0, 26), slice(30, 52), tracked, {"seg": 0.7756}, True
+        "ctc_dic_c2dh_hela_01", slice(0, 26), slice(30, 52), tracked, {"seg": 0.7756}, 1.0
     ),
 }
 
@@ -139,7 +139,8 @@ def main() -> None:
     folder = Path(os.environ["NAPARI_UNET_DATA"]) / experiment.folder
     learn, judge = (read(folder, part) for part in (experiment.learn, experiment.judge))
     annotated = [annotate(image, "YX", labels) for image, labels in learn]
-    diameter = cell_diameter(annotated) if experiment.resized else None
+    typical = cell_diameter(annotated)
+    diameter = typical / experiment.size if typical and experiment.size else None
     results: dict[str, dict[str, float]] = {"the paper, on its test set": experiment.paper}
     print(results, flush=True)
     for name in options.recipes:
