@@ -12,7 +12,6 @@ The shipped model learnt from folds 0 to 3; settings were chosen on fold 0, with
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -39,10 +38,8 @@ LEAST_CELLS = 20
 
 def samples(data: Path, fold: int) -> Iterator[tuple[str, Sample]]:
     """Kind and image, one from each group."""
-    with (data / "meta.csv").open() as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["id"])
     taken = set()
-    for row in rows:
+    for row in nuclei.table(data):
         if row["group"] in taken or nuclei.fold(row["group"]) != fold:
             continue
         image, masks = (next((data / d).glob(f"{row['id']}.*")) for d in ("images", "masks"))

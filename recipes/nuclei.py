@@ -68,13 +68,17 @@ def fold(group: str) -> int:
     return int(hashlib.sha256(group.encode()).hexdigest(), 16) % 5
 
 
+def table(data: Path) -> list[dict[str, str]]:
+    """Rows of meta.csv, one for each image."""
+    with (data / "meta.csv").open() as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["id"])
+
+
 def split(data: Path, work: Path, judge: int = JUDGE, leave_out: int | None = None) -> None:
     """Link images and masks into `judge` (one fold) and `learn` (the others but `leave_out`)."""
     shutil.rmtree(work / "judge", ignore_errors=True)
     shutil.rmtree(work / "learn", ignore_errors=True)
-    with (data / "meta.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+    for row in table(data):
         if fold(row["group"]) == leave_out:
             continue
         part = work / ("judge" if fold(row["group"]) == judge else "learn")

@@ -393,6 +393,7 @@ def test_the_papers_preset(call, folders, store, tiny):
     header = store.find("paper").header
     assert (header.settings["optimiser"], header.settings["tile_px"]) == ("sgd", 572)
     assert tiny[-1] == {
+        "depth": 4,
         "width": 64,
         "dropout": 0.5,
         "in_channels": 1,

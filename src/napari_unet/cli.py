@@ -228,11 +228,12 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     colours = 3 if any("C" in item.axes for item in annotated) else 1
-    new = NewModel(in_channels=colours, **stacks)
+    shape: dict[str, Any] = {}
     if options.preset == "paper":
-        # That on stacks begins with 32 channels (Çiçek et al. 2016, figure 2).
-        width = 32 if stacks else 64
-        new = NewModel(in_channels=colours, width=width, dropout=0.5, distance=False, **stacks)
+        # That on stacks has 3 poolings and begins with 32 channels (Çiçek et al. 2016, figure 2).
+        depth, width = (3, 32) if stacks else (4, 64)
+        shape = {"depth": depth, "width": width, "dropout": 0.5, "distance": False}
+    new = NewModel(in_channels=colours, **shape, **stacks)
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])

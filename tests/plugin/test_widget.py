@@ -356,11 +356,12 @@ def test_a_new_dock_knows_what_was_painted(docked, settle, image):
 
 def test_what_is_left_to_the_model_is_said_in_words(docked):
     advanced = docked().advanced
-    for box in (advanced.channel, advanced.min_size, advanced.diameter):
+    whole = (advanced.channel, advanced.min_size, advanced.diameter)
+    for box, value, shown in (*((box, 7, "7") for box in whole), (advanced.threshold, 0.7, "0.70")):
         least = box.native.text()
         assert least in ("automatic", "as the model says")
-        box.value = 7
-        assert box.native.text() == "7"
+        box.value = value
+        assert box.native.text() == shown
         box.value = box.min
         assert box.native.text() == least
 

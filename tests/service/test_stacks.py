@@ -207,20 +207,36 @@ def test_a_model_of_planes_says_nothing_of_stacks(service, store, blobs):
 @pytest.mark.parametrize(
     ("new", "n_planes", "depths"),
     [
-        (NewModel(dims=3), None, (3, 3)),
-        (NewModel(dims=3, anisotropy=2.2), None, (3, 2)),
-        (NewModel(dims=3, anisotropy=5.0), None, (3, 1)),
-        (NewModel(dims=3, anisotropy=100.0), None, (3, 0)),
-        (NewModel(dims=3, anisotropy=0.5), None, (3, 3)),
-        (NewModel(dims=3), 25, (3, 2)),
-        (NewModel(dims=3), 5, (3, 0)),
-        (NewModel(dims=3, z_depth=3), 5, (3, 3)),
+        (NewModel(dims=3, depth=3), None, (3, 3)),
+        (NewModel(dims=3, depth=3, anisotropy=2.2), None, (3, 2)),
+        (NewModel(dims=3, depth=3, anisotropy=5.0), None, (3, 1)),
+        (NewModel(dims=3, depth=3, anisotropy=100.0), None, (3, 0)),
+        (NewModel(dims=3, depth=3, anisotropy=0.5), None, (3, 3)),
+        (NewModel(dims=3, depth=3), 25, (3, 2)),
+        (NewModel(dims=3, depth=3), 5, (3, 0)),
+        (NewModel(dims=3, depth=3, z_depth=3), 5, (3, 3)),
         (NewModel(), 5, (4, None)),
     ],
 )
 def test_the_depth_along_z_follows_from_the_planes(new, n_planes, depths):
     found = new.architecture(n_planes)
     assert (found["depth"], found.get("z_depth")) == depths
+
+
+@pytest.mark.parametrize(
+    ("new", "diameter", "shape"),
+    [
+        (NewModel(dims=3), None, (2, 16)),
+        (NewModel(dims=3), 40.0, (2, 16)),
+        (NewModel(dims=3), 41.0, (3, 8)),
+        (NewModel(dims=3, width=4), 41.0, (3, 4)),
+        (NewModel(dims=3, depth=1), 41.0, (1, 8)),
+        (NewModel(), 41.0, (4, 16)),
+    ],
+)
+def test_a_network_of_stacks_sees_as_far_as_cells_reach(new, diameter, shape):
+    found = new.architecture(None, diameter)
+    assert (found["depth"], found["width"]) == shape
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     FileEdit,
-    FloatSlider,
     FloatSpinBox,
     LineEdit,
     PushButton,
@@ -46,7 +45,7 @@ class Advanced(QCollapsible):
         )
         self.axes.changed.connect(self._name_axes)
         self._image: Image | None = None
-        self.channel = _whole_number(
+        self.channel = _number(
             "automatic",
             label="Channel",
             min=_AUTOMATIC,
@@ -59,22 +58,23 @@ class Advanced(QCollapsible):
             choices=[("no", "none"), ("along z", "z"), ("along t", "t"), ("both", "zt")],
             tooltip="One number for each cell through the planes of a stack, the times of a movie",
         )
-        self.threshold = FloatSlider(
+        self.threshold = _number(
+            "as the model says",
+            decimals=2,
             label="Cell threshold",
-            min=0.0,
+            min=_MODEL_DECIDES,
             max=0.95,
             step=0.05,
-            value=_MODEL_DECIDES,
-            tooltip="Score above which a pixel belongs to a cell; 0: as the model says",
+            tooltip="Score above which a pixel belongs to a cell",
         )
-        self.min_size = _whole_number(
+        self.min_size = _number(
             "as the model says",
             label="Smallest cell (px)",
             min=_MODEL_DECIDES,
             max=100_000,
             tooltip="Cells of fewer pixels are dropped",
         )
-        self.diameter = _whole_number(
+        self.diameter = _number(
             "as the model says",
             label="Cell diameter (px)",
             min=_MODEL_DECIDES,
@@ -177,9 +177,9 @@ class Advanced(QCollapsible):
         )
 
 
-def _whole_number(least: str, **options: Any) -> FloatSpinBox:
-    """A box of whole numbers that shows the least one as a word, which magicgui's own cannot."""
-    box = FloatSpinBox(step=1, value=options["min"], **options)
-    box.native.setDecimals(0)
+def _number(least: str, decimals: int = 0, step: float = 1, **options: Any) -> FloatSpinBox:
+    """A box of numbers that shows the least one as a word, which magicgui's own cannot."""
+    box = FloatSpinBox(step=step, value=options["min"], **options)
+    box.native.setDecimals(decimals)
     box.native.setSpecialValueText(least)
     return box

@@ -164,13 +164,14 @@ class LocalBackend:
 
         job.report(0.0, "loading the model")
         parent = origin if isinstance(origin, ModelVersion) else None
+        typical = cell_diameter(annotated)
         if isinstance(origin, ModelVersion):
             model = LoadedModel(*load_model(origin.path))
             # To others it would do harm: they know something with the means that they have.
             keeps = config.standardise and is_standardised(model.network)
             config = replace(config, standardise=keeps)
         else:
-            model = new_model(origin, name, config.seed, fewest_planes(annotated))
+            model = new_model(origin, name, config.seed, fewest_planes(annotated), typical)
         if model.header.for_stacks:
             # Not tried on 3D convolutions.
             config = replace(config, standardise=False)
@@ -183,7 +184,6 @@ class LocalBackend:
         compute = choose(config.device, config.precision)
         trainer = start_training(model, planes, config, compute)
         steps = learn(job, trainer)
-        known = model.header.diameter_px if parent else cell_diameter(annotated)
         # From scratch the cells may be of any size; only who gave theirs says that they are alike.
         suited = postprocess_for(planes, model, zoom) if zoom != 1 else model.header.postprocess
         header = replace(
@@ -191,7 +191,7 @@ class LocalBackend:
             parent=parent.sha256() if parent else None,
             zoom=zoom,
             postprocess=suited,
-            diameter_px=config.diameter_px or known,
+            diameter_px=config.diameter_px or (model.header.diameter_px if parent else typical),
             trained_on=(*model.header.trained_on, *trained_on),
             scores={},
         )

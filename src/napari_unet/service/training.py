@@ -47,7 +47,8 @@ class NewModel:
     z_depth
         Poolings along Z; by default as many as leave voxels about as high as they are wide.
     depth, width
-        By default 4 and 16; for stacks 3 and 8.
+        By default 4 and 16; for stacks 2 and 16, or 3 and 8 where cells are large
+        (`benchmarks/volumes.py`).
     """
 
     dims: int = 2
@@ -68,18 +69,26 @@ class NewModel:
                 f"anisotropy is {self.anisotropy}; give the distance of the planes in pixels"
             )
 
-    def architecture(self, n_planes: int | None = None) -> dict[str, Any]:
+    def architecture(
+        self, n_planes: int | None = None, diameter_px: float | None = None
+    ) -> dict[str, Any]:
         """Keyword arguments of `UNetConfig`.
 
         Parameters
         ----------
         n_planes
             Of the lowest stack: no more context is taken along Z than there are planes.
+        diameter_px
+            Of its cells, if it is known.
         """
         from napari_unet.core.unet import halo_px
 
         stacks = self.dims == 3
-        depth, width = self.depth or (3 if stacks else 4), self.width or (8 if stacks else 16)
+        usual = (4, 16)
+        if stacks:
+            # The halo is most of a window of voxels: no more of it than is needed to see a cell.
+            usual = (2, 16) if (diameter_px or 0) <= 2 * halo_px(2) else (3, 8)
+        depth, width = self.depth or usual[0], self.width or usual[1]
         found: dict[str, Any] = {"depth": depth, "width": width}
         for name in ("in_channels", "n_classes", "dropout", "distance"):
             found[name] = getattr(self, name)
@@ -93,11 +102,17 @@ class NewModel:
         return {**found, "z_depth": z_depth}
 
 
-def new_model(new: NewModel, name: str, seed: int, n_planes: int | None = None) -> LoadedModel:
+def new_model(
+    new: NewModel,
+    name: str,
+    seed: int,
+    n_planes: int | None = None,
+    diameter_px: float | None = None,
+) -> LoadedModel:
     """A network with random weights, and the header that it begins with."""
     from napari_unet.core.unet import UNet, UNetConfig, initialise
 
-    architecture = new.architecture(n_planes)
+    architecture = new.architecture(n_planes, diameter_px)
     network = UNet(UNetConfig(**architecture))
     initialise(network, seed)
     header = ModelHeader(
