@@ -179,7 +179,7 @@ class FinetuneConfig:
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
-    anchor: float = 3.0
+    anchor: float = 6.0
     average: float = 0.0
     standardise: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)

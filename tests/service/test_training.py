@@ -192,6 +192,8 @@ def discs(*diameters_px, unseen=()):
         (20.0, discs(10, 10, 10), None, (10, 2)),
         (None, discs(50, 50, 50), None, (None, 1)),
         (None, discs(72, 72, 72), None, (72, 1 / 3)),
+        (None, discs(*(48,) * 39), None, (None, 1)),
+        (None, discs(*(48,) * 40), None, (48, 1 / 2)),
         # Few tell nothing, and neither do specks among cells.
         (20.0, discs(60, 60), None, (20, 1)),
         (20.0, discs(10, 10, 10, unseen=(20,) * 5), None, (20, 1)),

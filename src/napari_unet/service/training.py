@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # Cells whose size is within this factor of what the network knows are not resized: of the one size
 # that it was made for, or of the middle of a mixture.
 _SAME_SIZE, _SAME_MIXTURE = 1.6, 2.5
-# Fewer tell no size.
-_LEAST_CELLS = 3
+# Fewer tell no size; from so many on a mixture is left for the one size that they have.
+_LEAST_CELLS, _MANY_CELLS = 3, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,8 @@ def size_for(
     size = _diameter(areas)
     if size is None or len(areas) < _LEAST_CELLS:
         return unchanged
-    factor = _SAME_SIZE if header.diameter_px else _SAME_MIXTURE
+    mixed = header.diameter_px is None and len(areas) < _MANY_CELLS
+    factor = _SAME_MIXTURE if mixed else _SAME_SIZE
     zoom = zoom_to(header, size)
     if zoom > header.zoom:
         size = max(size, _diameter(cell_areas((c.labels, None) for c in corrections)) or 0.0)
