@@ -7,7 +7,6 @@ import pytest
 
 from napari_unet.core.places import Place
 from napari_unet.plugin.places import CHECK, NEXT, Places
-from napari_unet.plugin.removal import Removal
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_a_new_result_has_places_of_its_own(doubtful, settle):
 def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     image = viewer.add_image(np.zeros((3, 50, 60)), name="cells", scale=(4, 1, 1))
-    places = Places(viewer, Removal(viewer))
+    places = Places(viewer)
     places.offer(image, NEXT, [((0,), Place(10.0, 10.0, 0.5)), ((2,), Place(40.0, 50.0, 0.4))], 5)
     places.offer(image, CHECK, [((1,), Place(20.0, 30.0, 0.9))])
     seen = {(1,): np.ones((50, 60), np.uint8), (0,): np.ones((50, 60), np.uint8)}

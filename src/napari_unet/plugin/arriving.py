@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from napari_unet.plugin.alignment import over_plane
 from napari_unet.plugin.layers import Index, plane_in_view
 from napari_unet.plugin.overlay import Overlay
-from napari_unet.plugin.removal import Removal
 
 
 class Arriving:
@@ -21,13 +20,11 @@ class Arriving:
     ----------
     viewer
         Where they are shown.
-    removal
-        Takes them away.
     """
 
-    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._overlay = Overlay(viewer, removal, "arriving (napari-unet)", opacity=0.5)
+        self._overlay = Overlay(viewer, "arriving (napari-unet)", opacity=0.5)
         self._image: Image | None = None
         self._planes: dict[Index, NDArray[Any]] = {}
         self._shown: Index | None = None
@@ -53,7 +50,7 @@ class Arriving:
             return
         self._shown = None
         if index not in self._planes:
-            self._overlay.remove()
+            self._overlay.hide()
             return
         self._overlay.show(self._planes[index], over_plane(self._image, index), None)
         self._shown = index

@@ -20,12 +20,12 @@ from napari_unet.core.axes import label_axes, planes_last
 from napari_unet.plugin.arriving import Arriving
 from napari_unet.plugin.autosave import Autosave
 from napari_unet.plugin.background import Background
+from napari_unet.plugin.canvas import make_current
 from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
 from napari_unet.plugin.layers import image_from_layer, plane_in_view, show_preview
 from napari_unet.plugin.overlay import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
-from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.restoring import Restoring
 from napari_unet.plugin.results import Result, Results, merge
 from napari_unet.plugin.scope import PLANE, Request, ask, channel_for, channel_words, view_of
@@ -88,13 +88,14 @@ class Controller(Follower):
         # Comparing large planes takes longer than the viewer may wait.
         self._background = Background()
         self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
-        removal = Removal(viewer)
-        self.results = Results(viewer, removal)
-        self.corrections = Corrections(viewer, self._background, self._autosave, removal)
-        self.places = Places(viewer, removal)
+        # Stays when the dock goes: its layers do, too.
+        viewer.layers.events.removing.connect(make_current)
+        self.results = Results(viewer)
+        self.corrections = Corrections(viewer, self._background, self._autosave)
+        self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self._learning, self._arriving = LearningView(viewer, removal), Arriving(viewer, removal)
+        self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         self._view: View | None = None
         # The image that teaches, and its channel that is seen.
         self._taught: tuple[Image, int | None] | None = None

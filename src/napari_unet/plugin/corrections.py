@@ -20,7 +20,6 @@ from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, memory, pixel_under, plane_in_view, visible_box
 from napari_unet.plugin.marks import Box, Mark, box_mark, mark_at
 from napari_unet.plugin.overlay import SeenOverlay
-from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
 from napari_unet.service.jobs import sentence
 
@@ -41,8 +40,6 @@ class Corrections:
         The thread for comparisons.
     autosave
         Keeps drafts; belongs into that thread.
-    removal
-        Takes layers away.
 
     Attributes
     ----------
@@ -62,14 +59,12 @@ class Corrections:
     counted = Signal(object, str)
     failed = Signal(str)
 
-    def __init__(
-        self, viewer: Viewer, background: Background, autosave: Autosave, removal: Removal
-    ) -> None:
+    def __init__(self, viewer: Viewer, background: Background, autosave: Autosave) -> None:
         self._viewer, self._background, self._autosave = viewer, background, autosave
         self.ring_px = 8
         self.brush_class = DEFAULT_CLASS
         self._trackers: dict[Labels, EditTracker] = {}
-        self._overlay = SeenOverlay(viewer, removal)
+        self._overlay = SeenOverlay(viewer)
         self._shown: Labels | None = None
         self._due: set[Labels] = set()
         self._surveying = 0

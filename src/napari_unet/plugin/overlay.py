@@ -11,8 +11,8 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.plugin.alignment import Lying, over_plane
+from napari_unet.plugin.canvas import remove_soon
 from napari_unet.plugin.layers import add_quietly, helper_metadata, plane_in_view, plane_shape
-from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN, States
 
 _COLOURS = {
@@ -31,8 +31,6 @@ class Overlay:
     ----------
     viewer
         Where it is shown.
-    removal
-        Takes the layer away.
     name
         Of the layer.
     contour
@@ -41,11 +39,8 @@ class Overlay:
         More of the layer's.
     """
 
-    def __init__(
-        self, viewer: Viewer, removal: Removal, name: str, contour: int = 0, **options: Any
-    ) -> None:
+    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: Any) -> None:
         self._viewer, self._name, self._options = viewer, name, options
-        self._removal = removal
         self._contour = contour
         self._layer: Labels | None = None
 
@@ -55,11 +50,11 @@ class Overlay:
         if layer is not None and layer.data.shape != pixels.shape:
             self.remove()
             layer = None
-        if layer is not None and self._removal.keep(layer):
+        if layer is not None and layer in self._viewer.layers:
             layer.affine = place.options["affine"]
             layer.data = pixels
             # New data make it editable again.
-            layer.editable = False
+            layer.editable, layer.visible = False, True
             return
         options = self._options | place.options
         layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
@@ -67,10 +62,16 @@ class Overlay:
         self._layer = layer
         add_quietly(self._viewer, layer, below)
 
+    def hide(self) -> None:
+        """Do not show the layer until there is something else to show."""
+        if self._layer is not None:
+            self._layer.visible = False
+
     def remove(self) -> None:
         """Take the layer away; safe to call twice."""
-        if self._layer is not None:
-            self._removal.take_away(self._layer)
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            remove_soon(self._viewer, layer)
 
 
 class SeenOverlay:
@@ -80,15 +81,12 @@ class SeenOverlay:
     ----------
     viewer
         Where it is shown.
-    removal
-        Takes it away.
     """
 
-    def __init__(self, viewer: Viewer, removal: Removal) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._overlay = Overlay(
             viewer,
-            removal,
             "seen (napari-unet)",
             opacity=_OPACITY,
             colormap=DirectLabelColormap(color_dict=_COLOURS),
@@ -133,12 +131,10 @@ class LearningView:
     ----------
     viewer
         Where they are shown.
-    removal
-        Takes them away.
     """
 
-    def __init__(self, viewer: Viewer, removal: Removal) -> None:
-        self._overlay = Overlay(viewer, removal, "learning (napari-unet)", 2, opacity=0.9)
+    def __init__(self, viewer: Viewer) -> None:
+        self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
 
     def show(self, image: Image, preview: Any) -> None:
         """Show `service.lesson.ViewLabels` of an image."""

@@ -11,6 +11,7 @@ from napari.layers import Image, Points
 from napari.viewer import Viewer
 
 from napari_unet.plugin.alignment import over_points, place_in
+from napari_unet.plugin.canvas import canvas_size, remove_soon
 from napari_unet.plugin.layers import (
     Index,
     add_quietly,
@@ -18,7 +19,6 @@ from napari_unet.plugin.layers import (
     helper_metadata,
     rows_and_columns,
 )
-from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.seen import States
 
 # Of a plane: its index, and the place in it with `y`, `x` and `weight`.
@@ -59,12 +59,10 @@ class Places:
     ----------
     viewer
         Whose camera and sliders are moved.
-    removal
-        Takes layers away.
     """
 
-    def __init__(self, viewer: Viewer, removal: Removal) -> None:
-        self._viewer, self._removal = viewer, removal
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
         self._found: dict[str, dict[str, tuple[Found, ...]]] = {}
         self._visited: dict[str, set[tuple[str, int]]] = {}
         self._diameter_px: dict[str, float] = {}
@@ -160,7 +158,7 @@ class Places:
     def _remove(self, who: str, kind: str) -> None:
         layer = self._layers.pop((who, kind), None)
         if layer is not None:
-            self._removal.take_away(layer)
+            remove_soon(self._viewer, layer)
 
     def _move(self, image: Image, index: Index, place: Any) -> None:
         viewer = self._viewer
@@ -177,13 +175,6 @@ class Places:
         height, width = world[shown if min(shown) >= 0 else [-2, -1]]
         camera.center = (*camera.center[:-2], float(height), float(width))
         camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
-
-
-def canvas_size(viewer: Viewer) -> tuple[int, int]:
-    """Height and width of the canvas, in pixels of the screen."""
-    canvas = getattr(viewer, "canvas", None)
-    height, width = canvas.size if canvas is not None else viewer._canvas_size
-    return int(height), int(width)
 
 
 def _is_seen(states: Mapping[Index, States], index: Index, place: Any) -> bool:

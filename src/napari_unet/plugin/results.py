@@ -13,12 +13,12 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.plugin.alignment import labels_like
+from napari_unet.plugin.canvas import remove_soon
 from napari_unet.plugin.carry import carry_around, carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.features import show_features
 from napari_unet.plugin.layers import Index, fits, memory
 from napari_unet.plugin.marks import Box, Mark
-from napari_unet.plugin.removal import Removal
 from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
 from napari_unet.service.segmenting import Segmentation
@@ -136,12 +136,10 @@ class Results:
     ----------
     viewer
         Where they are.
-    removal
-        Takes those away that are needed no more.
     """
 
-    def __init__(self, viewer: Viewer, removal: Removal) -> None:
-        self._viewer, self._removal = viewer, removal
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
 
     def source_of(self, labels: Labels) -> Image | None:
         """The image layer that labels were made from; None if it is gone or Segment made none."""
@@ -214,7 +212,7 @@ class Results:
         show_features(layer)
         if old is not None and result.untouched:
             memory(old)["retired"] = True
-            self._removal.take_away(old)
+            remove_soon(self._viewer, old)
         self._viewer.add_layer(layer)
         if old is not None and not result.untouched:
             self._retire(old, layer)
@@ -265,7 +263,7 @@ class Results:
         for layer in handed_on:
             if layer not in keep or old_model != new_model:
                 memory(layer)["retired"] = True
-                self._removal.take_away(layer)
+                remove_soon(self._viewer, layer)
         memory(old)["retired"] = True
         old.visible = False
 
