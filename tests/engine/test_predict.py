@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from napari_unet.core.instances import label_instances
 from napari_unet.core.unet import UNet, UNetConfig, initialise
 from napari_unet.engine import predict
-from napari_unet.engine.predict import Predictor, foreground_scores
+from napari_unet.engine.predict import Predictor, foreground_scores, in_16_bits
 
 CPU = torch.device("cpu")
 
@@ -211,3 +211,8 @@ def test_foreground_scores_equal_those_of_softmax(logits):
 def test_foreground_scores_of_huge_logits_are_0_or_1(size):
     logits = np.array([[[size, -size]], [[-size, size]]], np.float32)
     np.testing.assert_array_equal(foreground_scores(logits), [[0, 1]])
+
+
+@given(arrays(np.float32, (2, 9), elements=st.floats(0, 1, width=32)))
+def test_scores_in_16_bits_are_those_of_numpy(scores):
+    np.testing.assert_array_equal(in_16_bits(scores), scores.astype(np.float16))

@@ -150,3 +150,12 @@ def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         scores: NDArray[np.float32] = 1 / (1 + np.exp(logits[0] - highest) / others)
     return scores
+
+
+def in_16_bits(scores: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Scores in [0, 1] rounded as they are everywhere, for those of a large plane have to be kept.
+
+    NumPy gives the same numbers, a hundred times slower where many are nearly 0.
+    """
+    rounded: NDArray[np.float16] = torch.from_numpy(scores).half().numpy()
+    return rounded

@@ -18,7 +18,7 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
-from napari_unet.service.loaded_model import KEPT, Box, LoadedModel, smooth_distance
+from napari_unet.service.loaded_model import Box, LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
     from napari_unet.core.tiling import Tile
@@ -126,11 +126,11 @@ class LargePlane:
 
     def score_types(self) -> dict[str, type[np.generic]]:
         """Name and number format of each array of scores, all (Y, X) as the network sees it."""
-        types: dict[str, type[np.generic]] = {"foreground": KEPT}
+        types: dict[str, type[np.generic]] = {"foreground": np.float16}
         if self.model.network.config.n_classes > 2:
             types["kinds"] = np.uint8
         if self.model.network.config.distance and self._decoding.seed_threshold is not None:
-            types["distance"] = KEPT
+            types["distance"] = np.float16
         return types
 
     def score(self, tile: Tile) -> dict[str, NDArray[Any]]:
@@ -138,7 +138,7 @@ class LargePlane:
         from scipy.special import expit
 
         from napari_unet.core.tiling import smallest_input_px
-        from napari_unet.engine.predict import foreground_scores
+        from napari_unet.engine.predict import foreground_scores, in_16_bits
 
         smallest = smallest_input_px(self.model.network.config.depth)
         logits = run_within_memory(
@@ -150,12 +150,12 @@ class LargePlane:
             ),
         )
         classes = logits[: self.model.network.config.n_classes]
-        found: dict[str, NDArray[Any]] = {"foreground": foreground_scores(classes).astype(KEPT)}
+        found: dict[str, NDArray[Any]] = {"foreground": in_16_bits(foreground_scores(classes))}
         types = self.score_types()
         if "kinds" in types:
             found["kinds"] = classes[1:].argmax(0).astype(np.uint8) + np.uint8(1)
         if "distance" in types:
-            found["distance"] = expit(logits[-1]).astype(KEPT)
+            found["distance"] = in_16_bits(expit(logits[-1]))
         return found
 
     def label(self, block: Box, scores: Mapping[str, Any]) -> Block:

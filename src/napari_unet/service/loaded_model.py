@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 Box = tuple[slice, slice]
 # Typical diameter of the cells in training sets of mixed images (dsb2018: median 20 px).
 MIXED_DIAMETER_PX = 24.0
-# Scores are rounded to this everywhere, for those of a large plane have to be kept.
-KEPT = np.float16
 
 
 def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
@@ -157,7 +155,7 @@ class LoadedModel:
 
         from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
         from napari_unet.core.tiling import smallest_input_px
-        from napari_unet.engine.predict import foreground_scores
+        from napari_unet.engine.predict import foreground_scores, in_16_bits
 
         shape = plane.shape[1:]
         to = shape if zoom == 1 else zoomed_shape((plane.shape[1], plane.shape[2]), zoom)
@@ -182,10 +180,10 @@ class LoadedModel:
         if len(of_classes) > 2:
             kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
-            told = expit(logits[-1]).astype(KEPT).astype(np.float32)
+            told = in_16_bits(expit(logits[-1])).astype(np.float32)
             smooth = smooth_distance(told, self.header.anisotropy or 1.0)
             distance = resize_plane(smooth[None], shape)[0]
-        sure = foreground_scores(of_classes).astype(KEPT).astype(np.float32)
+        sure = in_16_bits(foreground_scores(of_classes)).astype(np.float32)
         foreground = resize_plane(sure[None], shape)[0]
         return PlaneScores(foreground, kinds, zoom, distance)
 
