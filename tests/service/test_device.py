@@ -86,7 +86,16 @@ def test_default_tiles_are_valid_inputs_at_the_usual_depth():
     from napari_unet.core.tiling import valid_input_px
 
     for compute in (CPU, CUDA):
-        assert valid_input_px(default_tile_px(compute), 4) == default_tile_px(compute)
+        assert valid_input_px(default_tile_px(compute, 4), 4) == default_tile_px(compute, 4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_halo_costs_at_most_half_as_much_as_the_output(depth):
+    from napari_unet.core.unet import halo_px
+
+    for compute in (CPU, CUDA):
+        side = default_tile_px(compute, depth)
+        assert side**2 <= 1.5 * (side - 2 * halo_px(depth)) ** 2
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)

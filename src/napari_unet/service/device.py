@@ -85,16 +85,29 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
     return Compute(device, precision)
 
 
-def default_tile_px(compute: Compute) -> int:
-    """Input tile that keeps the halo cheap and fits into common memories."""
-    return 2044 if compute.device == "cuda" else 1020
+def default_tile_px(compute: Compute, depth: int) -> int:
+    """Input tile that keeps the halo cheap and fits into common memories.
+
+    Off the GPU it is 18 halos wide at most: the system clears new memory for each layer of a larger
+    one, which takes longer than a narrower halo saves (`docs/benchmarks.md`).
+
+    Parameters
+    ----------
+    compute
+        Where to run.
+    depth
+        Poolings of the network.
+    """
+    from napari_unet.core.unet import halo_px
+
+    return 2044 if compute.device == "cuda" else min(1020, 18 * halo_px(depth))
 
 
-def default_stack_tile_px(compute: Compute, planes: int) -> int:
+def default_stack_tile_px(compute: Compute, depth: int, planes: int) -> int:
     """As `default_tile_px`, for tiles of so many planes; the more there are, the narrower."""
     side_px = round(_STACK_SIDE_PX * (1.25 if compute.device == "cuda" else 1))
     flat_px = math.isqrt(side_px**3 // planes)
-    return min(default_tile_px(compute), max(side_px, flat_px))
+    return min(default_tile_px(compute, depth), max(side_px, flat_px))
 
 
 def run_within_memory(

@@ -107,8 +107,9 @@ class LargePlane:
         """What the network sees at a time."""
         from napari_unet.core.tiling import plan_tiles
 
-        largest = self.config.tile_px or default_tile_px(self.compute)
-        return plan_tiles(self.seen_shape, largest, self.model.network.config.depth)
+        depth = self.model.network.config.depth
+        largest = self.config.tile_px or default_tile_px(self.compute, depth)
+        return plan_tiles(self.seen_shape, largest, depth)
 
     @cached_property
     def blocks(self) -> list[Box]:

@@ -238,10 +238,10 @@ class LoadedModel:
     def _default_tile_px(self, compute: Compute, shape: Sequence[int]) -> int:
         from napari_unet.core.unet import halo_px
 
-        z_depth = self.network.config.z_depth
+        depth, z_depth = self.network.config.depth, self.network.config.z_depth
         if z_depth is None:
-            return default_tile_px(compute)
-        return default_stack_tile_px(compute, shape[0] + 2 * halo_px(z_depth) + 2**z_depth)
+            return default_tile_px(compute, depth)
+        return default_stack_tile_px(compute, depth, shape[0] + 2 * halo_px(z_depth) + 2**z_depth)
 
     def predictor(self, compute: Compute) -> Predictor:
         """The network where it is to run; made once."""

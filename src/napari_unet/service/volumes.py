@@ -142,7 +142,8 @@ def segment_volume(
             pixels, named = take_channel(source.data, source.axes, config.channel)
             first = LargePlane(loaded, pixels, named, indices[0], config, compute)
             size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
-        return {"tile_px": config.tile_px or default_tile_px(compute), "diameter_px": size}
+        tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
+        return {"tile_px": tile_px, "diameter_px": size}
 
     # The same for all workers, and when it goes on elsewhere.
     config = replace(config, **_begin(work / "job.json", task, settings))
