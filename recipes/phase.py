@@ -3,9 +3,9 @@
     NAPARI_UNET_DATA=FOLDER python recipes/phase.py [--work recipes/work]
 
 FOLDER/usiigaci_phc_t98g holds images/ and masks/ of 16 fields of T98G cells in phase contrast
-(Tsai et al. 2019, doi:10.1016/j.softx.2019.02.007, MIT licence). It begins with `nuclei` as it
-ships, goes on with 12 fields, and is judged on 4 others, two of each magnification. A stage that is
-done is not done again.
+(Tsai et al. 2019, doi:10.1016/j.softx.2019.02.007, MIT licence). It begins with the second stage of
+`nuclei` (nuclei.py, in the same work folder), goes on with 12 fields, and is judged on 4 others,
+two of each magnification. A stage that is done is not done again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import nuclei
 
 from napari_unet.config import AugmentConfig, train_config
 from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.service.model_store import SHIPPED
 from napari_unet.service.training import cell_diameter
 
 JUDGE = ("set22", "set24", "set43", "set47")
@@ -48,7 +47,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     work = parser.parse_args().work
     data = Path(os.environ["NAPARI_UNET_DATA"]) / "usiigaci_phc_t98g"
-    network, header = load_model(SHIPPED / "nuclei.safetensors")
+    begin = work / "nuclei-1.safetensors"
+    if not begin.exists():
+        parser.error(f"{begin} is not there; run recipes/nuclei.py with the same --work first")
+    network, header = load_model(begin)
     split(data, work)
     images = nuclei.read(work / "phase-learn")
     diameter = cell_diameter(images)
