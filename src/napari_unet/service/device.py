@@ -88,8 +88,8 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
 def default_tile_px(compute: Compute, depth: int) -> int:
     """Input tile that keeps the halo cheap and fits into common memories.
 
-    Off the GPU it is 18 halos wide at most: the system clears new memory for each layer of a larger
-    one, which takes longer than a narrower halo saves (`docs/benchmarks.md`).
+    Elsewhere than on CUDA it is 18 halos wide at most: for each layer of a larger one the system
+    clears new memory, which takes longer than less halo saves (`docs/benchmarks.md`).
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from napari_unet.service.read_out import cell_areas, typical_area
 _FACTORS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
 # It looks at the middle of the plane, so many of its pixels wide, and at no less than the least.
 _SIDE_PX, _LEAST_PX = 400, 24
-# Fewer cells may be anything; how much the sureness of one differs from that of another.
+# Fewer cells may be anything; n cells are distrusted by so much over the root of n.
 _LEAST_CELLS, _SCATTER = 3, 2.0
 
 
