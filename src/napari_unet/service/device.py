@@ -88,8 +88,8 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
 def default_tile_px(compute: Compute, depth: int) -> int:
     """Input tile that keeps the halo cheap and fits into common memories.
 
-    Elsewhere than on CUDA it is 18 halos wide at most: for each layer of a larger one the system
-    clears new memory, which takes longer than less halo saves (`docs/benchmarks.md`).
+    Elsewhere than on CUDA it is 18 halos wide, within limits: for each layer of a larger one the
+    system clears new memory, which takes longer than less halo saves (`docs/benchmarks.md`).
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def default_tile_px(compute: Compute, depth: int) -> int:
     """
     from napari_unet.core.unet import halo_px
 
-    return 2044 if compute.device == "cuda" else min(1020, 18 * halo_px(depth))
+    return 2044 if compute.device == "cuda" else min(max(572, 18 * halo_px(depth)), 1020)
 
 
 def default_stack_tile_px(compute: Compute, depth: int, planes: int) -> int:
