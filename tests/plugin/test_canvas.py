@@ -16,10 +16,8 @@ import napari
 import numpy
 from qtpy.QtWidgets import QApplication
 
-from napari_unet.plugin.canvas import make_current
-
 viewer = napari.Viewer()
-viewer.layers.events.removing.connect(make_current)
+viewer.window.add_plugin_dock_widget("napari-unet")
 window = viewer.window._qt_window
 labels = numpy.kron(numpy.arange(64).reshape(8, 8), numpy.ones((32, 32), int))
 
@@ -31,7 +29,7 @@ def draw():
 
 
 viewer.add_image(labels)
-for size in (700, 800):
+for size in (1100, 1200):
     hidden = viewer.add_labels(labels)
     draw()
     hidden.visible = False

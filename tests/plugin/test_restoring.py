@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -28,35 +27,39 @@ while widget.is_busy:
     QApplication.processEvents()
     time.sleep(0.01)
 layer = widget.labels.value
+window = viewer.window._qt_window
 layer.paint((78, 75), 9)
 print("painted", flush=True)
-napari.run()
+if sys.argv[2] == "kill":
+    napari.run()
 """
 
 
-@pytest.fixture
-def killed(image, add_model, models_folder, tmp_path):
-    """A napari that was killed a second after a stroke, on the image."""
+@pytest.fixture(params=["kill", "end"])
+def stopped(request, image, add_model, models_folder, tmp_path):
+    """A napari that was killed a second after a stroke, or its script came to its end at once."""
     add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
     np.save(tmp_path / "image.npy", image)
     environment = os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PAINT, str(tmp_path / "image.npy")],
+        [sys.executable, "-W", "ignore", "-c", PAINT, str(tmp_path / "image.npy"), request.param],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
     )
     try:
         assert process.stdout.readline() == "painted\n"
-        time.sleep(1.0)
+        if request.param == "end":
+            assert process.wait(timeout=60) == 0
+        else:
+            time.sleep(1.0)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         process.stdout.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_stroke_outlives_a_kill(killed, docked, settle, image):
+def test_a_stroke_outlives_napari(stopped, docked, settle, image):
     widget = docked()
     layer = widget.viewer.add_image(image, name="cells")
     settle(widget)

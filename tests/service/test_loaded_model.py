@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_unet.config import PredictConfig
 from napari_unet.engine.checkpoint import load_model
-from napari_unet.service.device import Compute, default_tile_px
+from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 
 CPU = Compute("cpu", "float32")
@@ -97,8 +97,7 @@ def test_short_memory_means_smaller_tiles_and_the_same_scores(load, blobs, monke
     monkeypatch.setattr(Predictor, "_run", small)
     scores = model.scores(plane, CPU, None, lambda fraction, message: told.append(message))
     np.testing.assert_allclose(scores.foreground, whole.foreground, rtol=0, atol=1e-6)
-    half = default_tile_px(CPU, model.network.config.depth) // 2
-    assert f"memory is short: trying tiles of {half} px on the cpu" in told
+    assert "memory is short: trying tiles of 286 px on the cpu" in told
 
 
 def test_the_models_post_processing_holds_where_nothing_else_is_asked(load):

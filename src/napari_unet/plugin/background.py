@@ -24,7 +24,12 @@ class Background:
         """Queue work, and what is to follow it; False if it is too late for that."""
         if self._closed:
             return False
-        self._pool.submit(work).add_done_callback(partial(self._main.do, self._deliver, then))
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError:  # Python is ending, and starts no more work in threads.
+            work()
+            return False
+        future.add_done_callback(partial(self._main.do, self._deliver, then))
         return True
 
     def close(self) -> None:

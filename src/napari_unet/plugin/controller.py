@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -99,12 +100,15 @@ class Controller(Follower):
         self._view: View | None = None
         # The image that teaches, and its channel that is seen.
         self._taught: tuple[Image, int | None] | None = None
+        # While Qt is there still: a script may end, or IPython, with its window open.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
         if self._closed:
             return
         self._closed = True
+        atexit.unregister(self.close)
         self.corrections.close()
         self._background.close()
         self._learning.remove()
