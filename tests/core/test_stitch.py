@@ -17,7 +17,9 @@ def disc(y, x, radius, shape=SHAPE):
 def linked(planes, rule=None):
     """The planes with the ids of their objects."""
     out = np.zeros_like(planes)
-    for plane, (ids, objects), to in zip(planes, link(planes, rule), out, strict=True):
+    frames = [areas(plane) for plane in planes]
+    found = link(frames, lambda one, other: overlaps(planes[one], planes[other]), rule)
+    for plane, (ids, _), objects, to in zip(planes, frames, found, out, strict=True):
         for cell, linked_to in zip(ids, objects, strict=True):
             to[plane == cell] = linked_to
     return out

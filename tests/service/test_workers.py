@@ -10,7 +10,7 @@ import zarr
 from napari_unet.config import PredictConfig
 from napari_unet.service.workers import LocalWorkers, workers_at
 
-CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
+CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92, link="z")
 
 
 @pytest.fixture

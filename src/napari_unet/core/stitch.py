@@ -7,7 +7,7 @@ can count them block by block.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,26 +171,29 @@ class Linker:
             self._maybe.append((float(pairs.iou[number]), self._n_planes, one, other))
 
 
-def link(frames: Iterable[NDArray[np.integer]], rule: Rule | None = None) -> list[tuple[Ids, Ids]]:
-    """For each of a row of planes (or volumes) its ids, and the objects of these, 1, 2, ...
+def link(
+    frames: Sequence[tuple[Ids, Ids]],
+    overlapping: Callable[[int, int], Overlaps],
+    rule: Rule | None = None,
+) -> list[Ids]:
+    """The objects, 1, 2, ..., of the cells of each of a row of planes (or volumes).
 
     Parameters
     ----------
     frames
-        Labels of the same shape; only the last `2 + bridge` are kept.
+        Cells of each, and their pixels.
+    overlapping
+        Gives the overlaps of two of them by their numbers, the earlier first.
     rule
         When sections are of one object.
     """
     linker = Linker(rule)
-    last: deque[NDArray[np.integer]] = deque(maxlen=linker.rule.bridge + 1)
     runs = []
-    for frame in frames:
-        ids, sizes = areas(frame)
-        before = [overlaps(earlier, frame) for earlier in reversed(last)]
-        runs.append((ids, linker.add(ids, sizes, before)))
-        last.append(frame)
+    for number, (ids, sizes) in enumerate(frames):
+        nearest = range(number - 1, max(-1, number - 2 - linker.rule.bridge), -1)
+        runs.append(linker.add(ids, sizes, [overlapping(one, number) for one in nearest]))
     objects = linker.objects()
-    return [(ids, objects[run]) for ids, run in runs]
+    return [objects[run] for run in runs]
 
 
 def assign(

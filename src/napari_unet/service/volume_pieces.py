@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -49,6 +49,11 @@ class Volume:
     def out(self) -> Path:
         """The labels, as long as they are not finished."""
         return Path(self.work, "labels.zarr")
+
+    @property
+    def sections(self) -> Path:
+        """Labels of single planes: those themselves, or what they are linked from."""
+        return self.out if self.config.link == "none" else Path(self.work, "sections.zarr")
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,28 @@ def write_block(plane: VolumePlane, number: int, ids: NDArray[np.int32]) -> None
     """Write the labels of a block as what they are called in the whole."""
     box = large_plane(plane).blocks[number]
     if len(ids) > 1:
-        _target(plane, 0)[box] = ids[_local(plane)[box]]
+        _sections(plane)[box] = ids[_local(plane)[box]]
     plane.mark("ids", number)
+
+
+def count_overlaps(plane: VolumePlane, number: int, earlier: Sequence[VolumePlane]) -> None:
+    """Count what the cells of a block share with those of earlier planes."""
+    from napari_unet.core.stitch import overlaps
+
+    box = large_plane(plane).blocks[number]
+    here = _sections(plane)[box]
+    tables = {other.name: np.stack(overlaps(_sections(other)[box], here)) for other in earlier}
+    plane.mark("overlap", number, **tables)
+
+
+def write_objects(plane: VolumePlane, number: int, first: int) -> None:
+    """Write a block with the ids of its objects; those of its sections follow on `first`."""
+    box = large_plane(plane).blocks[number]
+    part = _sections(plane)[box]
+    if part.any():
+        ids = np.concatenate(([0], np.load(plane.path("objects"))))
+        _target(plane, 0)[box] = ids[np.where(part > 0, part - first, 0)]
+    plane.mark("object", number)
 
 
 def write_level(plane: VolumePlane, number: int, level: int, box: Box) -> None:
@@ -201,10 +226,17 @@ def _local(plane: VolumePlane) -> Any:
 
 
 def _target(plane: VolumePlane, level: int) -> _PlaneOf:
+    return _plane_of(plane, plane.volume.out / str(level))
+
+
+def _sections(plane: VolumePlane) -> _PlaneOf:
+    return _plane_of(plane, plane.volume.sections / "0")
+
+
+def _plane_of(plane: VolumePlane, path: Path) -> _PlaneOf:
     import zarr
 
-    array = zarr.open_array(plane.volume.out / str(level), mode="r+")
-    return _PlaneOf(array, plane.volume.axes, plane.index)
+    return _PlaneOf(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from napari_unet.service.device import choose, default_tile_px
 from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import Block, LargePlane, join
+from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.volume_linking import link_planes
 from napari_unet.service.volume_pieces import (
     Volume,
     VolumePlane,
@@ -37,18 +39,14 @@ from napari_unet.service.volume_pieces import (
     write_block,
     write_level,
 )
+from napari_unet.service.volume_steps import Steps
 from napari_unet.service.workers import Workers
-from napari_unet.service.zarr_files import CHUNK_PX, create_labels, open_zarr, pyramid
+from napari_unet.service.zarr_files import CHUNK_PX, ZarrImage, create_labels, open_zarr, pyramid
 
 # Planes are segmented in groups of at least so many tiles, which keep many workers busy.
 _GROUP_TILES = 64
-# Of each kind of piece, what it does, in words, and its share of the time.
-_KINDS = {
-    "tile": ("segmenting", 0.88),
-    "block": ("labelling cells", 0.08),
-    "ids": ("writing labels", 0.03),
-    "level": ("writing the pyramid", 0.005),
-}
+# Linking takes about so much of the time.
+_LINKING = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ class VolumeLabels:
     compute
         Where it ran, in words.
     n_cells
-        Number of cells; their ids are 1, 2, ...
+        Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area; 0 without cells.
+        Of a disc of the median area of a cell in its plane; 0 without cells.
     """
 
     out: Path
@@ -108,20 +106,17 @@ def segment_volume(
     Raises
     ------
     ValueError
-        If what was begun there is another job, cells are to be linked, or the model is one of
-        stacks.
+        If what was begun there is another job, the image has no axis to link along, or the model
+        is one of stacks.
     """
     if version.header.for_stacks:
         raise ValueError(
             f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
             "labels as tif, or choose a model of planes"
         )
-    if config.link != "none":
-        raise ValueError(
-            "cells of labels in zarr cannot be linked; do not link, or write the labels as tif"
-        )
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
+    check_link(config.link, source.axes)
     compute = choose(config.device, config.precision)
     work, out = out.with_name(out.name + ".part").resolve(), out.resolve()
     _move(work, out)
@@ -148,25 +143,26 @@ def segment_volume(
     # The same for all workers, and when it goes on elsewhere.
     config = replace(config, **_begin(work / "job.json", task, settings))
     volume = Volume(task["image"], source.axes, str(version.path.resolve()), str(work), config)
-    if not volume.out.exists():
-        shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
-        kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
-        scale, units = [source.scale[n] for n in kept], [source.units[n] for n in kept]
-        with whole(volume.out) as part:
-            create_labels(part, shape, named, scale, units)
+    _create(volume, source)
+    linking = 0.0 if config.link == "none" else _LINKING
     areas: list[NDArray[np.int64]] = []
     groups = list(_groups(volume, indices))
     for number, group in enumerate(groups):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
             where = f", part {number + 1} of {len(groups)}" if len(groups) > 1 else ""
-            job.report((number + fraction) / len(groups), message + where)
+            job.report((1 - linking) * (number + fraction) / len(groups), message + where)
 
         areas += _Group(group, sum(len(known) for known in areas), workers, progress).segment()
+    sizes = np.concatenate(areas)
+    n_cells = len(sizes)
+    if linking:
+        steps = Steps(workers, lambda f, message: job.report(1 - linking * (1 - f), message))
+        n_cells = link_planes(volume, dict(zip(indices, areas, strict=True)), steps)
+        _write_levels([VolumePlane(volume, index) for index in indices], steps)
     work.replace(_finished(work))
     _move(work, out)
-    sizes = np.concatenate(areas)
-    return VolumeLabels(out, version, compute.describe(), len(sizes), median_diameter(sizes))
+    return VolumeLabels(out, version, compute.describe(), n_cells, median_diameter(sizes))
 
 
 class _Group:
@@ -192,31 +188,28 @@ class _Group:
         progress: Callable[[float, str], None],
     ) -> None:
         self._planes, self._count = planes, count
-        self._workers, self._progress = workers, progress
-        self._fraction = 0.0
+        self._steps = Steps(workers, progress)
 
     def segment(self) -> list[NDArray[np.int64]]:
         """Areas of the cells of each plane, in pixels."""
         files = [plane.path("cells").with_suffix(".npy") for plane in self._planes]
         if not all(file.exists() for file in files):
-            self._progress(0.0, "measuring intensities")
+            self._steps.progress(0.0, "measuring intensities")
             self._planes = [prepared(plane) for plane in self._planes]
             areas = self._label()
             for file, of_plane in zip(files, areas, strict=True):
                 with replacing(file) as part, part.open("wb") as content:
                     np.save(content, of_plane)
         for plane in self._planes:
-            for kind in ("scores", "local", *(f"done-{kind}" for kind in _KINDS)):
+            for kind in ("scores", "local", "done-tile", "done-block", "done-ids"):
                 shutil.rmtree(plane.path(kind), ignore_errors=True)
         return [np.load(file) for file in files]
 
     def _label(self) -> list[NDArray[np.int64]]:
-        from napari_unet.engine.blocks import plan_blocks
-
         large = [large_plane(plane) for plane in self._planes]
         blocks = [range(len(plane.blocks)) for plane in large]
         pairs = list(zip(self._planes, blocks, strict=True))
-        self._do(
+        self._steps.do(
             "tile",
             score_tile,
             [
@@ -225,7 +218,7 @@ class _Group:
                 for n in range(len(of.tiles))
             ],
         )
-        self._do("block", label_block, [(p, n) for p, numbers in pairs for n in numbers])
+        self._steps.do("block", label_block, [(p, n) for p, numbers in pairs for n in numbers])
         nothing = np.zeros((0, 0), np.int32)
         writes: list[tuple[Any, ...]] = []
         areas: list[NDArray[np.int64]] = []
@@ -237,23 +230,33 @@ class _Group:
                 for n, ids in zip(numbers, cells.numbers, strict=True)
             ]
             areas.append(cells.votes.sum(1))
-        self._do("ids", write_block, writes)
-        for level, shape in enumerate(pyramid(large[0].shape, "YX")[1:], start=1):
-            boxes = plan_blocks((shape[0], shape[1]), CHUNK_PX)
-            self._do(
-                f"level-{level}",
-                write_level,
-                [(p, n, level, box) for p in self._planes for n, box in enumerate(boxes)],
-            )
+        self._steps.do("ids", write_block, writes)
+        if self._planes[0].volume.config.link == "none":
+            _write_levels(self._planes, self._steps)
         return areas
 
-    def _do(self, kind: str, work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
-        message, share = _KINDS[kind.partition("-")[0]]
-        left = [piece for piece in pieces if not piece[0].is_done(kind, piece[1])]
-        before = len(pieces) - len(left)
-        for done in self._workers.run(work, left):
-            self._progress(self._fraction + share * (before + done) / len(pieces), message)
-        self._fraction = min(1.0, self._fraction + share)
+
+def _create(volume: Volume, source: ZarrImage) -> None:
+    """Make the stores that are written to."""
+    shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
+    kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
+    scale, units = [source.scale[n] for n in kept], [source.units[n] for n in kept]
+    for store in (volume.sections, volume.out):
+        if not store.exists():
+            with whole(store) as part:
+                create_labels(part, shape, named, scale, units)
+
+
+def _write_levels(planes: Sequence[VolumePlane], steps: Steps) -> None:
+    from napari_unet.engine.blocks import plan_blocks
+
+    for level, shape in enumerate(pyramid(large_plane(planes[0]).shape, "YX")[1:], start=1):
+        boxes = plan_blocks((shape[0], shape[1]), CHUNK_PX)
+        steps.do(
+            f"level-{level}",
+            write_level,
+            [(plane, n, level, box) for plane in planes for n, box in enumerate(boxes)],
+        )
 
 
 def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[VolumePlane]]:
