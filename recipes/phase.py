@@ -28,7 +28,13 @@ TRAINED_ON = "Usiigaci T98G phase contrast, MIT, 12 of 16 fields"
 ZOOM = 0.5
 STAGES = 2
 # Chosen on the fields that it learns from.
-DECODING = {"threshold": 0.4, "seed_threshold": 0.35, "min_size_px": 125, "gap_px": 1}
+DECODING = {
+    "threshold": 0.4,
+    "seed_threshold": 0.35,
+    "peak_threshold": 0.5,
+    "min_size_px": 125,
+    "gap_px": 1,
+}
 
 
 def split(data: Path, work: Path) -> None:

@@ -248,6 +248,41 @@ def test_cells_that_touch_are_told_apart_by_their_distance(seed):
     assert min(best_ious(truth, found)) > 0.9
 
 
+def two_cells_and_a_distance():
+    scores = np.zeros((20, 60), np.float32)
+    scores[4:16, 4:16] = scores[4:16, 24:36] = 0.9
+    return scores, np.where(scores > 0, np.float32(0.3), np.float32(0))
+
+
+def test_what_has_no_middle_is_no_cell():
+    scores, distance = two_cells_and_a_distance()
+    distance[10, 10] = 0.7
+    found = label_instances(scores, distance=distance, peak_threshold=0.5)
+    np.testing.assert_array_equal(found > 0, (scores > 0) & (np.indices(scores.shape)[1] < 20))
+    for peak in (None, 0.2):
+        assert label_instances(scores, distance=distance, peak_threshold=peak).max() == 2
+    assert label_instances(scores, distance=distance, peak_threshold=0.7).max() == 0
+    assert label_instances(scores, peak_threshold=0.95).max() == 2, "no distance is told"
+
+
+def test_each_part_of_a_split_cell_needs_a_middle():
+    scores, distance = two_cells_and_a_distance()
+    scores[8:12, 16:24] = 0.9
+    distance[8:12, 8:12], distance[8:12, 28:32] = 0.8, 0.6
+    settings = {"seed_threshold": 0.5, "min_size_px": 4, "distance": distance}
+    assert label_instances(scores, **settings, peak_threshold=0.55).max() == 2
+    left = label_instances(scores, **settings, peak_threshold=0.7)
+    assert left[10, 10] == left.max() == 1
+    assert left[10, 30] == 0
+
+
+def test_what_is_too_large_to_be_split_needs_no_middle():
+    scores, distance = two_cells_and_a_distance()
+    scores[10, :] = 0.9
+    found = label_instances(scores, distance=distance, largest_px=50, peak_threshold=0.5)
+    np.testing.assert_array_equal(found > 0, scores > 0)
+
+
 def test_small_cells_are_dropped():
     scores = np.zeros((20, 20), np.float32)
     scores[1:5, 1:5], scores[10:13, 10:15] = 1, 1

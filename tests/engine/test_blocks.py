@@ -47,13 +47,14 @@ def scores(seed: int, shape, smooth: float, level: float):
     radius_px=st.none() | st.floats(2, 9),
     min_size_px=st.integers(0, 30),
     told=st.booleans(),
+    peak_threshold=st.none() | st.floats(0.5, 0.99),
 )
 # A network of foreground that no block sees whole, and specks in its holes.
-@example(1, (150, 150), 2.0, -0.5, 40, 12, 1, 0.7, 4.0, 8, True)
-@example(2, (140, 150), 1.0, 0.0, 12, 10, 2, None, 3.0, 0, False)
+@example(1, (150, 150), 2.0, -0.5, 40, 12, 1, 0.7, 4.0, 8, True, 0.8)
+@example(2, (140, 150), 1.0, 0.0, 12, 10, 2, None, 3.0, 0, False, None)
 def test_blocks_give_the_labels_of_the_whole_plane(
     seed, shape, smooth, level, side_px, largest_px, gap_px, seed_threshold, radius_px,
-    min_size_px, told,
+    min_size_px, told, peak_threshold,
 ):  # fmt: skip
     foreground = scores(seed, shape, smooth, level)
     distance = scores(seed + 1, shape, smooth, level) if told else None
@@ -63,6 +64,7 @@ def test_blocks_give_the_labels_of_the_whole_plane(
         gap_px=gap_px,
         radius_px=radius_px,
         largest_px=largest_px,
+        peak_threshold=peak_threshold,
     )
     whole = label_instances(foreground, distance=distance, **vars(decoding))
     labels, count = by_blocks(foreground, distance, decoding, side_px, margin_px=8)

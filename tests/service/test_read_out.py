@@ -4,7 +4,7 @@ import pytest
 from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel, PlaneScores
-from napari_unet.service.read_out import best_threshold, postprocess_for
+from napari_unet.service.read_out import postprocess_for, thresholds_for
 from napari_unet.service.training import NewModel, new_model
 
 CPU = Compute("cpu", "float32")
@@ -12,19 +12,19 @@ CPU = Compute("cpu", "float32")
 
 @pytest.fixture
 def threshold_of(monkeypatch):
-    """What is best for a model whose scores are the image; how many planes it saw."""
+    """What is best for a model whose scores, and distances, are the image; how many it saw."""
     seen = []
 
     def scores(self, plane, compute, tile_px, progress):
         progress(1.0, "")
         seen.append(plane.shape)
-        return PlaneScores(plane[0])
+        return PlaneScores(plane[0], distance=plane[-1])
 
     monkeypatch.setattr(LoadedModel, "scores", scores)
     model = new_model(NewModel(depth=1, width=2), "m", seed=0)
 
-    def best(planes):
-        return best_threshold(model, planes, CPU, lambda: None), len(seen)
+    def best(planes, name="threshold"):
+        return thresholds_for(model, planes, CPU, lambda: None).get(name), len(seen)
 
     return best
 
@@ -84,6 +84,14 @@ def test_larger_images_have_more_say_in_the_threshold(threshold_of):
     faint[20:24, 20:24] = True
     threshold, _ = threshold_of([plane_of(0.9, 0.52), plane_of(0.3, 0.1, faint)])
     assert threshold > 0.5
+
+
+def test_cells_reach_the_peak_that_is_asked_of_them(threshold_of):
+    assert threshold_of([plane_of(0.9, 0.05)], "peak_threshold")[0] == 0.5
+    planes = [*[plane_of(0.9, 0.05)] * 3, plane_of(0.3, 0.05)]
+    flat, _ = threshold_of(planes, "peak_threshold")
+    assert 0.2 < flat < 0.5
+    assert threshold_of([plane_of(0.3, 0.05)], "peak_threshold")[0] == pytest.approx(0.24)
 
 
 def test_without_a_seen_cell_there_is_no_threshold(threshold_of):

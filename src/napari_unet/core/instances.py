@@ -67,6 +67,7 @@ def label_instances(
     radius_px: float | None = None,
     distance: NDArray[np.float32] | None = None,
     largest_px: int = LARGEST_PX,
+    peak_threshold: float | None = None,
 ) -> Labels:
     """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1]; or of a stack's.
 
@@ -94,9 +95,19 @@ def label_instances(
     largest_px
         What is wider or higher than this stays in one part. So no part depends on pixels that are
         farther away, and planes can be labelled block by block.
+    peak_threshold
+        Distance that each cell has to reach somewhere: what has no middle is none, but for what is
+        larger than `largest_px`. None drops nothing, nor where no distance is told.
     """
     parts, cells = label_parts(
-        foreground, threshold, seed_threshold, min_size_px, radius_px, distance, largest_px
+        foreground,
+        threshold,
+        seed_threshold,
+        min_size_px,
+        radius_px,
+        distance,
+        largest_px,
+        peak_threshold,
     )
     # Cuts between cores take no pixel, so they have none to be given back.
     return _renumber(close_gaps(parts, gap_px, cells))
@@ -110,8 +121,11 @@ def label_parts(
     radius_px: float | None = None,
     distance: NDArray[np.float32] | None = None,
     largest_px: int = LARGEST_PX,
+    peak_threshold: float | None = None,
 ) -> tuple[Labels, Labels]:
     """Connected components above the threshold, split where they hold several cells.
+
+    For parameters see `label_instances`.
 
     Returns
     -------
@@ -133,6 +147,11 @@ def label_parts(
     known = [0, *(i for i, box in enumerate(boxes, 1) if box and _side(box) <= largest_px)]
     small = np.zeros(len(boxes) + 1, np.int32)
     small[known] = known
+    if peak_threshold is not None and distance is not None:
+        # What is too large was not split: its ids are those of before.
+        large = np.flatnonzero(small[: len(boxes) + 1] == 0)
+        parts = _drop_flat(parts, distance > peak_threshold, large)
+        cells = np.where(parts > 0, cells, 0)
     return parts, small[cells]
 
 
@@ -258,6 +277,15 @@ def _drop_small(labels: Labels, min_size_px: int) -> Labels:
     area = np.bincount(labels.ravel())
     kept = np.where(area < min_size_px, 0, np.arange(len(area), dtype=np.int32))
     dropped: Labels = kept[labels]
+    return dropped
+
+
+def _drop_flat(parts: Labels, peaks: NDArray[np.bool_], kept: NDArray[np.intp]) -> Labels:
+    reached = np.zeros(int(parts.max(initial=0)) + 1, np.int32)
+    found = parts[peaks]
+    reached[found] = found
+    reached[kept] = kept
+    dropped: Labels = reached[parts]
     return dropped
 
 

@@ -35,6 +35,7 @@ class Decoding:
     gap_px: int = 1
     radius_px: float | None = None
     largest_px: int = LARGEST_PX
+    peak_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def label_block(
         decoding.radius_px,
         distance,
         decoding.largest_px,
+        decoding.peak_threshold,
     )
     labels = close_gaps(parts, decoding.gap_px, cells)
     return _name(parts, labels, window, block, shape[1], decoding)

@@ -18,7 +18,7 @@ from napari_unet.service.improving import Improvement, improve, store_version
 from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.loaded_model import Box, LoadedModel
 from napari_unet.service.model_store import ModelStore, ModelVersion
-from napari_unet.service.read_out import postprocess_for
+from napari_unet.service.read_out import postprocess_for, thresholds_for
 from napari_unet.service.segmenting import Segmentation, measure_cells, segment_planes
 from napari_unet.service.segmenting_box import segment_box
 from napari_unet.service.segmenting_stacks import segment_stacks
@@ -38,6 +38,9 @@ from napari_unet.service.training import (
     teach_classes,
 )
 from napari_unet.service.views import View
+
+# Planes that tell how a trained model is read out.
+_FEW = 4
 
 
 class Backend(Protocol):
@@ -186,6 +189,9 @@ class LocalBackend:
         steps = learn(job, trainer)
         # From scratch the cells may be of any size; only who gave theirs says that they are alike.
         suited = postprocess_for(planes, model, zoom) if zoom != 1 else model.header.postprocess
+        if model.network.config.distance and not model.header.for_stacks:
+            found = thresholds_for(model, planes, compute, job.check, _FEW)
+            suited = {**suited, "peak_threshold": found.get("peak_threshold")}
         header = replace(
             model.header,
             parent=parent.sha256() if parent else None,

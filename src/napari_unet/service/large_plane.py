@@ -130,7 +130,8 @@ class LargePlane:
         types: dict[str, type[np.generic]] = {"foreground": np.float16}
         if self.model.network.config.n_classes > 2:
             types["kinds"] = np.uint8
-        if self.model.network.config.distance and self._decoding.seed_threshold is not None:
+        wanted = self._decoding.seed_threshold, self._decoding.peak_threshold
+        if self.model.network.config.distance and wanted != (None, None):
             types["distance"] = np.float16
         return types
 

@@ -18,7 +18,7 @@ from napari_unet.service.device import Compute
 from napari_unet.service.gate import Check, Counts, Verdict, compare, count, judge
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.read_out import best_threshold
+from napari_unet.service.read_out import thresholds_for
 from napari_unet.service.training import (
     annotated_planes,
     learn,
@@ -265,7 +265,7 @@ class Run:
         if self._judged is None:
             self._judged = self._count(self._lesson.judges)
         # What was learnt is judged as the parent was: read out at the same score.
-        self._suit_threshold()
+        self._suit_thresholds()
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Whether the model may take its parent's place; the checks on new and earlier places."""
@@ -327,12 +327,11 @@ class Run:
             # Of equals the later one, which has learnt for longer.
             self._best, self._judged = (score, step, weights), counts
 
-    def _suit_threshold(self) -> None:
+    def _suit_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
-        threshold = best_threshold(model, planes, self._compute, self._job.check)
-        if threshold is not None:
-            settings = {**model.header.postprocess, "threshold": threshold}
-            model.header = replace(model.header, postprocess=settings)
+        found = thresholds_for(model, planes, self._compute, self._job.check)
+        settings = {**model.header.postprocess, **found}
+        model.header = replace(model.header, postprocess=settings)
 
     def _trust(self) -> float:
         """How far the parent's word counts on unseen pixels, from 0 to 1."""
