@@ -35,7 +35,7 @@ JUDGE = 4
 DECODING = {
     "threshold": 0.45,
     "seed_threshold": 0.4,
-    "peak_threshold": 0.5,
+    "peak_threshold": 0.45,
     "min_size_px": 16,
     "gap_px": 1,
 }

@@ -31,7 +31,7 @@ STAGES = 2
 DECODING = {
     "threshold": 0.4,
     "seed_threshold": 0.35,
-    "peak_threshold": 0.5,
+    "peak_threshold": 0.45,
     "min_size_px": 125,
     "gap_px": 1,
 }
