@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import Box, LoadedModel, PlaneScores
@@ -120,6 +119,8 @@ def thresholds_for(
     at_most
         Planes that are looked at.
     """
+    from scipy import ndimage
+
     # Predictors made before the last step hold the old weights.
     model = LoadedModel(model.network, model.header)
     taught = [plane for plane in planes if (plane.labels > 0).any()]
