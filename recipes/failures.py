@@ -20,7 +20,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from napari_unet.core.metrics import Scores, overlaps
-from napari_unet.service.image_files import read_pair
+from napari_unet.service.image_files import list_pairs, read_pair
 from napari_unet.service.model_store import ModelStore, Reference
 from napari_unet.service.segmentation import SegmentationService
 
@@ -83,18 +83,17 @@ def row(
     service: SegmentationService, model: Reference, folder: Path, images: int, side: int
 ) -> list[NDArray[np.uint8]]:
     """The worst images of a folder."""
-    panels = []
-    for path in sorted((folder / "images").iterdir()):
-        image, truth = read_pair(path, next((folder / "masks").glob(f"{path.stem}.*")))
+    seen = []
+    for path, masks in list_pairs(folder / "images", folder / "masks"):
+        image, truth = read_pair(path, masks)
         found = service.segment(image.data, image.axes, model).wait().labels
         scores = Scores()
         scores.add(truth, found)
-        ap = scores.summary()["ap50"]
-        panels.append((ap, path.name, panel(image.data, truth, found, side)))
-    panels.sort(key=lambda each: each[:2])
-    for ap, name, _ in panels[:images]:
+        seen.append((scores.summary()["ap50"], path.name, image.data, truth, found))
+    worst = sorted(seen, key=lambda each: each[:2])[:images]
+    for ap, name, *_ in worst:
         print(f"{folder.name:14} {name:40} AP {ap:.2f}", flush=True)
-    return [drawn for _, _, drawn in panels[:images]]
+    return [panel(image, truth, found, side) for _, _, image, truth, found in worst]
 
 
 def main() -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 
@@ -8,3 +9,24 @@ def service(store):
     service = SegmentationService(store)
     yield service
     service.close()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Large jobs come in pieces even where the image is small."""
+    from napari_unet.service import large_plane, volumes
+
+    monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
+    monkeypatch.setattr(volumes, "_GROUP_TILES", 9)
+
+
+@pytest.fixture
+def same_but_for_names():
+    """Whether two labels differ in their ids alone."""
+
+    def same(labels, expected):
+        pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
+        once = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+        return once and np.array_equal(labels > 0, expected > 0)
+
+    return same

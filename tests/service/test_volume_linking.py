@@ -3,20 +3,16 @@ import pytest
 import zarr
 
 from napari_unet.config import PredictConfig
-from napari_unet.service import large_plane, volumes
+from napari_unet.service import volumes
 from napari_unet.service.jobs import JobCancelled, JobFailed
+from napari_unet.service.volume_pieces import count_overlaps
 
 SOON = 120.0
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 def config(link):
     return PredictConfig(device="cpu", precision="float32", tile_px=92, link=link)
-
-
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch):
-    monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
-    monkeypatch.setattr(volumes, "_GROUP_TILES", 9)
 
 
 @pytest.fixture
@@ -34,15 +30,11 @@ def movie(tmp_path, blobs):
     return path
 
 
-def same_but_for_names(labels, expected):
-    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
-    once = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
-    return once and np.array_equal(labels > 0, expected > 0)
-
-
 @pytest.mark.parametrize("link", ["z", "t", "zt"])
 @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "TZXY"])
-def test_objects_are_those_of_the_array(service, model, movie, tmp_path, link, axes):
+def test_objects_are_those_of_the_array(
+    service, model, movie, tmp_path, link, axes, same_but_for_names
+):
     data = zarr.open_array(movie)[:].transpose(["TZYX".index(axis) for axis in axes])
     path, out = tmp_path / "turned.zarr", tmp_path / "labels.zarr"
     zarr.save_array(path, data)
@@ -76,10 +68,12 @@ def test_linking_goes_on_where_it_was_stopped(service, model, movie, tmp_path, m
     expected, out = tmp_path / "expected.zarr", tmp_path / "labels.zarr"
     service.segment_volume(movie, expected, model, config("zt"), "TZYX").wait(SOON)
     counted = []
-    count = volumes.link_planes.__globals__["count_overlaps"]
     monkeypatch.setattr(
         "napari_unet.service.volume_linking.count_overlaps",
-        lambda plane, n, earlier: (counted.append((plane.index, n)), count(plane, n, earlier)),
+        lambda plane, n, earlier: (
+            counted.append((plane.index, n)),
+            count_overlaps(plane, n, earlier),
+        ),
     )
     for stop_at in (0.91, 0.94, 0.96, 0.99):
         job = service.segment_volume(movie, out, model, config("zt"), "TZYX")

@@ -10,17 +10,12 @@ import pytest
 import zarr
 
 from napari_unet.config import PredictConfig
-from napari_unet.service import large_plane, volumes
+from napari_unet.service import volumes
 from napari_unet.service.jobs import JobCancelled, JobFailed
 
 CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
 SOON = 120.0
-
-
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch):
-    monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
-    monkeypatch.setattr(volumes, "_GROUP_TILES", 9)
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 @pytest.fixture
@@ -37,13 +32,9 @@ def image(tmp_path, blobs):
     return path
 
 
-def same_but_for_names(labels, expected):
-    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
-    once = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
-    return once and np.array_equal(labels > 0, expected > 0)
-
-
-def test_a_store_gets_the_labels_that_the_array_gets(service, model, image, tmp_path):
+def test_a_store_gets_the_labels_that_the_array_gets(
+    service, model, image, tmp_path, same_but_for_names
+):
     expected = service.segment(zarr.open_array(image)[:], "ZYXC", model, CONFIG).wait(SOON)
     out = tmp_path / "labels.zarr"
     told = []
@@ -123,7 +114,9 @@ def test_another_job_in_the_same_place_is_refused(service, model, image, tmp_pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
-def test_a_killed_process_costs_only_what_it_was_doing(service, model, image, tmp_path):
+def test_a_killed_process_costs_only_what_it_was_doing(
+    service, model, image, tmp_path, same_but_for_names
+):
     expected = tmp_path / "expected.zarr"
     service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
     out = tmp_path / "labels.zarr"
