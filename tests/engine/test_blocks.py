@@ -52,6 +52,8 @@ def scores(seed: int, shape, smooth: float, level: float):
 # A network of foreground that no block sees whole, and specks in its holes.
 @example(1, (150, 150), 2.0, -0.5, 40, 12, 1, 0.7, 4.0, 8, True, 0.8)
 @example(2, (140, 150), 1.0, 0.0, 12, 10, 2, None, 3.0, 0, False, None)
+# A line of which a block sees fewer pixels than the smallest cell has.
+@example(172, (1, 36), 2.0, 0.0, 12, 8, 0, None, None, 13, False, None)
 def test_blocks_give_the_labels_of_the_whole_plane(
     seed, shape, smooth, level, side_px, largest_px, gap_px, seed_threshold, radius_px,
     min_size_px, told, peak_threshold,

@@ -83,7 +83,8 @@ def label_instances(
         Distance, or score, above which connected pixels are one core; a component with several
         cores is split between them by a watershed. None splits nothing.
     min_size_px
-        Smaller cells, and cores of less than half of it, are dropped.
+        Smaller cells, and cores of less than half of it, are dropped, but for what is larger than
+        `largest_px`.
     gap_px
         Pixels that the separation took from each of two touching cells.
     radius_px
@@ -138,18 +139,18 @@ def label_parts(
     labels, _ = ndimage.label(foreground > threshold)
     if radius_px is not None:
         labels = split_at_waists(labels, radius_px, largest_px=largest_px)
-    cells = _drop_small(labels.astype(np.int32, copy=False), min_size_px)
+    boxes = ndimage.find_objects(labels)
+    sides = np.array([0, *(_side(box) if box else 0 for box in boxes)])
+    large = np.flatnonzero(sides > largest_px)
+    cells = _drop_small(labels.astype(np.int32, copy=False), min_size_px, large)
     parts = cells
     if seed_threshold is not None:
         height = foreground if distance is None else distance
         parts = _split_at_cores(cells, height, seed_threshold, min_size_px, largest_px)
-    boxes = ndimage.find_objects(cells)
-    known = [0, *(i for i, box in enumerate(boxes, 1) if box and _side(box) <= largest_px)]
-    small = np.zeros(len(boxes) + 1, np.int32)
-    small[known] = known
+    small = np.arange(len(sides), dtype=np.int32)
+    small[large] = 0
     if peak_threshold is not None and distance is not None:
         # What is too large was not split: its ids are those of before.
-        large = np.flatnonzero(small[: len(boxes) + 1] == 0)
         parts = _drop_flat(parts, distance > peak_threshold, large)
         cells = np.where(parts > 0, cells, 0)
     return parts, small[cells]
@@ -273,10 +274,14 @@ def _sliding(extreme: np.ufunc, values: Labels, size: int, outside: int) -> Labe
     return values
 
 
-def _drop_small(labels: Labels, min_size_px: int) -> Labels:
+def _drop_small(
+    labels: Labels, min_size_px: int, kept: NDArray[np.intp] | tuple[()] = ()
+) -> Labels:
     area = np.bincount(labels.ravel())
-    kept = np.where(area < min_size_px, 0, np.arange(len(area), dtype=np.int32))
-    dropped: Labels = kept[labels]
+    numbers = np.where(area < min_size_px, 0, np.arange(len(area), dtype=np.int32))
+    # A block that does not see it whole cannot tell how many pixels it has.
+    numbers[list(kept)] = kept
+    dropped: Labels = numbers[labels]
     return dropped
 
 
