@@ -70,8 +70,9 @@ def stages() -> Iterator[Stage]:
     then = train_config("fast", steps=8000, seed=1)
     yield Stage("0", replace(at_first, balance=0.5, tile_px=348, decay=False), new)
     yield Stage("1", replace(then, balance=0.5, tile_px=348))
-    longer = train_config("fast", steps=16000, seed=2)
-    yield Stage("2", replace(longer, balance=0.5, tile_px=348))
+    for name, steps in (("2", 16000), ("3", 14000)):
+        longer = train_config("fast", steps=steps, seed=int(name))
+        yield Stage(name, replace(longer, balance=0.5, tile_px=348))
 
 
 def fold(group: str) -> int:
