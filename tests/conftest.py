@@ -99,3 +99,40 @@ def blobs():
         return image.clip(0, 255).astype(np.uint8), labels
 
     return make
+
+
+@pytest.fixture
+def nuclei(add_model):
+    """The only model of the user."""
+    return add_model("nuclei")
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs the command line in this process: (exit status, stdout, stderr)."""
+    from napari_unet.cli import main
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def corrections(store, blobs):
+    """The corrections of nuclei, of which one was corrected again."""
+    from napari_unet.service.collection import collection_of
+    from napari_unet.service.corrections import Annotated, Correction
+
+    collection = collection_of(store, "nuclei")
+    for name, seed, rows in (("a", 0, 36), ("b", 1, 72), ("a", 0, 72)):
+        image, labels = blobs(seed)
+        trusted = np.arange(len(image))[:, None] < np.full(image.shape, rows)
+        correction = Correction((), labels, trusted, {1: "dividing"} if name == "b" else {})
+        collection.add(Annotated(image, "YX", (correction,), name), 0)
+    return collection

@@ -12,36 +12,12 @@ import pytest
 import tifffile
 
 from napari_unet import cli
-from napari_unet.cli import main
-from napari_unet.engine.checkpoint import load_model
-from napari_unet.service.collection import collection_of
-from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.image_files import read_image, write_labels
-from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
 
+pytestmark = pytest.mark.usefixtures("nuclei")
 EXACT = ("--device", "cpu", "--precision", "float32")
-
-
-@pytest.fixture(autouse=True)
-def nuclei(add_model):
-    return add_model("nuclei")
-
-
-@pytest.fixture
-def call(capsys):
-    """Runs the command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -63,18 +39,6 @@ def folders(tmp_path, blobs):
         iio.imwrite(images / f"{name}.png", pixels)
         write_labels(labels / f"{name}.tif", truth, "YX")
     return images, labels
-
-
-@pytest.fixture
-def corrections(store, blobs):
-    """The corrections of nuclei, of which one was corrected again."""
-    collection = collection_of(store, "nuclei")
-    for name, seed, rows in (("a", 0, 36), ("b", 1, 72), ("a", 0, 72)):
-        image, labels = blobs(seed)
-        trusted = np.arange(len(image))[:, None] < np.full(image.shape, rows)
-        correction = Correction((), labels, trusted, {1: "dividing"} if name == "b" else {})
-        collection.add(Annotated(image, "YX", (correction,), name), 0)
-    return collection
 
 
 def names(folder):
@@ -579,121 +543,6 @@ def test_evaluate_what_does_not_fit(call, folders, tmp_path):
     status, stdout, stderr = call("evaluate", "--images", folders[0], "--labels", folders[1])
     assert (status, stdout) == (1, "")
     assert f"{folders[1] / 'a.tif'}: the labels are float32; give whole numbers" in stderr
-
-
-# models
-
-
-def test_models_list_marks_the_active(call, add_model):
-    add_model("cells", trained_on=("yeast, CC0",), created="2024-01-01T00:00:00+00:00")
-    add_model("cells")
-    status, stdout, _ = call("models", "list")
-    assert status == 0
-    lines = stdout.splitlines()
-    assert [line.split()[:2] for line in (lines[1], lines[2])] == [
-        ["*", "cells@2"],
-        ["*", "nuclei@1"],
-    ]
-    assert lines[0].split() == ["cells@1", "2024-01-01T00:00:00+00:00", "yeast,", "CC0"]
-
-
-def test_models_list_survives_what_is_broken(call, models_folder):
-    (models_folder / "broken").mkdir()
-    (models_folder / "broken" / "0001.safetensors").write_bytes(b"x")
-    (models_folder / "my models").mkdir()
-    (models_folder / "my models" / "0001.safetensors").write_bytes(b"x")
-    status, stdout, _ = call("models", "list")
-    assert (status, len(stdout.splitlines())) == (0, 1)
-
-
-def test_models_show_the_header_as_json(call, nuclei):
-    status, stdout, _ = call("models", "show", "nuclei")
-    assert status == 0
-    shown = json.loads(stdout)
-    assert shown["file"] == str(nuclei.path)
-    assert shown["sha256"] == nuclei.sha256()
-    assert shown["architecture"]["width"] == 2
-    assert shown["classes"] == ["background", "cell"]
-
-
-def test_models_go_out_and_come_in(call, nuclei, store, tmp_path):
-    out = tmp_path / "out" / "n.safetensors"
-    assert call("models", "export", "nuclei", out) == (0, f"exported to {out}\n", "")
-    assert out.read_bytes() == nuclei.path.read_bytes()
-    assert call("models", "export", "nuclei@1", tmp_path / "h.safetensors", "--half")[0] == 0
-    half = load_model(tmp_path / "h.safetensors")[0].state_dict()
-    assert len(half) == len(load_model(out)[0].state_dict())
-    assert call("models", "import", out) == (0, "imported as nuclei@2\n", "")
-    assert call("models", "import", out, "--name", "mine") == (0, "imported as mine@1\n", "")
-    status, _, stderr = call("models", "import", tmp_path / "none.safetensors")
-    assert status == 1
-    assert "there is no file" in stderr
-    (tmp_path / "bad.safetensors").write_bytes(b"bad")
-    status, _, stderr = call("models", "import", tmp_path / "bad.safetensors")
-    assert status == 1
-    assert "is not a model of napari-unet" in stderr
-
-
-def test_models_go_back_and_away(call, nuclei, add_model, store):
-    add_model("nuclei", parent=nuclei.sha256())
-    assert call("models", "revert", "nuclei") == (0, "back to nuclei@1\n", "")
-    assert ModelStore().find("nuclei") == nuclei
-    status, _, stderr = call("models", "revert", "nuclei")
-    assert status == 1
-    assert "nuclei@1 has no earlier version of its own" in stderr
-    assert call("models", "remove", "nuclei@2") == (0, "removed nuclei@2\n", "")
-    assert [v.version for v in store.versions("nuclei")] == [1]
-    status, _, stderr = call("models", "remove", "nuclei@2")
-    assert status == 1
-    assert "there is no model 'nuclei@2'" in stderr
-
-
-# corrections
-
-
-def test_corrections_list_the_latest_of_each_plane(call, corrections, tmp_path):
-    status, stdout, stderr = call("corrections", "list", "nuclei")
-    assert (status, stderr) == (0, "")
-    created = [entry.created for entry in corrections.entries()]
-    place = ["12", "cells", "100", "%", "of", "72", "x", "80", "px"]
-    assert [line.split() for line in stdout.splitlines()] == [
-        ["a-0002", created[0], *place, "cell"],
-        ["b-0001", created[1], *place, "cell,", "dividing"],
-    ]
-    assert call("corrections", "list", corrections.folder) == (0, stdout, "")
-    status, stdout, stderr = call("corrections", "list", tmp_path / "user")
-    assert (status, stdout) == (0, "")
-    assert stderr == f"no corrections yet in {tmp_path / 'user'}\n"
-
-
-def test_corrections_show_the_facts_as_json(call, corrections):
-    status, stdout, _ = call("corrections", "show", "nuclei@1", "a-0001")
-    assert status == 0
-    shown = json.loads(stdout)
-    assert shown["files"]["labels"] == str(corrections.folder / "labels" / "a-0001.tif")
-    assert shown["sha256"] == corrections.find("a-0001").sha256
-    assert (shown["key"], shown["seen_px"]) == ("a-0001", 36 * 80)
-
-
-def test_corrections_go_out_and_away(call, corrections, tmp_path):
-    out = tmp_path / "out"
-    assert call("corrections", "export", "nuclei", out) == (0, f"exported to {out}\n", "")
-    assert names(out) == ["a-0002.json", "b-0001.json", "images", "labels", "seen"]
-    for folder in ("images", "labels", "seen"):
-        assert names(out / folder) == ["a-0002.tif", "b-0001.tif"]
-    pair = ("--images", out / "images", "--labels", out / "labels")
-    assert call("evaluate", *pair, "--model", "nuclei")[0] == 0
-    status, stdout, stderr = call("corrections", "export", "nuclei", out)
-    assert (status, stdout) == (1, "")
-    assert stderr == f"napari-unet: {out} is not empty; give a new or empty folder\n"
-    removed = "removed a-0001\nremoved a-0002\n"
-    assert call("corrections", "remove", "nuclei", "a-0002") == (0, removed, "")
-    assert [entry.key for entry in corrections.entries(superseded=True)] == ["b-0001"]
-    for command in ("show", "remove"):
-        status, _, stderr = call("corrections", command, "nuclei", "a-0002")
-        assert status == 1
-        assert "there is no correction 'a-0002' in" in stderr
-        assert "choose one of: b-0001" in stderr
 
 
 # As a program

@@ -11,27 +11,19 @@ import atexit
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from napari_unet import cli_corrections, cli_serve
+from napari_unet import cli_corrections, cli_models, cli_serve
+from napari_unet.cli_terminal import follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.service.batch import FileDone, plan_files, summary
 from napari_unet.service.corrections import Annotated
-from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress, sentence
+from napari_unet.service.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
-
-T = TypeVar("T")
-
-
-# Between lines of progress, where nobody looks on.
-_LOG_EVERY_S = 30.0
-
 
 _SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
@@ -125,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
-    _add_models(commands.add_parser("models", help="the models on this computer"))
+    cli_models.add_commands(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)
     cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
@@ -141,29 +133,6 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
         "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
     )
     parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("list", help="all versions").set_defaults(run=_models_list)
-    for name, run, what in (
-        ("show", _models_show, "what a model file says of itself"),
-        ("revert", _models_revert, "go back to the parent version"),
-        ("remove", _models_remove, "delete one version"),
-        ("reproduce", _models_reproduce, "fine-tune one again; are the weights the same?"),
-    ):
-        command = commands.add_parser(name, help=what)
-        command.add_argument("model")
-        command.set_defaults(run=run)
-    load = commands.add_parser("import", help="add a model file")
-    load.add_argument("file", type=Path)
-    load.add_argument("--name")
-    load.set_defaults(run=_models_import)
-    export = commands.add_parser("export", help="copy a version to a file")
-    export.add_argument("model")
-    export.add_argument("file", type=Path)
-    export.add_argument("--half", action="store_true", help="store weights in 16 bits")
-    export.set_defaults(run=_models_export)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -184,14 +153,14 @@ def _segment(options: argparse.Namespace) -> int:
     model = service.store.find(options.model)
 
     def tell(done: FileDone) -> None:
-        _clear_line()
+        show_line()
         if done.error:
             print(f"napari-unet: {done.error}", file=sys.stderr)
         else:
             print(_line(done, model, as_json=options.json), flush=True)
 
     job = service.segment_files(files, model, _predict_config(options), tell, options.scheduler)
-    outcomes = _follow(job)
+    outcomes = follow(job)
     told = summary(outcomes)
     if told and len(files) > 1:
         # Again, for the others may have come a long time ago.
@@ -237,7 +206,7 @@ def _train(options: argparse.Namespace) -> int:
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
-    done = _follow(job)
+    done = follow(job)
     print(f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s -> {done.model.path}")
     return 0
 
@@ -268,61 +237,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     pairs = list_pairs(options.images, options.labels)
     scores = evaluate(
-        SegmentationService(), pairs, options.model, _predict_config(options), _show_count
+        SegmentationService(), pairs, options.model, _predict_config(options), show_count
     )
     if options.json:
         print(json.dumps(scores))
     else:
         for name, value in scores.items():
             print(f"{name:13} {value:.4g}")
-    return 0
-
-
-def _models_list(options: argparse.Namespace) -> int:
-    store = ModelStore()
-    for name in store.names():
-        active = store.find(name).version
-        for model in store.versions(name):
-            mark = "*" if model.version == active else " "
-            origin = "ships with napari-unet" if model.shipped else model.header.created
-            print(f"{mark} {model.reference:24} {origin:28} {', '.join(model.header.trained_on)}")
-    return 0
-
-
-def _models_show(options: argparse.Namespace) -> int:
-    model = ModelStore().find(options.model)
-    content: dict[str, Any] = {"file": str(model.path), "sha256": model.sha256()}
-    print(json.dumps(content | asdict(model.header), indent=2))
-    return 0
-
-
-def _models_import(options: argparse.Namespace) -> int:
-    return _say("imported as", ModelStore().import_file(options.file, options.name))
-
-
-def _models_export(options: argparse.Namespace) -> int:
-    print(f"exported to {ModelStore().export(options.model, options.file, half=options.half)}")
-    return 0
-
-
-def _models_revert(options: argparse.Namespace) -> int:
-    return _say("back to", ModelStore().revert(options.model))
-
-
-def _models_remove(options: argparse.Namespace) -> int:
-    return _say("removed", ModelStore().remove(options.model))
-
-
-def _models_reproduce(options: argparse.Namespace) -> int:
-    service = SegmentationService()
-    model = service.store.find(options.model)
-    same = _follow(service.reproduce(model))
-    print(f"{model.reference}: {'the same weights, bit for bit' if same else 'other weights'}")
-    return 0 if same else 1
-
-
-def _say(what: str, model: ModelVersion) -> int:
-    print(f"{what} {model.reference}")
     return 0
 
 
@@ -343,39 +264,6 @@ def _service(options: argparse.Namespace) -> SegmentationService:
     if options.server is not None:
         atexit.register(service.close)
     return service
-
-
-def _follow(job: Job[T]) -> T:
-    """Wait for a job, showing its progress: live on a terminal, else a line now and then."""
-    shown = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-        text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
-        if sys.stderr.isatty():
-            _clear_line(text)
-        elif time.monotonic() - shown > _LOG_EVERY_S:
-            shown = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
-
-    job.progressed.connect(show)
-    try:
-        return job.wait()
-    except KeyboardInterrupt:
-        return job.wait()  # it was cancelled, and ends soon
-    finally:
-        _clear_line()
-
-
-def _show_count(done: int, total: int) -> None:
-    _clear_line(f"{done} of {total} images" if done < total else "")
-
-
-def _clear_line(text: str = "") -> None:
-    """Put a text in place of the line on the terminal, if there is one."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _diameter(text: str) -> float | str:

@@ -1,0 +1,48 @@
+"""What a terminal shows while a job runs; on standard error, for results go to standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TypeVar
+
+from napari_unet.service.jobs import Job, Progress
+
+T = TypeVar("T")
+
+# Between lines of progress, where nobody looks on.
+_LOG_EVERY_S = 30.0
+
+
+def follow(job: Job[T]) -> T:
+    """Wait for a job, showing its progress: live on a terminal, else a line now and then."""
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+        text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
+        if sys.stderr.isatty():
+            show_line(text)
+        elif time.monotonic() - shown > _LOG_EVERY_S:
+            shown = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    job.progressed.connect(show)
+    try:
+        return job.wait()
+    except KeyboardInterrupt:
+        return job.wait()  # it was cancelled, and ends soon
+    finally:
+        show_line()
+
+
+def show_count(done: int, total: int) -> None:
+    """Tell how many images are done."""
+    show_line(f"{done} of {total} images" if done < total else "")
+
+
+def show_line(text: str = "") -> None:
+    """Put a text in place of the line on the terminal, if there is one."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
