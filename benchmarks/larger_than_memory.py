@@ -60,7 +60,7 @@ def segment(image: str, out: str, scheduler: str = "") -> None:
     from napari_unet.service.segmentation import SegmentationService
 
     service = SegmentationService(ModelStore(Path("none")))
-    service.local.load(service.store.find("nuclei"))
+    service.servers.local.load(service.store.find("nuclei"))
     before, start = status("VmRSS"), time.perf_counter()
     spent: dict[str, list[float]] = {}
     if not scheduler:

@@ -260,7 +260,7 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
 
 def _service(options: argparse.Namespace) -> SegmentationService:
     service = SegmentationService()
-    service.use_server(options.server)
+    service.servers.use(options.server)
     if options.server is not None:
         atexit.register(service.close)
     return service

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.service.corrections import annotate
-from napari_unet.service.pending import Pending
+from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.segmentation import SegmentationService
 from servers import SOON, Server
 
@@ -53,7 +53,7 @@ def test_a_file_that_is_not_there_costs_nothing(segmented, settle, tmp_path):
 def test_a_fine_tune_that_was_left_is_offered(docked, settle, server, store, add_model, image):
     add_model("other", normalisation={"low": 0.0, "high": 100.0})
     before = SegmentationService(store)
-    before.use_server(server.file)
+    before.servers.use(server.file)
     given = dataclasses.replace(annotate(image, "YX", (image > 100).astype(int)), name="cells")
     losses = []
     job = before.finetune([given], "other", LONG)
@@ -75,12 +75,12 @@ def test_a_fine_tune_that_was_left_is_offered(docked, settle, server, store, add
 
 def test_what_was_left_can_be_dropped(docked, store, tmp_path):
     service = SegmentationService(store)
-    missing = str(tmp_path / "nothing.json")
-    service._pending.add(Pending("ab", "tiny", "tiny@1", missing, "gpu"))
+    note = Pending("ab", "tiny", "tiny@1", str(tmp_path / "nothing.json"), "gpu")
+    PendingJobs(store.root.parent / "on-servers").add(note)
     widget = docked()
     assert widget.server.text.text() == "gpu was left teaching tiny"
     widget.server.reconnect.click()
     assert "there is no file" in widget.status.text()
     widget.server.drop.click()
     assert widget.server.isHidden()
-    assert service.pending() == []
+    assert service.servers.pending() == []

@@ -59,14 +59,14 @@ def test_what_fails_is_told_and_the_rest_is_done(
 ):
     add_model("bright")
     (folder / "a.png").write_bytes(b"broken")
-    segment = service.local.segment
+    segment = service.servers.local.segment
 
     def fail(job, image, *rest):
         if image[0, 0] == read_image(folder / "b.png").data[0, 0]:
             raise RuntimeError("the device is gone")
         return segment(job, image, *rest)
 
-    monkeypatch.setattr(service.local, "segment", fail)
+    monkeypatch.setattr(service.servers.local, "segment", fail)
     pixels = iio.imread(folder / "b.png")
     pixels[0, 0] = 255
     iio.imwrite(folder / "b.png", pixels)

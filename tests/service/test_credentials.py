@@ -114,7 +114,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch):
 def test_looking_at_a_file_does_not_import_dask(file):
     program = (
         "import sys, pathlib; from napari_unet.service.segmentation import SegmentationService; "
-        f"s = SegmentationService(); s.use_server(pathlib.Path({str(file)!r})); s.pending(); "
+        f"s = SegmentationService().servers; s.use(pathlib.Path({str(file)!r})); s.pending(); "
         "print(sorted({'distributed', 'dask', 'cryptography', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

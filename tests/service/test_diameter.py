@@ -16,7 +16,7 @@ CPU = Compute("cpu", "float32")
 @pytest.fixture
 def tiny(service, add_model):
     """A model for which cells are what is bright."""
-    return service.local.load(add_model())
+    return service.servers.local.load(add_model())
 
 
 @pytest.mark.parametrize("larger", [1, 3, 8])

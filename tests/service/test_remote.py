@@ -64,7 +64,7 @@ def _left_by_dask():
 def remote(store, server):
     """A service that works on the server."""
     service = SegmentationService(store)
-    service.use_server(server.file)
+    service.servers.use(server.file)
     yield service
     service.close()
 
@@ -92,7 +92,7 @@ def elsewhere(store, tmp_path, server):
         root = tmp_path / "elsewhere" / "models"
         shutil.copytree(store.root, root)
         service = SegmentationService(ModelStore(root))
-        service.use_server(server.file)
+        service.servers.use(server.file)
         made.append(service)
         return service
 
@@ -241,7 +241,7 @@ def test_a_version_is_as_if_it_was_made_here(service, elsewhere, weak, given, se
     assert done.parent.reference == weak.reference
     assert there.store.find("weak") == (done.model if done.verdict.accepted else done.parent)
     assert done.compute.startswith(f"{server.credentials.computer}: CPU")
-    assert there.pending() == []
+    assert there.servers.pending() == []
     (kept,) = collection_of(there.store, "weak").entries()
     assert done.model.header.corrections == {kept.key: kept.sha256}
 
@@ -308,7 +308,7 @@ def test_a_cancel_ends_it_there_and_the_corrections_are_kept(remote, weak, given
     with pytest.raises(JobCancelled):
         job.wait(SOON)
     assert remote.store.find("weak") == weak
-    assert remote.pending() == []
+    assert remote.servers.pending() == []
     assert len(collection_of(remote.store, "weak").entries()) == 1
     # The worker is free for the next one.
     assert remote.finetune([given], "weak", SETTINGS).wait(SOON).model.version == 2
@@ -329,13 +329,13 @@ def test_a_worker_that_is_killed_costs_no_correction(tmp_path, store, weak, give
     server = Server(tmp_path)
     service = SegmentationService(store)
     try:
-        service.use_server(server.file)
+        service.servers.use(server.file)
         worker = server.ask(os.getpid)
         job = service.finetune([given], "weak", LONG)
         once_learning(job, lambda: os.kill(worker, signal.SIGKILL))
         with pytest.raises(JobFailed, match=r"lost this job; start it again"):
             job.wait(SOON)
-        assert service.pending() == []
+        assert service.servers.pending() == []
         assert store.find("weak") == weak
         assert len(collection_of(store, "weak").entries()) == 1
         # Another worker has taken its place.
@@ -348,31 +348,31 @@ def test_a_worker_that_is_killed_costs_no_correction(tmp_path, store, weak, give
 def test_a_job_goes_on_while_napari_is_closed(store, server, weak, given):
     config = dataclasses.replace(SETTINGS, steps=300)
     first = SegmentationService(store)
-    first.use_server(server.file)
+    first.servers.use(server.file)
     job = first.finetune([given], "weak", config)
     assert once_learning(job, lambda: None).wait(SOON)
     first.close()
     assert store.find("weak") == weak
     second = SegmentationService(store)
-    (note,) = second.pending()
+    (note,) = second.servers.pending()
     assert (note.name, note.parent) == ("weak", "weak@1")
     assert note.computer == server.credentials.computer
-    done = second.resume(note).wait(SOON)
+    done = second.servers.resume(note).wait(SOON)
     assert (done.model.reference, done.steps) == ("weak@2", 300)
     assert done.parent.reference == "weak@1"
-    assert second.pending() == []
+    assert second.servers.pending() == []
     second.close()
 
 
 def test_a_job_that_was_left_can_be_dropped(store, server, weak, given):
     first = SegmentationService(store)
-    first.use_server(server.file)
+    first.servers.use(server.file)
     assert once_learning(first.finetune([given], "weak", LONG), lambda: None).wait(SOON)
     first.close()
     second = SegmentationService(store)
-    second.drop(second.pending()[0])
-    assert second.pending() == []
-    second.use_server(server.file)
+    second.servers.drop(second.servers.pending()[0])
+    assert second.servers.pending() == []
+    second.servers.use(server.file)
     # It ended there, or this would wait.
     assert second.finetune([given], "weak", SETTINGS).wait(SOON).model.version == 2
     second.close()
@@ -425,7 +425,7 @@ def test_a_connection_that_breaks_is_made_again(tmp_path, store, server, weak, g
     there = dataclasses.replace(server.credentials, address=f"tls://127.0.0.1:{wire.port}")
     write_credentials(tmp_path / "wire.json", there)
     service = SegmentationService(store)
-    service.use_server(tmp_path / "wire.json")
+    service.servers.use(tmp_path / "wire.json")
     job = service.finetune([given], "weak", dataclasses.replace(SETTINGS, steps=200))
     once_learning(job, wire.cut)
     done = job.wait(SOON)
@@ -442,10 +442,10 @@ def test_a_server_that_is_not_there(store, server, add_model, blobs, tmp_path, m
     away = dataclasses.replace(server.credentials, address=f"tls://127.0.0.1:{port}")
     write_credentials(tmp_path / "away.json", away)
     service = SegmentationService(store)
-    service.use_server(tmp_path / "away.json")
+    service.servers.use(tmp_path / "away.json")
     with pytest.raises(JobFailed, match=r"cannot be reached; see that napari-unet serve runs"):
         service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
-    service.use_server(None)
+    service.servers.use(None)
     assert service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON).n_cells
     service.close()
 
@@ -455,7 +455,7 @@ def test_other_credentials_are_refused(store, server, add_model, blobs, tmp_path
     add_model("bright")
     write_credentials(tmp_path / "c.json", make_credentials(server.credentials.address, "gpu"))
     service = SegmentationService(store)
-    service.use_server(tmp_path / "c.json")
+    service.servers.use(tmp_path / "c.json")
     with pytest.raises(JobFailed, match="gpu refused these credentials; copy the file anew"):
         service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
     service.close()
@@ -470,10 +470,10 @@ def test_another_release_is_told_apart(remote, add_model, blobs, monkeypatch):
 
 def test_without_the_file_all_stays_as_it_was(store, tmp_path, server):
     service = SegmentationService(store)
-    assert service.use_server(server.file) == server.credentials.computer
+    assert service.servers.use(server.file) == server.credentials.computer
     with pytest.raises(ValueError, match="there is no file"):
-        service.use_server(tmp_path / "nothing.json")
-    assert service._backend is service._server
-    assert service.use_server(None) == ""
-    assert service._backend is service.local
+        service.servers.use(tmp_path / "nothing.json")
+    assert service.servers.chosen is not service.servers.local
+    assert service.servers.use(None) == ""
+    assert service.servers.chosen is service.servers.local
     service.close()

@@ -196,7 +196,7 @@ class Controller(Follower):
             If something runs already, or the file of the server cannot be used.
         """
         self._check_idle()
-        self.service.use_server(server)
+        self.service.servers.use(server)
 
     def reconnect(self, note: Pending) -> None:
         """Follow a fine-tune that was left on a server, and take its model.
@@ -207,7 +207,7 @@ class Controller(Follower):
             As for `use_server`.
         """
         self._check_idle()
-        job = self.service.resume(note)
+        job = self.service.servers.resume(note)
         self._begin("Fine-tuning", can_finish=True)
 
         def show(done: Improvement) -> str:

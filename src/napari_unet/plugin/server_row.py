@@ -37,7 +37,7 @@ class ServerRow(QWidget):
 
     def look(self) -> None:
         """Offer the oldest job, unless something runs."""
-        notes = [] if self._controller.is_busy else self._controller.service.pending()
+        notes = [] if self._controller.is_busy else self._controller.service.servers.pending()
         self._note = notes[0] if notes else None
         self.setVisible(bool(notes))
         if notes:
@@ -55,5 +55,5 @@ class ServerRow(QWidget):
 
     def _drop(self) -> None:
         if self._note is not None:
-            self._controller.service.drop(self._note)
+            self._controller.service.servers.drop(self._note)
             self.look()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices
+from napari_unet.core.axes import (
+    check_axes,
+    get_plane,
+    label_axes,
+    label_shape,
+    plane_indices,
+    take_channel,
+)
 from napari_unet.core.intensity import Statistics
 from napari_unet.service.inputs import whole_labels
 
@@ -143,3 +150,21 @@ def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotat
             plane = get_plane(labels, label_axes(axes), index)[0]
             corrections.append(Correction(index, whole_labels(plane), seen))
     return Annotated(image, axes, tuple(corrections))
+
+
+def checked(annotated: Sequence[Annotated], channel: int | None) -> tuple[Annotated, ...]:
+    """What is learnt from, with the channel that the network is to see; None for all.
+
+    Raises
+    ------
+    ValueError
+        If the axes or the channel do not fit an image, or nothing was corrected.
+    """
+    seen = []
+    for item in annotated:
+        axes = check_axes(item.axes, item.image.shape)
+        image, axes = take_channel(item.image, axes, channel)
+        seen.append(replace(item, image=image, axes=axes))
+    if not any(item.corrections for item in annotated):
+        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+    return tuple(seen)

@@ -7,34 +7,29 @@ service without loading them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
-from napari_unet.service.backends import Backend, LocalBackend
 from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
-from napari_unet.service.corrections import Annotated
-from napari_unet.service.device import choose
+from napari_unet.service.corrections import Annotated, checked
 from napari_unet.service.improving import Improvement, reproduce
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
-from napari_unet.service.model_store import ModelStore, ModelVersion, Reference, check_name
-from napari_unet.service.pending import Pending, PendingJobs
+from napari_unet.service.model_store import ModelStore, Reference, check_name
 from napari_unet.service.segmenting import Segmentation
+from napari_unet.service.servers import Servers
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
-from napari_unet.service.training import NewModel, annotated_planes, size_for
+from napari_unet.service.training import NewModel, preview
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
-    from napari_unet.service.remote import RemoteBackend
 
 T = TypeVar("T")
 
@@ -46,70 +41,23 @@ class SegmentationService:
     ----------
     store
         The models; by default those of this user.
+
+    Attributes
+    ----------
+    servers
+        Where the jobs are done.
     """
 
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
-        self.local = LocalBackend()
-        self._backend: Backend = self.local
-        self._server: RemoteBackend | None = None
-        self._pending = PendingJobs(self.store.root.parent / "on-servers")
         self._runner = JobRunner()
+        self.servers = Servers(self.store, self._runner)
 
     def close(self) -> None:
         """Cancel what runs here and end the thread; what runs on a server goes on there."""
-        self._backend.leave()
+        self.servers.chosen.leave()
         self._runner.close()
-        self._backend.close()
-
-    def use_server(self, server: Path | None) -> str:
-        """Have later jobs done on a server, or here again; returns the computer's name, or "".
-
-        Parameters
-        ----------
-        server
-            The file that `napari-unet serve` wrote; None for this computer.
-
-        Raises
-        ------
-        ValueError
-            If the file cannot be used, or Dask is not installed; all stays as it was.
-        """
-        if server is None:
-            self._use(self.local)
-            return ""
-        if self._server is None or not self._server.is_for(server):
-            backend = self._remote(server)
-            self._use(backend)
-            self._server = backend
-        return self._server.computer
-
-    def pending(self) -> list[Pending]:
-        """Jobs on servers whose results did not come back, the oldest first."""
-        return self._pending.all()
-
-    def resume(self, note: Pending) -> Job[Improvement]:
-        """Start to follow such a job again; its version is added as if nothing had happened.
-
-        Raises
-        ------
-        ValueError
-            As for `use_server`.
-        """
-        self.use_server(Path(note.server))
-        backend = self._server
-        assert backend is not None
-        return self._runner.submit(
-            f"reconnect to {note.computer}", lambda job: backend.resume(job, self.store, note)
-        )
-
-    def drop(self, note: Pending) -> None:
-        """Cancel such a job, if its server can be reached, and forget it."""
-        self._pending.remove(note)
-        with suppress(ValueError):
-            server = self._remote(Path(note.server))
-            self._runner.submit("drop", lambda job: server.drop(job, note))
-            self._runner.submit("let go", lambda job: server.close())
+        self.servers.chosen.close()
 
     def segment(
         self,
@@ -151,7 +99,7 @@ class SegmentationService:
         check_link(settings.link, axes)
         check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
-        backend = self._backend
+        backend = self.servers.chosen
         return self._runner.submit(
             f"segment with {version.reference}",
             lambda job: backend.segment(job, image, axes, version, settings, chosen, box),
@@ -187,7 +135,7 @@ class SegmentationService:
             If there is no such model.
         """
         version, settings = self.store.find(model), config or PredictConfig()
-        load = partial(self.local.load, version)
+        load = partial(self.servers.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
             with workers_at(scheduler) as workers:
@@ -211,12 +159,12 @@ class SegmentationService:
             If there is no such model.
         """
         version, settings = self.store.find(model), config or PredictConfig()
-        backend, load = self._backend, partial(self.local.load, version)
+        backend, load = self.servers.chosen, partial(self.servers.local.load, version)
 
         def work(job: Job[tuple[FileDone, ...]]) -> tuple[FileDone, ...]:
             def segment(part: Reporter, *given: Any) -> Segmentation:
                 # A server follows the job itself.
-                return backend.segment(part if backend is self.local else job, *given)
+                return backend.segment(part if backend is self.servers.local else job, *given)
 
             with workers_at(scheduler) as workers:
                 tools = Tools(segment, load, workers)
@@ -259,13 +207,13 @@ class SegmentationService:
             the name cannot be one.
         """
         settings = config or FinetuneConfig()
-        given = _checked(annotated, settings.channel)
+        given = checked(annotated, settings.channel)
         parent = self.store.find(model)
         for item in given if parent.header.for_stacks else ():
             check_has_stacks(item.axes, parent.reference)
         target = name or self.store.name_for_own(parent)
         check_name(target)
-        backend = self._backend
+        backend = self.servers.chosen
         return self._runner.submit(
             f"fine-tune {parent.reference}",
             lambda job: backend.improve(job, self.store, given, parent, settings, target, watch),
@@ -281,7 +229,7 @@ class SegmentationService:
         version = self.store.find(model)
         check_not_resized(version.header, "auto")
         image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
-        backend = self._backend
+        backend = self.servers.chosen
         return self._runner.submit(
             f"measure with {version.reference}",
             lambda job: backend.measure(job, get_plane(image, axes, index), version, config),
@@ -322,12 +270,12 @@ class SegmentationService:
         ValueError
             As for `finetune`.
         """
-        given, words = _checked(annotated, config.channel), tuple(trained_on)
+        given, words = checked(annotated, config.channel), tuple(trained_on)
         check_name(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
             origin = self.store.find(origin)
-        backend = self._backend
+        backend = self.servers.chosen
         return self._runner.submit(
             f"train {name}",
             lambda job: backend.train(job, self.store, given, origin, config, name, words),
@@ -342,7 +290,7 @@ class SegmentationService:
     ) -> Job[AugmentationPreview]:
         """Start to draw the samples that a fine-tune with these settings would learn from."""
         settings = config or FinetuneConfig()
-        (given,) = _checked([annotated], settings.channel)
+        (given,) = checked([annotated], settings.channel)
         version = self.store.find(model)
         if version.header.for_stacks:
             raise ValueError(
@@ -351,47 +299,5 @@ class SegmentationService:
             )
         return self._runner.submit(
             "show the augmentation",
-            lambda job: self._preview(job, given, version, settings, draws),
+            lambda job: preview(job, self.servers.local.load(version), given, settings, draws),
         )
-
-    def _preview(
-        self,
-        job: Job[AugmentationPreview],
-        annotated: Annotated,
-        version: ModelVersion,
-        config: FinetuneConfig,
-        draws: int,
-    ) -> AugmentationPreview:
-        from napari_unet.engine.preview import preview
-        from napari_unet.engine.samples import Sampler
-
-        job.report(0.0, "drawing samples")
-        loaded = self.local.load(version)
-        _, zoom = size_for(loaded.header, [annotated], config.diameter_px)
-        planes = list(annotated_planes([annotated], loaded, config, job.check, zoom))
-        network = loaded.network.config
-        device = choose(config.device, config.precision).torch_device
-        return preview(Sampler(planes, network, config, device), network.depth, draws)
-
-    def _use(self, backend: Backend) -> None:
-        before, self._backend, self._server = self._backend, backend, None
-        if before is not backend:
-            # In its turn: a job may use it.
-            self._runner.submit("let go", lambda job: before.close())
-
-    def _remote(self, server: Path) -> RemoteBackend:
-        from napari_unet.service.remote import RemoteBackend
-
-        return RemoteBackend(server, self._pending)
-
-
-def _checked(annotated: Sequence[Annotated], channel: int | None) -> tuple[Annotated, ...]:
-    """What is learnt from, with the channel that the network is to see."""
-    seen = []
-    for item in annotated:
-        axes = check_axes(item.axes, item.image.shape)
-        image, axes = take_channel(item.image, axes, channel)
-        seen.append(replace(item, image=image, axes=axes))
-    if not any(item.corrections for item in annotated):
-        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
-    return tuple(seen)

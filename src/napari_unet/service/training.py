@@ -16,13 +16,14 @@ from napari_unet.core.axes import get_plane
 from napari_unet.core.intensity import Normalisation
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.corrections import Annotated, Correction
-from napari_unet.service.device import Compute, is_out_of_memory
+from napari_unet.service.device import Compute, choose, is_out_of_memory
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import Box, LoadedModel, zoom_to
 from napari_unet.service.read_out import SEED_THRESHOLD, cell_areas, typical_area
 
 if TYPE_CHECKING:
     from napari_unet.engine.finetune import StepReport, Trainer
+    from napari_unet.engine.preview import AugmentationPreview
     from napari_unet.engine.samples import AnnotatedPlane
 
 # Cells whose size is within this factor of what the network knows are not resized: of the one size
@@ -291,6 +292,25 @@ def start_training(
 
     device, dtype = compute.torch_device, compute.torch_dtype
     return Trainer(model.network, planes, config, device, dtype, plans)
+
+
+def preview(
+    job: Job[AugmentationPreview],
+    model: LoadedModel,
+    annotated: Annotated,
+    config: FinetuneConfig,
+    draws: int,
+) -> AugmentationPreview:
+    """Samples that a model would learn from with these settings, to be looked at."""
+    from napari_unet.engine.preview import preview as show
+    from napari_unet.engine.samples import Sampler
+
+    job.report(0.0, "drawing samples")
+    _, zoom = size_for(model.header, [annotated], config.diameter_px)
+    planes = list(annotated_planes([annotated], model, config, job.check, zoom))
+    network = model.network.config
+    device = choose(config.device, config.precision).torch_device
+    return show(Sampler(planes, network, config, device), network.depth, draws)
 
 
 def reach(correction: Correction, margin_px: int) -> Box:
