@@ -96,21 +96,21 @@ def test_a_stroke_that_is_painted_while_the_model_looks_comes_along(segmented, s
 def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outlined):
     widget, first = segmented
     store = widget.controller.service.store
-    assert not widget.back_button.isVisible()
+    assert not widget.last.back.isVisible()
     outlined(widget)
     painted = first.data.copy()
     widget.budget.choices = (("a moment", 1.0),)
     widget.finetune_button.click()
     settle(widget)
     assert widget.status.text().startswith("Learnt as tiny@2: "), widget.status.text()
-    assert widget.back_button.isVisible()
-    assert not widget.use_button.isVisible()
+    assert widget.last.back.isVisible()
+    assert not widget.last.use.isVisible()
     second = segment(widget, settle)
     assert facts(second)["model"] == "tiny@2"
     third = segment(widget, settle)  # replaces the second, which nobody touched
     assert second not in widget.viewer.layers
-    assert widget.back_button.isVisible()
-    widget.back_button.click()
+    assert widget.last.back.isVisible()
+    widget.last.back.click()
     settle(widget)
     assert store.find("tiny").version == 1
     assert widget.model.value == "tiny"
@@ -118,7 +118,7 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     assert not third.visible
     assert widget.labels.value is first
     np.testing.assert_array_equal(first.data, painted)
-    assert not widget.back_button.isVisible()
+    assert not widget.last.back.isVisible()
     assert widget.correcting.count.text() == "1 cell corrected"
     fourth = segment(widget, settle)
     assert facts(fourth)["model"] == "tiny@1"
@@ -139,15 +139,15 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert widget.status.text().startswith("Not used: ")
     assert store.find("tiny").version == 1
     assert [v.version for v in store.versions("tiny")] == [1, 2]
-    assert widget.use_button.isVisible()
-    assert not widget.back_button.isVisible()
-    widget.use_button.click()
+    assert widget.last.use.isVisible()
+    assert not widget.last.back.isVisible()
+    widget.last.use.click()
     assert store.find("tiny").version == 2
     assert widget.model.value == "tiny"
     assert widget.status.text() == "tiny@2 is in use; click Segment"
-    assert not widget.use_button.isVisible()
-    assert widget.back_button.isVisible()
-    widget.back_button.click()
+    assert not widget.last.use.isVisible()
+    assert widget.last.back.isVisible()
+    widget.last.back.click()
     assert store.find("tiny").version == 1
 
 
@@ -163,7 +163,7 @@ def test_what_is_learnt_from_a_shipped_model_is_another_model(
     assert widget.status.text().startswith("Learnt as my-tiny@1: "), widget.status.text()
     assert widget.model.value == "my-tiny"
     second = segment(widget, settle)
-    widget.back_button.click()
+    widget.last.back.click()
     assert widget.model.value == "tiny"
     assert widget.labels.value is first
     assert not second.visible

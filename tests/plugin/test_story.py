@@ -103,7 +103,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert found(after, others) >= len(known)
         assert first in viewer.layers
 
-        widget.back_button.click()
+        widget.last.back.click()
         settle(widget)
         assert widget.model.value == "nuclei"
         assert first.visible

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,20 +24,19 @@ from napari_unet.plugin.canvas import make_current
 from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
 from napari_unet.plugin.layers import image_from_layer, plane_in_view, show_preview
-from napari_unet.plugin.overlay import LearningView
+from napari_unet.plugin.learning_view import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
 from napari_unet.plugin.restoring import Restoring
 from napari_unet.plugin.results import Result, Results, merge
-from napari_unet.plugin.scope import PLANE, Request, ask, channel_for, channel_words, view_of
+from napari_unet.plugin.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.versions import Versions
-from napari_unet.service.corrections import Annotated, Correction, corrections_of
+from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.drafts import Drafts
 from napari_unet.service.improving import Improvement
 from napari_unet.service.jobs import Job, Progress
 from napari_unet.service.pending import Pending
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.segmenting import Segmentation
-from napari_unet.service.views import View
 
 
 class Controller(Follower):
@@ -97,9 +95,6 @@ class Controller(Follower):
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
-        self._view: View | None = None
-        # The image that teaches, and its channel that is seen.
-        self._taught: tuple[Image, int | None] | None = None
         # While Qt is there still: a script may end, or IPython, with its window open.
         atexit.register(self.close)
 
@@ -111,7 +106,7 @@ class Controller(Follower):
         atexit.unregister(self.close)
         self.corrections.close()
         self._background.close()
-        self._learning.remove()
+        self._learning.end()
         self._arriving.end()
         self.places.close()
         self.service.close()
@@ -177,15 +172,15 @@ class Controller(Follower):
         ValueError
             If something runs already, or the labels do not belong to the image.
         """
-        config = self._as_seen(image, labels, model, config)
+        find = partial(self.service.store.find, model)
+        config = as_seen(config, image, labels, find, self.viewer)
 
         def start(source: Annotated) -> None:
-            job = self.service.finetune([source], model, config, watch=lambda: self._view)
+            job = self.service.finetune([source], model, config, watch=lambda: self._learning.view)
             self._follow(job, self._showing(partial(self._show_improvement, image)))
 
         self._with_corrections(image, labels, "Fine-tuning", start)
-        self._taught = image, config.channel
-        self._view = view_of(self.viewer, *self._taught)
+        self._learning.begin(image, config.channel)
 
     def use_server(self, server: Path | None) -> None:
         """Have what begins next done on a server, or on this computer again.
@@ -210,11 +205,9 @@ class Controller(Follower):
         job = self.service.servers.resume(note)
         self._begin("Fine-tuning", can_finish=True)
 
-        def show(done: Improvement) -> str:
-            # The image that it was about need not be here.
-            return self._show_improvement(None, replace(done, slips=()))
-
-        self._follow(job, self._showing(show))
+        # The image that it was about need not be here.
+        show = partial(self._show_improvement, None)
+        self._follow(job, self._showing(lambda done: show(replace(done, slips=()))))
 
     def preview_augmentation(
         self, image: Image, labels: Labels, model: str, config: FinetuneConfig
@@ -226,7 +219,8 @@ class Controller(Follower):
         ValueError
             As for `finetune`.
         """
-        config = self._as_seen(image, labels, model, config)
+        find = partial(self.service.store.find, model)
+        config = as_seen(config, image, labels, find, self.viewer)
 
         def start(source: Annotated) -> None:
             job = self.service.preview_augmentation(source, model, config)
@@ -274,21 +268,16 @@ class Controller(Follower):
         if labels is None:
             raise ValueError("no place is known yet that is worth a look; click Segment first")
         stop = self.places.go_on(image, self.corrections.states(labels))
-        if stop is None:
-            return "You have been at every place that the model is unsure of"
-        return str(stop)
+        return str(stop or "You have been at every place that the model is unsure of")
 
     def _while_running(self, progress: Progress) -> None:
-        if self._taught is not None:
-            self._view = view_of(self.viewer, *self._taught)
-            if progress.preview is not None:
-                self._learning.show(self._taught[0], progress.preview)
+        if self._learning.is_on:
+            self._learning.go_on(progress.preview)
         elif progress.preview is not None:
             self._arriving.take(progress.preview)
 
     def _after_all(self) -> None:
-        self._taught = self._view = None
-        self._learning.remove()
+        self._learning.end()
         self._arriving.end()
 
     def _merge(self, asked: Request, job: Job[Segmentation]) -> None:
@@ -322,34 +311,16 @@ class Controller(Follower):
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
-        cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-        size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
-        size += channel_words(image, asked.channel)
         self.computed_on.emit(done.compute)
-        self._finish(f"{cells} found with {model}{size} ({seconds:.1f} s)", True)
+        self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:
-        told = self.versions.learnt(done)
         if image is not None:
             self.places.offer(image, CHECK, done.slips)
+        told = self.versions.learnt(done)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
-        if done.slips:
-            n = len(done.slips)
-            places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
-            told += f". {places} of the brush: click Next place"
         return told
-
-    def _as_seen(
-        self, image: Image, labels: Labels, model: str, config: FinetuneConfig
-    ) -> FinetuneConfig:
-        """Settings with the channel that the labels were made from."""
-        # What is wrong with the model or the image is told when the work begins.
-        with suppress(ValueError):
-            version, dims = self.service.store.find(model), self.viewer.dims
-            channel = channel_for(image, version, config.channel, dims, labels)
-            return replace(config, channel=channel)
-        return config
 
     def _with_corrections(
         self,
@@ -364,17 +335,8 @@ class Controller(Follower):
         self._check_idle()
         self.results.check_pair(image, labels)
         source = image_from_layer(image)
-        tracker, ring_px = self.corrections.tracker(labels), self.corrections.ring_px
-        memo = tracker.memo()
-        index = plane_in_view(labels, self.viewer.dims.point)
+        compare = self.corrections.snapshot(labels, or_all=or_all)
         self._begin(what, can_finish=not or_all)
-
-        def compare() -> tuple[Correction, ...]:
-            found = tracker.corrections(memo, ring_px)
-            if or_all and not found:
-                whole = tracker.whole(index)
-                found = corrections_of([whole], ring_px)
-            return found
 
         def go_on(future: Future[tuple[Correction, ...]]) -> None:
             if self._cancelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from napari_unet.plugin.layers import Index, memory, pixel_under, plane_in_view,
 from napari_unet.plugin.marks import Box, Mark, box_mark, mark_at
 from napari_unet.plugin.overlay import SeenOverlay
 from napari_unet.plugin.seen import States
+from napari_unet.service.corrections import Correction, corrections_of
 from napari_unet.service.jobs import sentence
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,24 @@ class Corrections:
                 labels, partial(self.count, labels), lambda: self.brush_class
             )
         return self._trackers[labels]
+
+    def snapshot(
+        self, labels: Labels, *, or_all: bool = False
+    ) -> Callable[[], tuple[Correction, ...]]:
+        """What was painted until now, found by a call outside the viewer's thread.
+
+        With `or_all`, where nothing was, the plane in view as it is.
+        """
+        tracker, ring_px = self.tracker(labels), self.ring_px
+        memo, index = tracker.memo(), plane_in_view(labels, self._viewer.dims.point)
+
+        def compare() -> tuple[Correction, ...]:
+            found = tracker.corrections(memo, ring_px)
+            if or_all and not found:
+                found = corrections_of([tracker.whole(index)], ring_px)
+            return found
+
+        return compare
 
     def count(self, labels: Labels) -> None:
         """Count and save what was painted on labels, soon; `counted` tells."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -121,29 +121,4 @@ class SeenOverlay:
     def remove(self) -> None:
         """Take the layer away."""
         self._shown = None
-        self._overlay.remove()
-
-
-class LearningView:
-    """Outlines of the cells as the model finds them while it learns.
-
-    Parameters
-    ----------
-    viewer
-        Where they are shown.
-    """
-
-    def __init__(self, viewer: Viewer) -> None:
-        self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
-
-    def show(self, image: Image, preview: Any) -> None:
-        """Show `service.lesson.ViewLabels` of an image."""
-        y, x = preview.view.box
-        place = over_plane(image, preview.view.index, (y.start, x.start))
-        labels = np.asarray(preview.labels, np.int32)
-        if labels.size:
-            self._overlay.show(labels, place, None)
-
-    def remove(self) -> None:
-        """Take the layer away."""
         self._overlay.remove()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
+from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.plugin.layers import (
     Index,
@@ -24,6 +25,7 @@ from napari_unet.plugin.layers import (
 )
 from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.views import View
 
 PLANE, VIEW, STACK, ALL = "this plane", "what is in view", "this stack", "everything"
@@ -156,9 +158,34 @@ def view_of(viewer: Viewer, image: Image, channel: int | None) -> View | None:
     return None
 
 
-def channel_words(image: Image, channel: int | None) -> str:
+def as_seen(
+    config: FinetuneConfig,
+    image: Image,
+    labels: Labels,
+    find: Callable[[], ModelVersion],
+    viewer: Viewer,
+) -> FinetuneConfig:
+    """Settings of a fine-tune with the channel that the labels were made from.
+
+    What is wrong with the model or the image is told when the work begins.
+    """
+    with suppress(ValueError):
+        channel = channel_for(image, find(), config.channel, viewer.dims, labels)
+        return replace(config, channel=channel)
+    return config
+
+
+def found_words(asked: Request, done: Segmentation) -> str:
+    """What a segmentation found, for people."""
+    cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
+    size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
+    return f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}"
+
+
+def _channel_words(asked: Request) -> str:
     """The end of a sentence that says which channel was seen; empty if all were."""
-    axes = axes_of(image)
-    if channel is None or "C" not in axes:
+    axes = axes_of(asked.image)
+    if asked.channel is None or "C" not in axes:
         return ""
-    return f", seen in channel {channel} (0 to {finest(image).shape[axes.index('C')] - 1})"
+    last = finest(asked.image).shape[axes.index("C")] - 1
+    return f", seen in channel {asked.channel} (0 to {last})"

@@ -35,12 +35,11 @@ class Versions:
         """Take note of a fine-tune; returns what is to be told of it."""
         self._last = done
         self._refused = None if done.verdict.accepted else done.model
-        numbers = _numbers(done)
+        numbers, slips = _numbers(done), _slips(done)
         if self._refused is not None:
-            return f"Not used: {done.verdict.why}{f' ({numbers})' if numbers else ''}"
-        return (
-            f"Learnt as {done.model.reference}: {_numbers(done) or done.verdict.why}; click Segment"
-        )
+            return f"Not used: {done.verdict.why}{f' ({numbers})' if numbers else ''}{slips}"
+        why = numbers or done.verdict.why
+        return f"Learnt as {done.model.reference}: {why}; click Segment{slips}"
 
     def forget(self) -> None:
         """A new fine-tune begins."""
@@ -101,6 +100,13 @@ def _numbers(done: Improvement) -> str:
     if done.replay is not None:
         said.append(f"earlier corrections {_change(done.replay)}")
     return "; ".join(said)
+
+
+def _slips(done: Improvement) -> str:
+    """A sentence more on what looks wrong; empty without any."""
+    n = len(done.slips)
+    places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
+    return f". {places} of the brush: click Next place" if n else ""
 
 
 def _change(check: Check) -> str:

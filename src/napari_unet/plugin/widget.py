@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_unet.config import PredictConfig
 from napari_unet.plugin.advanced import Advanced
-from napari_unet.plugin.choices import layers_of, models_of
+from napari_unet.plugin.choices import LayerBoxes, models_of
 from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.draft_row import DraftRow
@@ -25,6 +24,7 @@ from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
 from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
+from napari_unet.plugin.version_row import VersionRow
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -63,13 +63,13 @@ class SegmentWidget(QWidget):
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
-        self._followed: Layer | None = None
+        self._layers = LayerBoxes(napari_viewer, self.controller.results)
         self._build()
         controller, corrections = self.controller, self.controller.corrections
         self._connections: list[Connection] = [
-            (napari_viewer.layers.events.inserted, self._refresh_layers),
+            (napari_viewer.layers.events.inserted, self._layers.refresh),
             (napari_viewer.layers.events.removed, self._on_removed),
-            (napari_viewer.layers.selection.events.active, self._follow_active),
+            (napari_viewer.layers.selection.events.active, self._layers.follow),
             (controller.started, self._on_started),
             (controller.progressed, self._on_progress),
             (controller.ended, self._on_ended),
@@ -90,8 +90,8 @@ class SegmentWidget(QWidget):
             partial(_release, self._connections, self.controller, self.correcting)
         )
         self._refresh_models()
-        self._refresh_layers()
-        self._follow_active()
+        self._layers.refresh()
+        self._layers.follow()
         self._on_image()
         self.server.look()
 
@@ -123,10 +123,8 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _build(self) -> None:
-        images, labels = (layers_of(self.viewer, kind) for kind in (Image, Labels))
-        self.image = ComboBox(label="Image", choices=images, nullable=True)
+        self.image, self.labels = self._layers.image, self._layers.labels
         self.model = ComboBox(label="Model", choices=models_of(self.controller.service.store))
-        self.labels = ComboBox(label="Corrections in", choices=labels, nullable=True)
         self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.finetune_button = button(
@@ -135,19 +133,19 @@ class SegmentWidget(QWidget):
         self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
         self.server = ServerRow(self.controller)
-        self.use_button = button(
-            "Use it anyway",
-            "The new version in spite of the check",
+        self.last = VersionRow(
+            self.controller.versions,
             lambda: self._try(self.controller.use_refused),
-        )
-        self.back_button = button(
-            "Go back",
-            "To the model before the fine-tune, and its labels",
             lambda: self._try(self._back),
         )
-        self.correcting = CorrectingPanel(self.controller, self._chosen_image, self._chosen_labels)
+        self.correcting = CorrectingPanel(
+            self.controller, self._chosen_image, self._layers.chosen_labels
+        )
         self.measuring = MeasureRow(
-            self.controller, self._chosen_image, self._chosen_labels, self._chosen_recipe
+            self.controller,
+            self._chosen_image,
+            self._layers.chosen_labels,
+            lambda: (self._chosen_model(), self.advanced.predict_config()),
         )
         self.hint, self.status, self.compute = QLabel(_HINT), QLabel(), QLabel()
         self.compute.setToolTip("The device that the last job ran on, and its number format")
@@ -170,7 +168,7 @@ class SegmentWidget(QWidget):
             self._running,
             self.curve,
             self.status,
-            row(self.use_button, self.back_button),
+            self.last,
             self.compute,
             self.measuring,
             self.advanced,
@@ -179,7 +177,7 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(column)
-        for hidden in (self._running, self.curve, self.use_button, self.back_button):
+        for hidden in (self._running, self.curve):
             hidden.hide()
         self._connect()
 
@@ -209,12 +207,12 @@ class SegmentWidget(QWidget):
         config = self.advanced.finetune_config(self.budget.value)
         self._try_there(
             lambda: self.controller.finetune(
-                self._chosen_image(), self._chosen_labels(), self._chosen_model(), config
+                self._chosen_image(), self._layers.chosen_labels(), self._chosen_model(), config
             )
         )
 
     def _preview(self) -> None:
-        chosen = self._chosen_image(), self._chosen_labels(), self._chosen_model()
+        chosen = self._chosen_image(), self._layers.chosen_labels(), self._chosen_model()
         config = self.advanced.finetune_config(self.budget.value)
         self.controller.preview_augmentation(*chosen, config)
 
@@ -241,23 +239,14 @@ class SegmentWidget(QWidget):
         self._try(begin)
 
     def _chosen_image(self) -> Image:
-        if self.image.value is None:
-            raise ValueError("there is no image; open one (File ▸ Open, or drop it here)")
+        image = self._layers.chosen_image()
         self.advanced.check_axes()
-        return self.image.value
-
-    def _chosen_labels(self) -> Labels:
-        if self.labels.value is None:
-            raise ValueError("there are no labels to learn from; click Segment, then paint")
-        return self.labels.value
+        return image
 
     def _chosen_model(self) -> str:
         if self.model.value is None:
             raise ValueError("there is no model; add one with: napari-unet models import FILE")
         return str(self.model.value)
-
-    def _chosen_recipe(self) -> tuple[str, PredictConfig]:
-        return self._chosen_model(), self.advanced.predict_config()
 
     # What the controller tells
 
@@ -301,16 +290,13 @@ class SegmentWidget(QWidget):
         self.advanced.diameter.value = round(diameter_px)
 
     def _set_running(self, running: bool) -> None:
-        versions = self.controller.versions
         self._running.setVisible(running)
         self.server.look()
-        self.use_button.setVisible(versions.refused is not None)
-        self.back_button.setVisible(versions.can_go_back)
+        self.last.look()
         for part in (
             self.segment_button,
             self.finetune_button,
-            self.use_button,
-            self.back_button,
+            self.last,
             self.advanced.guess.native,
             self.advanced.preview.native,
             self.advanced.revert.native,
@@ -320,12 +306,8 @@ class SegmentWidget(QWidget):
 
     # What the viewer tells
 
-    def _refresh_layers(self) -> None:
-        for box in (self.image, self.labels):
-            box.reset_choices()
-
     def _on_removed(self, event: Any) -> None:
-        self._refresh_layers()
+        self._layers.refresh()
         if isinstance(event.value, Image):
             self.controller.places.forget(event.value)
         if isinstance(event.value, Labels) and not (is_helper(event.value) or self.is_busy):
@@ -356,25 +338,6 @@ class SegmentWidget(QWidget):
     def _on_ring(self, ring_px: int) -> None:
         self.controller.corrections.ring_px = ring_px
         self._on_labels()
-
-    def _follow_active(self) -> None:
-        layer = self.viewer.layers.selection.active
-        if layer is not None and (is_helper(layer) or layer is self._followed):
-            # A layer that only shows something comes and goes, and leaves the choice as it was.
-            return
-        self._followed = layer
-        results = self.controller.results
-        if isinstance(layer, Image):
-            self.image.value = layer
-            result = results.current(layer)
-            chosen = self.labels.value
-            if result is not None or (chosen and results.source_of(chosen)):
-                self.labels.value = result
-        elif isinstance(layer, Labels):
-            self.labels.value = layer
-            source = results.source_of(layer)
-            if source is not None:
-                self.image.value = source
 
 
 def _release(
