@@ -466,14 +466,3 @@ def test_another_release_is_told_apart(remote, add_model, blobs, monkeypatch):
     monkeypatch.setattr(connection, "RELEASE", "99")
     with pytest.raises(JobFailed, match="and this computer 99; install the same release"):
         remote.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
-
-
-def test_without_the_file_all_stays_as_it_was(store, tmp_path, server):
-    service = SegmentationService(store)
-    assert service.servers.use(server.file) == server.credentials.computer
-    with pytest.raises(ValueError, match="there is no file"):
-        service.servers.use(tmp_path / "nothing.json")
-    assert service.servers.chosen is not service.servers.local
-    assert service.servers.use(None) == ""
-    assert service.servers.chosen is service.servers.local
-    service.close()
