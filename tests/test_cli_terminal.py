@@ -1,5 +1,5 @@
 import io
-import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +22,10 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    # Not sys itself, whose streams pytest changes after a fixture.
+    shown = Terminal()
+    monkeypatch.setattr(cli_terminal, "sys", SimpleNamespace(stderr=shown))
+    return shown
 
 
 def halfway(job):
@@ -45,7 +48,7 @@ def test_a_terminal_has_one_line_that_is_empty_at_the_end(runner, terminal):
     follow(runner.submit("work", halfway))
     show_count(1, 2)
     show_count(2, 2)
-    shown = sys.stderr.getvalue().split("\r\033[K")
+    shown = terminal.getvalue().split("\r\033[K")
     assert shown == ["", " 50 % segmenting, loss 0.250", "", "1 of 2 images", ""]
 
 
@@ -55,7 +58,7 @@ def test_the_line_is_emptied_when_a_job_fails(runner, terminal):
 
     with pytest.raises(JobFailed, match="the image is empty"):
         follow(runner.submit("work", fail))
-    assert sys.stderr.getvalue().endswith("\r\033[K")
+    assert terminal.getvalue().endswith("\r\033[K")
 
 
 def test_no_log_gets_what_is_for_a_terminal(capsys):
