@@ -156,6 +156,9 @@ class FinetuneConfig:
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     standardise
         Whether the weights of each filter are kept at mean 0 and learn their scale apart.
+    workers
+        Processes that draw samples, on the processor, for a GPU that would wait for them; 0 draws
+        them where the training is.
     augment
         Strength of the augmentation.
     diameter_px
@@ -182,6 +185,7 @@ class FinetuneConfig:
     anchor: float = 6.0
     average: float = 0.0
     standardise: bool = False
+    workers: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     diameter_px: float | None = None
     held_out: float = 0.25
@@ -207,7 +211,7 @@ class FinetuneConfig:
         for name in ("learning_rate", "tile_px", "sigma_px"):
             value = getattr(self, name)
             _require(value > 0, f"{name} is {value}; give more than 0")
-        for name in ("warmup_steps", "w0", "balance", "anchor"):
+        for name in ("warmup_steps", "w0", "balance", "anchor", "workers"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}; give 0 or more")
         _require(self.batch > 0, f"batch is {self.batch}; give 1 or more")

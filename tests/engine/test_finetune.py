@@ -294,13 +294,32 @@ def test_a_trainer_goes_on_with_other_planes(plane):
     trainer = Trainer(make(), [plane], CONFIG, CPU)
     trainer.step()
     trainer.learn_from([dark])
-    drawn = trainer._sampler.draw()
-    assert drawn.plane is dark
+    drawn = next(trainer._batches)
+    assert not drawn.classes.any()
     # Not the draws of the first planes once more.
-    begin = Trainer(make(), [dark], CONFIG, CPU)._sampler.draw()
-    assert not torch.equal(drawn.grid, begin.grid)
+    begin = next(Trainer(make(), [dark], CONFIG, CPU)._batches)
+    assert not torch.equal(drawn.image, begin.image)
     with pytest.raises(ValueError, match="nothing to learn from"):
         trainer.learn_from([])
+
+
+def test_with_processes_that_draw_it_learns_the_same_each_time(plane):
+    network = make()
+    reports = train(network, [plane], steps=3, batch=2, workers=2)
+    assert len(reports) == 3
+    assert all(math.isfinite(report.loss) for report in reports)
+    same = make()
+    train(same, [plane], steps=3, batch=2, workers=2)
+    assert torch.equal(weights(network), weights(same))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_learns(plane, workers):
+    config = dataclasses.replace(CONFIG, steps=60, batch=2, workers=workers)
+    reports = list(finetune(make(), [plane], config, torch.device("cuda")))
+    assert np.mean([r.loss for r in reports[-10:]]) < np.mean([r.loss for r in reports[:10]])
 
 
 def test_training_draws_nothing_from_torchs_own_generator(half_seen):

@@ -73,6 +73,28 @@ def test_tiled_equals_untiled_to_the_last_digit_in_double_precision(case):
     np.testing.assert_allclose(logits, untiled(network, plane), rtol=2e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 9])
+def test_tiles_that_are_started_before_others_are_fetched_land_where_they_belong(ahead):
+    network = make(2)
+    plane = np.random.default_rng(0).random((1, 90, 70), np.float32)
+    told = []
+    predictor = Predictor(network, CPU)
+    expected = predictor.logits(plane, 80)
+    predictor._ahead = ahead
+    logits = predictor.logits(plane, 80, lambda done, total: told.append((done, total)))
+    np.testing.assert_array_equal(logits, expected)
+    assert [done for done, _ in told] == list(range(told[0][1] + 1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_a_gpu_finds_what_the_processor_finds():
+    network = make(3)
+    plane = np.random.default_rng(0).random((1, 300, 200), np.float32)
+    gpu = Predictor(network, torch.device("cuda")).logits(plane, 204)
+    np.testing.assert_allclose(gpu, Predictor(network, CPU).logits(plane, 204), atol=0.02)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_smallest_tiles_show_no_seam_either(depth):
     network = make(depth, n_classes=3)

@@ -60,10 +60,11 @@ def jitter_grey(
     chance, level = torch.rand(2, generator=generator, device=device).tolist()
     # Gamma bends the values within [0, 1] only, so that none turns into NaN.
     inside = image.clamp(0, 1)
-    out: Tensor = inside.pow(math.exp(gamma)) + (image - inside)
-    if chance < invert:
-        out = 1 - out
-    out = (out - 0.5) * math.exp(contrast) + 0.5 + brightness
+    outside = image - inside
+    out: Tensor = inside.pow_(math.exp(gamma)).add_(outside)
+    slope = -math.exp(contrast) if chance < invert else math.exp(contrast)
+    out.sub_(0.5).mul_(slope).add_(0.5 + brightness)
     if noise:
-        out = out + torch.randn(out.shape, generator=generator, device=device) * (noise * level)
+        drawn = torch.randn(out.shape, generator=generator, device=device)
+        out.add_(drawn, alpha=noise * level)
     return out

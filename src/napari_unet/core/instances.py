@@ -51,8 +51,8 @@ def relative_distance(
         return np.where(background, np.float32(0), np.float32(1))
     sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
     distance = ndimage.distance_transform_edt(~outside, sampling)
-    ids = np.arange(int(labels.max(initial=0)) + 1)
-    largest = np.maximum(ndimage.maximum(distance, labels, ids), 1)
+    largest = np.ones(int(labels.max(initial=0)) + 1)
+    np.maximum.at(largest, labels, distance)
     relative: NDArray[np.float32] = (distance / largest[labels]).astype(np.float32)
     relative[background] = 0
     return relative

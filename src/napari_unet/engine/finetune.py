@@ -16,6 +16,7 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
 from napari_unet.core.standardise import settle, standardise
 from napari_unet.core.unet import UNet
+from napari_unet.engine.batches import Batch, batches
 from napari_unet.engine.predict import memory_layout
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 from napari_unet.engine.volume_samples import VolumeSampler
@@ -91,9 +92,8 @@ class Trainer:
     ) -> None:
         self.network, self.config = network, config
         self._device, self._dtype = device, dtype
-        self._draws_from = Sampler if network.config.z_depth is None else VolumeSampler
-        self._sampler = self._draws_from(planes, network.config, config, device)
         self._layout = memory_layout(network)
+        self._batches = self._draw_from(planes, config)
         network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         network.train()
         self._parent = (
@@ -126,8 +126,7 @@ class Trainer:
 
     def learn_from(self, planes: Sequence[AnnotatedPlane]) -> None:
         """Go on with other planes."""
-        later = replace(self.config, seed=self.config.seed + 1)
-        self._sampler = self._draws_from(planes, self.network.config, later, self._device)
+        self._batches = self._draw_from(planes, replace(self.config, seed=self.config.seed + 1))
 
     def step(self) -> StepReport:
         """Do one optimiser step.
@@ -190,14 +189,18 @@ class Trainer:
     def _plan(self, steps: int) -> None:
         self.planned = self.plans[self._step] = steps
 
+    def _draw_from(
+        self, planes: Sequence[AnnotatedPlane], config: FinetuneConfig
+    ) -> Iterator[Batch]:
+        architecture = self.network.config
+        kind = Sampler if architecture.z_depth is None else VolumeSampler
+        where = torch.device("cpu") if config.workers else self._device
+        sampler = kind(planes, architecture, config, where)
+        return batches(sampler, config.batch, config.workers, self._device, self._layout)
+
     def _learn(self) -> float:
         config, device = self.config, self._device
-        samples = [self._sampler.draw() for _ in range(config.batch)]
-        image = torch.stack([s.image for s in samples]).to(memory_format=self._layout)
-        classes = torch.stack([s.classes for s in samples])
-        weight = torch.stack([s.weight for s in samples])
-        seen = torch.stack([s.seen for s in samples])
-        distance = torch.stack([s.distance for s in samples])
+        image, classes, weight, seen, distance = next(self._batches)
         with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
             logits = self.network(image, self._dropout)
             before = None if seen.all() else self._parent_logits(image)

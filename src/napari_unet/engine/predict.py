@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from napari_unet.core.tiling import Box, Tile, plan_tiles, read_mirrored
 from napari_unet.core.unet import UNet
+
+# Waits for the logits of a tile.
+_Logits = Callable[[], NDArray[np.float32]]
 
 
 class Predictor:
@@ -34,6 +38,8 @@ class Predictor:
         self.device, self.dtype = device, dtype
         self._network = copy.deepcopy(network).to(device, dtype).eval()
         self._layout = memory_layout(network)
+        # A GPU computes one tile while the one before is fetched and the next is read.
+        self._ahead = int(device.type == "cuda")
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
         if device.type == "cpu" and dtype == torch.bfloat16:
             _fuse(self._network)
@@ -67,10 +73,16 @@ class Predictor:
         tiles = plan_tiles(shape, tile_px, self.config.depths)
         out = np.empty((self.config.n_outputs, *shape), np.float32)
         on_tile(0, len(tiles))
-        for done, tile in enumerate(tiles, start=1):
-            logits = self.tile_logits(lambda box: plane[(slice(None), *box)], shape, tile)
-            out[(slice(None), *tile.write)] = logits
-            on_tile(done, len(tiles))
+        started: deque[tuple[Tile, _Logits]] = deque()
+        done = 0
+        for tile in tiles:
+            started.append((tile, self._start(lambda box: plane[(slice(None), *box)], shape, tile)))
+            ahead = 0 if tile is tiles[-1] else self._ahead
+            while len(started) > ahead:
+                oldest, logits = started.popleft()
+                out[(slice(None), *oldest.write)] = logits()
+                done += 1
+                on_tile(done, len(tiles))
         return out
 
     def tile_logits(
@@ -92,20 +104,40 @@ class Predictor:
         ValueError
             If the plane has another number of channels than the network.
         """
+        return self._start(read, shape, tile)()
+
+    def _start(
+        self, read: Callable[[Box], NDArray[np.float32]], shape: Sequence[int], tile: Tile
+    ) -> _Logits:
         part = read_mirrored(read, shape, tile.read)
         if len(part) != self.config.in_channels:
             raise ValueError(
                 f"the image has {len(part)} channels and the model takes "
                 f"{self.config.in_channels}; choose the channels or another model"
             )
-        out: NDArray[np.float32] = self._run(torch.from_numpy(np.ascontiguousarray(part)))
-        return out[(slice(None), *tile.crop)]
+        fetch = self._run(torch.from_numpy(np.ascontiguousarray(part)))
+        return lambda: fetch()[(slice(None), *tile.crop)]
 
     @torch.inference_mode()
-    def _run(self, tile: torch.Tensor) -> NDArray[np.float32]:
-        batch = tile[None].to(self.device, self.dtype, memory_format=self._layout)
-        logits: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
-        return logits
+    def _run(self, tile: Tensor) -> _Logits:
+        """Begin with a tile; what comes back waits for its logits."""
+        if self.device.type != "cuda":
+            batch = tile[None].to(self.device, self.dtype, memory_format=self._layout)
+            logits: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
+            return lambda: logits
+        batch = tile[None].pin_memory().to(self.device, non_blocking=True)
+        found = self._network(batch.to(self.dtype, memory_format=self._layout))[0]
+        here = torch.empty(found.shape, pin_memory=True)
+        here.copy_(found.float().contiguous(), non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+
+        def fetch() -> NDArray[np.float32]:
+            copied.synchronize()
+            there: NDArray[np.float32] = here.numpy()
+            return there
+
+        return fetch
 
 
 class _ConvReLU(nn.Module):

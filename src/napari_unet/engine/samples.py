@@ -143,6 +143,16 @@ class Sampler:
         self.w_c = class_weights(counts, config.balance)
         self.input_px = self._size()
 
+    def __reduce__(self) -> tuple[type[Sampler], tuple[object, ...]]:
+        # Another process makes its own; as tensors, planes would each take a file of the system.
+        planes = [source.plane for source in self._sources]
+        return type(self), (planes, self._network, self._config, self._device)
+
+    def reseed(self, stream: int) -> None:
+        """Go on with the random numbers of one of several streams that the seed has."""
+        self._rng = np.random.default_rng((self._config.seed, stream))
+        self._generator.manual_seed(int(self._rng.integers(2**63)))
+
     def draw(self) -> Sample:
         """The next random sample."""
         source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
