@@ -1,6 +1,7 @@
 """Files of every kind go through `napari-unet segment`, and get the labels of their planes."""
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -100,3 +101,34 @@ def test_evaluate_sees_the_same_channel(tmp_path, capsys):
         scores.append(json.loads(capsys.readouterr().out)["f1_50"])
     assert scores[0] == 1.0
     assert scores[1] < 1.0
+
+
+def test_stacks_in_3d_at_the_distance_of_the_planes_that_the_file_says(tmp_path, capsys, model):
+    image = np.zeros((12, 60, 60), np.uint8)
+    image[2:10, 20:36, 20:36] = 200
+    image[4:7, 50:53, 50:53] = 200
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        image,
+        imagej=True,
+        resolution=(2, 2),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 1.5},
+    )
+    exact = ("--device", "cpu", "--precision", "float32", "--in-3d")
+    call = ["segment", str(tmp_path / "a.tif"), "-o", str(tmp_path / "b.tif"), *exact]
+    assert main([*call, "--table"]) == 0
+    config = PredictConfig(device="cpu", precision="float32", in_3d=True, anisotropy=3.0)
+    here = napari_unet.segment(image, model, config=config)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), here)
+    assert here.max() == 2
+    other = napari_unet.segment(image, model, config=replace(config, anisotropy=1.0))
+    assert other.max() == 1, "fewer voxels than the smallest cell"
+    header, *cells = (tmp_path / "a_cells.csv").read_text().splitlines()
+    assert len(cells) == 2
+    assert "volume" in header
+    assert main([*call, "--anisotropy", "1"]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), other)
+    capsys.readouterr()
+    call.remove("--in-3d")
+    assert main([*call, "--anisotropy", "1"]) == 2
+    assert "--anisotropy is for stacks; give --in-3d as well" in capsys.readouterr().err

@@ -34,6 +34,7 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (FinetuneConfig, {"anchor": -1.0}, "anchor is -1.0; give 0 or more"),
         (FinetuneConfig, {"batch": 0}, "batch is 0; give 1 or more"),
         (FinetuneConfig, {"workers": -1}, "workers is -1; give 0 or more"),
+        (PredictConfig, {"anisotropy": 0.0}, "anisotropy is 0.0; give the distance of the planes"),
         (FinetuneConfig, {"diameter_px": -1.0}, "diameter_px is -1.0; give a size in pixels"),
         (FinetuneConfig, {"held_out": 1.0}, r"held_out is 1.0; give one in \[0, 1\)"),
         (FinetuneConfig, {"average": 1.0}, r"average is 1.0; give one in \[0, 1\)"),

@@ -133,6 +133,15 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
         "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
     )
     parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
+    parser.add_argument(
+        "--in-3d", action="store_true", help="look at stacks from three sides, one id for each cell"
+    )
+    parser.add_argument(
+        "--anisotropy",
+        type=_positive(float),
+        metavar="R",
+        help="with --in-3d: distance of the planes over the size of a pixel",
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -248,12 +257,16 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
+    if options.anisotropy and not options.in_3d:
+        raise _WrongCall("--anisotropy is for stacks; give --in-3d as well, or leave it out")
     return PredictConfig(
         tile_px=options.tile,
         device=options.device,
         precision=options.precision,
         diameter_px=options.diameter,
         link=getattr(options, "link", "none"),
+        in_3d=options.in_3d,
+        anisotropy=options.anisotropy,
         channel=options.channel,
     )
 

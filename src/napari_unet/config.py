@@ -42,6 +42,12 @@ class PredictConfig:
     channel
         Which channel of an image the network sees, from 0; None: all, if their number suits the
         model.
+    in_3d
+        Whether a model of planes finds the cells of a stack as wholes: it sees the stack cut along
+        all its axes. They need no linking along z then.
+    anisotropy
+        With `in_3d`, distance of the planes over the size of a pixel; None takes what the file or
+        the layer says, or 1.
     """
 
     tile_px: int | None = None
@@ -52,8 +58,14 @@ class PredictConfig:
     diameter_px: float | Literal["auto"] | None = None
     link: Link = "none"
     channel: int | None = None
+    in_3d: bool = False
+    anisotropy: float | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            self.anisotropy is None or self.anisotropy > 0,
+            f"anisotropy is {self.anisotropy}; give the distance of the planes in pixels",
+        )
         _require(
             self.link in get_args(Link),
             f"link is {self.link!r}; give one of {', '.join(map(repr, get_args(Link)))}",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -52,11 +53,12 @@ def test_painted_ids_stay_and_no_cells_of_a_plane_join(labels, kin):
         assert len(np.unique(plane)) == len(np.unique(was))
 
 
-def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image):
+@pytest.mark.parametrize("link", ["z", "3d"])
+def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image, link):
     widget = docked()
     widget.viewer.add_image(np.stack([image] * 3), name="stack")
     widget.advanced.scope.value = ALL
-    widget.advanced.link.value = "z"
+    widget.advanced.link.value = link
     widget.segment_button.click()
     settle(widget)
     first = widget.labels.value

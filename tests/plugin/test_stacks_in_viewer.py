@@ -28,3 +28,41 @@ def test_a_plane_with_a_model_of_stacks_is_told_so(docked, settle, image, add_mo
     settle(widget)
     assert "works on stacks" in widget.status.text()
     assert len(widget.viewer.layers) == 1
+
+
+def test_in_3d_at_the_scale_of_the_layer(docked, settle, discs, add_model):
+    add_model("planes", normalisation={"low": 0.0, "high": 100.0})
+    plane = discs((20, 20), (60, 60))
+    stack = np.full((30, *plane.shape), 20, plane.dtype)
+    stack[4:12], stack[18:26] = plane, plane
+    widget = docked()
+    widget.viewer.add_image(stack, name="stack", scale=(2.0, 0.5, 0.5))
+    widget.model.value = "planes"
+    widget.advanced.link.value = "3d"
+    assert widget.advanced.predict_config().link == "none"
+    asked = []
+    segment = widget.controller.service.segment
+    widget.controller.service.segment = lambda *args: asked.append(args[3]) or segment(*args)
+    widget.segment_button.click()
+    settle(widget)
+    assert [(c.in_3d, c.anisotropy) for c in asked] == [(True, 4.0)]
+    assert widget.status.text().startswith("4 cells found")
+    labels = np.asarray(widget.labels.value.data)
+    for y, x in ((20, 20), (60, 60)):
+        upper, lower = labels[8, y, x], labels[22, y, x]
+        assert 0 != upper != lower != 0
+        assert (labels[5:11, y, x] == upper).all()
+        assert (labels[19:25, y, x] == lower).all()
+    widget.advanced.link.value = "3dt"
+    assert widget.advanced.predict_config().link == "t"
+    assert widget.advanced.predict_config().in_3d
+
+
+def test_a_plane_in_3d_is_told_what_is_needed(docked, settle, image):
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    widget.advanced.link.value = "3d"
+    widget.segment_button.click()
+    settle(widget)
+    assert "found in 3D and the image has the axes YX, no Z; give a stack" in widget.status.text()
+    assert len(widget.viewer.layers) == 1

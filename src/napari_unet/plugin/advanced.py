@@ -55,8 +55,16 @@ class Advanced(QCollapsible):
         )
         self.link = ComboBox(
             label="Link cells",
-            choices=[("no", "none"), ("along z", "z"), ("along t", "t"), ("both", "zt")],
-            tooltip="One number for each cell through the planes of a stack, the times of a movie",
+            choices=[
+                ("no", "none"),
+                ("along z", "z"),
+                ("along t", "t"),
+                ("both", "zt"),
+                ("in 3D", "3d"),
+                ("in 3D, and along t", "3dt"),
+            ],
+            tooltip="One number for each cell through the planes of a stack, the times of a movie; "
+            "in 3D, a stack is looked at from three sides: slower, and better if it is deep",
         )
         self.threshold = _number(
             "as the model says",
@@ -161,7 +169,8 @@ class Advanced(QCollapsible):
             threshold=self.threshold.value or None,
             min_size_px=int(self.min_size.value) or None,
             diameter_px=float(self.diameter.value) or None,
-            link=self.link.value,
+            link=self.link.value.removeprefix("3d") or "none",
+            in_3d=self.link.value.startswith("3d"),
             channel=self._channel(),
         )
 

@@ -23,7 +23,7 @@ from napari_unet.plugin.background import Background
 from napari_unet.plugin.canvas import make_current
 from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
-from napari_unet.plugin.layers import image_from_layer, plane_in_view, show_preview
+from napari_unet.plugin.layers import anisotropy, image_from_layer, plane_in_view, show_preview
 from napari_unet.plugin.learning_view import LearningView
 from napari_unet.plugin.places import CHECK, NEXT, Places
 from napari_unet.plugin.restoring import Restoring
@@ -132,7 +132,7 @@ class Controller(Follower):
         self._check_idle()
         asked = ask(image, self.service.store.find(model), config.channel, scope, self.viewer)
         data, axes = asked.source.data, asked.source.axes
-        config = replace(config, channel=asked.channel)
+        config = replace(config, channel=asked.channel, anisotropy=anisotropy(image))
         job = self.service.segment(data, axes, model, config, asked.planes, asked.box)
         self._begin("Segmenting")
         self._arriving.begin(image)

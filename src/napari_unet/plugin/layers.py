@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,6 +82,12 @@ def axes_of(layer: Layer) -> str:
         return unknown
     known = layer.metadata.get(METADATA, {}).get("axes")
     return str(known) if known and len(known) == layer.ndim else unknown
+
+
+def anisotropy(image: Image) -> float | None:
+    """Distance of the planes over the size of a pixel, by the layer's scale; None without Z."""
+    sizes = dict(zip(axes_of(image), np.abs(image.scale).tolist(), strict=True))
+    return sizes["Z"] / math.sqrt(sizes["Y"] * sizes["X"]) if "Z" in sizes else None
 
 
 def plane_in_view(layer: Layer, point: Sequence[float]) -> Index:

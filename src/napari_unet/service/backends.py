@@ -124,7 +124,7 @@ class LocalBackend:
         """See `Backend.segment`."""
         load = partial(self.load, version)
         check_segmentable(version, axes, config, box)
-        if version.header.for_stacks:
+        if version.header.for_stacks or config.in_3d:
             return segment_stacks(job, load, image, axes, version, config, planes)
         if box is not None:
             return segment_box(job, load, image, axes, version, config, planes[0], box)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,8 @@ def segment_file(
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
+        if config.anisotropy is None:
+            config = replace(config, anisotropy=image.anisotropy)
         found = tools.segment(job, pixels, axes, version, config, planes)
         write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
         labels, kinds = found.labels, found.kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_unet.config import PredictConfig
@@ -56,12 +57,14 @@ def evaluate(
         If the segmentation of a file failed.
     """
     scores, seconds = Scores(), 0.0
-    in_3d = service.store.find(model).header.for_stacks
+    config = config or PredictConfig()
+    in_3d = service.store.find(model).header.for_stacks or config.in_3d
     for done, (image_path, labels_path) in enumerate(pairs, start=1):
         image, truth = read_pair(image_path, labels_path)
         start = time.perf_counter()
         try:
-            found = service.segment(image.data, image.axes, model, config).wait().labels
+            settings = replace(config, anisotropy=config.anisotropy or image.anisotropy)
+            found = service.segment(image.data, image.axes, model, settings).wait().labels
         except JobFailed as error:
             raise JobFailed(f"{image_path}: {error}") from error
         seconds += time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class ImageFile:
     def label_axes(self) -> str:
         """Axes of its labels."""
         return label_axes(self.axes)
+
+    @property
+    def anisotropy(self) -> float | None:
+        """Distance of the planes over the size of a pixel; None if the file does not say."""
+        if self.pixel_size_um is None or self.z_step_um is None:
+            return None
+        return self.z_step_um / math.sqrt(math.prod(self.pixel_size_um))
 
     @property
     def scale(self) -> tuple[tuple[float, ...], str]:

@@ -43,7 +43,7 @@ from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.plane_order import number_in_order
 from napari_unet.service.remote_job import Offers, RemoteJob
 from napari_unet.service.segmenting import Segmentation, link_found
-from napari_unet.service.stacks import check_here
+from napari_unet.service.stacks import check_here, check_planes
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View
 
@@ -82,6 +82,7 @@ class RemoteBackend:
     ) -> Segmentation:
         """See `segmenting.segment_planes`; the planes are sent when their turn comes."""
         check_here(version.header, self.computer)
+        check_planes(config, f"on the server {self.computer}", "choose this computer")
         first = get_plane(image, axes, planes[0])
         model, offers = _model(version)
         for number, index in enumerate(planes):

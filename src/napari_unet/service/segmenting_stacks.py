@@ -1,4 +1,4 @@
-"""Stacks through a model of stacks: each is segmented as a whole, into objects in 3D."""
+"""Stacks as wholes, into objects in 3D: through a model of stacks, or of planes (`three_sides`)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from napari_unet.core.axes import (
     set_stack,
     split_index,
 )
-from napari_unet.service.device import choose
+from napari_unet.service.device import Compute, choose
+from napari_unet.service.diameter import guess_diameter, widest_px
 from napari_unet.service.jobs import Reporter
-from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
+from napari_unet.service.large_plane import LargePlane
+from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.plane_order import number_in_order
 from napari_unet.service.segmenting import Segmentation, link_found
+from napari_unet.service.three_sides import stack_instances, stack_scores
 
 if TYPE_CHECKING:
     from napari_unet.core.places import Place
@@ -51,6 +54,13 @@ def segment_stacks(
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     within = _whole_stacks(axes, image.shape, planes)
+    if config.diameter_px == "auto":
+        job.report(0.0, "looking for the cells' size")
+        first = next(iter(within.values()))
+        middle = LargePlane(loaded, image, axes, first[len(first) // 2], config, compute)
+        size = guess_diameter(loaded, middle.middle(widest_px(loaded)), compute, job.check)
+        config = replace(config, diameter_px=size)
+    anisotropy = loaded.header.anisotropy or config.anisotropy or 1.0
     votes: list[NDArray[np.int64]] = []
     places: list[tuple[Index, Place]] = []
     count = 0
@@ -61,15 +71,13 @@ def segment_stacks(
             job.report((number + 0.98 * fraction) / len(within), message + where)
 
         progress(0.0, "reading")
-        stack = loaded.prepare(get_stack(image, axes, index))
-        scores = loaded.scores(stack, compute, config.tile_px, progress)
-        progress(1.0, "labelling cells")
-        found = loaded.instances(scores, config)
+        stack = get_stack(image, axes, index)
+        found, scores = _segment(loaded, stack, compute, config, progress)
         job.check()
         set_stack(labels, axes, index, np.where(found, found + count, 0))
         votes.append(loaded.votes(found, scores.kinds))
         count += len(votes[-1])
-        size = _diameter(votes[-1], loaded) or MIXED_DIAMETER_PX
+        size = _diameter(votes[-1], anisotropy) or MIXED_DIAMETER_PX
         for plane, foreground in zip(own, scores.foreground, strict=True):
             places += [(plane, place) for place in doubtful_places(foreground, size)]
     labels, cast = number_in_order(labels, list(within), votes)
@@ -80,12 +88,30 @@ def segment_stacks(
         version,
         compute.describe(),
         count,
-        _diameter(cast, loaded),
+        _diameter(cast, anisotropy),
         loaded.kinds(cast),
         tuple(places),
     )
     link: Link = "t" if "t" in config.link else "none"
     return replace(link_found(job, whole, label_axes(axes), link, "ZYX"), is_linked=True)
+
+
+def _segment(
+    loaded: LoadedModel,
+    stack: NDArray[Any],
+    compute: Compute,
+    config: PredictConfig,
+    progress: Callable[[float, str], None],
+) -> tuple[NDArray[np.int32], PlaneScores]:
+    """Labels of a stack (C, Z, Y, X), and the scores that they were read from."""
+    if loaded.header.for_stacks:
+        scores = loaded.scores(loaded.prepare(stack), compute, config.tile_px, progress)
+    else:
+        scores = stack_scores(loaded, stack, compute, config, progress)
+    progress(1.0, "labelling cells")
+    if loaded.header.for_stacks:
+        return loaded.instances(scores, config), scores
+    return stack_instances(loaded, scores, config), scores
 
 
 def _whole_stacks(
@@ -100,9 +126,9 @@ def _whole_stacks(
     return within
 
 
-def _diameter(votes: NDArray[np.int64], loaded: LoadedModel) -> float:
+def _diameter(votes: NDArray[np.int64], anisotropy: float) -> float:
     """Diameter, in pixels, of a ball of the median volume in voxels; 0 without cells."""
     if not len(votes):
         return 0.0
-    volume = np.median(votes.sum(1)) * (loaded.header.anisotropy or 1)
+    volume = np.median(votes.sum(1)) * anisotropy
     return float(np.cbrt(6 / np.pi * volume))

@@ -48,15 +48,34 @@ def check_has_stacks(axes: str, reference: str) -> None:
 def check_segmentable(
     version: ModelVersion, axes: str, config: PredictConfig, box: Box | None
 ) -> None:
-    """Raise ValueError if a model of stacks cannot do what is asked for; other models can."""
-    if not version.header.for_stacks:
-        return
-    check_has_stacks(axes, version.reference)
-    check_not_resized(version.header, config.diameter_px)
-    if box is not None:
+    """Raise ValueError if whole stacks are wanted and what is asked for does not suit them."""
+    if version.header.for_stacks:
+        check_has_stacks(axes, version.reference)
+        check_not_resized(version.header, config.diameter_px)
+        if box is not None:
+            raise ValueError(
+                f"{version.reference} works on whole stacks, not on a part of a plane; segment the "
+                "stack, or choose a model of planes"
+            )
+    elif config.in_3d:
+        if "Z" not in axes:
+            raise ValueError(
+                f"cells are to be found in 3D and the image has the axes {axes}, no Z; give a "
+                "stack, name its axes, or segment planes"
+            )
+        if box is not None:
+            raise ValueError(
+                "cells are found in 3D in whole stacks, not in a part of a plane; segment the "
+                "stack, or planes"
+            )
+
+
+def check_planes(config: PredictConfig, place: str, instead: str) -> None:
+    """Raise ValueError if cells are to be found in 3D in a place where planes are alone."""
+    if config.in_3d:
         raise ValueError(
-            f"{version.reference} works on whole stacks, not on a part of a plane; segment the "
-            "stack, or choose a model of planes"
+            f"cells are found in 3D in the memory of this computer, not {place}; {instead}, or "
+            "link the planes along z"
         )
 
 

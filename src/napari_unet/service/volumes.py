@@ -27,6 +27,7 @@ from napari_unet.service.large_plane import Block, LargePlane, join
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.stacks import check_planes
 from napari_unet.service.volume_linking import link_planes
 from napari_unet.service.volume_pieces import (
     Volume,
@@ -106,14 +107,15 @@ def segment_volume(
     Raises
     ------
     ValueError
-        If what was begun there is another job, the image has no axis to link along, or the model
-        is one of stacks.
+        If what was begun there is another job, the image has no axis to link along, or
+        whole stacks are wanted.
     """
     if version.header.for_stacks:
         raise ValueError(
             f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
             "labels as tif, or choose a model of planes"
         )
+    check_planes(config, "from zarr to zarr", "write the labels as tif")
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
     check_link(config.link, source.axes)
