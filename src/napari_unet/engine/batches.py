@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from multiprocessing import get_all_start_methods
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from napari_unet.engine.samples import Sampler
+
+# On Linux a spawned process may abort as it ends, when its interpreter stops the thread that was
+# handing out a sample; one of a fork server ends without that. Windows has spawn only.
+_START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 
 
 class Batch(NamedTuple):
@@ -62,8 +67,7 @@ def batches(
             size,
             num_workers=n_workers,
             pin_memory=device.type == "cuda",
-            # The one way to start a process that there is everywhere.
-            multiprocessing_context="spawn",
+            multiprocessing_context=_START,
         )
         drawn = iter(loader)
     else:
