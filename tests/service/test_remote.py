@@ -106,6 +106,13 @@ def weights(version):
     return torch.cat([p.flatten() for p in network.state_dict().values()])
 
 
+def same(there, here):
+    """Whether two segmentations are the same, but for where they were made."""
+    np.testing.assert_array_equal(there.labels, here.labels)
+    rest = {f.name for f in dataclasses.fields(here)} - {"labels", "compute"}
+    return all(getattr(there, name) == getattr(here, name) for name in rest)
+
+
 def once_learning(job, act):
     """Do something after the first steps."""
     begun = threading.Event()
@@ -130,10 +137,8 @@ def test_labels_are_those_of_this_computer(service, remote, add_model, blobs, se
     job.progressed.connect(said.append)
     there = job.wait(SOON)
     assert here.n_cells == blobs()[1].max()
-    np.testing.assert_array_equal(there.labels, here.labels)
     assert there.labels.dtype == np.int32
-    rest = {f.name for f in dataclasses.fields(here)} - {"labels", "compute"}
-    assert all(getattr(there, name) == getattr(here, name) for name in rest)
+    assert same(there, here)
     assert there.compute == f"{server.credentials.computer}: {here.compute}"
     assert any(p.message == "segmenting" for p in said)
 
@@ -159,9 +164,34 @@ def test_channels_links_orders_and_boxes_are_those_of_this_computer(
             for place in (service, remote)
         )
         assert here.n_cells
-        np.testing.assert_array_equal(there.labels, here.labels)
-        rest = {f.name for f in dataclasses.fields(here)} - {"labels", "compute"}
-        assert all(getattr(there, name) == getattr(here, name) for name in rest)
+        assert same(there, here)
+
+
+@pytest.mark.parametrize("stacks", [{}, {"z_depth": 1, "anisotropy": 1.0}])
+@pytest.mark.parametrize(
+    ("axes", "order"), [("TZYX", (0, 1, 2, 3)), ("ZYTX", (1, 2, 0, 3))], ids=["TZYX", "ZYTX"]
+)
+def test_stacks_in_3d_are_those_of_this_computer(
+    service, remote, add_model, blobs, stacks, axes, order
+):
+    add_model("bright", **stacks)
+    planes = np.stack([blobs(seed)[0] for seed in (0, 0, 0, 1, 1, 1, 0, 1, 0)])
+    movie = planes.reshape(3, 3, *planes.shape[1:]).transpose(order)
+    later = [(2, 1), (0, 0)] if axes[0] == "T" else [(1, 2), (0, 0)]
+    in_3d = dataclasses.replace(EXACT, in_3d=not stacks)
+    for settings, planes in (
+        (in_3d, None),
+        (dataclasses.replace(in_3d, link="t" if stacks else "zt"), None),
+        (in_3d, later),
+    ):
+        here, there = (
+            place.segment(movie, axes, "bright", settings, planes).wait(SOON)
+            for place in (service, remote)
+        )
+        assert here.n_cells
+        assert same(there, here)
+    with pytest.raises(ValueError, match="no Z; give a stack"):
+        remote.segment(movie[0], "TYX" if axes[0] == "T" else "YTX", "bright", in_3d).wait(SOON)
 
 
 @pytest.mark.parametrize(("axes", "order"), [("TCYX", (0, 1, 2, 3)), ("YXCT", (2, 3, 1, 0))])

@@ -13,7 +13,7 @@ from napari_unet.service.evaluation import evaluate
 from napari_unet.service.image_files import write_image
 from napari_unet.service.jobs import FinishReason, JobCancelled, JobFailed
 from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.stacks import annotated_stacks, check_here
+from napari_unet.service.stacks import annotated_stacks, check_learns
 from napari_unet.service.training import NewModel, new_model
 
 SOON = 60.0
@@ -171,11 +171,11 @@ def test_models_of_stacks_do_not_go_from_zarr_to_zarr(service, bright, tmp_path)
         job.wait(SOON)
 
 
-def test_models_of_stacks_do_not_run_on_a_server(bright):
+def test_models_of_stacks_do_not_learn_on_a_server(bright):
     for model in (bright.header, TINY):
-        with pytest.raises(ValueError, match="do not run on the server far; choose this computer"):
-            check_here(model, "far")
-    check_here(NewModel(), "far")
+        with pytest.raises(ValueError, match="not learn on the server far; choose this computer"):
+            check_learns(model, "far")
+    check_learns(NewModel(), "far")
 
 
 # Training

@@ -13,7 +13,6 @@ from napari_unet.service.image_files import write_image
 from napari_unet.service.jobs import JobCancelled, JobFailed
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import SHIPPED
-from napari_unet.service.stacks import check_planes
 from napari_unet.service.three_sides import _lift, stack_instances, stack_scores
 
 SOON = 60.0
@@ -203,13 +202,10 @@ def test_what_holds_no_stack_is_told_so(service, bright):
         service.segment(image, "ZYX", "bright", IN_3D, [(5,)], box)
 
 
-def test_it_is_done_in_the_memory_of_this_computer(service, bright, tmp_path):
+def test_it_does_not_go_from_zarr_to_zarr(service, bright, tmp_path):
     job = service.segment_volume(tmp_path / "a.zarr", tmp_path / "b.zarr", "bright", IN_3D)
     with pytest.raises(JobFailed, match="not from zarr to zarr; write the labels as tif, or link"):
         job.wait(SOON)
-    with pytest.raises(ValueError, match="not on the server far; choose this computer, or link"):
-        check_planes(IN_3D, "on the server far", "choose this computer")
-    check_planes(PredictConfig(link="z"), "on the server far", "choose this computer")
 
 
 def test_cells_are_scored_in_3d_at_the_distance_of_the_planes_that_the_file_says(

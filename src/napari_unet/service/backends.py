@@ -27,6 +27,7 @@ from napari_unet.service.stacks import (
     check_segmentable,
     fewest_planes,
     improve_stacks,
+    in_stacks,
 )
 from napari_unet.service.training import (
     NewModel,
@@ -124,7 +125,7 @@ class LocalBackend:
         """See `Backend.segment`."""
         load = partial(self.load, version)
         check_segmentable(version, axes, config, box)
-        if version.header.for_stacks or config.in_3d:
+        if in_stacks(version.header, config):
             return segment_stacks(job, load, image, axes, version, config, planes)
         if box is not None:
             return segment_box(job, load, image, axes, version, config, planes[0], box)

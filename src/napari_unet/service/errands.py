@@ -1,11 +1,13 @@
 """The work of a job as it is sent to a server, and done there with the code that works here.
 
 An errand holds settings and says by hash or by name what else it needs; see `desk.Supply`. A plane
-travels as (C, Y, X), so an image is here a stack of the planes that were asked for, TCYX.
+travels as (C, Y, X), so an image is here made of those that were asked for, TCYX; where they are
+whole stacks, TZCYX.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import get_plane
+from napari_unet.core.axes import get_plane, plane_indices
 from napari_unet.engine.header import read_header
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.collection import Collection
@@ -63,28 +65,36 @@ class Learnt:
 
 
 class Planes:
-    """An image whose planes are sent one by one: indexed along T, then whole.
+    """An image that is sent plane by plane, and kept for as long as its T stays the same.
 
     Parameters
     ----------
     supply
         Gives them.
     shape
-        T, C, Y, X.
+        T, C, Y, X, or T, Z, C, Y, X.
     """
 
     def __init__(self, supply: Supply, shape: tuple[int, ...]) -> None:
         self._supply, self.shape = supply, shape
-        self._number, self._plane = -1, np.zeros(shape[1:])
+        self._number, self._part = -1, np.zeros(shape[1:])
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         number = key[0]
         if number != self._number:
-            # The next one comes while this one is worked on.
-            ahead = [plane_key(number + 1)] if number + 1 < self.shape[0] else []
-            (content,) = self._supply.fetch(plane_key(number), ahead=ahead)
-            self._number, self._plane = number, unpack(content)
-        return self._plane[key[1:]]
+            self._number, self._part = number, self._fetch(number)
+        return self._part[key[1:]]
+
+    def _fetch(self, number: int) -> NDArray[Any]:
+        size = math.prod(self.shape[1:-3])
+        keys = [plane_key(n) for n in range(number * size, (number + 1) * size)]
+        if len(self.shape) == 5:
+            return np.stack([unpack(content) for content in self._supply.fetch_many(keys)])
+        # The next one comes while this one is worked on.
+        ahead = [plane_key(number + 1)] if number + 1 < self.shape[0] else []
+        (content,) = self._supply.fetch(*keys, ahead=ahead)
+        plane: NDArray[Any] = unpack(content)
+        return plane
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class OnePlane:
 
 @dataclass(frozen=True)
 class SegmentErrand:
-    """See `segmenting.segment_planes`; the planes' indices are (0,), (1,), ..."""
+    """See `segmenting.segment_planes`; of an image of a shape as `Planes` has, all planes."""
 
     model: SentModel
     shape: tuple[int, ...]
@@ -110,10 +120,11 @@ class SegmentErrand:
         """Do it."""
         version, image = self.model.load(supply), Planes(supply, self.shape)
         config = _placed(self.config, supply)
-        indices = tuple((number,) for number in range(self.shape[0]))
+        axes = "TCYX" if len(self.shape) == 4 else "TZCYX"
+        indices = tuple(plane_indices(axes, self.shape))
         # What is done meanwhile is not sent: a part is told of without it.
         part = Part(job, 0, 1, "")
-        return supply.backend.segment(part, image, "TCYX", version, config, indices, self.box)
+        return supply.backend.segment(part, image, axes, version, config, indices, self.box)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from napari_unet.service.image_files import read_pair
 from napari_unet.service.jobs import JobFailed
 from napari_unet.service.model_store import Reference
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.service.stacks import in_stacks
 
 
 def evaluate(
@@ -58,7 +59,7 @@ def evaluate(
     """
     scores, seconds = Scores(), 0.0
     config = config or PredictConfig()
-    in_3d = service.store.find(model).header.for_stacks or config.in_3d
+    in_3d = in_stacks(service.store.find(model).header, config)
     for done, (image_path, labels_path) in enumerate(pairs, start=1):
         image, truth = read_pair(image_path, labels_path)
         start = time.perf_counter()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -43,7 +43,8 @@ from napari_unet.service.pending import Pending, PendingJobs
 from napari_unet.service.plane_order import number_in_order
 from napari_unet.service.remote_job import Offers, RemoteJob
 from napari_unet.service.segmenting import Segmentation, link_found
-from napari_unet.service.stacks import check_here, check_planes
+from napari_unet.service.segmenting_stacks import link_stacks, whole_stacks
+from napari_unet.service.stacks import check_learns, check_segmentable, in_stacks
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View
 
@@ -80,24 +81,30 @@ class RemoteBackend:
         planes: tuple[tuple[int, ...], ...],
         box: Box | None = None,
     ) -> Segmentation:
-        """See `segmenting.segment_planes`; the planes are sent when their turn comes."""
-        check_here(version.header, self.computer)
-        check_planes(config, f"on the server {self.computer}", "choose this computer")
+        """See `Backend.segment`; planes, in 3D those of whole stacks, are sent in their turn."""
+        check_segmentable(version, axes, config, box)
+        alone: tuple[tuple[int, ...], ...] = planes
+        link: Callable[..., Segmentation] = link_found
+        shape: tuple[int, ...] = (len(planes),)
+        if in_stacks(version.header, config):
+            stacks = whole_stacks(axes, image.shape, planes)
+            alone, planes = tuple(stacks), tuple(chain(*stacks.values()))
+            link, shape = link_stacks, (len(alone), len(planes) // len(alone))
         first = get_plane(image, axes, planes[0])
         model, offers = _model(version)
         for number, index in enumerate(planes):
             offers[plane_key(number)] = partial(_plane, image, axes, index)
-        # Planes are linked here, where they have their axes.
-        alone = replace(config, link="none", channel=None)
-        errand = SegmentErrand(model, (len(planes), *first.shape), alone, box)
+        # Cells are linked here, where they have their axes.
+        settings = replace(config, link="none", channel=None)
+        errand = SegmentErrand(model, (*shape, *first.shape), settings, box)
         done: Segmentation = self._do(job, errand, offers)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
-        for index, found in zip(planes, done.labels, strict=True):
+        for index, found in zip(planes, done.labels.reshape(-1, *first.shape[1:]), strict=True):
             set_plane(labels, axes, index, found)
         tops = np.maximum.accumulate([0, *(found.max(initial=0) for found in done.labels)])
         cells = [np.arange(a, b)[:, None] for a, b in pairwise(tops)]
-        labels, order = number_in_order(labels, planes, cells)
-        places = tuple((planes[number], place) for (number,), place in done.places)
+        labels, order = number_in_order(labels, alone, cells)
+        places = tuple((planes[np.ravel_multi_index(at, shape)], p) for at, p in done.places)
         here = replace(
             done,
             labels=labels,
@@ -107,7 +114,7 @@ class RemoteBackend:
             kinds=tuple(done.kinds[cell] for cell in order[:, 0]),
             compute=self._place(done.compute),
         )
-        return link_found(job, here, label_axes(axes), config.link)
+        return link(job, here, label_axes(axes), config.link)
 
     def measure(
         self, job: Job[float], plane: NDArray[Any], version: ModelVersion, config: PredictConfig
@@ -129,7 +136,7 @@ class RemoteBackend:
         watch: Callable[[], View | None],
     ) -> Improvement:
         """See `improving.improve`; the corrections are kept here, then copies are sent."""
-        check_here(parent.header, self.computer)
+        check_learns(parent.header, self.computer)
         kept = keep(job, store, annotated, parent, config, name)
         model, offers = _model(parent)
         entries = []
@@ -158,7 +165,7 @@ class RemoteBackend:
         trained_on: Sequence[str],
     ) -> Improvement:
         """See `SegmentationService.train`; copies of the images are sent."""
-        check_here(origin.header if isinstance(origin, ModelVersion) else origin, self.computer)
+        check_learns(origin.header if isinstance(origin, ModelVersion) else origin, self.computer)
         alone = one_by_one(annotated)
         offers: dict[str, Callable[[], bytes]] = {
             plane_key(number): partial(pack, item) for number, item in enumerate(alone)

@@ -53,7 +53,7 @@ def segment_stacks(
     loaded = load()
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    within = _whole_stacks(axes, image.shape, planes)
+    within = whole_stacks(axes, image.shape, planes)
     if config.diameter_px == "auto":
         job.report(0.0, "looking for the cells' size")
         first = next(iter(within.values()))
@@ -92,8 +92,13 @@ def segment_stacks(
         loaded.kinds(cast),
         tuple(places),
     )
-    link: Link = "t" if "t" in config.link else "none"
-    return replace(link_found(job, whole, label_axes(axes), link, "ZYX"), is_linked=True)
+    return link_stacks(job, whole, label_axes(axes), config.link)
+
+
+def link_stacks(job: Reporter, found: Segmentation, axes: str, link: Link) -> Segmentation:
+    """Link along t, if at all: along z it is done. For parameters see `segmenting.link_found`."""
+    along: Link = "t" if "t" in link else "none"
+    return replace(link_found(job, found, axes, along, "ZYX"), is_linked=True)
 
 
 def _segment(
@@ -114,10 +119,10 @@ def _segment(
     return stack_instances(loaded, scores, config), scores
 
 
-def _whole_stacks(
+def whole_stacks(
     axes: str, shape: tuple[int, ...], planes: tuple[Index, ...]
 ) -> dict[Index, list[Index]]:
-    """All planes of the stacks that these planes lie in, by the stack."""
+    """All planes of the stacks that these planes lie in, from the first on, by the stack."""
     within: dict[Index, list[Index]] = {split_index(axes, plane)[0]: [] for plane in planes}
     for plane in plane_indices(axes, shape):
         index, _ = split_index(axes, plane)

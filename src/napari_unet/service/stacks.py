@@ -70,22 +70,18 @@ def check_segmentable(
             )
 
 
-def check_planes(config: PredictConfig, place: str, instead: str) -> None:
-    """Raise ValueError if cells are to be found in 3D in a place where planes are alone."""
-    if config.in_3d:
-        raise ValueError(
-            f"cells are found in 3D in the memory of this computer, not {place}; {instead}, or "
-            "link the planes along z"
-        )
+def in_stacks(header: ModelHeader, config: PredictConfig) -> bool:
+    """Whether an image is segmented stack by stack, not plane by plane."""
+    return header.for_stacks or config.in_3d
 
 
-def check_here(header: ModelHeader | NewModel, server: str) -> None:
-    """Raise ValueError for a model of stacks, which are not sent to servers."""
+def check_learns(header: ModelHeader | NewModel, server: str) -> None:
+    """Raise ValueError for a model of stacks, which does not learn on a server."""
     stacks = header.dims == 3 if isinstance(header, NewModel) else header.for_stacks
     if stacks:
         raise ValueError(
-            f"models of stacks do not run on the server {server}; choose this computer, or a model "
-            "of planes"
+            f"models of stacks do not learn on the server {server}; choose this computer, or a "
+            "model of planes"
         )
 
 

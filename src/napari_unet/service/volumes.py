@@ -27,7 +27,6 @@ from napari_unet.service.large_plane import Block, LargePlane, join
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelVersion
-from napari_unet.service.stacks import check_planes
 from napari_unet.service.volume_linking import link_planes
 from napari_unet.service.volume_pieces import (
     Volume,
@@ -115,7 +114,11 @@ def segment_volume(
             f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
             "labels as tif, or choose a model of planes"
         )
-    check_planes(config, "from zarr to zarr", "write the labels as tif")
+    if config.in_3d:
+        raise ValueError(
+            "cells are found in 3D in memory, not from zarr to zarr; write the labels as tif, or "
+            "link the planes along z"
+        )
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
     check_link(config.link, source.axes)
