@@ -119,7 +119,7 @@ def monai(predictor: Predictor, plane: NDArray[np.float32], overlap: float) -> t
     """MONAI's tiles, averaged where they overlap, with the same weights and number format."""
     from monai.inferers import sliding_window_inference
 
-    halo = halo_px(4)
+    halo = halo_px(predictor._network.config.depth)
 
     def padded(window: torch.Tensor) -> torch.Tensor:
         return predictor._network(F.pad(window, (halo,) * 4, mode="reflect"))
