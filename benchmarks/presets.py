@@ -52,7 +52,7 @@ def main() -> None:
     print(f"{'recipe':20} {'steps':>6} {'AP 0.5':>7} {'mean AP':>8} {'IoU':>6}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        data = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
+        data = Path(os.environ["NAPARI_UNET_DATA"])
         nuclei.split(data, work, judge=0, leave_out=nuclei.JUDGE)
         images, judge = nuclei.read(work / "learn"), work / "judge"
         for name in options.only or chosen:

@@ -239,7 +239,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work = work = options.work.resolve()
     torch.set_num_threads(options.threads)
-    prepare(Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018", work, options.kinds)
+    prepare(Path(os.environ["NAPARI_UNET_DATA"]), work, options.kinds)
     folder, judged = work / options.kinds, parts(work, options.kinds)
     runs, results = folder / f"{options.minutes:g}-minutes", {}
     print("| tool | steps | minutes | images | " + " | ".join(SCORES.values()) + " |")

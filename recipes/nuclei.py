@@ -2,12 +2,16 @@
 
     NAPARI_UNET_DATA=FOLDER python recipes/nuclei.py [--work recipes/work]
 
-FOLDER/dsb2018 holds images/, masks/ and meta.csv of the CC0 set BBBC038 (Caicedo et al. 2019,
-doi:10.1038/s41592-019-0612-7). Its images are pieces of larger mosaics, so they are split by the
-group that ties the pieces together, never by file: a group's hash puts it into one of five folds.
-Fold 0 was used to choose settings, fold 4 only judges. The shipped weights learn from folds 0-3.
+FOLDER/dsb2018 and FOLDER/dsb2018_stage1_test hold images/, masks/ and meta.csv of the CC0 set
+BBBC038 (Caicedo et al. 2019, doi:10.1038/s41592-019-0612-7). Its images are pieces of larger
+mosaics, so they are split by the group that ties the pieces together, never by file: a group's hash
+puts it into one of five folds. Fold 0 was used to choose settings, fold 4 only judges. The shipped
+weights learn from folds 0-3.
 
-It learns in stages, each of which ends with a model: started again, it goes on after the last.
+It learns in stages, each of which ends with a model: started again, it goes on after the last. The
+first four know the first folder alone. The last three show tissue in other colours, as grey values
+and as its nuclear stain, three times as often, and all cells in other sizes. The fifth leaves the
+violet and yellow sections of the second folder out, to see how a new look fares.
 """
 
 from __future__ import annotations
@@ -21,8 +25,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from napari_unet.cli import main as napari_unet
-from napari_unet.config import FinetuneConfig, train_config
+from napari_unet.config import AugmentConfig, FinetuneConfig, train_config
+from napari_unet.core.stains import NuclearStain
 from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.image_files import read_annotated
@@ -41,6 +48,9 @@ DECODING = {
     "gap_px": 1,
 }
 TRAINED_ON = "BBBC038 / Data Science Bowl 2018, CC0, grouped folds 0-3 of 5"
+# Of the second folder, a look that the first one lacks.
+NEW_LOOK = "purple_yellow_512x680"
+TISSUE = "histo_purple"
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,14 @@ class Stage:
         What it does.
     start
         What it begins with, where that is not the stage before.
+    parts
+        Folders of images that it learns from; tissue counts three times where there are several.
     """
 
     name: str
     config: FinetuneConfig
     start: NewModel | None = None
+    parts: tuple[str, ...] = ("learn",)
 
 
 def stages() -> Iterator[Stage]:
@@ -73,6 +86,11 @@ def stages() -> Iterator[Stage]:
     for name, steps in (("2", 16000), ("3", 14000)):
         longer = train_config("fast", steps=steps, seed=int(name))
         yield Stage(name, replace(longer, balance=0.5, tile_px=348))
+    varied = AugmentConfig(scale=1.6, grey=0.2, invert=0.05, colour=0.25, to_grey=0.15)
+    more = ("learn", "learn-more")
+    for name, parts in (("4", more), ("5", (*more, "learn-look")), ("6", (*more, "learn-look"))):
+        last = train_config("fast", steps=7500, seed=int(name))
+        yield Stage(name, replace(last, balance=0.5, tile_px=348, augment=varied), parts=parts)
 
 
 def fold(group: str) -> int:
@@ -87,23 +105,48 @@ def table(data: Path) -> list[dict[str, str]]:
 
 
 def split(data: Path, work: Path, judge: int = JUDGE, leave_out: int | None = None) -> None:
-    """Link images and masks into `judge` (one fold) and `learn` (the others but `leave_out`)."""
-    shutil.rmtree(work / "judge", ignore_errors=True)
-    shutil.rmtree(work / "learn", ignore_errors=True)
-    for row in table(data):
-        if fold(row["group"]) == leave_out:
-            continue
-        part = work / ("judge" if fold(row["group"]) == judge else "learn")
-        for kind in ("images", "masks"):
-            (source,) = (data / kind).glob(f"{row['id']}.*")
-            for folder in (part, part / row["type"]):
-                (folder / kind).mkdir(parents=True, exist_ok=True)
-                (folder / kind / source.name).symlink_to(source.resolve())
+    """Link images and masks into `judge` (one fold) and `learn` (the others but `leave_out`).
+
+    Those of the second folder are in `judge-more`, `learn-more`, and `learn-look`.
+    """
+    for old in work.glob("judge*"), work.glob("learn*"):
+        for folder in old:
+            shutil.rmtree(folder)
+    for source, more in ((data / "dsb2018", ""), (data / "dsb2018_stage1_test", "-more")):
+        for row in table(source):
+            if fold(row["group"]) == leave_out:
+                continue
+            part = ("judge" if fold(row["group"]) == judge else "learn") + more
+            if row["group"] == NEW_LOOK:
+                part = "learn-look"
+            for kind in ("images", "masks"):
+                (file,) = (source / kind).glob(f"{row['id']}.*")
+                for folder in (work / part, work / part / row["type"]):
+                    (folder / kind).mkdir(parents=True, exist_ok=True)
+                    (folder / kind / file.name).symlink_to(file.resolve())
 
 
 def read(part: Path) -> list[Annotated]:
     """The images and masks of a part."""
     return read_annotated(part / "images", part / "masks")
+
+
+def images_of(stage: Stage, work: Path) -> list[Annotated]:
+    """What a stage learns from; of several parts, tissue twice as it is and once as its stain."""
+    images = [image for part in stage.parts for image in read(work / part)]
+    if len(stage.parts) > 1:
+        tissue = [
+            i
+            for part in stage.parts
+            if (work / part / TISSUE).exists()
+            for i in read(work / part / TISSUE)
+        ]
+        stains = [
+            replace(i, image=np.asarray(NuclearStain(i.image, i.axes.index("C"))), axes="YX")
+            for i in tissue
+        ]
+        images += tissue + stains
+    return images
 
 
 def learn(
@@ -146,13 +189,12 @@ def main() -> None:
     parser.add_argument("--leave-out", type=int, help="a fold that does not even judge")
     options = parser.parse_args()
     work = options.work
-    split(Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018", work, options.judge, options.leave_out)
-    images = read(work / "learn")
+    split(Path(os.environ["NAPARI_UNET_DATA"]), work, options.judge, options.leave_out)
     weights = work
     for stage in stages():
         before, weights = weights, work / f"nuclei-{stage.name}.safetensors"
         if not weights.exists():
-            learn(images, stage, before, weights, (TRAINED_ON,))
+            learn(images_of(stage, work), stage, before, weights, (TRAINED_ON,))
     network, header = load_model(weights)
     weights = work / "nuclei.safetensors"
     save_model(weights, network, replace(header, postprocess=DECODING), half=True)

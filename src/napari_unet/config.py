@@ -111,6 +111,11 @@ class AugmentConfig:
         Largest standard deviation of the added Gaussian noise, in units of normalised intensity.
     invert
         Probability of turning dark into bright.
+    colour
+        Of a colour image, standard deviation of the logarithm of the amount of each stain and of
+        each colour.
+    to_grey
+        Of a colour image, probability of turning it into grey values.
     """
 
     elastic_sigma_px: float = 10.0
@@ -121,14 +126,18 @@ class AugmentConfig:
     grey: float = 0.15
     noise: float = 0.05
     invert: float = 0.0
+    colour: float = 0.0
+    to_grey: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("elastic_sigma_px", "grey", "noise"):
+        for name in ("elastic_sigma_px", "grey", "noise", "colour"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}; give 0 or more")
         _require(self.grid >= 2, f"grid is {self.grid}; give 2 nodes or more")
         _require(self.scale >= 1, f"scale is {self.scale}; give a factor of 1 or more")
-        _require(0 <= self.invert <= 1, f"invert is {self.invert}; give one in [0, 1]")
+        for name in ("invert", "to_grey"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} is {value}; give one in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)

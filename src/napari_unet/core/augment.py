@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from napari_unet.core.stains import DARKEST, stain_matrices
+
 
 def random_matrix(
     *, rotate: bool = True, flip: bool = True, scale: float = 1.25, generator: torch.Generator
@@ -68,3 +70,59 @@ def jitter_grey(
         drawn = torch.randn(out.shape, generator=generator, device=device)
         out.add_(drawn, alpha=noise * level)
     return out
+
+
+def jitter_colour(
+    image: Tensor, *, colour: float = 0.2, to_grey: float = 0.0, generator: torch.Generator
+) -> Tensor:
+    """Random stains, white balance and saturation of a normalised colour image (3, Y, X).
+
+    The amounts of haematoxylin, eosin and DAB are scaled at random, so that one laboratory's
+    tissue teaches how that of another looks (Tellez et al. 2019, arXiv:1902.06543).
+
+    Parameters
+    ----------
+    image
+        Red, green and blue, float, about 0 to 1.
+    colour
+        Standard deviation of the logarithm of each stain's and each colour's amount, and of the
+        saturation.
+    to_grey
+        Probability that the image is turned into one grey value in all three channels: a random
+        mixture of the colours or the haematoxylin alone, bright on dark or dark on bright.
+    generator
+        Source of the draw, on the image's device.
+
+    Returns
+    -------
+    (3, Y, X), about 0 to 1.
+    """
+    device = generator.device
+    drawn = torch.randn(7, generator=generator, device=device) * colour
+    chance, which, turn = torch.rand(3, generator=generator, device=device).tolist()
+    to_rgb, to_stains = (
+        torch.from_numpy(matrix).to(device, image.dtype) for matrix in stain_matrices()
+    )
+    absorbance = -image.clamp(DARKEST, 1).log()
+    if chance < to_grey:
+        if which < 0.5:
+            amount = torch.einsum("cyx,c->yx", absorbance, to_stains[:, 0])
+        else:
+            share = torch.rand(3, generator=generator, device=device)
+            amount = torch.einsum("cyx,c->yx", 1 - image, share / share.sum())
+        low, high = _range(amount)
+        grey = (amount - low) / max(high - low, 1e-6)
+        return (1 - grey if turn < 0.5 else grey).clamp(-1, 2).expand(image.shape).clone()
+    # From stains back to colours, in one matrix.
+    mixing = to_stains @ torch.diag(drawn[:3].exp()) @ to_rgb @ torch.diag(drawn[3:6].exp())
+    mixed = torch.einsum("cyx,cd->dyx", absorbance, mixing)
+    mean = mixed.mean(0, keepdim=True)
+    mixed = mean + float(drawn[6].exp()) * (mixed - mean)
+    return mixed.neg().exp()
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    """The first percentile and the 99.8th."""
+    flat = values.flatten()
+    low, high = max(1, round(0.01 * len(flat))), max(1, round(0.998 * len(flat)))
+    return float(flat.kthvalue(low).values), float(flat.kthvalue(high).values)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
-from napari_unet.core.augment import jitter_grey, random_matrix
+from napari_unet.core.augment import jitter_colour, jitter_grey, random_matrix
 from napari_unet.core.elastic import displacement_field, sampling_grid, warp
 from napari_unet.core.instances import relative_distance, separate_touching, split_pieces
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
@@ -160,9 +160,10 @@ class Sampler:
         centre = source.random_centre(self._rng, (self.input_px - 2 * halo) / 4)
         a, g = self._config.augment, self._generator
         grid = random_grid(source.shape, centre, self.input_px, a, g)
-        image = jitter_grey(
-            warp(source.image, grid), grey=a.grey, noise=a.noise, invert=a.invert, generator=g
-        )
+        image = warp(source.image, grid)
+        if source.in_colour and (a.colour or a.to_grey):
+            image = jitter_colour(image, colour=a.colour, to_grey=a.to_grey, generator=g)
+        image = jitter_grey(image, grey=a.grey, noise=a.noise, invert=a.invert, generator=g)
         truth = warp(source.truth, grid[:, halo:-halo, halo:-halo], nearest=True).cpu().numpy()
         labels = separate_touching(truth[0].astype(np.int32))
         seen = truth[1] > 0.5
@@ -252,6 +253,9 @@ class Source:
         trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
         self.shape = labels.shape
         self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
+        self.in_colour = len(plane.image) == 3 and any(
+            not np.array_equal(plane.image[0], other) for other in plane.image[1:]
+        )
         truth = np.stack([labels, trusted, plane.classes, *derived]).astype(np.float32)
         self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(trusted.sum())
