@@ -13,7 +13,8 @@ import numpy as np
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import plane_indices, take_channel
-from napari_unet.service.image_files import LABELS, read_image, write_labels
+from napari_unet.service.image_files import LABELS, read_image, stem_of, write_labels
+from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
@@ -41,14 +42,16 @@ class FileJob:
         Where the labels go.
     table
         Where the measurements go; None measures nothing.
-    axes
-        Names of its axes; by default what the file says.
+    axes, series, rgb
+        As for `image_files.read_image`.
     """
 
     image: Path
     labels: Path
     table: Path | None = None
     axes: str | None = None
+    series: int | None = None
+    rgb: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class FileDone:
         How long it took.
     error
         One sentence, with the name of the file, if it failed.
+    notes
+        As what the image was read, and what the user is to know of it, a sentence each.
     """
 
     job: FileJob
@@ -74,6 +79,7 @@ class FileDone:
     compute: str = ""
     seconds: float = 0.0
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,13 @@ class Tools:
 
 
 def plan_files(
-    images: Sequence[Path], out: Path, *, table: bool = False, axes: str | None = None
+    images: Sequence[Path],
+    out: Path,
+    *,
+    table: bool = False,
+    axes: str | None = None,
+    series: int | None = None,
+    rgb: bool = False,
 ) -> list[FileJob]:
     """Where the labels of each image go, and the table of its cells.
 
@@ -108,8 +120,8 @@ def plan_files(
         A folder, or the tif for one image.
     table
         Whether the cells are to be measured.
-    axes
-        Of the images.
+    axes, series, rgb
+        As for `image_files.read_image`.
 
     Raises
     ------
@@ -128,7 +140,8 @@ def plan_files(
     else:
         # What is in zarr may be too large for a tif.
         targets = [
-            out / f"{path.stem}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}" for path in images
+            out / f"{stem_of(path)}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}"
+            for path in images
         ]
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         if is_zarr(target) and not is_zarr(image):
@@ -138,8 +151,9 @@ def plan_files(
         if any(target.exists() and target.samefile(path) for path in images):
             raise ValueError(f"{target} is one of the images; give another place for the labels")
     return [
-        FileJob(path, target, target.parent / f"{path.stem}{CELLS}.csv" if table else None, axes)
+        FileJob(path, target, where, axes, series, rgb)
         for path, target in zip(images, targets, strict=True)
+        for where in [target.parent / f"{stem_of(path)}{CELLS}.csv" if table else None]
     ]
 
 
@@ -203,18 +217,22 @@ def segment_file(
     """
     start = time.perf_counter()
     job.report(0.0, "reading")
-    image = read_image(file.image, file.axes)
+    image = read_image(file.image, file.axes, series=file.series, rgb=file.rgb)
     check_link(config.link, image.axes)
+    try:
+        image.check_channels(config.channel, version.header.architecture.get("in_channels", 1))
+    except Unfit as error:
+        raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
     labels: Any
-    kinds = None
+    kinds, warnings = None, list[str]()
     if is_zarr(file.labels):
         found = segment_volume(
             job,
             tools.load,
             version,
-            file.image,
-            file.axes,
+            open_zarr(file.image, file.axes, file.series).path,
+            image.axes,
             file.labels,
             config,
             tools.workers,
@@ -226,16 +244,26 @@ def segment_file(
         if config.anisotropy is None:
             config = replace(config, anisotropy=image.anisotropy)
         found = tools.segment(job, pixels, axes, version, config, planes)
-        write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
+        write_labels(
+            file.labels,
+            found.labels,
+            image.label_axes,
+            image.pixel_size_um,
+            image.z_step_um,
+            image.interval_s,
+        )
         labels, kinds = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
         scale, unit = image.scale
-        columns = measure(labels, image.data, image.axes, scale, job.check)
+        columns = measure(labels, image.data, image.axes, scale, job.check, warnings.append)
         if kinds is not None:
             columns["class"] = np.array(kinds, object)
         write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
-    return FileDone(file, found.n_cells, found.compute, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    told = (image.words(config.channel), *found.warnings, *warnings)
+    notes = tuple(f"{file.image}: {note}" for note in told if note)
+    return FileDone(file, found.n_cells, found.compute, seconds, notes=notes)
 
 
 def summary(done: Sequence[FileDone]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
+from napari_unet.core.missing import REACH_PX, count_missing
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
 from napari_unet.service.loaded_model import Box, LoadedModel, smooth_distance
 
@@ -98,9 +99,19 @@ class LargePlane:
     @cached_property
     def statistics(self) -> Statistics:
         """Intensities that become 0 and 1, those of the whole plane."""
-        each = slice(None, None, sample_step(self.shape))
+        return self._measured[0]
+
+    @property
+    def missing_px(self) -> int:
+        """About how many pixels are no numbers; of a plane up to 4 million pixels exactly."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[Statistics, int]:
+        step = sample_step(self.shape)
+        each = slice(None, None, step)
         sample = get_plane(self.image, self.axes, self.index, (each, each))
-        return self.model.measure(sample, sample=True)
+        return self.model.measure(sample, sample=True), step**2 * count_missing(sample)
 
     @cached_property
     def tiles(self) -> list[Tile]:
@@ -179,15 +190,15 @@ class LargePlane:
     def _read(self, box: Box) -> NDArray[np.float32]:
         """A box of the plane as the network sees it."""
         from napari_unet.core.resample import resize_box
+        from napari_unet.engine.blocks import grown, inside
 
-        return resize_box(
-            lambda part: self.model.prepare(
-                get_plane(self.image, self.axes, self.index, part), statistics=self.statistics
-            ),
-            self.shape,
-            self.seen_shape,
-            box,
-        )
+        def read(part: Box) -> NDArray[np.float32]:
+            # With all that missing pixels are filled in from.
+            wide = grown(part, REACH_PX, self.shape)
+            pixels = get_plane(self.image, self.axes, self.index, wide)
+            return self.model.prepare(pixels, inside(part, wide), self.statistics)
+
+        return resize_box(read, self.shape, self.seen_shape, box)
 
     def _scores(
         self, scores: Mapping[str, Any], box: Box

@@ -16,6 +16,7 @@ from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_cha
 from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
 from napari_unet.service.corrections import Annotated, checked
 from napari_unet.service.improving import Improvement, reproduce
+from napari_unet.service.inputs import check_array_channels, check_shape
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
@@ -27,6 +28,7 @@ from napari_unet.service.training import NewModel, preview
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
+from napari_unet.service.zarr_files import open_zarr
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
@@ -91,11 +93,14 @@ class SegmentationService:
         Raises
         ------
         ValueError
-            If the axes do not fit the image or the settings, or there is no such model or channel.
+            If the axes do not fit the image or the settings, there is no such model or channel, or
+            the image has several separate channels: all but 3 or 4 colours as the last axis.
         """
         version = self.store.find(model)
         settings = config or PredictConfig()
+        check_shape(image.shape)
         image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
+        check_array_channels(axes, image.shape, version.header.architecture.get("in_channels", 1))
         check_link(settings.link, axes)
         check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
@@ -138,6 +143,9 @@ class SegmentationService:
         load = partial(self.servers.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
+            source = open_zarr(image, axes).source
+            n_channels = version.header.architecture.get("in_channels", 1)
+            source.check_channels(settings.channel, n_channels)
             with workers_at(scheduler) as workers:
                 return segment_volume(job, load, version, image, axes, out, settings, workers)
 
@@ -228,6 +236,7 @@ class SegmentationService:
         """
         version = self.store.find(model)
         check_not_resized(version.header, "auto")
+        check_shape(image.shape)
         image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
         backend = self.servers.chosen
         return self._runner.submit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from napari_unet.core.axes import (
     plane_view,
     planes_last,
 )
+from napari_unet.core.missing import count_missing, missing_words
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
 from napari_unet.service.jobs import Job, Reporter
@@ -61,6 +63,8 @@ class Segmentation:
         Where a correction would help most, the best first: the plane's index, and the place in it.
     is_linked
         Whether cells of several planes have one id.
+    warnings
+        What the user is to know of the image, a sentence each.
     """
 
     labels: NDArray[np.int32]
@@ -72,6 +76,7 @@ class Segmentation:
     kinds: tuple[str, ...]
     places: tuple[tuple[tuple[int, ...], Place], ...]
     is_linked: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def segment_planes(
@@ -108,7 +113,7 @@ def segment_planes(
     segment = _segment_large if np.prod(plane_shape(axes, image.shape)) > LARGE_PX else _segment
     votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
-    count = 0
+    count = missing = 0
     done: tuple[PlaneLabels, ...] = ()
     for number, index in enumerate(planes):
 
@@ -128,6 +133,7 @@ def segment_planes(
         job.check()
         target[target > 0] += count
         count += len(found.votes)
+        missing += found.missing_px
         votes.append(found.votes)
         places += [(index, place) for place in found.places]
         if number + 1 < len(planes):
@@ -145,8 +151,15 @@ def segment_planes(
         median_diameter(cast.sum(1)),
         loaded.kinds(cast),
         tuple(places),
+        warnings=missing_warning(missing, len(planes) * math.prod(plane_shape(axes, image.shape))),
     )
     return link_found(job, whole, label_axes(axes), config.link)
+
+
+def missing_warning(missing_px: int, total_px: int) -> tuple[str, ...]:
+    """The warning on pixels that are no numbers, if there are any."""
+    words = missing_words(missing_px, total_px)
+    return (words,) if words else ()
 
 
 def link_found(
@@ -185,10 +198,11 @@ def link_found(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in a plane: pixels of each cell by their class, and places."""
+    """What was found in a plane: pixels of each cell by their class, places, missing pixels."""
 
     votes: NDArray[np.int64]
     places: list[Place]
+    missing_px: int
 
 
 def _segment(
@@ -196,12 +210,13 @@ def _segment(
 ) -> _Found:
     """Segment a plane at once."""
     loaded = source.model
-    plane = loaded.prepare(get_plane(source.image, source.axes, source.index))
+    pixels = get_plane(source.image, source.axes, source.index)
+    plane = loaded.prepare(pixels)
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     target[...] = loaded.instances(scores, source.config)
     votes = loaded.votes(target, scores.kinds)
-    return _Found(votes, _places(scores.foreground, votes, source))
+    return _Found(votes, _places(scores.foreground, votes, source), count_missing(pixels))
 
 
 def _segment_large(
@@ -209,7 +224,8 @@ def _segment_large(
 ) -> _Found:
     """Segment a plane block by block."""
     cells, scores = segment_large(source, target, progress)
-    return _Found(cells.votes, _places(scores["foreground"], cells.votes, source))
+    places = _places(scores["foreground"], cells.votes, source)
+    return _Found(cells.votes, places, source.missing_px)
 
 
 def _places(
