@@ -23,6 +23,7 @@ from napari_unet.plugin.layers import (
     plane_in_view,
     visible_box,
 )
+from napari_unet.service.inputs import check_shape
 from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.segmenting import Segmentation
@@ -109,7 +110,8 @@ def channel_for(
     count = int(source.data.shape[place])
     # A viewer of both planes and channels shows one channel only while that has a slider.
     has_slider = place + dims.ndim - image.ndim not in dims.displayed
-    if count in (1, channels) or not has_slider:
+    # Three channels that are none of RGB are no colours.
+    if count == 1 or (count == channels and count != 3) or not has_slider:
         return None
     position = image.world_to_data(np.asarray(dims.point)[-image.ndim :])[place]
     return int(np.clip(round(float(position)), 0, count - 1))
@@ -139,6 +141,7 @@ def ask(
         If the image has axes that are unclear.
     """
     source = image_from_layer(image)
+    check_shape(source.data.shape)
     here = plane_in_view(image, viewer.dims.point)
     planes = planes_in(scope, source.axes, source.data.shape, here)
     box = visible_box(image) if scope == VIEW else None
@@ -179,7 +182,8 @@ def found_words(asked: Request, done: Segmentation) -> str:
     """What a segmentation found, for people."""
     cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
     size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
-    return f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}"
+    found = f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}"
+    return "; ".join([found, *done.warnings])
 
 
 def _channel_words(asked: Request) -> str:

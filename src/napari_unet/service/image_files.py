@@ -24,7 +24,7 @@ from napari_unet.service.inputs import (
     split_pieces,
     whole_labels,
 )
-from napari_unet.service.tif_files import read_tif
+from napari_unet.service.tif_files import axes_of_tif, read_tif
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
 _TIFF = {".tif", ".tiff", ".svs", ".ndpi", ".qptiff", ".lsm"}
@@ -175,6 +175,23 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
         else:
             raise ValueError(f"there is no file or folder {path}; give the path of an image")
+    return found
+
+
+def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
+    """Axes of an image of this shape, as the file that it is from names them; None if it does not.
+
+    No pixel is read.
+    """
+    try:
+        if path.is_dir() and is_zarr(path):
+            image = open_zarr(path)
+            found = image.axes if image.is_named and image.data.shape == shape else None
+        else:
+            found = axes_of_tif(path, shape) if path.is_file() and _is_tif(path) else None
+    except Exception:
+        # Whatever is wrong with the file, the pixels are there.
+        return None
     return found
 
 

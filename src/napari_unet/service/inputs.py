@@ -49,6 +49,11 @@ class Undecided(Unfit):
         return self._for_files
 
 
+def in_dock(error: BaseException) -> str:
+    """An error as one sentence for the dock."""
+    return error.for_dock if isinstance(error, Undecided) else str(error)
+
+
 def size_words(shape: Sequence[int]) -> str:
     """A shape as people write it: 5 x 40 x 50."""
     return " x ".join(map(str, shape))
@@ -92,8 +97,8 @@ def name_axes(shape: Sequence[int], axes: str | None = None, *, rgb: bool | None
         if rgb is None:
             rgb = len(shape) > 2 and shape[-1] in (3, 4)
         axes = guess_axes(shape, rgb=rgb or (len(shape) > 2 and shape[-1] == 1))
-        if axes[-1] == "X" and len(shape) > 2:
-            _check_wide(shape)
+        if axes[-1] == "X":
+            check_wide(shape)
     return check_axes(axes, shape)
 
 
@@ -160,8 +165,16 @@ def check_array_channels(axes: str, shape: Sequence[int], n_model: int) -> None:
         check_channels(count, n_model)
 
 
-def _check_wide(shape: Sequence[int]) -> None:
-    """See that the last axis is not that of a few channels."""
+def check_wide(shape: Sequence[int]) -> None:
+    """See that the last axis of an image without channels is not that of a few channels.
+
+    Raises
+    ------
+    Undecided
+        If it is a few pixels long and the others are not.
+    """
+    if len(shape) < 3:
+        return
     *_, height, width = shape
     if width <= _NARROW_PX and height >= _WIDE_PX and shape[-3] >= _WIDE_PX:
         axes = "TZYXC"[-len(shape) :]

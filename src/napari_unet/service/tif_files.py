@@ -90,6 +90,15 @@ def read_tif(
     return ImageSource(data, named, is_colour, **vars(facts), notes=notes + more)
 
 
+def axes_of_tif(path: Path, shape: tuple[int, ...]) -> str | None:
+    """Axes of the first image of this shape, if the file names all that are longer than 1."""
+    with tifffile.TiffFile(path) as file:
+        for series in file.series:
+            if series.shape == shape and not set(series.axes) - set("TZCYX"):
+                return str(series.axes)
+    return None
+
+
 def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, ...]]:
     """Number of the image to take, and what is to be said about the others."""
     if asked is not None:

@@ -91,6 +91,8 @@ class ZarrImage:
         Folder of the image: that of the store, or of one in it.
     is_colour, channel_names, notes
         See `ImageSource`.
+    is_named
+        Whether the store names the axes.
     """
 
     data: Any
@@ -102,6 +104,7 @@ class ZarrImage:
     is_colour: bool = False
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_named: bool = False
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
@@ -331,7 +334,7 @@ def _named(
         units = tuple(
             said[place].get("unit") if isinstance(said[place], dict) else None for place in kept
         )
-    return ZarrImage(found, named, scale, shift, units, Path(), is_colour, (), notes)
+    return ZarrImage(found, named, scale, shift, units, Path(), is_colour, (), notes, bool(letters))
 
 
 def _changes(
