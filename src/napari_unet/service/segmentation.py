@@ -144,6 +144,7 @@ class SegmentationService:
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
             source = open_zarr(image, axes).source
+            check_link(settings.link, source.axes)
             n_channels = version.header.architecture.get("in_channels", 1)
             source.check_channels(settings.channel, n_channels)
             with workers_at(scheduler) as workers:
