@@ -695,3 +695,15 @@ def test_images_inside_stores(tmp_path, image, plain, segment, refused):
     _, said = segment(tmp_path / "p.zarr" / "A" / "1")
     assert "the store holds 2 images and the first, 0, was taken; --series N" in said
     assert segment(tmp_path / "p.zarr" / "A" / "1", "--series", 1)[1] == ""
+
+
+def test_one_table_however_it_came_about(tmp_path, image, call):
+    ome_zarr(tmp_path / "i.zarr", image, "yx", [0.25, 0.25])
+    tables = []
+    for out in ("out.tif", "out.zarr"):
+        given = ("segment", tmp_path / "i.zarr", "-o", tmp_path / out, "--table", *EXACT)
+        assert call(*given)[0] == 0
+        tables.append((tmp_path / "i_cells.csv").read_text().splitlines())
+    assert tables[0][0] == tables[1][0]
+    assert len(tables[0]) == len(tables[1]) == N_CELLS + 1
+    assert "class,unit" in tables[0][0]

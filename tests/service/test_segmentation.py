@@ -278,7 +278,7 @@ def test_an_image_that_cannot_be_read_fails_the_job_and_not_the_next(service, br
             raise RuntimeError("chunk 3 is damaged")
 
     job = service.segment(Broken(), "YX", "bright")
-    with pytest.raises(JobFailed, match="the plane of the image cannot be read: chunk 3 is damaged"):
+    with pytest.raises(JobFailed, match="image cannot be read: chunk 3 is damaged"):
         job.wait(SOON)
     assert not run(np.zeros((40, 50))).any()
 

@@ -225,7 +225,8 @@ def segment_file(
         raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
     labels: Any
-    kinds, warnings = None, list[str]()
+    kinds: tuple[str, ...] | None = None
+    warnings: list[str] = []
     if is_zarr(file.labels):
         found = segment_volume(
             job,
@@ -238,6 +239,9 @@ def segment_file(
             tools.workers,
         )
         labels = open_zarr(file.labels).data
+        _, *of_cells = version.header.classes
+        if len(of_cells) == 1:
+            kinds = (of_cells[0],) * found.n_cells
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
