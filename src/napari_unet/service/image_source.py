@@ -108,7 +108,7 @@ class ImageSource:
         Parameters
         ----------
         channel
-            The one that was chosen; None if none was.
+            The number of the one that was chosen; anything else chooses none.
         n_model
             How many channels the model takes.
 
@@ -117,7 +117,7 @@ class ImageSource:
         Undecided
             If there are several separate channels and none was chosen.
         """
-        if channel is None and not self.is_colour:
+        if not isinstance(channel, int) and not self.is_colour:
             count = self.data.shape[self.axes.index("C")] if "C" in self.axes else 1
             check_channels(count, n_model, self.channel_names)
 
@@ -142,9 +142,9 @@ class ImageSource:
             size = f", {_number(*self.pixel_size_um)} um"
             size += f" and {_number(self.z_step_um)} um along Z" if self.z_step_um else ""
         used = ""
-        if channel is not None and "C" in self.axes:
+        if isinstance(channel, int) and "C" in self.axes:
             name = ""
-            if isinstance(channel, int) and channel < len(self.channel_names):
+            if channel < len(self.channel_names):
                 name = f" ({self.channel_names[channel]})"
             used = f"; channel {channel}{name} used"
         read = f"read as {', '.join(counts) or 'one plane'}{shape}{size}{used}"
