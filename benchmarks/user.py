@@ -53,7 +53,7 @@ def painted(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     radius = max(1, round(np.sqrt(mask.sum() / np.pi) / 8))
     wide = np.pad(mask, radius, mode="edge")
     opened = ndimage.binary_opening(wide, disk(radius))[radius:-radius, radius:-radius]
-    return opened if opened.any() else mask
+    return opened if 2 * opened.sum() > mask.sum() else mask
 
 
 class User:
