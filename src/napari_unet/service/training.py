@@ -146,9 +146,8 @@ def size_for(
     """For cells of which size a fine-tune is, and by which factor it sees their images.
 
     Both are the parent's, unless a size is asked for, or the corrected cells differ too much from
-    what the parent knows. Who corrects begins with what is odd, and images shown too large lose
-    what was found in them: so a few cells, or small ones among larger ones that were found, do not
-    tell the size.
+    what the parent knows. Who corrects begins with what is odd: so a few cells, or ones that differ
+    from all others that were found, do not tell the size.
 
     Parameters
     ----------
@@ -173,10 +172,10 @@ def size_for(
         return unchanged
     mixed = header.diameter_px is None and len(areas) < _MANY_CELLS
     factor = _SAME_MIXTURE if mixed else _SAME_SIZE
+    # Of the corrected cells and of all, found ones included, the size that is nearer to the known.
+    sizes = size, _diameter(cell_areas((c.labels, None) for c in corrections)) or size
+    size = min(sizes, key=lambda each: abs(math.log(zoom_to(header, each) / header.zoom)))
     zoom = zoom_to(header, size)
-    if zoom > header.zoom:
-        size = max(size, _diameter(cell_areas((c.labels, None) for c in corrections)) or 0.0)
-        zoom = max(zoom_to(header, size), header.zoom)
     return unchanged if 1 / factor < zoom / header.zoom < factor else (size, zoom)
 
 
