@@ -174,6 +174,25 @@ def learn(
     save_model(after, network, header, half=True)
 
 
+def sample(
+    images: list[Annotated], file: Path, side_px: int, count: int, zoom: float = 1.0
+) -> None:
+    """Write crops that fine-tunes show again (`service.replay`): the middles of some images."""
+    network, header = load_model(WEIGHTS / f"{file.name.partition('-')[0]}.safetensors")
+    model = LoadedModel(network, header)
+    config = FinetuneConfig(tile_px=side_px)
+    crops, masks = [], []
+    for item in images[:: max(1, len(images) // count)][:count]:
+        (plane,) = annotated_planes([item], model, config, lambda: None, zoom)
+        y, x = ((n - side_px) // 2 for n in plane.labels.shape)
+        if min(y, x) < 0:
+            continue
+        box = slice(y, y + side_px), slice(x, x + side_px)
+        crops.append(np.clip(np.rint(ONE * plane.image[:, *box]), 0, 255).astype(np.uint8))
+        masks.append(label(plane.labels[box], connectivity=2).astype(np.uint16))
+    np.savez_compressed(file, images=np.stack(crops), labels=np.stack(masks))
+
+
 def evaluate(part: Path, weights: Path) -> None:
     """Print what `napari-unet evaluate` says of a model."""
     print(f"\n{part.name}", flush=True)

@@ -126,7 +126,7 @@ class AugmentConfig:
     grey: float = 0.15
     noise: float = 0.05
     invert: float = 0.0
-    colour: float = 0.0
+    colour: float = 0.1
     to_grey: float = 0.0
 
     def __post_init__(self) -> None:
@@ -170,9 +170,13 @@ class FinetuneConfig:
     balance
         Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
     anchor
-        Weight of staying near the parent model on unseen pixels; 0 lets them drift. Where images
+        Weight of staying near the parent model on unseen pixels that are background to it for
+        sure; 0 lets them drift. What it finds elsewhere may be false, and is not held. Where images
         are resized, a fine-tune takes the balance times the parent's agreement with what was seen,
         and this times its square.
+    replay
+        Share of the steps that show what the model that ships learnt from (a small sample is in
+        the package), so that it does not forget its own kinds of image; 0 shows none.
     average
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     standardise
@@ -195,15 +199,16 @@ class FinetuneConfig:
     steps: int | None = None
     seconds: float | None = 60.0
     optimiser: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-4
     warmup_steps: int = 10
     decay: bool = True
     batch: int = 1
-    tile_px: int = 380
+    tile_px: int = 236
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
-    anchor: float = 6.0
+    anchor: float = 2.0
+    replay: float = 1 / 3
     average: float = 0.0
     standardise: bool = False
     workers: int = 0
@@ -242,6 +247,7 @@ class FinetuneConfig:
             f"diameter_px is {self.diameter_px}; give a size in pixels",
         )
         _require(0 <= self.held_out < 1, f"held_out is {self.held_out}; give one in [0, 1)")
+        _require(0 <= self.replay < 1, f"replay is {self.replay}; give one in [0, 1)")
         _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
 
 
@@ -278,7 +284,7 @@ def train_config(
             balance=1.0,
             anchor=0.0,
             held_out=0.0,
-            augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0),
+            augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0, colour=0.0),
             device=device,
             precision="float32",
             seed=seed,

@@ -9,11 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
+from napari_unet.core.loss import (
+    anchor_loss,
+    distance_loss,
+    sure_background,
+    weighted_cross_entropy,
+)
 from napari_unet.core.standardise import settle, standardise
 from napari_unet.core.unet import UNet
 from napari_unet.engine.batches import Batch, batches
@@ -56,7 +62,7 @@ class Trainer:
     """Trains a network in place, step by step.
 
     The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was. A budget in seconds becomes a number of steps once a few have been timed, and again
+    it was where that is background for sure. A budget in seconds becomes a number of steps once a few have been timed, and again
     after twice as many. The schedule, and with it the weights, follow from the planes, the
     settings, the seed and these plans: on a CPU, bit for bit.
 
@@ -74,6 +80,9 @@ class Trainer:
         Number format of the forward pass; weights stay float32.
     plans
         The plans of an earlier run, to be followed again.
+    replay
+        Some of what the network learnt from long ago: a share `config.replay` of the batches is
+        drawn from it, so that nothing of it is forgotten.
 
     Raises
     ------
@@ -89,9 +98,11 @@ class Trainer:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         plans: Mapping[int, int] | None = None,
+        replay: Sequence[AnnotatedPlane] = (),
     ) -> None:
         self.network, self.config = network, config
         self._device, self._dtype = device, dtype
+        self._replay = replay if config.replay else ()
         self._layout = memory_layout(network)
         self._batches = self._draw_from(planes, config)
         network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
@@ -195,8 +206,18 @@ class Trainer:
         architecture = self.network.config
         kind = Sampler if architecture.z_depth is None else VolumeSampler
         where = torch.device("cpu") if config.workers else self._device
-        sampler = kind(planes, architecture, config, where)
-        return batches(sampler, config.batch, config.workers, self._device, self._layout)
+        drawn = [
+            batches(
+                kind(each, architecture, config, where),
+                config.batch,
+                config.workers,
+                self._device,
+                self._layout,
+            )
+            for each in (planes, self._replay)
+            if each
+        ]
+        return _mixed(drawn, config)
 
     def _learn(self) -> float:
         config, device = self.config, self._device
@@ -206,12 +227,14 @@ class Trainer:
             before = None if seen.all() else self._parent_logits(image)
         k = self.network.config.n_classes
         total = loss = weighted_cross_entropy(logits[:, :k], classes, weight)
+        held = ~seen
         if before is not None:
-            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], ~seen)
+            held &= sure_background(before[:, :k])
+            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], held)
         if self.network.config.distance:
             total = total + distance_loss(logits[:, k], distance, seen)
             if before is not None:
-                near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), ~seen)
+                near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), held)
                 total = total + config.anchor * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -261,6 +284,14 @@ def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
 def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
     rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
     return rate * 0.5 * (1 + math.cos(math.pi * fraction)) if config.decay else rate
+
+
+def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
+    """Batches to learn from, and, where there are two sources, a share of replayed ones."""
+    rng = np.random.default_rng(config.seed)
+    while True:
+        is_replay = len(drawn) > 1 and rng.random() < config.replay
+        yield next(drawn[int(is_replay)])
 
 
 class _Average:

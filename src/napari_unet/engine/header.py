@@ -63,6 +63,9 @@ class ModelHeader:
         Time of creation, ISO 8601, UTC.
     licence
         SPDX identifier of the weights' licence, empty if not given.
+    replay
+        Name of the sample in the package of what it, or the model that it goes back to, learnt
+        from; empty for none (`service.replay`).
     """
 
     name: str
@@ -84,6 +87,7 @@ class ModelHeader:
     scores: Mapping[str, float] = field(default_factory=dict)
     created: str = ""
     licence: str = ""
+    replay: str = ""
     format: int = FORMAT
 
     @property

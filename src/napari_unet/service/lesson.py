@@ -19,6 +19,7 @@ from napari_unet.service.gate import Check, Counts, Verdict, compare, count, jud
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import thresholds_for
+from napari_unet.service.replay import replay_planes
 from napari_unet.service.training import (
     annotated_planes,
     learn,
@@ -234,7 +235,8 @@ class Run:
         # half right is no guide.
         trust = self._trust()
         held = replace(config, anchor=config.anchor * trust**2, balance=config.balance * trust)
-        self._trainer: Trainer = start_training(model, planes, held, compute, plans)
+        replay = replay_planes(model.header.replay, model.network.config)
+        self._trainer: Trainer = start_training(model, planes, held, compute, plans, replay)
 
     @property
     def fraction(self) -> float:
@@ -329,7 +331,8 @@ class Run:
 
     def _suit_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
-        found = thresholds_for(model, planes, self._compute, self._job.check)
+        resized = self._lesson.zoom != 1
+        found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
         settings = {**model.header.postprocess, **found}
         model.header = replace(model.header, postprocess=settings)
 

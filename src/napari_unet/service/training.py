@@ -285,12 +285,13 @@ def start_training(
     config: FinetuneConfig,
     compute: Compute,
     plans: Mapping[int, int] | None = None,
+    replay: Sequence[AnnotatedPlane] = (),
 ) -> Trainer:
     """A trainer of a model's network, which it changes in place."""
     from napari_unet.engine.finetune import Trainer
 
     device, dtype = compute.torch_device, compute.torch_dtype
-    return Trainer(model.network, planes, config, device, dtype, plans)
+    return Trainer(model.network, planes, config, device, dtype, plans, replay)
 
 
 def preview(
