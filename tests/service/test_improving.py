@@ -354,6 +354,26 @@ def test_a_refused_version_is_stored_and_not_used(service, store, weak, given, m
     assert store.find("weak") == weak
 
 
+def test_a_refused_fine_tune_of_what_ships_takes_no_name(
+    service, store, write_model, given, blobs, monkeypatch
+):
+    model_store.SHIPPED.mkdir(exist_ok=True)
+    write_model(model_store.SHIPPED / "nuclei.safetensors", name="nuclei", width=4)
+    config = dataclasses.replace(SETTINGS, steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "verdict", lambda run: (Verdict(False, "it is worse"), None, None))
+        refused = service.finetune([given()], "nuclei", config).wait(SOON).model
+    assert (refused.reference, refused.refused) == ("my-nuclei@1", True)
+    with pytest.raises(ValueError, match="no version of 'my-nuclei' was accepted by its check"):
+        service.segment(blobs()[0], "YX", "my-nuclei", EXACT)
+    assert service.segment(blobs()[0], "YX", "my-nuclei@1", EXACT).wait(SOON).model == refused
+    assert service.reproduce("my-nuclei@1").wait(SOON)
+    again = service.finetune([given(1)], "nuclei", config).wait(SOON).model
+    assert (again.reference, again.refused) == ("my-nuclei@2", False)
+    assert len(again.header.corrections) == 2, "what was corrected for the refused one counts"
+    assert store.find("my-nuclei") == again
+
+
 # Ending early
 
 
