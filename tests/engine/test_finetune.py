@@ -230,6 +230,111 @@ def test_a_machine_that_was_busy_for_a_moment_makes_use_of_its_time(half_seen, m
     assert torch.equal(weights(first.network), weights(again))
 
 
+def test_a_slow_machine_knows_its_speed_long_before_it_plans(plane, monkeypatch):
+    clock = Clock(monkeypatch, [7.0, *[5.0] * 99])
+    trainer = Trainer(make(), [plane], dataclasses.replace(CONFIG, steps=None, seconds=30), CPU)
+    trainer.step()
+    assert (trainer.speed, trainer.expected) == (None, None), "the first step is slower than others"
+    trainer.step()
+    assert (trainer.speed, trainer.planned) == (0.2, None)
+    assert trainer.expected == 2 + round((30 - 12) / 5)
+    assert (trainer.elapsed_s, clock.now) == (12, 112)
+
+
+def longer(trainer, step_and_seconds):
+    """Ask for more seconds while a step is on its way."""
+    at, seconds = step_and_seconds
+    trainer.asked_s = lambda: seconds if trainer.steps >= at else None
+
+
+@pytest.mark.parametrize("at", [3, 9, 10, 30, 40])
+def test_more_time_is_taken_at_once_and_repeated_bit_for_bit(half_seen, monkeypatch, at):
+    changes = {"steps": None, "seconds": 20, "anchor": 0.5}
+    config = dataclasses.replace(CONFIG, **changes)
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, [0.5] * 199)
+        trainer = Trainer(make(), [half_seen], config, CPU)
+        longer(trainer, (at, 30))
+        while trainer.fraction < 1:
+            trainer.step()
+        trainer.finish()
+        assert clock.now == 130
+    assert trainer.planned == trainer.steps == 60
+    assert (at < 9) or trainer.plans[at] == 60
+    config = dataclasses.replace(config, steps=60, seconds=None)
+    again = Trainer(make(), [half_seen], config, CPU, plans=trainer.plans)
+    while again.fraction < 1:
+        again.step()
+    again.finish()
+    assert torch.equal(weights(trainer.network), weights(again.network))
+
+
+def test_less_time_than_there_is_changes_nothing(plane, monkeypatch):
+    with monkeypatch.context() as patch:
+        Clock(patch, [0.5] * 99)
+        config = dataclasses.replace(CONFIG, steps=None, seconds=20)
+        trainer = Trainer(make(), [plane], config, CPU)
+        longer(trainer, (12, 10))
+        while trainer.fraction < 1:
+            trainer.step()
+    assert trainer.plans == {9: 40, 18: 40, 36: 40}
+
+
+def open_end(plane, monkeypatch, step_s, legs, **changes):
+    config = dataclasses.replace(CONFIG, **{"steps": None, "seconds": "auto", **changes})
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, [step_s] * 9999)
+        trainer = Trainer(make(), [plane], config, CPU)
+        rates, ends = [], []
+        while trainer.fraction < 1:
+            rates.append(trainer.step().learning_rate)
+            if trainer.steps == trainer.planned:
+                ends.append(trainer.steps)
+                if len(ends) == legs or not trainer.go_on():
+                    break
+        trainer.finish()
+    return trainer, rates, ends, clock.now - 100
+
+
+def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monkeypatch):
+    trainer, rates, ends, _ = open_end(half_seen, monkeypatch, 0.5, legs=2)
+    assert ends == [80, 160]
+    assert trainer.is_open
+    for end in ends:
+        assert rates[end - 1] < 0.01 * CONFIG.learning_rate
+    assert rates[80] == pytest.approx(CONFIG.learning_rate / 2)
+    config = dataclasses.replace(CONFIG, steps=160, seconds=None)
+    again = Trainer(make(), [half_seen], config, CPU, plans=trainer.plans)
+    while again.fraction < 1:
+        again.step()
+    again.finish()
+    assert torch.equal(weights(trainer.network), weights(again.network))
+
+
+@pytest.mark.parametrize(
+    ("step_s", "changes", "expected"),
+    [
+        (20.0, {}, [30]),
+        (5.0, {}, [80, 120]),
+        (4.0, {}, [80, 150]),
+        (0.01, {"steps": 200}, [80, 160, 200]),
+        (0.01, {"steps": 170}, [80, 160]),
+        (0.01, {"steps": 30}, [30]),
+    ],
+)
+def test_an_open_end_has_its_limits(plane, monkeypatch, step_s, changes, expected):
+    trainer, _, ends, spent = open_end(plane, monkeypatch, step_s, legs=99, **changes)
+    assert ends == expected
+    assert trainer.share == pytest.approx(1.0, abs=0.07)
+    assert spent <= 600
+
+
+def test_an_open_end_takes_1500_steps_at_most(plane, monkeypatch):
+    monkeypatch.setattr(Trainer, "_learn", lambda trainer: 1.0)
+    _, _, ends, _ = open_end(plane, monkeypatch, 0.01, legs=99)
+    assert ends == [80, 160, 320, 640, 1280]
+
+
 def test_the_time_budget_ends_near_its_end(plane):
     start = time.perf_counter()
     reports = train(make(), [plane], steps=None, seconds=0.5)

@@ -425,6 +425,67 @@ def test_a_version_is_trained_again_bit_for_bit(service, weak, given, changes):
     assert service.reproduce(done.model).wait(SOON)
 
 
+def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_machine, held_back):
+    slow_machine(1.5)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
+    job = service.finetune([given()], "weak", config)
+    told = []
+
+    def listen(progress):
+        told.append(progress)
+        # In the middle: many steps later than it was offered.
+        if progress.loss is not None and "step 15 " in progress.message:
+            job.extend(progress.too_short.enough_s)
+
+    job.progressed.connect(listen)
+    held_back.set()
+    done = job.wait(SOON)
+    steps = [p for p in told if p.loss is not None]
+    assert next(str(p.too_short) for p in steps if p.too_short is not None) == (
+        "30 s is enough for 20 steps on this computer; a fine-tune needs about 40: 2 minutes"
+    )
+    assert told[told.index(steps[0]) - 1].message.startswith(
+        "Training 0:00 of 0:30, measuring the speed of this computer"
+    )
+    assert steps[7].message.startswith("Training 0:12 of 0:30, step 8 of about 20, held-out cells ")
+    assert steps[20].message.startswith("Training 0:32 of 2:00, step 21 of about 80, held-out ")
+    assert steps[20].too_short is None
+    assert done.steps == len(steps) == 80
+    assert service.reproduce(done.model).wait(SOON)
+
+
+@pytest.mark.parametrize("plenty", [1000, 10])
+def test_a_run_until_it_stops_improving_is_trained_again(
+    service, weak, given, monkeypatch, slow_machine, plenty
+):
+    monkeypatch.setattr(lesson, "_PLENTY", plenty)
+    slow_machine(0.1)
+    config = dataclasses.replace(SETTINGS, steps=160, seconds="auto", learning_rate=0.02)
+    job = service.finetune([given(seed) for seed in range(3)], "weak", config)
+    told = []
+    job.progressed.connect(told.append)
+    done = job.wait(SOON)
+    header = done.model.header
+    assert (header.settings["seconds"], header.plans[0]) == (None, (9, 80))
+    assert header.settings["steps"] == header.plans[-1][1] == 160, "it had not learnt it in 80"
+    steps = [p for p in told if p.loss is not None]
+    assert [p.fraction for p in steps] == sorted(p.fraction for p in steps)
+    assert steps[99].message.startswith("Training 0:10 of at most 10:00, step 100, held-out cells ")
+    if plenty == 10:
+        scores = [p.held_out for p in steps]
+        assert scores[0] < 0.5 < scores[-1] == done.check.after
+    else:
+        assert done.steps == header.settings["steps"] == len(steps)
+    assert service.reproduce(done.model).wait(SOON)
+
+
+def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_machine):
+    slow_machine(0.1)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds="auto", learning_rate=1e-9)
+    done = service.finetune([given()], "weak", config).wait(SOON)
+    assert (done.steps, dict(done.model.header.plans)) == (80, {9: 80, 18: 80, 36: 80, 72: 80})
+
+
 def test_the_second_fine_tune_is_trained_again_as_well(service, weak, given):
     # Which images judge depends on which were corrected just now.
     for seed in range(4):

@@ -37,6 +37,8 @@ _PLENTY = 40
 _PROBATION = 0.35
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
+# Where the end is open, it is when the last third of the steps, and so many, brought no gain.
+_OPEN_PATIENCE = 60
 # In a parent that knows nothing of this kind of image: its word that all is background would be
 # as wrong as to count unseen pixels as such.
 _LEAST_TRUST = 0.04
@@ -224,8 +226,10 @@ class Run:
         # Of those that judge, when they did; of all, in the end.
         self._judged: Counts | None = None
         self._after = self._before
+        # The last score of those that judge; at first, the parent's.
+        self._score = self._score_of_parent()
         self._best: tuple[float, int, dict[str, Any]] | None = None
-        self._checks = self._without_gain = 0
+        self._checks = self._without_gain = self._checked = 0
         self._looked = time.perf_counter()
         self.steps = 0
         planes = lesson.first if lesson.split.n_units else lesson.planes
@@ -239,7 +243,7 @@ class Run:
     @property
     def fraction(self) -> float:
         """Share of the budget that is used up."""
-        return self._trainer.fraction
+        return self._trainer.share
 
     @property
     def planned(self) -> int:
@@ -253,10 +257,12 @@ class Run:
 
     def learn(self) -> None:
         """Train until the budget is spent, or as `Run` says."""
-        self.steps = learn(self._job, self._trainer, self._on_step)
+        self.steps = learn(
+            self._job, self._trainer, self._on_step, lambda: self._score, decides=self._plenty
+        )
         if self._last_step is not None:
             return
-        if self._plenty:
+        if self._plenty and self._checked != self.steps:
             self._keep_better(self.steps)
         if self._best is not None:
             _, self.steps, weights = self._best
@@ -282,18 +288,24 @@ class Run:
         return judge(new, earlier, kappa(self._after.sum(0))), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
+        from napari_unet.core.metrics import kappa
+
         planned = self._trainer.planned
         if planned is None:
             return True
         if self._on_probation and report.step >= self._end_of_probation(planned):
             with self._trainer.paused():
                 self._judged = self._count(self._lesson.judges)
+            self._score = kappa(self._judged.sum(0))
             self._trainer.learn_from(self._lesson.planes)
             self._on_probation = False
         if self._last_step is not None:
             return report.step < self._last_step
         due = math.floor(_CHECKS * report.step / planned)
-        if self._plenty and due > self._checks and report.step < planned:
+        # By now more steps may be planned.
+        self._checks = min(self._checks, due)
+        is_last = report.step >= planned and not self._trainer.is_open
+        if self._plenty and due > self._checks and not is_last:
             self._checks = due
             with self._trainer.paused():
                 self._keep_better(report.step)
@@ -303,8 +315,17 @@ class Run:
                 self._look()
             now = time.perf_counter()
             self._looked = now + (now - began) * (1 / _LOOK_SHARE - 1) - _LOOK_S
+        if self._trainer.is_open:
+            since = report.step - (self._best[1] if self._best else report.step)
+            return since < max(_OPEN_PATIENCE, report.step / 3)
         # The beginning tells little: a new kind takes a while until anything is found.
         return self._without_gain < _PATIENCE or report.step < planned / 2
+
+    def _score_of_parent(self) -> float | None:
+        from napari_unet.core.metrics import kappa
+
+        held = np.unique(np.concatenate([units.ravel() for units in self._lesson.judges]))
+        return kappa(self._before[held[held > 0] - 1].sum(0)) if held.any() else None
 
     def _end_of_probation(self, planned: int) -> int:
         from napari_unet.engine.finetune import TIMED_STEPS
@@ -318,6 +339,7 @@ class Run:
     def _keep_better(self, step: int) -> None:
         from napari_unet.core.metrics import kappa
 
+        self._checked = step
         counts = self._count(self._lesson.judges)
         score = kappa(counts.sum(0))
         gained = self._best is None or score > self._best[0]
@@ -326,6 +348,7 @@ class Run:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
             # Of equals the later one, which has learnt for longer.
             self._best, self._judged = (score, step, weights), counts
+        self._score = self._best[0]
 
     def _suit_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
