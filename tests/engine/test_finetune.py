@@ -239,6 +239,7 @@ def test_a_slow_machine_knows_its_speed_long_before_it_plans(plane, monkeypatch)
     assert (trainer.speed, trainer.planned) == (0.2, None)
     assert trainer.expected == 2 + round((30 - 12) / 5)
     assert (trainer.elapsed_s, clock.now) == (12, 112)
+    assert (trainer.fraction, trainer.share) == (0, 12 / 30)
 
 
 def longer(trainer, step_and_seconds):

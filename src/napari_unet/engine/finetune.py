@@ -152,9 +152,10 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """The same, where the end is open of the most that it may take."""
-        if self.seconds and self._most and self.is_open:
-            return min(1.0, max(self.elapsed_s / self.seconds, self._step / self._most))
+        """The same for people: of the time, before steps are planned and where the end is open."""
+        if self.seconds and (self.is_open or self.planned is None):
+            of_steps = self._step / self._most if self._most else 0.0
+            return min(1.0, max(self.elapsed_s / self.seconds, of_steps))
         return self.fraction
 
     @property
