@@ -470,7 +470,8 @@ def test_a_run_until_it_stops_improving_is_trained_again(
     assert header.settings["steps"] == header.plans[-1][1] == 160, "it had not learnt it in 80"
     steps = [p for p in told if p.loss is not None]
     assert [p.fraction for p in steps] == sorted(p.fraction for p in steps)
-    assert steps[99].message.startswith("Training 0:10 of at most 10:00, step 100, held-out cells ")
+    assert steps[49].message.startswith("Training 0:05 of at most 10:00, step 50, held-out cells ")
+    assert steps[99].message.startswith("Training 0:10 of about 0:16, step 100, held-out cells ")
     if plenty == 10:
         scores = [p.held_out for p in steps]
         assert scores[0] < 0.5 < scores[-1] == done.check.after
