@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from skimage.measure import label
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import AugmentConfig, FinetuneConfig, train_config
@@ -33,9 +34,11 @@ from napari_unet.core.stains import NuclearStain
 from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.image_files import read_annotated
+from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore
+from napari_unet.service.replay import ONE
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.training import NewModel
+from napari_unet.service.training import NewModel, annotated_planes
 
 JUDGE = 4
 # Chosen on fold 0, with a model that learnt from folds 1 to 3, and on the tissue of the demo, which
@@ -175,15 +178,15 @@ def learn(
 
 
 def sample(
-    images: list[Annotated], file: Path, side_px: int, count: int, zoom: float = 1.0
+    images: list[Annotated], weights: Path, file: Path, *, side_px: int = 224, zoom: float = 1.0
 ) -> None:
-    """Write crops that fine-tunes show again (`service.replay`): the middles of some images."""
-    network, header = load_model(WEIGHTS / f"{file.name.partition('-')[0]}.safetensors")
-    model = LoadedModel(network, header)
-    config = FinetuneConfig(tile_px=side_px)
+    """Write the middles of images, as the network sees them, for fine-tunes to show again.
+
+    See `service.replay`. Images that are smaller than the side are left out.
+    """
+    model = LoadedModel(*load_model(weights))
     crops, masks = [], []
-    for item in images[:: max(1, len(images) // count)][:count]:
-        (plane,) = annotated_planes([item], model, config, lambda: None, zoom)
+    for plane in annotated_planes(images, model, FinetuneConfig(), lambda: None, zoom):
         y, x = ((n - side_px) // 2 for n in plane.labels.shape)
         if min(y, x) < 0:
             continue
@@ -191,6 +194,18 @@ def sample(
         crops.append(np.clip(np.rint(ONE * plane.image[:, *box]), 0, 255).astype(np.uint8))
         masks.append(label(plane.labels[box], connectivity=2).astype(np.uint16))
     np.savez_compressed(file, images=np.stack(crops), labels=np.stack(masks))
+
+
+def one_of_each_group(part: Path, data: Path, kind: str, count: int) -> list[Annotated]:
+    """The first images of different groups of a kind that learn."""
+    groups = {row["id"]: row["group"] for row in table(data)}
+    first = {}
+    for file in sorted((part / kind / "images").iterdir()):
+        first.setdefault(groups[file.stem], file)
+    return [
+        read_annotated(file, part / kind / "masks" / f"{file.stem}.tif")[0]
+        for file in list(first.values())[:count]
+    ]
 
 
 def evaluate(part: Path, weights: Path) -> None:
@@ -216,7 +231,15 @@ def main() -> None:
             learn(images_of(stage, work), stage, before, weights, (TRAINED_ON,))
     network, header = load_model(weights)
     weights = work / "nuclei.safetensors"
-    save_model(weights, network, replace(header, postprocess=DECODING), half=True)
+    last = replace(header, postprocess=DECODING, replay="nuclei")
+    save_model(weights, network, last, half=True)
+    data = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
+    shown = [
+        image
+        for kind, count in ((TISSUE, 12), ("fluo", 14), ("brightfield_gray", 3))
+        for image in one_of_each_group(work / "learn", data, kind, count)
+    ]
+    sample(shown, weights, work / "nuclei-replay.npz")
     judge = work / "judge"
     for part in (judge, *sorted(p.parent for p in judge.glob("*/images"))):
         evaluate(part, weights)

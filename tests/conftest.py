@@ -124,6 +124,26 @@ def call(capsys):
 
 
 @pytest.fixture
+def slow_machine(monkeypatch):
+    """Each training step takes so many seconds of a clock that stands otherwise: `slow(5.0)`."""
+    import time
+
+    from napari_unet.engine.finetune import Trainer
+
+    def slow(step_s):
+        now, learn = [100.0], Trainer._learn
+
+        def timed(trainer):
+            now[0] += step_s
+            return learn(trainer)
+
+        monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(Trainer, "_learn", timed)
+
+    return slow
+
+
+@pytest.fixture
 def corrections(store, blobs):
     """The corrections of nuclei, of which one was corrected again."""
     from napari_unet.service.collection import collection_of

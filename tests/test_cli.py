@@ -267,6 +267,7 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--steps", "-1"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "nan"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "inf"),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "long"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--preset", "slow"),
         ("train", "--name", "n"),
         ("train", "--labels", "l", "--name", "n"),
@@ -415,6 +416,19 @@ def test_minutes_limit_the_time(call, folders, store, tiny):
     status, _, _ = train(call, folders, "--name", "short", "--minutes", 0.001)
     assert status == 0
     assert store.find("short").header.settings["seconds"] == pytest.approx(0.06)
+
+
+def test_training_until_it_stops_improving(call, folders, store, tiny, slow_machine):
+    slow_machine(30.0)
+    status, _, stderr = train(call, folders, "--name", "open", "--minutes", "auto")
+    assert status == 0
+    assert store.find("open").header.settings["seconds"] == "auto"
+    assert store.find("open").header.steps == 20, "ten minutes at most"
+    (line,) = stderr.splitlines()
+    assert line == (
+        "napari-unet: warning: 10 minutes is enough for 20 steps on this computer; a fine-tune "
+        "needs about 40: 22 minutes; give --minutes 22"
+    )
 
 
 def test_training_on_colours(call, folders, store, tiny, blobs):

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def finetune(
     *,
     axes: str | None = None,
     trusted: NDArray[np.bool_] | None = None,
-    seconds: float | None = None,
+    seconds: float | Literal["auto"] | None = None,
     config: FinetuneConfig | None = None,
     name: str | None = None,
 ) -> ModelVersion:
@@ -85,7 +85,8 @@ def finetune(
         Where the labels are truth, bool, shaped like them; everywhere by default. The loss is on
         these pixels only.
     seconds
-        Wall time for training; `config` decides by default.
+        Wall time for training, or "auto": until it stops improving, at most 10 minutes; `config`
+        decides by default.
     config
         Settings.
     name

@@ -92,7 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--from", dest="start", metavar="MODEL", help="go on from this model")
     budget = train.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=_positive(int))
-    budget.add_argument("--minutes", type=_positive(float))
+    budget.add_argument(
+        "--minutes",
+        type=_number_or_auto,
+        metavar="M|auto",
+        help="10 by default; auto: until it stops improving, at most 10",
+    )
     train.add_argument("--dims", type=int, choices=(2, 3), default=2, help="3: a model of stacks")
     train.add_argument(
         "--anisotropy",
@@ -130,7 +135,7 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
     parser.add_argument(
-        "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
+        "--diameter", type=_number_or_auto, metavar="PX|auto", help="of the cells in the images"
     )
     parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
     parser.add_argument(
@@ -201,7 +206,7 @@ def _train(options: argparse.Namespace) -> int:
     config: FinetuneConfig = train_config(
         options.preset,
         steps=options.steps,
-        seconds=options.minutes and 60 * options.minutes,
+        seconds="auto" if options.minutes == "auto" else options.minutes and 60 * options.minutes,
         device=options.device,
         seed=options.seed,
     )
@@ -215,7 +220,7 @@ def _train(options: argparse.Namespace) -> int:
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
-    done = follow(job)
+    done = follow(job, more=lambda seconds: f"--minutes {seconds / 60:.3g}")
     print(f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s -> {done.model.path}")
     return 0
 
@@ -279,7 +284,7 @@ def _service(options: argparse.Namespace) -> SegmentationService:
     return service
 
 
-def _diameter(text: str) -> float | str:
+def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else float(_positive(float)(text))
 
 

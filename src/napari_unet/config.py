@@ -149,7 +149,8 @@ class FinetuneConfig:
     steps
         Optimiser steps at most; None leaves the end to `seconds`.
     seconds
-        Wall time at most, in seconds; None leaves the end to `steps`.
+        Wall time at most, in seconds; None leaves the end to `steps`. "auto" trains until it stops
+        improving: at most 10 minutes, and `steps` or 1500.
     optimiser
         "adam" (decoupled weight decay) or "sgd" (momentum 0.99, the paper's).
     learning_rate
@@ -197,7 +198,7 @@ class FinetuneConfig:
     """
 
     steps: int | None = None
-    seconds: float | None = 60.0
+    seconds: float | Literal["auto"] | None = 60.0
     optimiser: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 5e-4
     warmup_steps: int = 10
@@ -224,11 +225,16 @@ class FinetuneConfig:
         _check_channel(self.channel)
         _require(
             self.steps is not None or self.seconds is not None,
-            "neither steps nor seconds is given; give one of them",
+            "neither steps nor seconds is given; give one of them, or seconds='auto'",
         )
         if self.steps is not None:
             _require(self.steps > 0, f"steps is {self.steps}; give 1 or more")
-        if self.seconds is not None:
+        if isinstance(self.seconds, str):
+            _require(
+                self.seconds == "auto",
+                f"seconds is {self.seconds!r}; give a number above 0, or 'auto'",
+            )
+        elif self.seconds is not None:
             _require(self.seconds > 0, f"seconds is {self.seconds}; give more than 0")
         _require(
             self.optimiser in ("adam", "sgd"),
@@ -255,7 +261,7 @@ def train_config(
     preset: Literal["paper", "fast"] = "fast",
     *,
     steps: int | None = None,
-    seconds: float | None = None,
+    seconds: float | Literal["auto"] | None = None,
     device: Device = "auto",
     seed: int = 0,
 ) -> FinetuneConfig:

@@ -141,7 +141,9 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert [v.version for v in store.versions("tiny")] == [1, 2]
     assert widget.last.use.isVisible()
     assert not widget.last.back.isVisible()
+    assert widget.model.choices == ("tiny", "tiny@1")
     widget.last.use.click()
+    assert set(widget.model.choices) == {"tiny", "tiny@2", "tiny@1"}
     assert store.find("tiny").version == 2
     assert widget.model.value == "tiny"
     assert widget.status.text() == "tiny@2 is in use; click Segment"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
-
 # A found cell that was painted over in part is seen as the other half of a split where so much of
 # the painted cell lies in it, and what is left of it is at most so many times larger or smaller.
 _INSIDE, _HALVES = 0.9, 2.0
@@ -60,13 +59,13 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
     changed = before != after
     ids: set[int] = set()
     extra = 0
-    pieces = [label(labels, connectivity=2) for labels in (before, after)]
-    for labels, piece in zip((before, after), pieces, strict=True):
+    old, new = (label(labels, connectivity=2) for labels in (before, after))
+    for labels, piece in ((before, old), (after, new)):
         met = np.unique(piece[changed & (labels > 0)])
         found = np.unique(labels[changed & (labels > 0)])
         ids.update(found.tolist())
         extra = max(extra, len(met) - len(found))
-    touched = changed | np.isin(pieces[1], _seen_pieces(*pieces, changed))
+    touched = changed | np.isin(new, _seen_pieces(old, new, changed))
     trusted = touched | (_dilate(touched, ring_px) & (after == 0))
     return Edits(trusted, len(ids) + extra)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from magicgui.widgets import (
     ComboBox,
@@ -174,8 +174,8 @@ class Advanced(QCollapsible):
             channel=self._channel(),
         )
 
-    def finetune_config(self, seconds: float) -> FinetuneConfig:
-        """How to fine-tune for so many seconds."""
+    def finetune_config(self, seconds: float | Literal["auto"]) -> FinetuneConfig:
+        """How to fine-tune for so many seconds, or "auto"."""
         return FinetuneConfig(
             seconds=seconds,
             device=self.device.value,

@@ -85,9 +85,9 @@ def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[s
 
 
 def models_of(store: ModelStore) -> Callable[[Any], list[str]]:
-    """Each model's name, then its versions, the newest first."""
+    """Each model's name, then its versions, the newest first; none that was refused."""
     return lambda widget: [
         choice
         for name in store.names()
-        for choice in (name, *(v.reference for v in store.versions(name)[::-1]))
+        for choice in (name, *(v.reference for v in store.accepted(name)[::-1]))
     ]

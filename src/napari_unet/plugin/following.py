@@ -56,6 +56,11 @@ class Follower:
         else:
             self._job.cancel()
 
+    def extend(self, seconds: float) -> None:
+        """Have the training that runs take so many seconds in all."""
+        if self._job is not None:
+            self._job.extend(seconds)
+
     def run(
         self, what: str, start: Callable[[], Job[T]], show: Callable[[T], tuple[str, bool]]
     ) -> None:

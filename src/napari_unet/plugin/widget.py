@@ -22,6 +22,7 @@ from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
+from napari_unet.plugin.more_time_row import MoreTimeRow
 from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
 from napari_unet.plugin.version_row import VersionRow
@@ -31,7 +32,13 @@ from napari_unet.service.segmentation import SegmentationService
 # A signal and the slot that it calls.
 Connection = tuple[Any, Callable[..., Any]]
 
-_BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
+_BUDGETS = (
+    ("30 seconds", 30.0),
+    ("1 minute", 60.0),
+    ("2 minutes", 120.0),
+    ("10 minutes", 600.0),
+    ("until it stops improving", "auto"),
+)
 _HINT = (
     "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell (press M "
     "before the next one), a better outline, or rub a false one out. Right? Point at a cell and "
@@ -125,7 +132,12 @@ class SegmentWidget(QWidget):
     def _build(self) -> None:
         self.image, self.labels = self._layers.image, self._layers.labels
         self.model = ComboBox(label="Model", choices=models_of(self.controller.service.store))
-        self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
+        self.budget = ComboBox(
+            label="Learn for",
+            choices=_BUDGETS,
+            value=60.0,
+            tooltip="Until it stops improving: at most 10 minutes",
+        )
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.finetune_button = button(
             "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
@@ -154,6 +166,7 @@ class SegmentWidget(QWidget):
             text.setWordWrap(True)
         self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
         self._running = row(self.progress, self.cancel_button)
+        self.more_time = MoreTimeRow(self.controller.extend)
         column = Column()
         for part in (
             Container(widgets=[self.image, self.model]).native,
@@ -166,6 +179,7 @@ class SegmentWidget(QWidget):
             Container(widgets=[self.budget]).native,
             self.finetune_button,
             self._running,
+            self.more_time,
             self.curve,
             self.status,
             self.last,
@@ -264,6 +278,7 @@ class SegmentWidget(QWidget):
         self.progress.setRange(0, 100)
         self.progress.setValue(round(100 * progress.fraction))
         self.status.setText(_STOPPING if self.controller.is_finishing else progress.message)
+        self.more_time.look(progress, is_finishing=self.controller.is_finishing)
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
@@ -291,6 +306,7 @@ class SegmentWidget(QWidget):
 
     def _set_running(self, running: bool) -> None:
         self._running.setVisible(running)
+        self.more_time.clear()
         self.server.look()
         self.last.look()
         for part in (

@@ -13,6 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from psygnal import Signal, SignalInstance
 
+from napari_unet.service.budget import TooShort
+
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -55,12 +57,18 @@ class Progress:
         Training loss of the latest step, None outside training.
     preview
         What the work would give if it ended now, or None.
+    held_out
+        Score on held-out cells, in [0, 1]; None if none is known.
+    too_short
+        That the time for training holds too few steps, and how much would do; else None.
     """
 
     fraction: float
     message: str
     loss: float | None = None
     preview: Any = None
+    held_out: float | None = None
+    too_short: TooShort | None = None
 
 
 class Job(Generic[T]):
@@ -78,6 +86,8 @@ class Job(Generic[T]):
         What the work returned, if it is done.
     error
         One sentence for the user, if it failed.
+    extended_s
+        Seconds that somebody asked the training to take, in all; None if nobody did.
     """
 
     progressed = Signal(Progress)
@@ -94,6 +104,7 @@ class Job(Generic[T]):
         self._work = work
         self._cancel, self._end = threading.Event(), threading.Event()
         self._enough = threading.Event()
+        self.extended_s: float | None = None
         # Taken once, by whoever starts the job or cancels it before its start.
         self._claim = threading.Lock()
 
@@ -107,6 +118,10 @@ class Job(Generic[T]):
         """Ask the work to come to an end soon, and to keep what it has got."""
         self._enough.set()
 
+    def extend(self, seconds: float) -> None:
+        """Ask the work to train for so many seconds in all, if it had fewer."""
+        self.extended_s = max(seconds, self.extended_s or 0.0)
+
     @property
     def is_finishing(self) -> bool:
         """Whether somebody asked for an end; for the work itself to look at."""
@@ -118,11 +133,18 @@ class Job(Generic[T]):
             raise JobCancelled(self.name)
 
     def report(
-        self, fraction: float, message: str, loss: float | None = None, preview: Any = None
+        self,
+        fraction: float,
+        message: str,
+        loss: float | None = None,
+        preview: Any = None,
+        held_out: float | None = None,
+        too_short: TooShort | None = None,
     ) -> None:
         """Tell how far the work is, and end here if it was cancelled; for the work to call."""
         self.check()
-        self._tell(self.progressed, Progress(fraction, message, loss, preview))
+        told = Progress(fraction, message, loss, preview, held_out, too_short)
+        self._tell(self.progressed, told)
 
     def wait(self, timeout_s: float | None = None) -> T:
         """Block until the end and return the result; an interrupt (Ctrl-C) cancels the job.

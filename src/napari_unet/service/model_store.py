@@ -1,9 +1,11 @@
 """Models on disk: names, versions, parents. Listing reads headers only, never weights.
 
     ROOT/NAME/0002.safetensors     one file per version
+    ROOT/NAME/0002.refused         it was not accepted: NAME never stands for it
     ROOT/NAME/active               the number of the version that NAME stands for
 
-Version 1 of a model that ships with the program lies in the package.
+Version 1 of a model that ships with the program lies in the package. The mark of a refused version
+is written before its model file and removed when it is accepted, so a crash leaves it refused.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from napari_unet.engine.safe_files import replacing
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 _SUFFIX = ".safetensors"
+_REFUSED = ".refused"
 # A file name on every system; Windows keeps some for its devices, whatever follows their dot.
 _NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9][a-z0-9_.-]{0,99}", re.I)
 
@@ -59,6 +62,11 @@ class ModelVersion:
         """Whether it came with the program."""
         return self.path.parent == SHIPPED
 
+    @property
+    def refused(self) -> bool:
+        """Whether the check did not accept it; only NAME@VERSION means it then."""
+        return _is_refused(self.path)
+
     def sha256(self) -> str:
         """Hash of the file, which is what a child's header calls its parent."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
@@ -82,12 +90,16 @@ class ModelStore:
         )
         self.root = Path(root or default)
 
-    def names(self) -> list[str]:
-        """All models with a readable version, those that ship first."""
+    def names(self, *, refused: bool = False) -> list[str]:
+        """All names that stand for a version, those that ship first.
+
+        With `refused`, also those of which every version was refused.
+        """
         shipped = sorted(path.stem for path in SHIPPED.glob(f"*{_SUFFIX}"))
         own = sorted(p.parent.name for p in self.root.glob(f"*/*{_SUFFIX}"))
         known = dict.fromkeys([*shipped, *own])
-        return [n for n in known if _NAME.fullmatch(n) and self.versions(n)]
+        there = self.versions if refused else self.accepted
+        return [n for n in known if _NAME.fullmatch(n) and there(n)]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All readable versions of a model, oldest first; empty if there is none."""
@@ -99,8 +111,14 @@ class ModelStore:
                 continue
         return found
 
+    def accepted(self, name: str) -> list[ModelVersion]:
+        """The readable versions that were not refused, oldest first."""
+        return [version for version in self.versions(name) if not version.refused]
+
     def find(self, reference: Reference) -> ModelVersion:
         """The version that NAME, NAME@VERSION or a file's path stands for; a version as it is.
+
+        NAME alone never stands for a version that was refused.
 
         Raises
         ------
@@ -116,7 +134,7 @@ class ModelStore:
             return ModelVersion(header.name, 0, path, header)
         name, at, number = text.partition("@")
         if _NAME.fullmatch(name) and (number.isdecimal() or not at):
-            versions = {v.version: v for v in self.versions(name)}
+            versions = {v.version: v for v in (self.versions if at else self.accepted)(name)}
             wanted = int(number) if at else self._active_number(name)
             if wanted not in versions and versions and not at:
                 wanted = max(versions)
@@ -125,7 +143,13 @@ class ModelStore:
             broken = self._paths(name).get(wanted)
             if broken is not None and broken.exists():
                 read_header(broken)  # tells what is wrong with it
-        there = ", ".join(v.reference for n in self.names() for v in self.versions(n))
+            refused = ", ".join(v.reference for v in self.versions(name) if not at)
+            if refused:
+                raise ModelFileError(
+                    f"no version of {name!r} was accepted by its check; fine-tune again, or give "
+                    f"a version to use it all the same: {refused}"
+                )
+        there = ", ".join(v.reference for n in self.names() for v in self.accepted(n))
         raise ModelFileError(
             f"there is no model {text!r}; choose one of: {there or 'none yet'}, "
             f"or give the path of a {_SUFFIX} file"
@@ -143,30 +167,32 @@ class ModelStore:
         write
             Writes the model file to the path it is given, atomically.
         activate
-            Whether its name stands for it from now on.
+            Whether it was accepted: its name stands for it from now on. Else it is refused.
 
         Raises
         ------
         ValueError
             If the name cannot be a model's.
         """
-        before = None if activate or not self.versions(name) else self.find(name)
         path = self._reserve(name)
+        mark = path.with_suffix(_REFUSED)
         try:
+            with replacing(mark) as part:
+                part.write_text("not accepted\n")
             write(path)
             added = ModelVersion(name, int(path.stem), path, read_header(path))
         except BaseException:
             path.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
             raise
         if activate:
             self.activate(added)
-        elif before is not None:
-            # Or the newest would be meant, where none was chosen so far.
-            self.activate(before)
         return added
 
     def activate(self, model: ModelVersion) -> None:
-        """Let the model's name stand for this version."""
+        """Let the model's name stand for this version, which is accepted by that."""
+        if model.refused:
+            model.path.with_suffix(_REFUSED).unlink(missing_ok=True)
         with replacing(self.root / model.name / "active") as part:
             part.write_text(f"{model.version}\n")
 
@@ -178,11 +204,21 @@ class ModelStore:
         own = sorted(
             self.versions(model.name), key=lambda v: (v.version >= model.version, -v.version)
         )
-        others = (v for n in self.names() if n != model.name for v in self.versions(n))
+        names = self.names(refused=True)
+        others = (v for n in names if n != model.name for v in self.versions(n))
         return next((v for v in chain(own, others) if v.sha256() == model.header.parent), None)
+
+    def ancestor(self, model: ModelVersion) -> ModelVersion | None:
+        """The nearest version that a model was fine-tuned from and that was not refused."""
+        parent = self.parent(model)
+        while parent is not None and parent.refused:
+            parent = self.parent(parent)
+        return parent
 
     def revert(self, name: str) -> ModelVersion:
         """Go back to the parent of the active version; the newer one stays in the store.
+
+        A parent that was refused is passed over, for its own parent.
 
         Raises
         ------
@@ -190,7 +226,7 @@ class ModelStore:
             If there is nothing to go back to.
         """
         active = self.find(name)
-        parent = self.parent(active)
+        parent = self.ancestor(active)
         if parent is None or parent.name != active.name:
             raise ModelFileError(
                 f"{active.reference} has no earlier version of its own; choose another model"
@@ -206,8 +242,9 @@ class ModelStore:
         if not model.shipped:
             return model.name
         name, number = f"my-{model.name}", 1
-        # Corrections without a version are those of a fine-tune that was cancelled.
-        while any((self.root / name).glob(f"*{_SUFFIX}")):
+        # Corrections without an accepted version are those of a fine-tune that was cancelled,
+        # killed or refused: the next one is to find them.
+        while any(map(_takes_its_name, (self.root / name).glob(f"*{_SUFFIX}"))):
             number += 1
             name = f"my-{model.name}-{number}"
         return name
@@ -239,7 +276,7 @@ class ModelStore:
         return path
 
     def remove(self, reference: Reference) -> ModelVersion:
-        """Delete one version; its name then stands for the newest that is left.
+        """Delete one version; its name then stands for the newest accepted one that is left.
 
         Raises
         ------
@@ -249,8 +286,9 @@ class ModelStore:
         model = self.find(reference)
         if model.shipped or not model.version:
             raise ModelFileError(f"{model.reference} is not in the store; nothing was removed")
-        active = self.find(model.name).version == model.version
+        active = not model.refused and self.find(model.name).version == model.version
         model.path.unlink()
+        model.path.with_suffix(_REFUSED).unlink(missing_ok=True)
         if active:
             (model.path.parent / "active").unlink(missing_ok=True)
         return model
@@ -297,6 +335,15 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"{name!r} cannot be a model's name; use up to 100 letters, digits, '-', '_' and '.'"
         )
+
+
+def _is_refused(path: Path) -> bool:
+    return path.with_suffix(_REFUSED).exists()
+
+
+def _takes_its_name(path: Path) -> bool:
+    """Whether the file of a version is more than a number held by a fine-tune, and not refused."""
+    return path.stat().st_size > 0 and not _is_refused(path)
 
 
 def _copy(source: Path, target: Path) -> None:

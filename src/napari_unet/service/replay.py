@@ -1,4 +1,4 @@
-"""What the models that ship learnt from, a small sample of it, so that fine-tunes do not forget it."""
+"""A small sample of what the models that ship learnt from, so that fine-tunes do not forget it."""
 
 from __future__ import annotations
 
