@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -128,8 +128,14 @@ class Trainer:
         """Go on with other planes."""
         self._batches = self._draw_from(planes, replace(self.config, seed=self.config.seed + 1))
 
-    def step(self) -> StepReport:
+    def step(self, check: Callable[[], None] = lambda: None) -> StepReport:
         """Do one optimiser step.
+
+        Parameters
+        ----------
+        check
+            Called in each layer, forward and backward; may raise to stop within the step, which
+            takes many seconds on a slow computer. The weights then stay as they were before it.
 
         Raises
         ------
@@ -141,7 +147,8 @@ class Trainer:
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss = self._learn()
+        with _checked(self.network, check), _checked(self._parent, check):
+            loss = self._learn()
         self._average.update(self.network)
         self._step += 1
         now = time.perf_counter()
@@ -248,6 +255,22 @@ def finetune(
             yield trainer.step()
     finally:
         trainer.finish()
+
+
+@contextmanager
+def _checked(network: UNet | None, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer of a network, and for each weight whose gradient is known."""
+    modules = network.modules() if network is not None else ()
+    weights = [p for p in network.parameters() if p.requires_grad] if network is not None else ()
+    hooks = [
+        *(module.register_forward_pre_hook(lambda *_: check()) for module in modules),
+        *(weight.register_hook(lambda _: check()) for weight in weights),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:

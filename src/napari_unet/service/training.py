@@ -260,7 +260,7 @@ def learn(
     try:
         # One step at least: there is something to keep then.
         while trainer.fraction < 1 and not (job.is_finishing and steps):
-            report = trainer.step()
+            report = trainer.step(job.check)
             steps = report.step
             rate = steps / (time.perf_counter() - start)
             message = f"step {steps}, {rate:.1f} per s"
