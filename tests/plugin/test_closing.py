@@ -148,3 +148,20 @@ def test_closing_ends_the_process_well(
         folders = list((store.root.parent / "drafts").iterdir())
         draft = Drafts(store.root.parent / "drafts").load(folders[0].name)
         assert not np.array_equal(draft.labels, draft.baseline)
+
+
+def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, settle, image):
+    widget = docked_by_napari
+    # What its question lists, when the window manager closes the window.
+    listed = widget.viewer.window.__wrapped__._task_status_manager.get_status
+    widget.viewer.add_image(image)
+    for what in ("Segmenting", "Measuring"):
+        {"Segmenting": widget.segment_button, "Measuring": widget.measuring.measure}[what].click()
+        assert listed() == [f"napari-worker: Executing {what} (napari-unet)"]
+        settle(widget)
+        assert listed() == []
+    widget.segment_button.click()
+    assert len(listed()) == 1
+    # The dock is closed, and napari is not.
+    widget.cleanup()
+    assert listed() == []
