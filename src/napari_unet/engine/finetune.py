@@ -147,7 +147,7 @@ class Trainer:
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        with _checked(self.network, check), _checked(self._parent, check):
+        with _checked([self.network, *([self._parent] if self._parent else [])], check):
             loss = self._learn()
         self._average.update(self.network)
         self._step += 1
@@ -258,12 +258,12 @@ def finetune(
 
 
 @contextmanager
-def _checked(network: UNet | None, check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before each layer of a network, and for each weight whose gradient is known."""
-    modules = network.modules() if network is not None else ()
-    weights = [p for p in network.parameters() if p.requires_grad] if network is not None else ()
+def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer, and when the gradient of a weight is known."""
+    layers = [layer for network in networks for layer in network.modules()]
+    weights = [w for network in networks for w in network.parameters() if w.requires_grad]
     hooks = [
-        *(module.register_forward_pre_hook(lambda *_: check()) for module in modules),
+        *(layer.register_forward_pre_hook(lambda *_: check()) for layer in layers),
         *(weight.register_hook(lambda _: check()) for weight in weights),
     ]
     try:
