@@ -9,7 +9,7 @@ puts it into one of five folds. Fold 0 was used to choose settings, fold 4 only 
 weights learn from folds 0-3.
 
 It learns in stages, each of which ends with a model: started again, it goes on after the last. The
-first four know the first folder alone. The last three show tissue in other colours, as grey values
+first four know the first folder alone. The last two show tissue in other colours, as grey values
 and as its nuclear stain, three times as often, and all cells in other sizes. The fifth leaves the
 violet and yellow sections of the second folder out, to see how a new look fares.
 """
@@ -91,8 +91,8 @@ def stages() -> Iterator[Stage]:
         yield Stage(name, replace(longer, balance=0.5, tile_px=348))
     varied = AugmentConfig(scale=1.6, grey=0.2, invert=0.05, colour=0.25, to_grey=0.15)
     more = ("learn", "learn-more")
-    for name, parts in (("4", more), ("5", (*more, "learn-look")), ("6", (*more, "learn-look"))):
-        last = train_config("fast", steps=7500, seed=int(name))
+    for name, steps, parts in (("4", 7500, more), ("5", 3000, (*more, "learn-look"))):
+        last = train_config("fast", steps=steps, seed=int(name))
         yield Stage(name, replace(last, balance=0.5, tile_px=348, augment=varied), parts=parts)
 
 

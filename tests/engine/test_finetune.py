@@ -617,3 +617,28 @@ def test_bfloat16_trains_float32_weights(plane):
     assert np.isfinite(losses).all()
     assert weights(network).dtype == torch.float32
     assert not torch.equal(weights(network), before)
+
+
+def test_a_check_stops_within_a_step_and_leaves_the_weights(plane):
+    class Stop(Exception):
+        pass
+
+    network = make()
+    trainer = Trainer(network, [plane], dataclasses.replace(CONFIG, anchor=1.0), CPU)
+    calls = []
+    trainer.step(lambda: calls.append(1))
+    # Before each layer of the network and of its parent, and for each weight.
+    assert len(calls) > 40
+    for last in (1, len(calls) // 2, len(calls)):
+        left = iter(range(last - 1))
+
+        def check(left=left) -> None:
+            if next(left, None) is None:
+                raise Stop
+
+        before = weights(network)
+        with pytest.raises(Stop):
+            trainer.step(check)
+        assert torch.equal(weights(network), before)
+    trainer.step()
+    assert not torch.equal(weights(network), before)

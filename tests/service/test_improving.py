@@ -116,7 +116,7 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     plain = teach("plain")
     assert 0.15 <= plain.model.header.postprocess["threshold"] <= 0.6
     found = {} if best is None else {"threshold": best}
-    monkeypatch.setattr(lesson, "thresholds_for", lambda *args: found)
+    monkeypatch.setattr(lesson, "thresholds_for", lambda *args, resized: found)
     done = teach("other")
     assert done.model.header.postprocess["threshold"] == (best or 0.35)
     assert done.check is not None
@@ -223,7 +223,7 @@ def test_what_could_not_be_learnt_is_refused(service, store, weak, given):
     config = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-9)
     done = service.finetune([given()], "weak", config).wait(SOON)
     assert not done.verdict.accepted
-    assert "could not learn" in done.verdict.why
+    assert "of what was painted" in done.verdict.why
     assert store.find("weak") == weak
 
 
@@ -287,7 +287,7 @@ def test_what_was_corrected_earlier_is_checked_apart(service, weak, given, lesso
     assert not lessons[0].known.any()
     second = service.finetune([given(2)], first.model, SETTINGS).wait(SOON)
     what = lessons[-1]
-    judges = np.unique(np.concatenate([units[units > 0] for units in what.judges]))
+    judges = np.unique(np.concatenate([units[units > 0] for units in what.judging(what.split)]))
     assert second.check.n_places == (~what.known[judges - 1]).sum() == len(judges)
     assert second.replay.n_places == what.known.sum() == len(lessons[0].known)
     assert second.model.header.scores == {

@@ -208,8 +208,14 @@ class Trainer:
         self._plan(planned)
         return True
 
-    def step(self) -> StepReport:
+    def step(self, check: Callable[[], None] = lambda: None) -> StepReport:
         """Do one optimiser step.
+
+        Parameters
+        ----------
+        check
+            Called in each layer, forward and backward; may raise to stop within the step, which
+            takes many seconds on a slow computer. The weights then stay as they were before it.
 
         Raises
         ------
@@ -221,7 +227,8 @@ class Trainer:
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss = self._learn()
+        with _checked([self.network, *([self._parent] if self._parent else [])], check):
+            loss = self._learn()
         self._average.update(self.network)
         self._step += 1
         now = time.perf_counter()
@@ -357,6 +364,22 @@ def finetune(
             yield trainer.step()
     finally:
         trainer.finish()
+
+
+@contextmanager
+def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer, and when the gradient of a weight is known."""
+    layers = [layer for network in networks for layer in network.modules()]
+    weights = [w for network in networks for w in network.parameters() if w.requires_grad]
+    hooks = [
+        *(layer.register_forward_pre_hook(lambda *_: check()) for layer in layers),
+        *(weight.register_hook(lambda _: check()) for weight in weights),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:

@@ -58,15 +58,17 @@ class LayerBoxes:
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it."""
         layer = self._viewer.layers.selection.active
-        if layer is not None and (is_helper(layer) or layer is self._followed):
+        if layer is not None and (is_helper(layer) or layer == self._followed):
             # A layer that only shows something comes and goes, and leaves the choice as it was.
             return
         self._followed = layer
         if isinstance(layer, Image):
             self.image.value = layer
-            result = self._results.current(layer)
             chosen = self.labels.value
-            if result is not None or (chosen and self._results.source_of(chosen)):
+            source = self._results.source_of(chosen) if chosen is not None else None
+            result = self._results.current(layer)
+            # Those that were made from this image stay, be they the latest or not.
+            if source != layer and (source is not None or result is not None):
                 self.labels.value = result
         elif isinstance(layer, Labels):
             self.labels.value = layer

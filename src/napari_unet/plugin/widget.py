@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_unet.plugin.advanced import Advanced
+from napari_unet.plugin.announcing import Announcement
 from napari_unet.plugin.choices import LayerBoxes, models_of
 from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.correcting import CorrectingPanel
@@ -29,7 +30,8 @@ from napari_unet.plugin.version_row import VersionRow
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
-# A signal and the slot that it calls.
+# A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to
+# disconnect those of a deleted object.
 Connection = tuple[Any, Callable[..., Any]]
 
 _BUDGETS = (
@@ -70,6 +72,7 @@ class SegmentWidget(QWidget):
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
+        self._announcement = Announcement()
         self._layers = LayerBoxes(napari_viewer, self.controller.results)
         self._build()
         controller, corrections = self.controller, self.controller.corrections
@@ -80,10 +83,11 @@ class SegmentWidget(QWidget):
             (controller.started, self._on_started),
             (controller.progressed, self._on_progress),
             (controller.ended, self._on_ended),
+            (controller.started, self._announcement.begin),
+            (controller.ended, self._announcement.end),
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
-            (self.server.failed, self._warn),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
             (controller.restoring.offered, self.draft.on_offered),
@@ -92,10 +96,10 @@ class SegmentWidget(QWidget):
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
+        ends = self.correcting.close_down, self._announcement.end, controller.close
+        self._release = partial(_release, self._connections, ends)
         # A slot of this object would no longer be called while it is being destroyed.
-        self.destroyed.connect(
-            partial(_release, self._connections, self.controller, self.correcting)
-        )
+        self.destroyed.connect(self._release)
         self._refresh_models()
         self._layers.refresh()
         self._layers.follow()
@@ -114,7 +118,7 @@ class SegmentWidget(QWidget):
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
-        _release(self._connections, self.controller, self.correcting)
+        self._release()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Stop jobs when napari takes the widget out of its dock, which is how a dock is closed."""
@@ -202,6 +206,7 @@ class SegmentWidget(QWidget):
         self.correcting.said.connect(self._tell)
         self.correcting.warned.connect(self._warn)
         self.measuring.warned.connect(self._warn)
+        self.server.failed.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
         self.advanced.guess.clicked.connect(lambda: self._try_there(self._guess))
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
@@ -295,7 +300,7 @@ class SegmentWidget(QWidget):
         self.status.setText(f"⚠ {message}")
 
     def _on_counted(self, labels: Labels, text: str) -> None:
-        if labels is self.labels.value:
+        if labels == self.labels.value:
             self.correcting.count.setText(text)
 
     def _on_computed(self, where: str) -> None:
@@ -356,11 +361,9 @@ class SegmentWidget(QWidget):
         self._on_labels()
 
 
-def _release(
-    connections: list[Connection], controller: Controller, panel: CorrectingPanel, *_: Any
-) -> None:
+def _release(connections: list[Connection], ends: tuple[Callable[[], None], ...], *_: Any) -> None:
     for signal, slot in connections:
         signal.disconnect(slot)
     connections.clear()
-    panel.close_down()
-    controller.close()
+    for end in ends:
+        end()

@@ -183,9 +183,7 @@ class Job(Generic[T]):
         except BaseException as error:
             reason = FinishReason.FAILED
             self.cause, self.error = error, sentence(error)
-            expected = isinstance(error, ValueError | FloatingPointError | OSError)
-            level = logging.INFO if expected else logging.ERROR
-            logger.log(level, "%s failed", self.name, exc_info=error)
+            log_failure(self.name, error)
         self.seconds = time.perf_counter() - start
         self._finish(reason)
 
@@ -265,8 +263,11 @@ class JobRunner:
             self._jobs.put(job)
         return job
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Cancel all jobs and let the thread end; a later `submit` starts another."""
+    def close(self, timeout_s: float = 5.0) -> threading.Thread | None:
+        """Cancel all jobs and let the thread end; a later `submit` starts another.
+
+        Returns the thread if it has not ended within the time.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
             jobs = tuple(self._open)
@@ -275,11 +276,28 @@ class JobRunner:
             job.cancel()
         if thread is not None:
             thread.join(timeout_s)
+        return thread if thread is not None and thread.is_alive() else None
 
     def _loop(self, jobs: queue.SimpleQueue[Job[Any] | None]) -> None:
         while (job := jobs.get()) is not None:
             job.run()
             self._open.discard(job)
+
+
+def log_failure(what: str, error: BaseException) -> None:
+    """Log a failure; a traceback in the terminal is for faults of the program only.
+
+    Parameters
+    ----------
+    what
+        What failed, in a few words.
+    error
+        Why. What a user can mend (`ValueError`, `OSError`, ...) is told elsewhere, as a `sentence`.
+    """
+    mendable = ValueError | FloatingPointError | OSError | MemoryError | JobFailed
+    expected = isinstance(error, mendable)
+    level = logging.INFO if expected else logging.ERROR
+    logger.log(level, "%s failed", what, exc_info=error)
 
 
 def sentence(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
@@ -53,11 +54,15 @@ class SegmentationService:
         self._runner = JobRunner()
         self.servers = Servers(self.store, self._runner)
 
-    def close(self) -> None:
-        """Cancel what runs here and end the thread; what runs on a server goes on there."""
+    def close(self, timeout_s: float = 5.0) -> Thread | None:
+        """Cancel what runs here and end the thread; what runs on a server goes on there.
+
+        Returns the thread if it has not ended within the time.
+        """
         self.servers.chosen.leave()
-        self._runner.close()
+        at_work = self._runner.close(timeout_s)
         self.servers.chosen.close()
+        return at_work
 
     def segment(
         self,

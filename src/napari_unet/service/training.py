@@ -287,7 +287,7 @@ def learn(
     try:
         # One step at least: there is something to keep then.
         while trainer.fraction < 1 and not (job.is_finishing and trainer.steps):
-            report = trainer.step()
+            report = trainer.step(job.check)
             gain.add(report.loss)
             tell(report.loss)
             if not on_step(report):
