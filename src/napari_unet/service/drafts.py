@@ -242,7 +242,7 @@ class Drafts:
         """Copy a draft beside itself; only then the one kept there before goes."""
         part = part_of(folder)
         try:
-            shutil.copytree(folder, part)
+            shutil.copytree(folder, part, ignore=shutil.ignore_patterns(".*.part"))
             previous = folder.with_name(folder.name + _PREVIOUS)
             self._delete(previous)
             part.rename(previous)

@@ -276,7 +276,9 @@ def _check_readable(path: Path) -> None:
     try:
         with path.open("rb") as file:
             if not file.read(1):
-                raise ValueError(f"{path} is empty; take another copy of the image")
+                raise ValueError(
+                    f"{path} cannot be read as an image: it is empty; take another copy"
+                )
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; give the path of an image") from None
 
