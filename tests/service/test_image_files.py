@@ -329,7 +329,7 @@ def test_what_keeps_a_file_from_being_read_comes_before_its_format(tmp_path):
         ValueError, match=r"empty.png cannot be read as an image: it is empty; take"
     ):
         read_image(empty)
-    with pytest.raises(ValueError, match="is a folder; give the path of an image"):
+    with pytest.raises(ValueError, match="it is a folder; give the path of an image"):
         read_image(tmp_path)
     with pytest.raises(ValueError, match=r"there is no file .*gone.tif; give the path"):
         read_image(tmp_path / "gone.tif")

@@ -272,7 +272,7 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
 def _check_readable(path: Path) -> None:
     """Raise what keeps a file from being read at all, before its format is looked at."""
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the path of an image")
+        raise ValueError(f"there is no file {path}, it is a folder; give the path of an image")
     try:
         with path.open("rb") as file:
             if not file.read(1):
