@@ -165,6 +165,8 @@ _TOP = {
     "zoom": _number(0.01, 16),
     "anisotropy": _or_none(_number(0.001, 1000)),
     "parent": _or_none(_HASH),
+    # Of a file in the package.
+    "replay": _Rule("a model's name, or empty", lambda v: v == "" or is_name(v)),
     "trained_on": _list_of(_TEXT),
     "settings": _table_of(_SETTING),
     "corrections": _table_of(_HASH),
