@@ -53,7 +53,12 @@ def write_model():
 
     def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, z_depth=None, **header):
         config = UNetConfig(
-            depth=depth, width=width, in_channels=in_channels, dropout=0.0, z_depth=z_depth
+            depth=depth,
+            width=width,
+            in_channels=in_channels,
+            n_classes=len(header.get("classes", ("background", "cell"))),
+            dropout=0.0,
+            z_depth=z_depth,
         )
         network = UNet(config)
         initialise(network, seed)

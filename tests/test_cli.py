@@ -138,6 +138,21 @@ def test_a_folder_may_be_segmented_into_itself_again(call, folders):
         assert names(folders[0]) == ["a.png", "a_labels.tif", "b.png", "b_labels.tif"]
 
 
+@pytest.mark.parametrize("name", ["out.tif", "out/cells_labels.tif", "out/cells_cells.csv"])
+def test_what_is_not_ours_is_replaced_only_on_demand(call, image, tmp_path, name):
+    other, out = tmp_path / name, tmp_path / name.partition("/")[0]
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("a year of work")
+    status, stdout, stderr = call("segment", image, "-o", out, "--table")
+    assert (status, stdout) == (2, "")
+    assert f"{other} is there already and was not made by napari-unet, so it is not" in stderr
+    assert stderr.endswith("or add --overwrite\n")
+    assert other.read_text() == "a year of work"
+    for more in (["--overwrite"], []):  # then it is ours
+        assert call("segment", image, "-o", out, "--table", *more)[0] == 0
+    assert other.read_bytes() != b"a year of work"
+
+
 def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
     (tmp_path / "file").write_text("")
     status, stdout, stderr = call("segment", image, "-o", tmp_path / "file" / "labels.tif")

@@ -22,6 +22,7 @@ from napari_unet.service.batch import FileDone, plan_files, summary
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.outputs import NotOursError
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
 
@@ -78,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     segment.add_argument(
         "--table", action="store_true", help="measure the cells: IMAGE_cells.csv beside the labels"
+    )
+    segment.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files and folders that napari-unet did not make, too",
     )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
     segment.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
@@ -160,7 +166,15 @@ def _segment(options: argparse.Namespace) -> int:
 
     images = list_images(options.images)
     try:
-        files = plan_files(images, options.out, table=options.table, axes=options.axes)
+        files = plan_files(
+            images,
+            options.out,
+            table=options.table,
+            axes=options.axes,
+            overwrite=options.overwrite,
+        )
+    except NotOursError as error:
+        raise _WrongCall(f"{error}, or add --overwrite") from error
     except ValueError as error:
         raise _WrongCall(str(error)) from error
     service = _service(options)

@@ -575,10 +575,11 @@ def test_import_of_what_is_not_there(store, tmp_path):
 def test_a_name_in_a_foreign_header_does_not_lead_out_of_the_store(store, write_model, tmp_path):
     path = tmp_path / "m.safetensors"
     write_model(path, name="../../evil")
-    with pytest.raises(ValueError, match="cannot be a model's name"):
-        store.import_file(path)
+    for name in (None, "good"):
+        with pytest.raises(ModelFileError, match=r"is broken: its entry name is '../../evil'"):
+            store.import_file(path, name)
     assert not (tmp_path / "evil").exists()
-    assert store.import_file(path, "good").reference == "good@1"
+    assert not store.root.exists()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -590,6 +591,41 @@ def test_a_folder_without_permission_is_told(store, add_model):
             add_model("cells")
     finally:
         (store.root / "cells").chmod(0o700)
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A folder that nobody may write to, not even root."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "test", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("inside", ["", "new/folder"])
+def test_that_models_cannot_be_stored_is_told_before_the_work(
+    closed, inside, write_model, tmp_path, blobs
+):
+    from napari_unet.config import FinetuneConfig
+    from napari_unet.service.corrections import annotate
+    from napari_unet.service.segmentation import SegmentationService
+
+    folder, file = closed / inside, tmp_path / "m.safetensors"
+    write_model(file)
+    service = SegmentationService(ModelStore(folder))
+    annotated, config = [annotate(*blobs()[:1], "YX", blobs()[1])], FinetuneConfig(steps=1)
+    for work in (
+        lambda: service.train(annotated, "mine", config),
+        lambda: service.finetune(annotated, file, config, "mine"),
+        lambda: service.store.import_file(file),
+    ):
+        with pytest.raises(ModelFileError, match=r"Read-only file system.*NAPARI_UNET_MODELS"):
+            work()
 
 
 def test_listing_models_loads_no_torch(store, add_model):

@@ -318,6 +318,9 @@ class Controller(Follower):
         self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
     ) -> None:
         image, model = asked.image, done.model.reference
+        if asked.is_outdated:
+            self._finish(f"the image '{image.name}' was changed meanwhile; click Segment", False)
+            return
         facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
         facts["channel"] = asked.channel
         layer = self.results.add(image, result, facts, done.diameter_px)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +32,8 @@ from napari_unet.service.views import View
 
 PLANE, VIEW, STACK, ALL = "this plane", "what is in view", "this stack", "everything"
 SCOPES = (PLANE, VIEW, STACK, ALL)
+# So many pixels tell whether an image was changed in place, within milliseconds.
+_SAMPLE_PX = 1 << 20
 
 
 def planes_in(scope: str, axes: str, shape: Sequence[int], here: Index) -> list[Index]:
@@ -70,6 +74,8 @@ class Request:
         The nearest to the one in view first.
     box
         Rows and columns of the one plane; None for whole planes.
+    pixels, checksum
+        What the layer held when this was asked for, see `checksum_of`.
     """
 
     image: Image
@@ -77,6 +83,23 @@ class Request:
     channel: int | None
     planes: list[Index]
     box: Box | None
+    pixels: Any
+    checksum: int
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the layer holds other pixels now."""
+        return self.image.data is not self.pixels or checksum_of(self.image) != self.checksum
+
+
+def checksum_of(image: Image) -> int:
+    """Of up to a million pixels of a layer, regularly spaced; 0 where they are not in memory."""
+    pixels = finest(image)
+    if not isinstance(pixels, np.ndarray) or not pixels.ndim:
+        return 0
+    step = max(1, math.ceil((pixels.size / _SAMPLE_PX) ** (1 / pixels.ndim)))
+    some = pixels[(slice(None, None, step),) * pixels.ndim]
+    return zlib.crc32(np.ascontiguousarray(some).tobytes())
 
 
 def channel_for(
@@ -143,7 +166,7 @@ def ask(
     planes = planes_in(scope, source.axes, source.data.shape, here)
     box = visible_box(image) if scope == VIEW else None
     channel = channel_for(image, model, chosen, viewer.dims)
-    return Request(image, source, channel, planes, box)
+    return Request(image, source, channel, planes, box, image.data, checksum_of(image))
 
 
 def view_of(viewer: Viewer, image: Image, channel: int | None) -> View | None:

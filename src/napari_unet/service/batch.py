@@ -13,12 +13,14 @@ import numpy as np
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import plane_indices, take_channel
+from napari_unet.engine.safe_files import writing_to
 from napari_unet.service.image_files import LABELS, read_image, write_labels
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.measurements import measure, write_table
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.outputs import check_replaceable
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import Workers
@@ -43,12 +45,25 @@ class FileJob:
         Where the measurements go; None measures nothing.
     axes
         Names of its axes; by default what the file says.
+    overwrite
+        Whether labels and table may take the place of what others made.
     """
 
     image: Path
     labels: Path
     table: Path | None = None
     axes: str | None = None
+    overwrite: bool = False
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """What is written: the labels, and the table if there is to be one."""
+        return (self.labels,) if self.table is None else (self.labels, self.table)
+
+    def check_written(self) -> None:
+        """See that it may be written; raises as `outputs.check_replaceable`."""
+        for path in self.written:
+            check_replaceable(path, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,12 @@ class Tools:
 
 
 def plan_files(
-    images: Sequence[Path], out: Path, *, table: bool = False, axes: str | None = None
+    images: Sequence[Path],
+    out: Path,
+    *,
+    table: bool = False,
+    axes: str | None = None,
+    overwrite: bool = False,
 ) -> list[FileJob]:
     """Where the labels of each image go, and the table of its cells.
 
@@ -110,11 +130,15 @@ def plan_files(
         Whether the cells are to be measured.
     axes
         Of the images.
+    overwrite
+        Whether what others made may be replaced.
 
     Raises
     ------
     ValueError
         If two images would go to one file, or one to an image.
+    NotOursError
+        If something that this program did not make is in the way.
     """
     suffix = out.suffix.lower()
     if is_zarr(out) or (suffix in (".tif", ".tiff") and not out.is_dir()):
@@ -137,10 +161,19 @@ def plan_files(
             raise ValueError(f"two images would go to {target}; segment them into two folders")
         if any(target.exists() and target.samefile(path) for path in images):
             raise ValueError(f"{target} is one of the images; give another place for the labels")
-    return [
-        FileJob(path, target, target.parent / f"{path.stem}{CELLS}.csv" if table else None, axes)
+    files = [
+        FileJob(
+            path,
+            target,
+            target.parent / f"{path.stem}{CELLS}.csv" if table else None,
+            axes,
+            overwrite,
+        )
         for path, target in zip(images, targets, strict=True)
     ]
+    for file in files:
+        file.check_written()
+    return files
 
 
 def segment_files(
@@ -180,7 +213,9 @@ def segment_files(
             if not isinstance(error, ValueError | FloatingPointError | OSError | MemoryError):
                 logger.exception("%s failed", file.image)
             text = sentence(error)
-            where = "" if str(file.image) in text else f"{file.image}: "
+            # What could not be written is not the image's fault.
+            named = any(str(path) in text for path in (file.image, *file.written))
+            where = "" if named else f"{file.image}: "
             outcome = FileDone(file, error=where + text)
         done.append(outcome)
         told(outcome)
@@ -209,16 +244,18 @@ def segment_file(
     labels: Any
     kinds = None
     if is_zarr(file.labels):
-        found = segment_volume(
-            job,
-            tools.load,
-            version,
-            file.image,
-            file.axes,
-            file.labels,
-            config,
-            tools.workers,
-        )
+        with writing_to(file.labels):
+            found = segment_volume(
+                job,
+                tools.load,
+                version,
+                file.image,
+                file.axes,
+                file.labels,
+                config,
+                tools.workers,
+                overwrite=file.overwrite,
+            )
         labels = open_zarr(file.labels).data
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
@@ -226,6 +263,8 @@ def segment_file(
         if config.anisotropy is None:
             config = replace(config, anisotropy=image.anisotropy)
         found = tools.segment(job, pixels, axes, version, config, planes)
+        # It may have come while the image was segmented.
+        file.check_written()
         write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
         labels, kinds = found.labels, found.kinds
     if file.table is not None:

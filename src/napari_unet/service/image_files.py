@@ -17,6 +17,7 @@ from napari_unet.core.axes import ORDER, label_axes, label_shape
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.corrections import Annotated, annotate, painted_planes
 from napari_unet.service.inputs import name_axes, whole_labels
+from napari_unet.service.outputs import MARK
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
 _TIFF = {".tif", ".tiff"}
@@ -85,12 +86,13 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
     ------
     ValueError
         If it cannot be read, or its axes are unclear.
+    OSError
+        If the file system refuses it.
     """
     if is_zarr(path) and path.is_dir():
         store = open_zarr(path, axes)
         return ImageFile(store.data, store.axes, store.pixel_size_um)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; give the path of an image")
+    _check_readable(path)
     try:
         if path.suffix.lower() in _TIFF:
             data, named, pixel_size, z_step = _read_tiff(path)
@@ -154,7 +156,11 @@ def write_image(
         Whether to compress the one for ImageJ, too.
     """
     metadata: dict[str, Any] = {"axes": axes}
-    options: dict[str, Any] = {"metadata": metadata, "photometric": "minisblack"}
+    options: dict[str, Any] = {
+        "metadata": metadata,
+        "photometric": "minisblack",
+        "software": MARK,
+    }
     if pixel_size_um is not None:
         y, x = pixel_size_um
         options["resolution"] = (1 / x, 1 / y)
@@ -261,6 +267,20 @@ def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
         return picture, whole_labels(truth)
     except ValueError as error:
         raise ValueError(f"{labels}: {error}") from error
+
+
+def _check_readable(path: Path) -> None:
+    """Raise what keeps a file from being read at all, before its format is looked at."""
+    if path.is_dir():
+        raise ValueError(f"there is no file {path}, it is a folder; give the path of an image")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ValueError(
+                    f"{path} cannot be read as an image: it is empty; take another copy"
+                )
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}; give the path of an image") from None
 
 
 def _is_labels_of(stem: str, stems: set[str]) -> bool:

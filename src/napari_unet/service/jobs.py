@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import threading
@@ -300,6 +301,18 @@ def log_failure(what: str, error: BaseException) -> None:
     logger.log(level, "%s failed", what, exc_info=error)
 
 
+_ROOM = "make room on that disk, or write to another one"
+_RIGHT = "see that you may read and write there, or choose another place"
+# What to do about errors of the file system.
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: _RIGHT,
+}
+
+
 def sentence(error: BaseException) -> str:
     """An exception as one sentence; errors made for users speak for themselves."""
     text = " ".join(str(error).split())
@@ -309,5 +322,6 @@ def sentence(error: BaseException) -> str:
         return "there is not enough memory; close other programs or take a smaller image"
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        return f"the file system says: {error.strerror}{place}; check the disk and the folder"
+        advice = _ADVICE.get(error.errno or 0, "check the disk and the folder")
+        return f"the file system says: {error.strerror}{place}; {advice}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
-from napari_unet.engine.safe_files import replacing
+from napari_unet.engine.header_rules import NAME as _NAME
+from napari_unet.engine.header_rules import SUFFIX as _SUFFIX
+from napari_unet.engine.header_rules import is_name
+from napari_unet.engine.safe_files import clean_once, part_of, replacing, reserve
 
 SHIPPED = Path(__file__).parent.parent / "weights"
-_SUFFIX = ".safetensors"
 _REFUSED = ".refused"
-# A file name on every system; Windows keeps some for its devices, whatever follows their dot.
-_NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9][a-z0-9_.-]{0,99}", re.I)
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,8 @@ class ModelStore:
             platformdirs.user_data_path("napari-unet", appauthor=False) / "models"
         )
         self.root = Path(root or default)
+        for folder in self.root.glob("*/"):
+            clean_once(folder, _SUFFIX)
 
     def names(self, *, refused: bool = False) -> list[str]:
         """All names that stand for a version, those that ship first.
@@ -189,6 +190,31 @@ class ModelStore:
             self.activate(added)
         return added
 
+    def check_can_add(self, name: str) -> None:
+        """See that a model of this name could be stored, before long work begins.
+
+        Raises
+        ------
+        ValueError
+            If the name cannot be a model's.
+        ModelFileError
+            If its folder cannot be written to.
+        """
+        check_name(name)
+        folder = self.root / name
+        try:
+            while not folder.exists():
+                folder = folder.parent
+            part = part_of(folder / name)
+            part.touch()
+            part.unlink()
+        except OSError as error:
+            raise ModelFileError(
+                f"models cannot be stored in {self.root / name} ({error.strerror}); set the "
+                "environment variable NAPARI_UNET_MODELS to a folder that you may write to, and "
+                "start again"
+            ) from error
+
     def activate(self, model: ModelVersion) -> None:
         """Let the model's name stand for this version, which is accepted by that."""
         if model.refused:
@@ -255,11 +281,13 @@ class ModelStore:
         Raises
         ------
         ModelFileError
-            If the file is no model, or broken.
+            If the file is no model, or broken, or the folder of the models cannot be written to.
         """
+        header = read_header(path)  # what it refuses needs no torch to be told
         from napari_unet.engine.checkpoint import load_model
 
-        _, header = load_model(path)
+        self.check_can_add(name or header.name)
+        load_model(path)
         return self.add(name or header.name, lambda target: _copy(path, target))
 
     def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
@@ -315,8 +343,8 @@ class ModelStore:
         while True:
             path = folder / f"{number:04d}{_SUFFIX}"
             try:
-                # Another program may be adding a version too; an empty file holds the number.
-                path.touch(exist_ok=False)
+                # Another program may be adding a version too.
+                reserve(path)
             except FileExistsError:
                 number += 1
             else:
@@ -331,7 +359,7 @@ def check_name(name: str) -> None:
     ValueError
         If it cannot be a file name on every system, or looks like a path.
     """
-    if not _NAME.fullmatch(name) or name.endswith((_SUFFIX, ".")):
+    if not is_name(name):
         raise ValueError(
             f"{name!r} cannot be a model's name; use up to 100 letters, digits, '-', '_' and '.'"
         )

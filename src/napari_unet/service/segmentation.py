@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
+from napari_unet.engine.safe_files import writing_to
 from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
 from napari_unet.service.corrections import Annotated, checked
 from napari_unet.service.improving import Improvement, reproduce
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
-from napari_unet.service.model_store import ModelStore, Reference, check_name
+from napari_unet.service.model_store import ModelStore, Reference
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.servers import Servers
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
@@ -118,6 +119,8 @@ class SegmentationService:
         config: PredictConfig | None = None,
         axes: str | None = None,
         scheduler: str | None = None,
+        *,
+        overwrite: bool = False,
     ) -> Job[VolumeLabels]:
         """Start to segment a zarr store of any size into an OME-Zarr.
 
@@ -133,6 +136,8 @@ class SegmentationService:
             As for `segment`.
         scheduler
             Address of a Dask cluster whose workers see the same files; None for this computer.
+        overwrite
+            Whether the labels may take the place of what this program did not make.
 
         Raises
         ------
@@ -143,8 +148,10 @@ class SegmentationService:
         load = partial(self.servers.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
-            with workers_at(scheduler) as workers:
-                return segment_volume(job, load, version, image, axes, out, settings, workers)
+            with workers_at(scheduler) as workers, writing_to(out):
+                return segment_volume(
+                    job, load, version, image, axes, out, settings, workers, overwrite=overwrite
+                )
 
         return self.submit(f"segment with {version.reference}", work)
 
@@ -217,7 +224,7 @@ class SegmentationService:
         for item in given if parent.header.for_stacks else ():
             check_has_stacks(item.axes, parent.reference)
         target = name or self.store.name_for_own(parent)
-        check_name(target)
+        self.store.check_can_add(target)
         backend = self.servers.chosen
         return self._runner.submit(
             f"fine-tune {parent.reference}",
@@ -276,7 +283,7 @@ class SegmentationService:
             As for `finetune`.
         """
         given, words = checked(annotated, config.channel), tuple(trained_on)
-        check_name(name)
+        self.store.check_can_add(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
             origin = self.store.find(origin)

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_unet.core.axes import ORDER
 from napari_unet.service.inputs import name_axes
+from napari_unet.service.outputs import MARK
 
 if TYPE_CHECKING:
     import zarr
@@ -139,6 +140,7 @@ def create_labels(
         {"version": "0.4", "name": path.stem, "axes": named, "datasets": datasets}
     ]
     group.attrs["image-label"] = {"version": "0.4"}
+    group.attrs[MARK] = {"what": "labels"}
 
 
 def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
