@@ -545,6 +545,18 @@ def test_export_into_a_folder_takes_the_models_name(store, add_model, tmp_path):
     assert out.read_bytes() == model.path.read_bytes()
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_export_replaces_models_alone(store, add_model, tmp_path, half):
+    add_model("cells")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a year of work")
+    with pytest.raises(ModelFileError, match=r"notes.txt is there already and is no model of"):
+        store.export("cells", notes, half=half)
+    assert notes.read_text() == "a year of work"
+    out = store.export("cells", tmp_path / "m.safetensors")
+    assert store.export("cells", out, half=half) == out
+
+
 def test_export_in_half_precision_is_smaller_and_nearly_the_same(store, add_model, tmp_path):
     model = add_model("cells", width=8)
     out = store.export(model, tmp_path / "new" / "half.safetensors", half=True)

@@ -291,10 +291,24 @@ class ModelStore:
         return self.add(name or header.name, lambda target: _copy(path, target))
 
     def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits."""
+        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits.
+
+        Raises
+        ------
+        ModelFileError
+            If there is no such version, or something else than a model is there.
+        """
         model = self.find(reference)
         if path.is_dir():
             path = path / f"{model.name}{_SUFFIX}"
+        if os.path.lexists(path):
+            try:
+                read_header(path)
+            except ModelFileError as error:
+                raise ModelFileError(
+                    f"{path} is there already and is no model of napari-unet, so it is not "
+                    "replaced; give another name"
+                ) from error
         if half:
             from napari_unet.engine.checkpoint import load_model, save_model
 
