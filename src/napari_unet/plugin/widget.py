@@ -20,6 +20,7 @@ from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
+from napari_unet.plugin.look_row import LookRow
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
 from napari_unet.plugin.rows import Column, button, row
@@ -76,6 +77,7 @@ class SegmentWidget(QWidget):
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
+            (controller.looked, self.look.show_for),
             (self.server.failed, self._warn),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
@@ -138,6 +140,7 @@ class SegmentWidget(QWidget):
             lambda: self._try(self.controller.use_refused),
             lambda: self._try(self._back),
         )
+        self.look = LookRow(self._use_as_is)
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
@@ -168,6 +171,7 @@ class SegmentWidget(QWidget):
             self._running,
             self.curve,
             self.status,
+            self.look,
             self.last,
             self.compute,
             self.measuring,
@@ -202,6 +206,10 @@ class SegmentWidget(QWidget):
                 self._chosen_image(), self._chosen_model(), config, scope=scope
             )
         )
+
+    def _use_as_is(self) -> None:
+        self.advanced.use_as_is()
+        self._segment()
 
     def _finetune(self) -> None:
         config = self.advanced.finetune_config(self.budget.value)
@@ -296,6 +304,7 @@ class SegmentWidget(QWidget):
         for part in (
             self.segment_button,
             self.finetune_button,
+            self.look,
             self.last,
             self.advanced.guess.native,
             self.advanced.preview.native,
