@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_unet.config import Channel, PredictConfig
 from napari_unet.core.axes import get_plane, plane_shape, take_channel
 from napari_unet.service.device import Compute
+from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import LARGE_PX, LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
 from napari_unet.service.read_out import cell_areas, typical_area
@@ -34,9 +35,12 @@ _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 _KNOWN, _SURE, _VERY_SURE, _WIDE = (0.5, 1.7), 0.7, 0.85, 2.0
 # Narrower cells may be shown larger. Another size has to be this sure.
 _TINY, _LEAST_SURE = 0.42, 0.66
-# Sureness that cells lose for each doubling of their width over what the model knows. By how much
-# another size has to be surer: at least, more with few cells, more if the model is for one size.
-_PER_OCTAVE, _MARGIN, _OF_FEW, _ONE_SIZE = 0.06, 0.03, 0.06, 0.07
+# Sureness that cells lose for each doubling of their width over what the model knows, if that is
+# many sizes, and if it is one.
+_PER_OCTAVE = 0.06, 0.15
+# By how much another size has to be surer: at least, more with few cells, more if the model is for
+# one size.
+_MARGIN, _OF_FEW, _ONE_SIZE = 0.03, 0.06, 0.07
 # By how much the stain of tissue has to be surer than its colours, which may be so sure that it is
 # not looked at.
 _STAIN_MARGIN, _CLEAR = 0.05, 0.74
@@ -114,7 +118,7 @@ def look(
     planes: Sequence[Index],
     config: PredictConfig,
     compute: Compute,
-    check: Callable[[], None],
+    job: Reporter,
 ) -> tuple[Look, Scored | None]:
     """How a model is to look at all planes of an image.
 
@@ -131,8 +135,8 @@ def look(
         Settings; what of `diameter_px` and `channel` is not "auto" stays.
     compute
         Where to run.
-    check
-        Called before each tile; may raise to stop.
+    job
+        Told that it looks.
 
     Returns
     -------
@@ -149,9 +153,10 @@ def look(
         channel = "stain"
         image, axes = take_channel(image, axes, "stain")
         config = replace(config, channel="stain")
+    job.report(0.0, "looking for the cells' size")
     ordered = sorted(planes)
     for index in dict.fromkeys(ordered[int(len(ordered) * part)] for part in _PLANES):
-        at = _At(model, image, axes, index, config, compute, check)
+        at = _At(model, image, axes, index, config, compute, job.check)
         sight = at.best()
         if config.channel == "auto" and sight.sureness < _CLEAR and at.may_be_stained:
             stained, within = take_channel(image, axes, "stain")
@@ -247,7 +252,8 @@ class _At:
         if not sight.n_cells:
             return 0.0
         wide = np.log2(max(1.0, sight.diameter_px / (_KNOWN[1] * self._known_px)))
-        return sight.sureness - _PER_OCTAVE * float(wide)
+        one_size = self.model.header.diameter_px is not None
+        return sight.sureness - _PER_OCTAVE[one_size] * float(wide)
 
     def told(self, sight: _Sight, channel: Channel) -> Look:
         """The choice, with its words."""

@@ -107,15 +107,18 @@ class SegmentationService:
         def work(job: Job[Segmentation]) -> Segmentation:
             given = settings
             asked = settings.diameter_px, settings.channel
-            key = (version.path, version.reference, asked, *fingerprint(image, axes))
-            known = self._looks.get(key) if "auto" in asked else None
+            known: Look | None = None
+            key: tuple[Any, ...] = ()
+            if "auto" in asked:
+                key = (version.path, version.reference, asked, *fingerprint(image, axes))
+                known = self._looks.get(key)
             if known is not None:
                 given = replace(settings, diameter_px=known.diameter_px, channel=known.channel)
             pixels, named = image, axes
             if settings.channel == "auto":
                 pixels, named = take_channel(image, axes, given.channel)
             found = backend.segment(job, pixels, named, version, given, chosen, box)
-            if found.n_cells or known is not None:
+            if key and found.n_cells:
                 self._looks[key] = known or found.look
             return replace(found, look=known or found.look)
 

@@ -114,8 +114,7 @@ def segment_planes(
     votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
     count = 0
-    job.report(0.0, "looking for the cells' size")
-    chosen, known = look(loaded, image, axes, planes, config, compute, job.check)
+    chosen, known = look(loaded, image, axes, planes, config, compute, job)
     named = axes
     if config.channel == "auto":
         image, named = take_channel(image, axes, chosen.channel)

@@ -61,8 +61,7 @@ def segment_box(
     y, x = (slice(*s.indices(n)[:2]) for s, n in zip(box, source.shape, strict=True))
     if y.stop <= y.start or x.stop <= x.start:
         raise ValueError("nothing of the image is in view; move it into view, or press Home")
-    job.report(0.0, "looking for the cells' size")
-    chosen, _ = look(loaded, image, axes, [index], config, compute, job.check)
+    chosen, _ = look(loaded, image, axes, [index], config, compute, job)
     if config.channel == "auto":
         pixels, named = take_channel(image, axes, chosen.channel)
         source = replace(source, image=pixels, axes=named)

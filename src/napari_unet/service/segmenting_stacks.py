@@ -54,9 +54,8 @@ def segment_stacks(
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     within = whole_stacks(axes, image.shape, planes)
-    job.report(0.0, "looking for the cells' size")
-    first = next(iter(within.values()))
-    chosen, _ = look(loaded, image, axes, first, config, compute, job.check)
+    first = next(iter(within.values()), [])
+    chosen, _ = look(loaded, image, axes, first, config, compute, job)
     named = axes
     if config.channel == "auto":
         image, named = take_channel(image, axes, chosen.channel)

@@ -140,9 +140,8 @@ def segment_volume(
     }
 
     def settings() -> dict[str, Any]:
-        job.report(0.0, "looking for the cells' size")
         pixels, named = take_channel(source.data, source.axes, config.channel)
-        chosen, _ = look(loaded, pixels, named, indices, config, compute, job.check)
+        chosen, _ = look(loaded, pixels, named, indices, config, compute, job)
         tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
         return {"tile_px": tile_px, "look": asdict(chosen)}
 
