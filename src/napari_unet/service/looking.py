@@ -33,17 +33,19 @@ _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 # Widths of cells, over what the model knows: within, and surer than the first figure, the image's
 # size is right; surer than the second one, also when they are up to so many times as wide.
 _KNOWN, _SURE, _VERY_SURE, _WIDE = (0.5, 1.7), 0.7, 0.85, 2.0
-# Narrower cells may be shown larger. Another size has to be this sure.
-_TINY, _LEAST_SURE = 0.42, 0.66
+# Narrower cells may be shown larger.
+_TINY = 0.42
 # Sureness that cells lose for each doubling of their width over what the model knows, if that is
 # many sizes, and if it is one.
 _PER_OCTAVE = 0.06, 0.15
-# By how much another size has to be surer: at least, more with few cells, more if the model is for
-# one size.
-_MARGIN, _OF_FEW, _ONE_SIZE = 0.03, 0.06, 0.07
+# By how much another size has to be surer, and how sure it has to be: where the image as it is shows
+# no cells, cells as wide as the model knows, and others.
+_NO_CELLS, _USUAL, _ODD = (0.0, 0.66), (0.12, 0.75), (0.03, 0.55)
+# By how much more, with few cells (over the root of their number), and if the model is for one size.
+_OF_FEW, _ONE_SIZE = 0.06, 0.07
 # By how much the stain of tissue has to be surer than its colours, which may be so sure that it is
 # not looked at.
-_STAIN_MARGIN, _CLEAR = 0.05, 0.74
+_STAIN_MARGIN, _STAIN_SURE, _CLEAR = 0.05, 0.66, 0.74
 # Tissue in transmitted light is bright, over its brightest pixels, and coloured.
 _BRIGHT, _COLOURED = 0.35, 0.04
 # Windows that tell an image from others, in pixels along an axis.
@@ -162,7 +164,8 @@ def look(
             stained, within = take_channel(image, axes, "stain")
             other = replace(at, image=stained, axes=within)
             as_stain = other.best()
-            if at.worth(as_stain) > at.worth(sight) + _STAIN_MARGIN:
+            surer = at.worth(as_stain) > at.worth(sight) + _STAIN_MARGIN
+            if surer and as_stain.sureness >= _STAIN_SURE:
                 at, sight, channel = other, as_stain, "stain"
         if sight.n_cells:
             return at.told(sight, channel), sight.whole
@@ -236,16 +239,26 @@ class _At:
         best = own
         for factor in self._others(own):
             sight = self._sight(factor)
-            margin = 0.0
-            if best is own:
-                margin = _MARGIN + (_ONE_SIZE if self._is_for_one_size else 0)
-                margin += _OF_FEW / max(1, sight.n_cells) ** 0.5
-            enough = sight.n_cells > 1 and sight.sureness > _LEAST_SURE
-            if enough and self.worth(sight) > self.worth(best) + margin:
+            if self._is_surer(sight, own) and self.worth(sight) > self.worth(best):
                 best = sight
             if sight.diameter_px < self._known_px and (own.n_cells or sight.n_cells):
                 break
         return best
+
+    def _is_surer(self, sight: _Sight, own: _Sight) -> bool:
+        """Whether a sight is clearly surer than that of the image as it is."""
+        wide = own.diameter_px / self._known_px
+        if own.n_cells == 0:
+            margin, least = _NO_CELLS
+        elif _TINY <= wide <= _KNOWN[1]:
+            margin, least = _USUAL
+        else:
+            margin, least = _ODD
+        if self._is_for_one_size:
+            margin += _ONE_SIZE
+        margin += _OF_FEW / max(1, sight.n_cells) ** 0.5
+        surer = self.worth(sight) > self.worth(own) + margin
+        return surer and sight.n_cells > 1 and sight.sureness >= least
 
     def worth(self, sight: _Sight) -> float:
         """How sure a sight is, less what cells wider than the model knows may be wrong."""
