@@ -104,5 +104,11 @@ def test_the_diameter_reaches_both_jobs(segmented):
     assert widget.advanced.predict_config().diameter_px == 30
     assert widget.advanced.finetune_config(5.0).diameter_px == 30
     widget.advanced.diameter.value = 0
+    assert widget.advanced.predict_config().diameter_px == "auto"
+    widget.advanced.use_as_is()
     assert widget.advanced.predict_config().diameter_px is None
+    assert widget.advanced.predict_config().channel is None
+    widget.advanced.colours.value = "stain"
+    assert widget.advanced.predict_config().channel == "stain"
+    assert widget.advanced.finetune_config(5.0).channel == "stain"
     assert widget.advanced.finetune_config(5.0).diameter_px is None

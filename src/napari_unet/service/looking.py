@@ -31,10 +31,11 @@ _WORDS = {2.0: "at twice their size", 0.5: "at a half", 0.25: "at a quarter", 0.
 # looked at as a whole; what is smaller than the least is not looked at.
 _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 # Widths of cells, over what the model knows: within, and surer than the first figure, the image's
-# size is right; surer than the second one, also when they are up to so many times as wide.
-_KNOWN, _SURE, _VERY_SURE, _WIDE = (0.5, 1.7), 0.7, 0.85, 2.0
-# Narrower cells may be shown larger.
-_TINY = 0.42
+# size is right; surer than the second one, also when they are up to so many times as wide. Where the
+# model is for one size, any sureness will do.
+_KNOWN, _SURE, _VERY_SURE, _WIDE = (0.42, 1.4), 0.72, 0.86, 2.4
+# Narrower cells, where they are not sure, may be shown larger.
+_TINY = 0.55
 # Sureness that cells lose for each doubling of their width over what the model knows, if that is
 # many sizes, and if it is one.
 _PER_OCTAVE = 0.06, 0.15
@@ -302,10 +303,9 @@ class _At:
     def _is_right(self, sight: _Sight) -> bool:
         """Whether no other size need be looked at."""
         wide = sight.diameter_px / self._known_px
-        least = 0.0 if self._is_for_one_size else _SURE
-        return (_KNOWN[0] <= wide <= _KNOWN[1] and sight.sureness >= least) or (
-            _TINY <= wide <= _WIDE and sight.sureness >= _VERY_SURE
-        )
+        least = _SURE if wide <= _KNOWN[1] else _VERY_SURE
+        sure = self._is_for_one_size or sight.sureness >= least
+        return _KNOWN[0] <= wide <= _WIDE and sure
 
     def _others(self, own: _Sight) -> Sequence[float]:
         """Sizes to look at."""
