@@ -31,18 +31,18 @@ _WORDS = {2.0: "at twice their size", 0.5: "at a half", 0.25: "at a quarter", 0.
 # looked at as a whole; what is smaller than the least is not looked at.
 _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 # Widths of cells, over what the model knows: within, and surer than the first figure, the image's
-# size is right; surer than the second one, also when they are up to so many times as wide. Where the
-# model is for one size, any sureness will do.
+# size is right; surer than the second one, also when they are up to so many times as wide. Any
+# sureness will do where the model is for one size.
 _KNOWN, _SURE, _VERY_SURE, _WIDE = (0.42, 1.4), 0.72, 0.86, 2.4
 # Narrower cells, where they are not sure, may be shown larger.
 _TINY = 0.55
 # Sureness that cells lose for each doubling of their width over what the model knows, if that is
 # many sizes, and if it is one.
 _PER_OCTAVE = 0.06, 0.15
-# By how much another size has to be surer, and how sure it has to be: where the image as it is shows
-# no cells, cells as wide as the model knows, and others.
+# By how much another size has to be surer, and how sure it has to be: where the image as it is
+# shows no cells, cells as wide as the model knows, and others.
 _NO_CELLS, _USUAL, _ODD = (0.0, 0.66), (0.12, 0.75), (0.03, 0.55)
-# By how much more, with few cells (over the root of their number), and if the model is for one size.
+# By how much more: with few cells, over the root of their number, and if the model is for one size.
 _OF_FEW, _ONE_SIZE = 0.06, 0.07
 # By how much the stain of tissue has to be surer than its colours, which may be so sure that it is
 # not looked at.
@@ -164,7 +164,7 @@ def look(
         if config.channel == "auto" and sight.sureness < _CLEAR and at.may_be_stained:
             stained, within = take_channel(image, axes, "stain")
             other = replace(at, image=stained, axes=within)
-            as_stain = other.best()
+            as_stain = other.sight(sight.factor) if sight.n_cells else other.best()
             surer = at.worth(as_stain) > at.worth(sight) + _STAIN_MARGIN
             if surer and as_stain.sureness >= _STAIN_SURE:
                 at, sight, channel = other, as_stain, "stain"
@@ -234,12 +234,12 @@ class _At:
 
     def best(self) -> _Sight:
         """The sight that is clearly surer, or that of the image as it is."""
-        own = self._sight(1.0)
+        own = self.sight(1.0)
         if self.config.diameter_px != "auto" or self._is_right(own):
             return own
         best = own
         for factor in self._others(own):
-            sight = self._sight(factor)
+            sight = self.sight(factor)
             if self._is_surer(sight, own) and self.worth(sight) > self.worth(best):
                 best = sight
             if sight.diameter_px < self._known_px and (own.n_cells or sight.n_cells):
@@ -318,7 +318,8 @@ class _At:
         config = replace(self.config, diameter_px=None)
         return LargePlane(self.model, self.image, self.axes, self.index, config, self.compute)
 
-    def _sight(self, factor: float) -> _Sight:
+    def sight(self, factor: float) -> _Sight:
+        """What cells look like at a size, over the image's own."""
         from napari_unet.core.resample import resize_plane, zoomed_shape
 
         shape = self._source.shape
