@@ -33,7 +33,7 @@ _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 # Widths of cells, over what the model knows: within, and surer than the first figure, the image's
 # size is right; surer than the second one, also when they are up to so many times as wide. Any
 # sureness will do where the model is for one size.
-_KNOWN, _SURE, _VERY_SURE, _WIDE = (0.42, 1.4), 0.72, 0.86, 2.4
+_KNOWN, _SURE, _VERY_SURE, _WIDE, _ENOUGH = (0.42, 1.4), 0.72, 0.86, 2.4, 8
 # Narrower cells, where they are not sure, may be shown larger.
 _TINY = 0.55
 # Sureness that cells lose for each doubling of their width over what the model knows, if that is
@@ -41,9 +41,9 @@ _TINY = 0.55
 _PER_OCTAVE = 0.06, 0.15
 # By how much another size has to be surer, and how sure it has to be: where the image as it is
 # shows no cells, cells as wide as the model knows, and others.
-_NO_CELLS, _USUAL, _ODD = (0.0, 0.66), (0.12, 0.75), (0.03, 0.55)
+_NO_CELLS, _USUAL, _ODD = (0.0, 0.66), (0.12, 0.75), (0.01, 0.55)
 # By how much more: with few cells, over the root of their number, and if the model is for one size.
-_OF_FEW, _ONE_SIZE = 0.06, 0.07
+_OF_FEW, _ONE_SIZE = 0.04, 0.07
 # By how much the stain of tissue has to be surer than its colours, which may be so sure that it is
 # not looked at.
 _STAIN_MARGIN, _STAIN_SURE, _CLEAR = 0.05, 0.66, 0.74
@@ -305,7 +305,9 @@ class _At:
         wide = sight.diameter_px / self._known_px
         least = _SURE if wide <= _KNOWN[1] else _VERY_SURE
         sure = self._is_for_one_size or sight.sureness >= least
-        return _KNOWN[0] <= wide <= _WIDE and sure
+        # A few large cells in windows are sure by chance.
+        enough = wide <= _KNOWN[1] or sight.whole is not None or sight.n_cells >= _ENOUGH
+        return _KNOWN[0] <= wide <= _WIDE and sure and enough
 
     def _others(self, own: _Sight) -> Sequence[float]:
         """Sizes to look at."""
@@ -347,9 +349,11 @@ class _At:
                 zoom if final else 1.0,
             )
             seen.append((self.model.instances(scores, config), scores))
-        areas = cell_areas((labels, _inside(labels)) for labels, _ in seen)
-        if len(areas) < 3:
-            areas = cell_areas((labels, None) for labels, _ in seen)
+        areas = cell_areas((labels, None) for labels, _ in seen)
+        inside = cell_areas((labels, _inside(labels)) for labels, _ in seen)
+        # Of large cells, none but the smallest lie inside.
+        if inside.sum() >= areas.sum() / 2:
+            areas = inside
         typical = typical_area(areas)
         if typical is None:
             return _Sight(factor)
