@@ -6,7 +6,7 @@ those that the model knows, and have the surest cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -133,7 +133,7 @@ def look(
         Array-like, and one letter of TZCYX for each axis. A channel that the settings name was
         taken.
     planes
-        Those that are to be segmented; some are looked at.
+        Those that are to be segmented; the one in the middle is looked at, others if it is empty.
     config
         Settings; what of `diameter_px` and `channel` is not "auto" stays.
     compute
@@ -157,9 +157,8 @@ def look(
         image, axes = take_channel(image, axes, "stain")
         config = replace(config, channel="stain")
     job.report(0.0, "looking for the cells' size")
-    ordered = sorted(planes)
-    for index in dict.fromkeys(ordered[int(len(ordered) * part)] for part in _PLANES):
-        at = _At(model, image, axes, index, config, compute, job.check)
+    for index in dict.fromkeys(planes[int(len(planes) * part)] for part in _PLANES):
+        at = _At(model, image, axes, index, config, compute, job)
         sight = at.best()
         if config.channel == "auto" and sight.sureness < _CLEAR and at.may_be_stained:
             stained, within = take_channel(image, axes, "stain")
@@ -179,13 +178,13 @@ def measured_px(
     plane: NDArray[Any],
     config: PredictConfig,
     compute: Compute,
-    check: Callable[[], None],
+    job: Reporter,
 ) -> float | None:
     """Diameter of the cells of a raw plane (C, Y, X), in pixels; None where no size shows any.
 
     For the other parameters see `look`.
     """
-    at = _At(model, plane, "CYX", (), replace(config, diameter_px="auto"), compute, check)
+    at = _At(model, plane, "CYX", (), replace(config, diameter_px="auto"), compute, job)
     return at.width_px(at.best()) or None
 
 
@@ -212,7 +211,7 @@ class _At:
     index: Index
     config: PredictConfig
     compute: Compute
-    check: Callable[[], None]
+    job: Reporter
 
     @cached_property
     def may_be_stained(self) -> bool:
@@ -336,6 +335,10 @@ class _At:
         final = whole and factor == 1
         scale, config = zoom, self.config
         seen = []
+
+        def progress(fraction: float, message: str) -> None:
+            self.job.report(0.0, message if final else "looking for the cells' size")
+
         for box in boxes:
             part = self._read(box)
             if not final:
@@ -345,7 +348,7 @@ class _At:
                 part,
                 self.compute,
                 self.config.tile_px,
-                lambda fraction, message: self.check(),
+                progress,
                 zoom if final else 1.0,
             )
             seen.append((self.model.instances(scores, config), scores))

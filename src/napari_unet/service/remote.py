@@ -108,8 +108,12 @@ class RemoteBackend:
         cells = [np.arange(a, b)[:, None] for a, b in pairwise(tops)]
         labels, order = number_in_order(labels, alone, cells)
         places = tuple((planes[np.ravel_multi_index(at, shape)], p) for at, p in done.places)
+        look = done.look
+        if config.channel != "auto":
+            look = replace(look, channel=config.channel)
         here = replace(
             done,
+            look=look,
             labels=labels,
             planes=planes,
             model=version,

@@ -265,7 +265,7 @@ def measure_cells(
     loaded = load()
     compute = choose(config.device, config.precision)
     job.report(0.0, "looking for the cells' size")
-    found = measured_px(loaded, plane, config, compute, job.check)
+    found = measured_px(loaded, plane, config, compute, job)
     if found is None:
         raise ValueError(
             f"{version.reference} recognises no cells at any size; measure one and give its "
