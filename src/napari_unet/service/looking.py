@@ -191,14 +191,15 @@ def measured_px(
 def fingerprint(image: Any, axes: str) -> tuple[Any, ...]:
     """Tells an image from others, by its shape and three small windows of its middle plane."""
     middle = tuple(n // 2 for axis, n in zip(axes, image.shape, strict=True) if axis not in "CYX")
-    parts = []
+    parts: list[Any] = []
     for share in (0.25, 0.5, 0.75):
         y, x = (
             slice(round(share * n), round(share * n) + _PRINT_PX)
             for n in plane_shape(axes, image.shape)
         )
-        parts.append(get_plane(image, axes, middle, (y, x)).tobytes())
-    return (axes, tuple(image.shape), str(image.dtype), *parts)
+        part = get_plane(image, axes, middle, (y, x))
+        parts += [str(part.dtype), part.tobytes()]
+    return (axes, tuple(image.shape), *parts)
 
 
 @dataclass(frozen=True)
