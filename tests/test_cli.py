@@ -73,7 +73,11 @@ def test_one_json_object_for_each_image(call, folders, tmp_path):
     assert status == 0
     lines = [json.loads(line) for line in stdout.splitlines()]
     for name, line in zip("ab", lines, strict=True):
-        assert set(line) == {"image", "labels", "n_cells", "model", "compute", "seconds"}
+        assert line.keys() == {
+            *("image", "labels", "n_cells", "model", "compute", "seconds"),
+            *("diameter_px", "channel"),
+        }
+        assert (line["diameter_px"], line["channel"]) == (None, None)
         assert line["image"] == str(folders[0] / f"{name}.png")
         assert line["labels"] == str(tmp_path / "out" / f"{name}_labels.tif")
         assert line["n_cells"] == int(tifffile.imread(line["labels"]).max()) == 12
@@ -177,6 +181,13 @@ def test_the_diameter_can_be_looked_for(call, tmp_path, blobs):
     out = tmp_path / "l.tif"
     assert call("segment", large, "-o", out, *EXACT, "--diameter", "auto")[0] == 0
     assert tifffile.imread(out).max() == truth.max()
+    tifffile.imwrite(large, np.kron(small, np.ones((8, 8), np.uint8)))
+    _, told, _ = call("segment", large, "-o", out, *EXACT)
+    assert "px wide, shown to the model at a" in told
+    _, told, _ = call(
+        "segment", large, "-o", out, *EXACT, "--diameter", "native", "--channel", "all"
+    )
+    assert "shown" not in told
 
 
 def test_axes_can_be_named(call, tmp_path, blobs):

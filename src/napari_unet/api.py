@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from napari_unet.service.corrections import annotate
 from napari_unet.service.inputs import name_axes
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmentation import SegmentationService
+
+logger = logging.getLogger(__name__)
 
 
 def segment(
@@ -37,7 +40,8 @@ def segment(
         One letter of TZCYX for each axis; by default YX, ZYX or TZYX, with C last where it
         counts 3 or 4.
     config
-        Settings.
+        Settings. By default the size of the cells, and how tissue in colour is seen, are found out;
+        the logger `napari_unet.api` tells where that is not as the image is (level INFO).
 
     Returns
     -------
@@ -52,7 +56,10 @@ def segment(
     """
     image = _as_array(image)
     axes = name_axes(image.shape, axes)
-    return _service().segment(image, axes, model, config).wait().labels
+    found = _service().segment(image, axes, model, config).wait()
+    if found.look.words:
+        logger.info("%s", found.look.words)
+    return found.labels
 
 
 def finetune(

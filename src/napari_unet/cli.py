@@ -141,9 +141,19 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
     parser.add_argument(
-        "--diameter", type=_number_or_auto, metavar="PX|auto", help="of the cells in the images"
+        "--diameter",
+        type=_diameter,
+        default="auto",
+        metavar="PX|auto|native",
+        help="of the cells in the images; native: the model sees the images at their own size",
     )
-    parser.add_argument("--channel", type=int, metavar="N", help="that the model sees, from 0")
+    parser.add_argument(
+        "--channel",
+        type=_channel,
+        default="auto",
+        metavar="N|stain|all|auto",
+        help="that the model sees, from 0; stain: the nuclear stain of tissue in colour",
+    )
     parser.add_argument(
         "--in-3d", action="store_true", help="look at stacks from three sides, one id for each cell"
     )
@@ -202,8 +212,10 @@ def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
     table = {} if done.job.table is None else {"table": str(done.job.table)}
     if not as_json:
         wrote = " and ".join([str(out), *table.values()])
-        return f"{path} -> {wrote}: {done.n_cells} cells ({done.compute}, {seconds} s)"
+        how = f"; {done.look.words}" if done.look.words else ""
+        return f"{path} -> {wrote}: {done.n_cells} cells ({done.compute}, {seconds} s){how}"
     line = {"image": str(path), "labels": str(out), **table, "n_cells": done.n_cells}
+    line |= {"diameter_px": done.look.diameter_px, "channel": done.look.channel}
     where = {"model": model.reference, "compute": done.compute, "seconds": seconds}
     return json.dumps(line | where)
 
@@ -300,6 +312,16 @@ def _service(options: argparse.Namespace) -> SegmentationService:
 
 def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else float(_positive(float)(text))
+
+
+def _diameter(text: str) -> float | str | None:
+    words = {"auto": "auto", "native": None}
+    return words[text] if text in words else float(_positive(float)(text))
+
+
+def _channel(text: str) -> int | str | None:
+    words = {"auto": "auto", "all": None, "stain": "stain"}
+    return words[text] if text in words else int(text)
 
 
 def _positive(kind: type[int] | type[float]) -> Any:

@@ -13,6 +13,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 # Along what cells of neighbouring planes get one id.
 Link = Literal["none", "z", "t", "zt"]
+# What of an image's channels the network sees: one, the nuclear stain of tissue, or all.
+Channel = int | Literal["stain"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +36,15 @@ class PredictConfig:
         Cells of fewer pixels are dropped; None takes the model's.
     diameter_px
         Diameter of the image's cells, in pixels, to which the image is resized for the network;
-        "auto" looks for it in the first plane; None takes them for cells like those that the
-        model was made for.
+        "auto" looks for it, and leaves the image's own size only where another one is clearly
+        surer; None takes them for cells like those that the model was made for.
     link
         Along what cells of neighbouring planes get one id: "z" (one object of a stack), "t" (one
         cell of a movie), "zt" (both), or "none".
     channel
-        Which channel of an image the network sees, from 0; None: all, if their number suits the
-        model.
+        Which channel of an image the network sees, from 0; "stain": the nuclear stain of tissue in
+        colour (haematoxylin), bright on dark; None: all, if their number suits the model; "auto":
+        all, or the stain where that is clearly surer.
     in_3d
         Whether a model of planes finds the cells of a stack as wholes: it sees the stack cut along
         all its axes. They need no linking along z then.
@@ -55,9 +58,9 @@ class PredictConfig:
     precision: Precision = "auto"
     threshold: float | None = None
     min_size_px: int | None = None
-    diameter_px: float | Literal["auto"] | None = None
+    diameter_px: float | Literal["auto"] | None = "auto"
     link: Link = "none"
-    channel: int | None = None
+    channel: Channel | Literal["auto"] = "auto"
     in_3d: bool = False
     anisotropy: float | None = None
 
@@ -70,7 +73,7 @@ class PredictConfig:
             self.link in get_args(Link),
             f"link is {self.link!r}; give one of {', '.join(map(repr, get_args(Link)))}",
         )
-        _check_channel(self.channel)
+        _check_channel(None if self.channel == "auto" else self.channel)
         if isinstance(self.diameter_px, str):
             _require(
                 self.diameter_px == "auto",
@@ -192,7 +195,8 @@ class FinetuneConfig:
     held_out
         Share of the corrected cells that judge and do not teach; 0 goes without a check.
     device, precision, channel
-        As in `PredictConfig`.
+        As in `PredictConfig`, without a choice of the channel: images are seen as they were
+        segmented.
     seed
         Seed of every random draw.
     """
@@ -218,7 +222,7 @@ class FinetuneConfig:
     held_out: float = 0.25
     device: Device = "auto"
     precision: Precision = "auto"
-    channel: int | None = None
+    channel: Channel = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -312,9 +316,11 @@ def train_config(
     )
 
 
-def _check_channel(channel: int | None) -> None:
+def _check_channel(channel: Channel) -> None:
+    named = channel is None or channel == "stain"
     _require(
-        channel is None or channel >= 0, f"channel is {channel}; give 0 for the first, or more"
+        named or (isinstance(channel, int) and channel >= 0),
+        f"channel is {channel!r}; give 0 for the first, or more, or 'stain'",
     )
 
 

@@ -213,8 +213,9 @@ def test_only_the_planes_that_are_asked_for_are_sent(
             return stack[key]
 
     planes = [(1,), (3,)]
-    here = service.segment(stack, axes, "bright", EXACT, planes).wait(SOON)
-    there = remote.segment(Recording(), axes, "bright", EXACT, planes).wait(SOON)
+    native = dataclasses.replace(EXACT, diameter_px=None, channel=None)
+    here = service.segment(stack, axes, "bright", native, planes).wait(SOON)
+    there = remote.segment(Recording(), axes, "bright", native, planes).wait(SOON)
     np.testing.assert_array_equal(there.labels, here.labels)
     assert there.planes == here.planes == ((1,), (3,))
     assert there.places == here.places

@@ -12,6 +12,7 @@ import zarr
 from napari_unet.config import PredictConfig
 from napari_unet.service import volumes
 from napari_unet.service.jobs import JobCancelled, JobFailed
+from napari_unet.service.looking import Look
 
 CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
 SOON = 120.0
@@ -156,7 +157,7 @@ def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
 ):
     config = PredictConfig(device="cpu", precision="float32", diameter_px="auto")
     expected, out = tmp_path / "expected.zarr", tmp_path / "labels.zarr"
-    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 20.0)
+    monkeypatch.setattr(volumes, "look", lambda *_: (Look(None, 20.0), None))
     monkeypatch.setattr(volumes, "default_tile_px", lambda *_: 108)
     service.segment_volume(image, expected, model, config, "ZYXC").wait(SOON)
     job = service.segment_volume(image, out, model, config, "ZYXC")
@@ -164,7 +165,7 @@ def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
     with pytest.raises(JobCancelled):
         job.wait(SOON)
     # As on a computer with another device.
-    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 99.0)
+    monkeypatch.setattr(volumes, "look", lambda *_: (Look(None, 99.0), None))
     monkeypatch.setattr(volumes, "default_tile_px", lambda *_: 92)
     service.segment_volume(image, out, model, config, "ZYXC").wait(SOON)
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])

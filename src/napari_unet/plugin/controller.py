@@ -78,11 +78,14 @@ class Controller(Follower):
         Where the last job ran, in words.
     diameter_guessed
         Diameter of the cells in view, in pixels.
+    looked
+        How the model was shown the image, in words; empty if as it is.
     """
 
     models_changed = Signal(str)
     computed_on = Signal(str)
     diameter_guessed = Signal(float)
+    looked = Signal(str)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
@@ -322,12 +325,14 @@ class Controller(Follower):
             self._finish(f"the image '{image.name}' was changed meanwhile; click Segment", False)
             return
         facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
-        facts["channel"] = asked.channel
+        facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
+        facts["diameter_px"] = done.look.diameter_px
         layer = self.results.add(image, result, facts, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
+        self.looked.emit("" if done.look.is_as_it_is else done.look.words)
         self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:

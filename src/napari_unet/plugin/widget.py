@@ -21,6 +21,7 @@ from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
+from napari_unet.plugin.look_row import LookRow
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
 from napari_unet.plugin.more_time_row import MoreTimeRow
@@ -88,6 +89,7 @@ class SegmentWidget(QWidget):
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
+            (controller.looked, self.look.show_for),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
             (controller.restoring.offered, self.draft.on_offered),
@@ -154,6 +156,7 @@ class SegmentWidget(QWidget):
             lambda: self._try(self.controller.use_refused),
             lambda: self._try(self._back),
         )
+        self.look = LookRow(self._use_as_is)
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
@@ -186,6 +189,7 @@ class SegmentWidget(QWidget):
             self.more_time,
             self.curve,
             self.status,
+            self.look,
             self.last,
             self.compute,
             self.measuring,
@@ -221,6 +225,10 @@ class SegmentWidget(QWidget):
                 self._chosen_image(), self._chosen_model(), config, scope=scope
             )
         )
+
+    def _use_as_is(self) -> None:
+        self.advanced.use_as_is()
+        self._segment()
 
     def _finetune(self) -> None:
         config = self.advanced.finetune_config(self.budget.value)
@@ -317,6 +325,7 @@ class SegmentWidget(QWidget):
         for part in (
             self.segment_button,
             self.finetune_button,
+            self.look,
             self.last,
             self.advanced.guess.native,
             self.advanced.preview.native,

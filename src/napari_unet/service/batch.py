@@ -18,6 +18,7 @@ from napari_unet.service.image_files import LABELS, read_image, write_labels
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.looking import AS_IT_IS, Look
 from napari_unet.service.measurements import measure, write_table
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.outputs import check_replaceable
@@ -82,6 +83,8 @@ class FileDone:
         How long it took.
     error
         One sentence, with the name of the file, if it failed.
+    look
+        How the model looked at it.
     """
 
     job: FileJob
@@ -89,6 +92,7 @@ class FileDone:
     compute: str = ""
     seconds: float = 0.0
     error: str = ""
+    look: Look = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -274,7 +278,8 @@ def segment_file(
         if kinds is not None:
             columns["class"] = np.array(kinds, object)
         write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
-    return FileDone(file, found.n_cells, found.compute, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return FileDone(file, found.n_cells, found.compute, seconds, look=found.look)
 
 
 def summary(done: Sequence[FileDone]) -> str:

@@ -95,12 +95,21 @@ class LargePlane:
 
         return zoomed_shape(self.shape, self.zoom)
 
+    @property
+    def sample_step(self) -> int:
+        """Each so many rows and columns are in the sample."""
+        return sample_step(self.shape)
+
+    @cached_property
+    def sample(self) -> NDArray[Any]:
+        """A regular subset of the plane (C, y, x), as it is in the image."""
+        each = slice(None, None, self.sample_step)
+        return get_plane(self.image, self.axes, self.index, (each, each))
+
     @cached_property
     def statistics(self) -> Statistics:
         """Intensities that become 0 and 1, those of the whole plane."""
-        each = slice(None, None, sample_step(self.shape))
-        sample = get_plane(self.image, self.axes, self.index, (each, each))
-        return self.model.measure(sample, sample=True)
+        return self.model.measure(self.sample, sample=True)
 
     @cached_property
     def tiles(self) -> list[Tile]:
@@ -117,13 +126,6 @@ class LargePlane:
         from napari_unet.engine.blocks import plan_blocks
 
         return plan_blocks(self.shape, BLOCK_PX)
-
-    def middle(self, side_px: int) -> NDArray[np.float32]:
-        """The middle of the plane, so many pixels wide at most, prepared for the network."""
-        starts = [max(0, (n - side_px) // 2) for n in self.shape]
-        y, x = (slice(start, start + side_px) for start in starts)
-        part = get_plane(self.image, self.axes, self.index, (y, x))
-        return self.model.prepare(part, statistics=self.statistics)
 
     def score_types(self) -> dict[str, type[np.generic]]:
         """Name and number format of each array of scores, all (Y, X) as the network sees it."""

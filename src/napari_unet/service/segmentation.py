@@ -7,6 +7,7 @@ service without loading them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -21,6 +22,7 @@ from napari_unet.service.improving import Improvement, reproduce
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
+from napari_unet.service.looking import Look, fingerprint
 from napari_unet.service.model_store import ModelStore, Reference
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.servers import Servers
@@ -53,6 +55,7 @@ class SegmentationService:
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
         self._runner = JobRunner()
+        self._looks: dict[tuple[Any, ...], Look] = {}
         self.servers = Servers(self.store, self._runner)
 
     def close(self, timeout_s: float = 5.0) -> Thread | None:
@@ -106,10 +109,26 @@ class SegmentationService:
         check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         backend = self.servers.chosen
-        return self._runner.submit(
-            f"segment with {version.reference}",
-            lambda job: backend.segment(job, image, axes, version, settings, chosen, box),
-        )
+
+        def work(job: Job[Segmentation]) -> Segmentation:
+            given = settings
+            asked = settings.diameter_px, settings.channel
+            known: Look | None = None
+            key: tuple[Any, ...] = ()
+            if "auto" in asked:
+                key = (version.path, version.reference, asked, *fingerprint(image, axes))
+                known = self._looks.get(key)
+            if known is not None:
+                given = replace(settings, diameter_px=known.diameter_px, channel=known.channel)
+            pixels, named = image, axes
+            if settings.channel == "auto":
+                pixels, named = take_channel(image, axes, given.channel)
+            found = backend.segment(job, pixels, named, version, given, chosen, box)
+            if key and found.n_cells:
+                self._looks[key] = known or found.look
+            return replace(found, look=known or found.look)
+
+        return self._runner.submit(f"segment with {version.reference}", work)
 
     def segment_volume(
         self,
@@ -239,7 +258,7 @@ class SegmentationService:
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
         version = self.store.find(model)
-        check_not_resized(version.header, "auto")
+        check_not_resized(version.header, "looked for")
         image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
         backend = self.servers.chosen
         return self._runner.submit(

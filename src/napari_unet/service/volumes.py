@@ -23,11 +23,12 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.axes import label_axes, label_shape, plane_indices, take_channel
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose, default_tile_px
-from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
+from napari_unet.service.diameter import median_diameter
 from napari_unet.service.jobs import Reporter
-from napari_unet.service.large_plane import Block, LargePlane, join
+from napari_unet.service.large_plane import Block, join
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.looking import Look, look
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.outputs import check_replaceable, is_ours
 from napari_unet.service.volume_linking import link_planes
@@ -70,6 +71,8 @@ class VolumeLabels:
         Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
         Of a disc of the median area of a cell in its plane; 0 without cells.
+    look
+        How the model looked at the image.
     """
 
     out: Path
@@ -77,6 +80,7 @@ class VolumeLabels:
     compute: str
     n_cells: int
     diameter_px: float
+    look: Look
 
 
 def segment_volume(
@@ -149,17 +153,17 @@ def segment_volume(
     }
 
     def settings() -> dict[str, Any]:
-        size = config.diameter_px
-        if size == "auto":
-            job.report(0.0, "looking for the cells' size")
-            pixels, named = take_channel(source.data, source.axes, config.channel)
-            first = LargePlane(loaded, pixels, named, indices[0], config, compute)
-            size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
+        pixels, named = take_channel(source.data, source.axes, config.channel)
+        chosen, _ = look(loaded, pixels, named, indices, config, compute, job)
         tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
-        return {"tile_px": tile_px, "diameter_px": size}
+        return {"tile_px": tile_px, "look": asdict(chosen)}
 
     # The same for all workers, and when it goes on elsewhere.
-    config = replace(config, **_begin(work / _JOB, task, settings))
+    begun = _begin(work / _JOB, task, settings)
+    seen = Look(**begun["look"])
+    config = replace(
+        config, tile_px=begun["tile_px"], channel=seen.channel, diameter_px=seen.diameter_px
+    )
     volume = Volume(
         task["image"], source.axes, str(version.path.resolve()), str(work), config, uuid.uuid4().hex
     )
@@ -184,7 +188,7 @@ def segment_volume(
     check_replaceable(out, overwrite=overwrite)
     work.replace(_finished(work))
     _move(work, out)
-    return VolumeLabels(out, version, compute.describe(), n_cells, median_diameter(sizes))
+    return VolumeLabels(out, version, compute.describe(), n_cells, median_diameter(sizes), seen)
 
 
 class _Group:
