@@ -11,7 +11,8 @@ weights learn from folds 0-3.
 It learns in stages, each of which ends with a model: started again, it goes on after the last. The
 first four know the first folder alone. The last two show tissue in other colours, as grey values
 and as its nuclear stain, three times as often, and all cells in other sizes. The fifth leaves the
-violet and yellow sections of the second folder out, to see how a new look fares.
+violet and yellow sections of the second folder out, to see how a new look fares. What ships is the
+mean of the weights before and after these two.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from skimage.measure import label
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import AugmentConfig, FinetuneConfig, train_config
 from napari_unet.core.stains import NuclearStain
+from napari_unet.core.unet import UNet
 from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.image_files import read_annotated
@@ -177,6 +180,21 @@ def learn(
     save_model(after, network, header, half=True)
 
 
+def mean_of(first: Path, last: Path) -> UNet:
+    """The network whose weights are the mean of two.
+
+    The later stages learnt new looks and lost a little of the old ones: the mean of what was before
+    and after them keeps both (Wortsman et al. 2022, arXiv:2109.01903).
+    """
+    network = load_model(last)[0]
+    with torch.no_grad():
+        for weight, other in zip(
+            network.parameters(), load_model(first)[0].parameters(), strict=True
+        ):
+            weight.lerp_(other, 0.5)
+    return network
+
+
 def sample(
     images: list[Annotated], weights: Path, file: Path, *, side_px: int = 224, zoom: float = 1.0
 ) -> None:
@@ -229,7 +247,7 @@ def main() -> None:
         before, weights = weights, work / f"nuclei-{stage.name}.safetensors"
         if not weights.exists():
             learn(images_of(stage, work), stage, before, weights, (TRAINED_ON,))
-    network, header = load_model(weights)
+    network, header = mean_of(work / "nuclei-3.safetensors", weights), load_model(weights)[1]
     weights = work / "nuclei.safetensors"
     last = replace(header, postprocess=DECODING, replay="nuclei")
     save_model(weights, network, last, half=True)
