@@ -9,9 +9,10 @@ puts it into one of five folds. Fold 0 was used to choose settings, fold 4 only 
 weights learn from folds 0-3.
 
 It learns in stages, each of which ends with a model: started again, it goes on after the last. The
-first four know the first folder alone. The last three show tissue in other colours, as grey values
+first four know the first folder alone. The last two show tissue in other colours, as grey values
 and as its nuclear stain, three times as often, and all cells in other sizes. The fifth leaves the
-violet and yellow sections of the second folder out, to see how a new look fares.
+violet and yellow sections of the second folder out, to see how a new look fares. What ships is the
+mean of the weights before and after these two.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from skimage.measure import label
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import AugmentConfig, FinetuneConfig, train_config
 from napari_unet.core.stains import NuclearStain
+from napari_unet.core.unet import UNet
 from napari_unet.engine.checkpoint import load_model, save_model
 from napari_unet.service.corrections import Annotated
 from napari_unet.service.image_files import read_annotated
+from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.model_store import ModelStore
+from napari_unet.service.replay import ONE
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.training import NewModel
+from napari_unet.service.training import NewModel, annotated_planes
 
 JUDGE = 4
 # Chosen on fold 0, with a model that learnt from folds 1 to 3, and on the tissue of the demo, which
@@ -88,8 +94,8 @@ def stages() -> Iterator[Stage]:
         yield Stage(name, replace(longer, balance=0.5, tile_px=348))
     varied = AugmentConfig(scale=1.6, grey=0.2, invert=0.05, colour=0.25, to_grey=0.15)
     more = ("learn", "learn-more")
-    for name, parts in (("4", more), ("5", (*more, "learn-look")), ("6", (*more, "learn-look"))):
-        last = train_config("fast", steps=7500, seed=int(name))
+    for name, steps, parts in (("4", 7500, more), ("5", 3000, (*more, "learn-look"))):
+        last = train_config("fast", steps=steps, seed=int(name))
         yield Stage(name, replace(last, balance=0.5, tile_px=348, augment=varied), parts=parts)
 
 
@@ -174,6 +180,52 @@ def learn(
     save_model(after, network, header, half=True)
 
 
+def mean_of(first: Path, last: Path) -> UNet:
+    """The network whose weights are the mean of two.
+
+    The later stages learnt new looks and lost a little of the old ones: the mean of what was before
+    and after them keeps both (Wortsman et al. 2022, arXiv:2109.01903).
+    """
+    network = load_model(last)[0]
+    with torch.no_grad():
+        for weight, other in zip(
+            network.parameters(), load_model(first)[0].parameters(), strict=True
+        ):
+            weight.lerp_(other, 0.5)
+    return network
+
+
+def sample(
+    images: list[Annotated], weights: Path, file: Path, *, side_px: int = 224, zoom: float = 1.0
+) -> None:
+    """Write the middles of images, as the network sees them, for fine-tunes to show again.
+
+    See `service.replay`. Images that are smaller than the side are left out.
+    """
+    model = LoadedModel(*load_model(weights))
+    crops, masks = [], []
+    for plane in annotated_planes(images, model, FinetuneConfig(), lambda: None, zoom):
+        y, x = ((n - side_px) // 2 for n in plane.labels.shape)
+        if min(y, x) < 0:
+            continue
+        box = slice(y, y + side_px), slice(x, x + side_px)
+        crops.append(np.clip(np.rint(ONE * plane.image[:, *box]), 0, 255).astype(np.uint8))
+        masks.append(label(plane.labels[box], connectivity=2).astype(np.uint16))
+    np.savez_compressed(file, images=np.stack(crops), labels=np.stack(masks))
+
+
+def one_of_each_group(part: Path, data: Path, kind: str, count: int) -> list[Annotated]:
+    """The first images of different groups of a kind that learn."""
+    groups = {row["id"]: row["group"] for row in table(data)}
+    first = {}
+    for file in sorted((part / kind / "images").iterdir()):
+        first.setdefault(groups[file.stem], file)
+    return [
+        read_annotated(file, part / kind / "masks" / f"{file.stem}.tif")[0]
+        for file in list(first.values())[:count]
+    ]
+
+
 def evaluate(part: Path, weights: Path) -> None:
     """Print what `napari-unet evaluate` says of a model."""
     print(f"\n{part.name}", flush=True)
@@ -195,9 +247,17 @@ def main() -> None:
         before, weights = weights, work / f"nuclei-{stage.name}.safetensors"
         if not weights.exists():
             learn(images_of(stage, work), stage, before, weights, (TRAINED_ON,))
-    network, header = load_model(weights)
+    network, header = mean_of(work / "nuclei-3.safetensors", weights), load_model(weights)[1]
     weights = work / "nuclei.safetensors"
-    save_model(weights, network, replace(header, postprocess=DECODING), half=True)
+    last = replace(header, postprocess=DECODING, replay="nuclei")
+    save_model(weights, network, last, half=True)
+    data = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
+    shown = [
+        image
+        for kind, count in ((TISSUE, 12), ("fluo", 14), ("brightfield_gray", 3))
+        for image in one_of_each_group(work / "learn", data, kind, count)
+    ]
+    sample(shown, weights, work / "nuclei-replay.npz")
     judge = work / "judge"
     for part in (judge, *sorted(p.parent for p in judge.glob("*/images"))):
         evaluate(part, weights)

@@ -78,7 +78,9 @@ def main() -> None:
             nuclei.learn(images, nuclei.Stage("phase", config), before, weights, words)
     network, header = load_model(weights)
     final = work / "phase.safetensors"
-    save_model(final, network, replace(header, postprocess=DECODING), half=True)
+    last = replace(header, postprocess=DECODING, replay="phase")
+    save_model(final, network, last, half=True)
+    nuclei.sample(images[::2], final, work / "phase-replay.npz", zoom=ZOOM)
     nuclei.evaluate(work / "phase-judge", final)
 
 

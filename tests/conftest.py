@@ -53,7 +53,12 @@ def write_model():
 
     def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, z_depth=None, **header):
         config = UNetConfig(
-            depth=depth, width=width, in_channels=in_channels, dropout=0.0, z_depth=z_depth
+            depth=depth,
+            width=width,
+            in_channels=in_channels,
+            n_classes=len(header.get("classes", ("background", "cell"))),
+            dropout=0.0,
+            z_depth=z_depth,
         )
         network = UNet(config)
         initialise(network, seed)
@@ -121,6 +126,26 @@ def call(capsys):
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def slow_machine(monkeypatch):
+    """Each training step takes so many seconds of a clock that stands otherwise: `slow(5.0)`."""
+    import time
+
+    from napari_unet.engine.finetune import Trainer
+
+    def slow(step_s):
+        now, learn = [100.0], Trainer._learn
+
+        def timed(trainer):
+            now[0] += step_s
+            return learn(trainer)
+
+        monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(Trainer, "_learn", timed)
+
+    return slow
 
 
 @pytest.fixture

@@ -73,7 +73,11 @@ def test_one_json_object_for_each_image(call, folders, tmp_path):
     assert status == 0
     lines = [json.loads(line) for line in stdout.splitlines()]
     for name, line in zip("ab", lines, strict=True):
-        assert set(line) == {"image", "labels", "n_cells", "model", "compute", "seconds"}
+        assert line.keys() == {
+            *("image", "labels", "n_cells", "model", "compute", "seconds"),
+            *("diameter_px", "channel"),
+        }
+        assert (line["diameter_px"], line["channel"]) == (None, None)
         assert line["image"] == str(folders[0] / f"{name}.png")
         assert line["labels"] == str(tmp_path / "out" / f"{name}_labels.tif")
         assert line["n_cells"] == int(tifffile.imread(line["labels"]).max()) == 12
@@ -138,6 +142,21 @@ def test_a_folder_may_be_segmented_into_itself_again(call, folders):
         assert names(folders[0]) == ["a.png", "a_labels.tif", "b.png", "b_labels.tif"]
 
 
+@pytest.mark.parametrize("name", ["out.tif", "out/cells_labels.tif", "out/cells_cells.csv"])
+def test_what_is_not_ours_is_replaced_only_on_demand(call, image, tmp_path, name):
+    other, out = tmp_path / name, tmp_path / name.partition("/")[0]
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("a year of work")
+    status, stdout, stderr = call("segment", image, "-o", out, "--table")
+    assert (status, stdout) == (2, "")
+    assert f"{other} is there already and was not made by napari-unet, so it is not" in stderr
+    assert stderr.endswith("or add --overwrite\n")
+    assert other.read_text() == "a year of work"
+    for more in (["--overwrite"], []):  # then it is ours
+        assert call("segment", image, "-o", out, "--table", *more)[0] == 0
+    assert other.read_bytes() != b"a year of work"
+
+
 def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
     (tmp_path / "file").write_text("")
     status, stdout, stderr = call("segment", image, "-o", tmp_path / "file" / "labels.tif")
@@ -162,6 +181,13 @@ def test_the_diameter_can_be_looked_for(call, tmp_path, blobs):
     out = tmp_path / "l.tif"
     assert call("segment", large, "-o", out, *EXACT, "--diameter", "auto")[0] == 0
     assert tifffile.imread(out).max() == truth.max()
+    tifffile.imwrite(large, np.kron(small, np.ones((8, 8), np.uint8)))
+    _, told, _ = call("segment", large, "-o", out, *EXACT)
+    assert "px wide, shown to the model at a" in told
+    _, told, _ = call(
+        "segment", large, "-o", out, *EXACT, "--diameter", "native", "--channel", "all"
+    )
+    assert "shown" not in told
 
 
 def test_axes_can_be_named(call, tmp_path, blobs):
@@ -268,6 +294,7 @@ def test_wrong_calls_end_with_2_before_any_work(call, folders, image, tmp_path):
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--steps", "-1"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "nan"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "inf"),
+        ("train", "--images", "i", "--labels", "l", "--name", "n", "--minutes", "long"),
         ("train", "--images", "i", "--labels", "l", "--name", "n", "--preset", "slow"),
         ("train", "--name", "n"),
         ("train", "--labels", "l", "--name", "n"),
@@ -417,6 +444,19 @@ def test_minutes_limit_the_time(call, folders, store, tiny):
     status, _, _ = train(call, folders, "--name", "short", "--minutes", 0.001)
     assert status == 0
     assert store.find("short").header.settings["seconds"] == pytest.approx(0.06)
+
+
+def test_training_until_it_stops_improving(call, folders, store, tiny, slow_machine):
+    slow_machine(30.0)
+    status, _, stderr = train(call, folders, "--name", "open", "--minutes", "auto")
+    assert status == 0
+    assert store.find("open").header.settings["seconds"] == "auto"
+    assert store.find("open").header.steps == 20, "ten minutes at most"
+    (line,) = stderr.splitlines()
+    assert line == (
+        "napari-unet: warning: 10 minutes is enough for 20 steps on this computer; a fine-tune "
+        "needs about 40: 22 minutes; give --minutes 22"
+    )
 
 
 def test_training_on_colours(call, folders, store, tiny, blobs):

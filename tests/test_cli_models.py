@@ -21,6 +21,23 @@ def test_models_list_marks_the_active(call, add_model):
     assert lines[0].split() == ["cells@1", "2024-01-01T00:00:00+00:00", "yeast,", "CC0"]
 
 
+def test_models_list_tells_what_was_refused(call, store, nuclei, tmp_path):
+    def copy(path):
+        path.write_bytes(nuclei.path.read_bytes())
+
+    for name in ("nuclei", "mine"):
+        store.add(name, copy, activate=False)
+    lines = call("models", "list")[1].splitlines()
+    told = {"mine@1 refused", "* nuclei@1", "nuclei@2 refused"}
+    assert {" ".join(line.split()) for line in lines} == told
+    status, stdout, stderr = call("models", "show", "mine")
+    assert (status, stdout) == (1, "")
+    assert "no version of 'mine' was accepted by its check; fine-tune again, or " in stderr
+    assert json.loads(call("models", "show", "mine@1")[1])["name"] == "nuclei"
+    assert call("models", "export", "mine@1", tmp_path / "m.safetensors")[0] == 0
+    assert call("models", "remove", "mine@1") == (0, "removed mine@1\n", "")
+
+
 def test_models_list_survives_what_is_broken(call, models_folder):
     (models_folder / "broken").mkdir()
     (models_folder / "broken" / "0001.safetensors").write_bytes(b"x")

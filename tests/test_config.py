@@ -24,6 +24,11 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (FinetuneConfig, {"seconds": None}, "neither steps nor seconds is given; give one"),
         (FinetuneConfig, {"steps": 0}, "steps is 0; give 1 or more"),
         (FinetuneConfig, {"seconds": 0.0}, "seconds is 0.0; give more than 0"),
+        (
+            FinetuneConfig,
+            {"seconds": "long"},
+            "seconds is 'long'; give a number above 0, or 'auto'",
+        ),
         (FinetuneConfig, {"optimiser": "lion"}, "optimiser is 'lion'; give 'adam' or 'sgd'"),
         (FinetuneConfig, {"learning_rate": 0.0}, "learning_rate is 0.0; give more than 0"),
         (FinetuneConfig, {"tile_px": 0}, "tile_px is 0; give more than 0"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from napari_unet.service.corrections import annotate
 from napari_unet.service.inputs import check_array_channels, check_numbered, name_array
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmentation import SegmentationService
+
+logger = logging.getLogger(__name__)
 
 
 def segment(
@@ -37,7 +40,8 @@ def segment(
         One letter of TZCYX for each axis; by default YX, ZYX or TZYX, with C last where it
         counts 3 or 4.
     config
-        Settings.
+        Settings. By default the size of the cells, and how tissue in colour is seen, are found out;
+        the logger `napari_unet.api` tells where that is not as the image is (level INFO).
 
     Returns
     -------
@@ -56,10 +60,12 @@ def segment(
         If the work itself failed; the sentence says what to do.
     """
     image, axes, _ = name_array(_as_array(image), axes)
-    done = _service().segment(image, axes, model, config).wait()
-    for sentence in done.warnings:
-        warnings.warn(sentence, stacklevel=2)
-    return done.labels
+    found = _service().segment(image, axes, model, config).wait()
+    for said in found.warnings:
+        warnings.warn(said, stacklevel=2)
+    if found.look.words:
+        logger.info("%s", found.look.words)
+    return found.labels
 
 
 def finetune(
@@ -69,7 +75,7 @@ def finetune(
     *,
     axes: str | None = None,
     trusted: NDArray[np.bool_] | None = None,
-    seconds: float | None = None,
+    seconds: float | Literal["auto"] | None = None,
     config: FinetuneConfig | None = None,
     name: str | None = None,
 ) -> ModelVersion:
@@ -92,7 +98,8 @@ def finetune(
         Where the labels are truth, bool, shaped like them; everywhere by default. The loss is on
         these pixels only.
     seconds
-        Wall time for training; `config` decides by default.
+        Wall time for training, or "auto": until it stops improving, at most 10 minutes; `config`
+        decides by default.
     config
         Settings.
     name
@@ -114,7 +121,7 @@ def finetune(
     image, axes, _ = name_array(_as_array(image), axes)
     settings = config or FinetuneConfig()
     parent = load_model(model).header.architecture.get("in_channels", 1)
-    if settings.channel is None:
+    if not isinstance(settings.channel, int):
         check_array_channels(axes, image.shape, parent)
     annotated = annotate(
         image, axes, _as_array(labels), None if trusted is None else _as_array(trusted)

@@ -26,6 +26,7 @@ from napari_unet.service.image_source import ImageSource
 from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.service.outputs import NotOursError
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
 
@@ -85,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--table", action="store_true", help="measure the cells: IMAGE_cells.csv beside the labels"
     )
+    segment.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files and folders that napari-unet did not make, too",
+    )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
     segment.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
     segment.set_defaults(run=_segment)
@@ -101,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--from", dest="start", metavar="MODEL", help="go on from this model")
     budget = train.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=_positive(int))
-    budget.add_argument("--minutes", type=_positive(float))
+    budget.add_argument(
+        "--minutes",
+        type=_number_or_auto,
+        metavar="M|auto",
+        help="10 by default; auto: until it stops improving, at most 10",
+    )
     train.add_argument("--dims", type=int, choices=(2, 3), default=2, help="3: a model of stacks")
     train.add_argument(
         "--anisotropy",
@@ -152,9 +163,19 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--tile", type=_positive(int), metavar="PX", help="largest input tile")
     parser.add_argument(
-        "--diameter", type=_diameter, metavar="PX|auto", help="of the cells in the images"
+        "--diameter",
+        type=_diameter,
+        default="auto",
+        metavar="PX|auto|native",
+        help="of the cells in the images; native: the model sees the images at their own size",
     )
-    parser.add_argument("--channel", type=_not_negative, metavar="N", help=_CHANNEL)
+    parser.add_argument(
+        "--channel",
+        type=_channel,
+        default="auto",
+        metavar="N|stain|all|auto",
+        help="that the model sees, from 0; stain: the nuclear stain of tissue in colour",
+    )
     parser.add_argument(
         "--in-3d", action="store_true", help="look at stacks from three sides, one id for each cell"
     )
@@ -184,7 +205,10 @@ def _segment(options: argparse.Namespace) -> int:
             axes=options.axes,
             series=options.series,
             rgb=options.rgb,
+            overwrite=options.overwrite,
         )
+    except NotOursError as error:
+        raise _WrongCall(f"{error}, or add --overwrite") from error
     except ValueError as error:
         raise _WrongCall(str(error)) from error
     service = _service(options)
@@ -216,8 +240,10 @@ def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
     table = {} if done.job.table is None else {"table": str(done.job.table)}
     if not as_json:
         wrote = " and ".join([str(out), *table.values()])
-        return f"{path} -> {wrote}: {done.n_cells} cells ({done.compute}, {seconds} s)"
+        how = f"; {done.look.words}" if done.look.words else ""
+        return f"{path} -> {wrote}: {done.n_cells} cells ({done.compute}, {seconds} s){how}"
     line = {"image": str(path), "labels": str(out), **table, "n_cells": done.n_cells}
+    line |= {"diameter_px": done.look.diameter_px, "channel": done.look.channel}
     where = {"model": model.reference, "compute": done.compute, "seconds": seconds}
     return json.dumps(line | where)
 
@@ -231,11 +257,12 @@ def _train(options: argparse.Namespace) -> int:
     if stacks and options.start:
         raise _WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
+    auto = options.minutes == "auto"
     config: FinetuneConfig = replace(
         train_config(
             options.preset,
             steps=options.steps,
-            seconds=options.minutes and 60 * options.minutes,
+            seconds="auto" if auto else options.minutes and 60 * options.minutes,
             device=options.device,
             seed=options.seed,
         ),
@@ -253,7 +280,7 @@ def _train(options: argparse.Namespace) -> int:
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])
-    done = follow(job)
+    done = follow(job, more=lambda seconds: f"--minutes {seconds / 60:.3g}")
     print(f"{done.model.reference}: {done.steps} steps, {job.seconds:.0f} s -> {done.model.path}")
     return 0
 
@@ -368,8 +395,21 @@ def _not_negative(text: str) -> int:
 _not_negative.__name__ = "int"  # argparse shows it
 
 
-def _diameter(text: str) -> float | str:
+def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else float(_positive(float)(text))
+
+
+def _diameter(text: str) -> float | str | None:
+    words = {"auto": "auto", "native": None}
+    return words[text] if text in words else float(_positive(float)(text))
+
+
+def _channel(text: str) -> int | str | None:
+    words = {"auto": "auto", "all": None, "stain": "stain"}
+    return words[text] if text in words else _not_negative(text)
+
+
+_channel.__name__ = "channel"
 
 
 def _positive(kind: type[int] | type[float]) -> Any:

@@ -16,7 +16,7 @@ from napari_unet.service.segmentation import SegmentationService
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add list, show, revert, remove, reproduce, import and export to the parser of `models`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("list", help="all versions").set_defaults(run=_list)
+    commands.add_parser("list", help="all versions; *: its NAME means it").set_defaults(run=_list)
     for name, run, what in (
         ("show", _show, "what a model file says of itself"),
         ("revert", _revert, "go back to the parent version"),
@@ -39,12 +39,13 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     store = ModelStore()
-    for name in store.names():
-        active = store.find(name).version
+    standing = {store.find(name).reference for name in store.names()}
+    for name in store.names(refused=True):
         for model in store.versions(name):
-            mark = "*" if model.version == active else " "
+            mark = "*" if model.reference in standing else " "
             origin = "ships with napari-unet" if model.shipped else model.header.created
-            print(f"{mark} {model.reference:24} {origin:28} {', '.join(model.header.trained_on)}")
+            words = ", ".join([*["refused"] * model.refused, *model.header.trained_on])
+            print(f"{mark} {model.reference:24} {origin:28} {words}")
     return 0
 
 

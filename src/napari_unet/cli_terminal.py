@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from napari_unet.service.jobs import Job, Progress
@@ -14,12 +15,32 @@ T = TypeVar("T")
 _LOG_EVERY_S = 30.0
 
 
-def follow(job: Job[T]) -> T:
-    """Wait for a job, showing its progress: live on a terminal, else a line now and then."""
+def follow(job: Job[T], more: Callable[[float], str] | None = None) -> T:
+    """Wait for a job, showing its progress: live on a terminal, else a line now and then.
+
+    Where it trains for too short a time, one line says so.
+
+    Parameters
+    ----------
+    job
+        What to wait for.
+    more
+        The option that gives a training so many seconds.
+    """
     shown = time.monotonic()
+    warned = more is None
 
     def show(progress: Progress) -> None:
-        nonlocal shown
+        nonlocal shown, warned
+        if progress.too_short is not None and more is not None and not warned:
+            warned = True
+            show_line()
+            option = more(progress.too_short.enough_s)
+            print(
+                f"napari-unet: warning: {progress.too_short}; give {option}",
+                file=sys.stderr,
+                flush=True,
+            )
         loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
         text = f"{100 * progress.fraction:3.0f} % {progress.message}{loss}"
         if sys.stderr.isatty():

@@ -13,6 +13,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 # Along what cells of neighbouring planes get one id.
 Link = Literal["none", "z", "t", "zt"]
+# What of an image's channels the network sees: one, the nuclear stain of tissue, or all.
+Channel = int | Literal["stain"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +36,15 @@ class PredictConfig:
         Cells of fewer pixels are dropped; None takes the model's.
     diameter_px
         Diameter of the image's cells, in pixels, to which the image is resized for the network;
-        "auto" looks for it in the first plane; None takes them for cells like those that the
-        model was made for.
+        "auto" looks for it, and leaves the image's own size only where another one is clearly
+        surer; None takes them for cells like those that the model was made for.
     link
         Along what cells of neighbouring planes get one id: "z" (one object of a stack), "t" (one
         cell of a movie), "zt" (both), or "none".
     channel
-        Which channel of an image the network sees, from 0; None: all, if their number suits the
-        model.
+        Which channel of an image the network sees, from 0; "stain": the nuclear stain of tissue in
+        colour (haematoxylin), bright on dark; None: all, if their number suits the model; "auto":
+        all, or the stain where that is clearly surer.
     in_3d
         Whether a model of planes finds the cells of a stack as wholes: it sees the stack cut along
         all its axes. They need no linking along z then.
@@ -55,9 +58,9 @@ class PredictConfig:
     precision: Precision = "auto"
     threshold: float | None = None
     min_size_px: int | None = None
-    diameter_px: float | Literal["auto"] | None = None
+    diameter_px: float | Literal["auto"] | None = "auto"
     link: Link = "none"
-    channel: int | None = None
+    channel: Channel | Literal["auto"] = "auto"
     in_3d: bool = False
     anisotropy: float | None = None
 
@@ -70,7 +73,7 @@ class PredictConfig:
             self.link in get_args(Link),
             f"link is {self.link!r}; give one of {', '.join(map(repr, get_args(Link)))}",
         )
-        _check_channel(self.channel)
+        _check_channel(None if self.channel == "auto" else self.channel)
         if isinstance(self.diameter_px, str):
             _require(
                 self.diameter_px == "auto",
@@ -126,7 +129,7 @@ class AugmentConfig:
     grey: float = 0.15
     noise: float = 0.05
     invert: float = 0.0
-    colour: float = 0.0
+    colour: float = 0.1
     to_grey: float = 0.0
 
     def __post_init__(self) -> None:
@@ -149,7 +152,8 @@ class FinetuneConfig:
     steps
         Optimiser steps at most; None leaves the end to `seconds`.
     seconds
-        Wall time at most, in seconds; None leaves the end to `steps`.
+        Wall time at most, in seconds; None leaves the end to `steps`. "auto" trains until it stops
+        improving: at most 10 minutes, and `steps` or 1500.
     optimiser
         "adam" (decoupled weight decay) or "sgd" (momentum 0.99, the paper's).
     learning_rate
@@ -170,9 +174,13 @@ class FinetuneConfig:
     balance
         Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
     anchor
-        Weight of staying near the parent model on unseen pixels; 0 lets them drift. Where images
+        Weight of staying near the parent model on unseen pixels that are background to it for
+        sure; 0 lets them drift. What it finds elsewhere may be false, and is not held. Where images
         are resized, a fine-tune takes the balance times the parent's agreement with what was seen,
         and this times its square.
+    replay
+        Share of the steps that show what the model that ships learnt from (a small sample is in
+        the package), so that it does not forget its own kinds of image; 0 shows none.
     average
         Decay of the running mean of the weights that the final model takes; 0 takes the last.
     standardise
@@ -187,23 +195,25 @@ class FinetuneConfig:
     held_out
         Share of the corrected cells that judge and do not teach; 0 goes without a check.
     device, precision, channel
-        As in `PredictConfig`.
+        As in `PredictConfig`, without a choice of the channel: images are seen as they were
+        segmented.
     seed
         Seed of every random draw.
     """
 
     steps: int | None = None
-    seconds: float | None = 60.0
+    seconds: float | Literal["auto"] | None = 60.0
     optimiser: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-4
     warmup_steps: int = 10
     decay: bool = True
     batch: int = 1
-    tile_px: int = 380
+    tile_px: int = 236
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
-    anchor: float = 6.0
+    anchor: float = 2.0
+    replay: float = 1 / 3
     average: float = 0.0
     standardise: bool = False
     workers: int = 0
@@ -212,18 +222,23 @@ class FinetuneConfig:
     held_out: float = 0.25
     device: Device = "auto"
     precision: Precision = "auto"
-    channel: int | None = None
+    channel: Channel = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         _check_channel(self.channel)
         _require(
             self.steps is not None or self.seconds is not None,
-            "neither steps nor seconds is given; give one of them",
+            "neither steps nor seconds is given; give one of them, or seconds='auto'",
         )
         if self.steps is not None:
             _require(self.steps > 0, f"steps is {self.steps}; give 1 or more")
-        if self.seconds is not None:
+        if isinstance(self.seconds, str):
+            _require(
+                self.seconds == "auto",
+                f"seconds is {self.seconds!r}; give a number above 0, or 'auto'",
+            )
+        elif self.seconds is not None:
             _require(self.seconds > 0, f"seconds is {self.seconds}; give more than 0")
         _require(
             self.optimiser in ("adam", "sgd"),
@@ -242,6 +257,7 @@ class FinetuneConfig:
             f"diameter_px is {self.diameter_px}; give a size in pixels",
         )
         _require(0 <= self.held_out < 1, f"held_out is {self.held_out}; give one in [0, 1)")
+        _require(0 <= self.replay < 1, f"replay is {self.replay}; give one in [0, 1)")
         _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
 
 
@@ -249,7 +265,7 @@ def train_config(
     preset: Literal["paper", "fast"] = "fast",
     *,
     steps: int | None = None,
-    seconds: float | None = None,
+    seconds: float | Literal["auto"] | None = None,
     device: Device = "auto",
     seed: int = 0,
 ) -> FinetuneConfig:
@@ -278,7 +294,7 @@ def train_config(
             balance=1.0,
             anchor=0.0,
             held_out=0.0,
-            augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0),
+            augment=AugmentConfig(grey=0.1, noise=0.0, scale=1.0, colour=0.0),
             device=device,
             precision="float32",
             seed=seed,
@@ -300,9 +316,11 @@ def train_config(
     )
 
 
-def _check_channel(channel: int | None) -> None:
+def _check_channel(channel: Channel) -> None:
+    named = channel is None or channel == "stain"
     _require(
-        channel is None or channel >= 0, f"channel is {channel}; give 0 for the first, or more"
+        named or (isinstance(channel, int) and channel >= 0),
+        f"channel is {channel!r}; give 0 for the first, or more, or 'stain'",
     )
 
 

@@ -102,12 +102,36 @@ def test_only_the_touched_piece_of_an_id_is_seen():
     assert not edits.trusted[60:80, 70:100].any()
 
 
-def test_a_stroke_over_an_old_cell_touches_both():
+def test_a_stroke_over_the_corner_of_an_old_cell_says_nothing_of_the_rest_of_it():
     before, after = plane(), plane()
     after[15:25, 25:40] = 3
     edits = find_edits(before, after)
     assert edits.n_cells == 2
-    np.testing.assert_array_equal(edits.trusted, ring((before == 1) | (after == 3)))
+    expected = ring(after == 3) & (after != 1)
+    np.testing.assert_array_equal(edits.trusted, expected)
+
+
+def test_what_is_left_of_a_false_blob_around_a_painted_cell_is_unseen():
+    before = np.zeros((100, 120), np.int32)
+    before[10:90, 10:110] = 1
+    after = before.copy()
+    after[40:60, 50:70] = 2
+    edits = find_edits(before, after)
+    np.testing.assert_array_equal(edits.trusted, after == 2)
+
+
+def test_the_other_half_of_a_split_cell_is_seen():
+    before, after = plane(), plane()
+    after[60:80, 85:100] = 3
+    np.testing.assert_array_equal(find_edits(before, after).trusted, ring(before == 2))
+
+
+def test_untouched_cells_in_the_ring_are_unseen():
+    before, after = plane(), plane()
+    after[22:30, 10:30] = 3  # two pixels below cell 1
+    np.testing.assert_array_equal(
+        find_edits(before, after).trusted, ring(after == 3) & (after != 1)
+    )
 
 
 @pytest.mark.parametrize("px", [0, 1, 8, 25])

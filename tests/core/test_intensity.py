@@ -1,5 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_unet.core import intensity
 from napari_unet.core.intensity import (
@@ -157,3 +162,58 @@ def test_other_numbers_of_channels_are_named(count, channels):
     sentence = f"the image has {count} channels and the model takes {channels}; choose one channel"
     with pytest.raises(ValueError, match=sentence):
         match_channels(np.zeros((count, 4, 4), np.float32), channels)
+
+
+def cells(seed, ground=30.0, height=70.0, share=0.2):
+    """A noisy ground and brighter cells over a share of it, (1, 96, 96)."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((96, 96))
+    period = 24
+    away = np.hypot(rows % period - 12, columns % period - 12)
+    inside = away < period * np.sqrt(share / np.pi)
+    return (rng.normal(ground, 2, (96, 96)) + height * inside)[None]
+
+
+@given(
+    st.integers(0, 5),
+    st.integers(4, 16),
+    st.sampled_from([-1e6, -1e4, 1e4, 1e6]),
+    st.sampled_from(["corner", "dots", "line"]),
+)
+def test_a_few_specks_do_not_set_the_contrast(seed, side, value, where):
+    image = cells(seed)
+    specked = image.copy()
+    if where == "corner":
+        specked[0, :side, :side] = value
+    elif where == "line":
+        specked[0, 50, : 8 * side] = value
+    else:
+        dots = np.random.default_rng(seed).choice(image.size, side**2, replace=False)
+        specked.reshape(-1)[dots] = value
+    (low,), (high,) = dataclasses.astuple(measure(specked))
+    (expected_low,), (expected_high,) = dataclasses.astuple(measure(image))
+    span = expected_high - expected_low
+    assert low == pytest.approx(expected_low, abs=0.1 * span)
+    assert high == pytest.approx(expected_high, abs=0.1 * span)
+
+
+@given(
+    st.integers(0, 5),
+    st.sampled_from([0.005, 0.02, 0.1, 0.3, 0.6]),
+    st.sampled_from([20.0, 200.0, 60_000.0, -25.0]),
+    st.booleans(),
+)
+def test_cells_are_no_specks_however_few_or_bright_they_are(seed, share, height, whole):
+    image = cells(seed, height=height, share=share)
+    if whole:
+        image = image.clip(0, None).round().astype(np.uint16)
+    stats = measure(image)
+    assert stats.low == (np.percentile(image.astype(np.float64), 1.0),)
+    assert stats.high == (np.percentile(image.astype(np.float64), 99.8),)
+
+
+@given(arrays(np.uint8, (1, 20, 20)))
+def test_pixels_of_8_bits_are_measured_by_percentiles_alone_where_they_fill_their_range(image):
+    image[0, :4] = np.linspace(0, 255, 80).reshape(4, 20)
+    stats = measure(image)
+    assert (stats.low[0], stats.high[0]) == tuple(np.percentile(image, (1.0, 99.8)))

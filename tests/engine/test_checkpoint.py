@@ -14,6 +14,7 @@ from napari_unet.engine.checkpoint import architecture, load_model, save_model
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
 
 CONFIG = UNetConfig(depth=2, width=3, in_channels=2, n_classes=3, dropout=0.25)
+CLASSES = ("background", "cell", "dividing")
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def network() -> UNet:
 
 
 def header(**changes) -> ModelHeader:
-    return ModelHeader(**{"name": "m", "architecture": architecture(UNet(CONFIG)), **changes})
+    facts = {"name": "m", "architecture": architecture(UNet(CONFIG)), "classes": CLASSES}
+    return ModelHeader(**{**facts, **changes})
 
 
 @pytest.fixture
@@ -111,28 +113,36 @@ def test_a_truncated_file_is_refused(path, share):
 
 def test_a_file_with_more_at_its_end_is_refused(path):
     path.write_bytes(path.read_bytes() + b"\0" * 16)
-    with pytest.raises(ModelFileError, match="is broken: its weights do not fit its header; take"):
+    with pytest.raises(ModelFileError, match=r"is broken: \d+ bytes of weights are in it, and"):
         load_model(path)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "words"),
     [
-        {"width": 4},
-        {"depth": 3},
-        {"depth": 0},
-        {"depth": 100},
-        {"width": 10**12},
-        {"dropout": "much"},
-        {"shape": "round"},
+        ({"width": 4}, "'down.0.0.weight' are 3 x 2 x 3 x 3, and should be 4 x 2 x 3 x 3"),
+        ({"depth": 3}, "'down.3.0.weight' are missing, and should be 24 x 12 x 3 x 3"),
+        ({"depth": 1}, "'up.0.weight' are 12 x 6 x 2 x 2, and should be 6 x 3 x 2 x 2"),
+        ({"z_depth": 1}, "'down.0.0.weight' are 3 x 2 x 3 x 3, and should be 3 x 2 x 1 x 3 x 3"),
+        ({"in_channels": 1}, "'down.0.0.weight' are 3 x 2 x 3 x 3, and should be 3 x 1 x 3 x 3"),
+        ({"distance": True}, "'head.weight' are 3 x 3 x 1 x 1, and should be 4 x 3 x 1 x 1"),
     ],
 )
-def test_weights_that_do_not_fit_the_header_are_refused(tmp_path, network, changes):
+def test_the_first_weights_that_do_not_fit_the_header_are_named(tmp_path, network, changes, words):
     path = tmp_path / "m.safetensors"
     wrong = header(architecture={**architecture(network), **changes})
     path.write_bytes(save(network.state_dict(), metadata=wrong.to_metadata()))
+    with pytest.raises(ModelFileError, match=f"m.safetensors is broken: its weights {words}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(path, network, value):
+    with torch.no_grad():
+        network.head.bias[1] = value
+    save_model(path, network, header())
     with pytest.raises(
-        ModelFileError, match=r"m.safetensors is broken: its weights do not fit its"
+        ModelFileError, match=r"its weights 'head.bias' hold NaN or inf, and should"
     ):
         load_model(path)
 
@@ -143,7 +153,7 @@ def test_missing_and_foreign_weights_are_refused(tmp_path, network):
     bias = tensors.pop("head.bias")
     for content in (tensors, {**tensors, "head.bias": bias, "more": torch.zeros(3)}):
         path.write_bytes(save(content, metadata=header().to_metadata()))
-        with pytest.raises(ModelFileError, match="is broken"):
+        with pytest.raises(ModelFileError, match=r"is broken: its weights '(head.bias|more)' "):
             load_model(path)
 
 
@@ -202,7 +212,7 @@ def test_a_model_of_stacks_survives_the_round_trip(tmp_path):
     network = UNet(UNetConfig(depth=2, width=2, z_depth=0))
     initialise(network, 1)
     path = tmp_path / "m.safetensors"
-    save_model(path, network, header(anisotropy=3.0))
+    save_model(path, network, header(anisotropy=3.0, classes=CLASSES[:2]))
     loaded, read = load_model(path)
     assert loaded.config == network.config
     assert read.for_stacks

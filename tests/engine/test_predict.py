@@ -238,3 +238,13 @@ def test_foreground_scores_of_huge_logits_are_0_or_1(size):
 @given(arrays(np.float32, (2, 9), elements=st.floats(0, 1, width=32)))
 def test_scores_in_16_bits_are_those_of_numpy(scores):
     np.testing.assert_array_equal(in_16_bits(scores), scores.astype(np.float16))
+
+
+def test_logits_that_are_no_numbers_are_no_labels():
+    network = UNet(UNetConfig(depth=1, width=2, dropout=0.0))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1e30)
+    predictor = Predictor(network, CPU)
+    with pytest.raises(FloatingPointError, match="gives no numbers for this image: its weights"):
+        predictor.logits(np.ones((1, 20, 20), np.float32), 64)

@@ -188,3 +188,15 @@ def settle(qtbot: object) -> Callable[[SegmentWidget], None]:
         qtbot.waitUntil(idle, timeout=int(1000 * timeout_s))
 
     return wait
+
+
+@pytest.fixture
+def docked_by_napari(
+    make_napari_viewer: Callable[..., object], add_model: Callable[..., object]
+) -> Iterator[SegmentWidget]:
+    """The dock as napari opens it: what it is given is a proxy of the viewer."""
+    add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
+    viewer = make_napari_viewer(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
+    yield widget
+    widget.cleanup()

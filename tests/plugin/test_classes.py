@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 
+from napari_unet.plugin.layers import memory
 from napari_unet.plugin.rows import NEW_CLASS
+from napari_unet.plugin.scope import as_seen
 
 
 @pytest.fixture
@@ -104,5 +109,33 @@ def test_the_diameter_reaches_both_jobs(segmented):
     assert widget.advanced.predict_config().diameter_px == 30
     assert widget.advanced.finetune_config(5.0).diameter_px == 30
     widget.advanced.diameter.value = 0
+    assert widget.advanced.predict_config().diameter_px == "auto"
+    widget.advanced.use_as_is()
     assert widget.advanced.predict_config().diameter_px is None
+    assert widget.advanced.predict_config().channel is None
+    widget.advanced.colours.value = "stain"
+    assert widget.advanced.predict_config().channel == "stain"
+    assert widget.advanced.finetune_config(5.0).channel == "stain"
     assert widget.advanced.finetune_config(5.0).diameter_px is None
+
+
+def test_an_image_that_was_resized_can_be_used_as_it_is(docked, settle, discs):
+    """Cells 96 px wide; what is learnt from them is seen at the size at which they were found."""
+    widget = docked()
+    wide = np.kron(discs((20, 20), (30, 70), (70, 30), size=96), np.ones((8, 8), np.uint8))
+    widget.viewer.add_image(wide, name="wide")
+    widget.segment_button.click()
+    settle(widget)
+    assert "shown to the model at a" in widget.status.text()
+    assert not widget.look.isHidden()
+    labels = widget.labels.value
+    shown_for = memory(labels)["diameter_px"]
+    assert shown_for in (48.0, 96.0, 192.0)
+    find = partial(widget.controller.service.store.find, "tiny")
+    image, config = widget.image.value, widget.advanced.finetune_config(5.0)
+    assert as_seen(config, image, labels, find, widget.viewer).diameter_px == shown_for
+    widget.look.use_as_is.click()
+    settle(widget)
+    assert widget.look.isHidden()
+    assert "shown" not in widget.status.text()
+    assert memory(widget.labels.value)["diameter_px"] is None

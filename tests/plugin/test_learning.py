@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
+from napari_unet.engine.finetune import Trainer
+from napari_unet.plugin import widget as widget_module
 from napari_unet.service.jobs import FinishReason
 
 LEARNING = "learning (napari-unet)"
@@ -77,3 +81,35 @@ def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand)
     settle(widget)
     assert layer.data[78, 75] == 9
     assert widget.correcting.count.text() == "2 cells corrected"
+
+
+def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot, monkeypatch):
+    learn = Trainer._learn
+
+    def slow(trainer):
+        time.sleep(0.2)
+        return learn(trainer)
+
+    monkeypatch.setattr(Trainer, "_learn", slow)
+    widget, _ = segmented
+    outlined(widget)
+    assert ("until it stops improving", "auto") in widget_module._BUDGETS
+    widget.budget.choices = (("a moment", 4.0),)
+    widget.finetune_button.click()
+    row = widget.more_time
+    assert not row.isVisible()
+    qtbot.waitUntil(row.isVisible, timeout=60_000)
+    assert row.text.text().startswith("⚠ 4 s is enough for ")
+    assert row.take.text().startswith("Train ")
+    offered = row._offered_s
+    assert offered > 8
+    row.take.click()
+    assert not row.isVisible()
+    whole = f" of 0:{offered:02.0f}, step "
+    qtbot.waitUntil(lambda: whole in widget.status.text(), timeout=60_000)
+    assert widget.is_busy
+    assert not row.isVisible()
+    for _ in range(2):
+        widget.cancel_button.click()
+    qtbot.waitUntil(lambda: not widget.is_busy, timeout=60_000)
+    assert not row.isVisible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED
 
@@ -141,7 +142,9 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert [v.version for v in store.versions("tiny")] == [1, 2]
     assert widget.last.use.isVisible()
     assert not widget.last.back.isVisible()
+    assert widget.model.choices == ("tiny", "tiny@1")
     widget.last.use.click()
+    assert set(widget.model.choices) == {"tiny", "tiny@2", "tiny@1"}
     assert store.find("tiny").version == 2
     assert widget.model.value == "tiny"
     assert widget.status.text() == "tiny@2 is in use; click Segment"
@@ -181,3 +184,24 @@ def test_labels_that_changed_their_size_are_kept(segmented, settle):
     third = segment(widget, settle)
     assert first in widget.viewer.layers
     assert third.data.max() == 3
+
+
+@pytest.mark.parametrize("how", ["another size", "the same size", "in place"])
+def test_labels_of_an_image_that_was_changed_meanwhile_are_not_laid_over_it(segmented, settle, how):
+    widget, first = segmented
+    image = widget.image.value
+    before = list(widget.viewer.layers)
+    widget.segment_button.click()
+    assert widget.is_busy
+    if how == "in place":
+        image.data[20:40] = 0
+    else:
+        image.data = np.zeros((30, 40) if how == "another size" else image.data.shape, np.uint8)
+    settle(widget)
+    assert list(widget.viewer.layers) == before
+    assert f"the image '{image.name}' was changed meanwhile; click Segment" in widget.status.text()
+    # What was found before stays, and the next click takes the new pixels.
+    assert first.visible
+    second = segment(widget, settle)
+    assert second is not first
+    assert second.data.shape == image.data.shape

@@ -19,7 +19,10 @@ def learnt(add_model, store):
     child = add_model("tiny", parent=parent.sha256())
 
     def make(accepted, *checks) -> Improvement:
-        store.activate(child if accepted else parent)
+        # What was added last stays, with its mark where it is refused.
+        content = child.path.read_bytes()
+        store.remove(child)
+        store.add("tiny", lambda path: path.write_bytes(content), activate=accepted)
         return Improvement(
             child, parent, Verdict(accepted, "it is so"), *checks, steps=9, compute="cpu"
         )
@@ -65,6 +68,19 @@ def test_the_way_back(learnt, store):
     assert not versions.can_go_back
     with pytest.raises(ValueError, match="no earlier version"):
         versions.go_back("tiny")
+
+
+def test_the_way_back_passes_over_what_was_refused(store, add_model, write_model):
+    first = add_model("tiny")
+    given = {"name": "tiny", "parent": first.sha256()}
+    refused = store.add("tiny", lambda path: write_model(path, **given), activate=False)
+    last = add_model("tiny", parent=refused.sha256())
+    versions = Versions(store)
+    versions.learnt(
+        Improvement(last, refused, Verdict(True, "it is so"), None, None, steps=9, compute="cpu")
+    )
+    assert versions.go_back("tiny") == (first, "tiny")
+    assert store.find("tiny@2").refused
 
 
 def test_the_way_back_after_a_restart_and_to_another_name(learnt, store, add_model):

@@ -12,6 +12,16 @@ def service(store):
 
 
 @pytest.fixture
+def files_in():
+    """Each file of a folder, with what is in it."""
+
+    def files(folder):
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return files
+
+
+@pytest.fixture
 def small_pieces(monkeypatch):
     """Large jobs come in pieces even where the image is small."""
     from napari_unet.service import large_plane, volumes

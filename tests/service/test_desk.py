@@ -135,6 +135,20 @@ def test_a_cancel_ends_what_waits_and_what_runs(desk):
     assert seen == ["ended", "c"]
 
 
+def test_more_time_is_passed_on(desk):
+    def errand(job, supply):
+        while job.extended_s is None:
+            job.report(0.1, "learning")
+            time.sleep(0.01)
+        return job.extended_s
+
+    desk.start("a", errand)
+    until(desk, "a", lambda s: s["news"])
+    desk.status("a", 0, False, 120.0)
+    until(desk, "a", ended)
+    assert unpack(desk.take("a")) == 120
+
+
 def test_to_finish_is_passed_on(desk):
     def errand(job, supply):
         while not job.is_finishing:

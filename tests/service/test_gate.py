@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service.device import Compute
-from napari_unet.service.gate import Check, compare, count, judge
+from napari_unet.service.gate import Check, Fit, compare, count, judge
 from napari_unet.service.loaded_model import LoadedModel
 
 CPU = Compute("cpu", "float32")
@@ -95,7 +95,7 @@ def test_a_check_is_a_sentence():
 # Judging
 
 
-LEARNT = 0.9
+LEARNT = Fit(0.3, 0.9)
 
 
 def test_a_drop_beyond_the_noise_is_refused():
@@ -107,11 +107,19 @@ def test_a_drop_beyond_the_noise_is_refused():
 
 
 def test_what_could_not_be_learnt_is_refused_even_where_it_is_a_gain():
-    verdict = judge(check(-0.3, 0.1), None, 0.1)
+    verdict = judge(check(-0.3, 0.1), None, Fit(0.0, 0.1))
     assert not verdict.accepted
-    assert "could not learn what was painted (10 %)" in verdict.why
+    assert "agrees with 10 % of what was painted, and the model before with 0 %" in verdict.why
     assert judge(check(-0.3, 0.1), None, LEARNT).accepted
-    assert not judge(None, None, 0.1).accepted
+    assert not judge(None, None, Fit(0.0, 0.1)).accepted
+
+
+def test_a_poor_fit_that_is_far_better_than_before_is_accepted_where_it_helps_elsewhere():
+    better = check(0.1, 0.3)
+    assert judge(better, None, Fit(0.15, 0.42)).accepted
+    assert not judge(better, None, Fit(0.35, 0.42)).accepted, "hardly better than before"
+    assert not judge(check(0.1, 0.12), None, Fit(0.15, 0.42)).accepted, "learnt by heart"
+    assert not judge(check(0.1, 0.3, noise=0.3), None, Fit(0.15, 0.42)).accepted, "by chance"
 
 
 def test_what_is_forgotten_is_refused():
@@ -122,17 +130,33 @@ def test_what_is_forgotten_is_refused():
     assert not judge(None, check(0.9, 0.7), LEARNT).accepted
 
 
+def test_many_more_cells_where_nobody_looked_are_not_accepted_in_silence():
+    better = check(0.5, 0.9)
+    verdict = judge(better, None, LEARNT, elsewhere=(20, 85))
+    assert not verdict.accepted
+    assert "finds 85 cells where nothing was corrected, and the model before 20" in verdict.why
+    assert judge(better, None, LEARNT, elsewhere=(20, 45)).accepted
+    assert judge(better, None, LEARNT, elsewhere=(0, 8)).accepted
+
+
+def test_a_few_steps_that_the_time_allowed_are_not_accepted():
+    verdict = judge(check(0.5, 0.9), None, LEARNT, steps=6)
+    assert not verdict.accepted
+    assert "only 6 training steps" in verdict.why
+    assert judge(check(0.5, 0.9), None, LEARNT, steps=40).accepted
+
+
 def test_without_a_check_it_is_accepted_and_says_so():
     verdict = judge(None, None, LEARNT)
     assert verdict.accepted
     assert "too little" in verdict.why
 
 
-@given(*[st.floats(-1, 1)] * 5, st.floats(0, 0.3))
+@given(*[st.floats(-1, 1)] * 4, st.floats(0.5, 1), st.floats(0, 0.3))
 def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, fit, noise):
-    verdict = judge(check(before, after, noise), check(earlier, later, noise), fit)
+    verdict = judge(check(before, after, noise), check(earlier, later, noise), Fit(0.0, fit))
     worst = max(before - after, earlier - later)
-    assert verdict.accepted == (worst <= max(0.02, 2 * noise) and fit >= 0.5)
+    assert verdict.accepted == (worst <= max(0.02, 2 * noise))
     assert verdict.why
 
 

@@ -1,5 +1,8 @@
 import os
+import tempfile
 import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -304,3 +307,42 @@ def test_labels_that_do_not_fit_are_told_by_name(folders, truth, words):
     with pytest.raises(ValueError, match=words) as caught:
         read_pair(images / "a.tif", labels / "a.tif")
     assert str(labels / "a.tif") in str(caught.value)
+
+
+@contextmanager
+def as_nobody():
+    """Files are opened without the rights of root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_what_keeps_a_file_from_being_read_comes_before_its_format(tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"empty.png cannot be read as an image: it is empty; take"
+    ):
+        read_image(empty)
+    with pytest.raises(ValueError, match="it is a folder; give the path of an image"):
+        read_image(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no file .*gone.tif; give the path"):
+        read_image(tmp_path / "gone.tif")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are of POSIX")
+@pytest.mark.parametrize("name", ["secret.png", "secret.tif"])
+def test_a_file_that_may_not_be_read_is_told_as_that(name):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / name
+        iio.imwrite(path, np.eye(9, dtype=np.uint8))
+        path.chmod(0)
+        with as_nobody(), pytest.raises(PermissionError) as refusal:
+            read_image(path)
+        assert refusal.value.filename == str(path)

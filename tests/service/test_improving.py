@@ -116,7 +116,7 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     plain = teach("plain")
     assert 0.15 <= plain.model.header.postprocess["threshold"] <= 0.6
     found = {} if best is None else {"threshold": best}
-    monkeypatch.setattr(lesson, "thresholds_for", lambda *args: found)
+    monkeypatch.setattr(lesson, "thresholds_for", lambda *args, resized: found)
     done = teach("other")
     assert done.model.header.postprocess["threshold"] == (best or 0.35)
     assert done.check is not None
@@ -223,7 +223,7 @@ def test_what_could_not_be_learnt_is_refused(service, store, weak, given):
     config = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-9)
     done = service.finetune([given()], "weak", config).wait(SOON)
     assert not done.verdict.accepted
-    assert "could not learn" in done.verdict.why
+    assert "of what was painted" in done.verdict.why
     assert store.find("weak") == weak
 
 
@@ -287,7 +287,7 @@ def test_what_was_corrected_earlier_is_checked_apart(service, weak, given, lesso
     assert not lessons[0].known.any()
     second = service.finetune([given(2)], first.model, SETTINGS).wait(SOON)
     what = lessons[-1]
-    judges = np.unique(np.concatenate([units[units > 0] for units in what.judges]))
+    judges = np.unique(np.concatenate([units[units > 0] for units in what.judging(what.split)]))
     assert second.check.n_places == (~what.known[judges - 1]).sum() == len(judges)
     assert second.replay.n_places == what.known.sum() == len(lessons[0].known)
     assert second.model.header.scores == {
@@ -354,6 +354,26 @@ def test_a_refused_version_is_stored_and_not_used(service, store, weak, given, m
     assert store.find("weak") == weak
 
 
+def test_a_refused_fine_tune_of_what_ships_takes_no_name(
+    service, store, write_model, given, blobs, monkeypatch
+):
+    model_store.SHIPPED.mkdir(exist_ok=True)
+    write_model(model_store.SHIPPED / "nuclei.safetensors", name="nuclei", width=4)
+    config = dataclasses.replace(SETTINGS, steps=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "verdict", lambda run: (Verdict(False, "it is worse"), None, None))
+        refused = service.finetune([given()], "nuclei", config).wait(SOON).model
+    assert (refused.reference, refused.refused) == ("my-nuclei@1", True)
+    with pytest.raises(ValueError, match="no version of 'my-nuclei' was accepted by its check"):
+        service.segment(blobs()[0], "YX", "my-nuclei", EXACT)
+    assert service.segment(blobs()[0], "YX", "my-nuclei@1", EXACT).wait(SOON).model == refused
+    assert service.reproduce("my-nuclei@1").wait(SOON)
+    again = service.finetune([given(1)], "nuclei", config).wait(SOON).model
+    assert (again.reference, again.refused) == ("my-nuclei@2", False)
+    assert len(again.header.corrections) == 2, "what was corrected for the refused one counts"
+    assert store.find("my-nuclei") == again
+
+
 # Ending early
 
 
@@ -403,6 +423,68 @@ def test_a_version_is_trained_again_bit_for_bit(service, weak, given, changes):
     config = dataclasses.replace(SETTINGS, **changes)
     done = service.finetune([given(0, trusted)], "weak", config).wait(SOON)
     assert service.reproduce(done.model).wait(SOON)
+
+
+def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_machine, held_back):
+    slow_machine(1.5)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
+    job = service.finetune([given()], "weak", config)
+    told = []
+
+    def listen(progress):
+        told.append(progress)
+        # In the middle: many steps later than it was offered.
+        if progress.loss is not None and "step 15 " in progress.message:
+            job.extend(progress.too_short.enough_s)
+
+    job.progressed.connect(listen)
+    held_back.set()
+    done = job.wait(SOON)
+    steps = [p for p in told if p.loss is not None]
+    assert next(str(p.too_short) for p in steps if p.too_short is not None) == (
+        "30 s is enough for 20 steps on this computer; a fine-tune needs about 40: 2 minutes"
+    )
+    assert told[told.index(steps[0]) - 1].message.startswith(
+        "Training 0:00 of 0:30, measuring the speed of this computer"
+    )
+    assert steps[7].message.startswith("Training 0:12 of 0:30, step 8 of about 20, held-out cells ")
+    assert steps[20].message.startswith("Training 0:32 of 2:00, step 21 of about 80, held-out ")
+    assert steps[20].too_short is None
+    assert done.steps == len(steps) == 80
+    assert service.reproduce(done.model).wait(SOON)
+
+
+@pytest.mark.parametrize("plenty", [1000, 10])
+def test_a_run_until_it_stops_improving_is_trained_again(
+    service, weak, given, monkeypatch, slow_machine, plenty
+):
+    monkeypatch.setattr(lesson, "_PLENTY", plenty)
+    slow_machine(0.1)
+    config = dataclasses.replace(SETTINGS, steps=160, seconds="auto", learning_rate=0.02)
+    job = service.finetune([given(seed) for seed in range(3)], "weak", config)
+    told = []
+    job.progressed.connect(told.append)
+    done = job.wait(SOON)
+    header = done.model.header
+    assert (header.settings["seconds"], header.plans[0]) == (None, (9, 80))
+    assert header.settings["steps"] == header.plans[-1][1] == 160, "it had not learnt it in 80"
+    steps = [p for p in told if p.loss is not None]
+    assert [p.fraction for p in steps] == sorted(p.fraction for p in steps)
+    assert steps[49].message.startswith("Training 0:05 of at most 10:00, step 50, held-out cells ")
+    assert steps[99].message.startswith("Training 0:10 of about 0:16, step 100, held-out cells ")
+    if plenty == 10:
+        scores = [p.held_out for p in steps]
+        assert scores[0] < 0.5 < scores[-1] == done.check.after
+    else:
+        assert done.steps == header.settings["steps"] == len(steps)
+    assert service.reproduce(done.model).wait(SOON)
+
+
+def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_machine):
+    slow_machine(0.1)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds="auto", learning_rate=1e-9)
+    done = service.finetune([given()], "weak", config).wait(SOON)
+    assert (done.steps, dict(done.model.header.plans)) == (80, {9: 80, 18: 80, 36: 80, 72: 80})
 
 
 def test_the_second_fine_tune_is_trained_again_as_well(service, weak, given):

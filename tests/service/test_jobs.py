@@ -211,7 +211,7 @@ def test_whatever_is_raised_ends_the_job_with_a_sentence_and_the_cause(runner, e
         (KeyError("k"), "KeyError: 'k'"),
         (MemoryError("Unable to allocate 9 EiB"), "there is not enough memory; close other"),
         (OSError(28, "No space left on device"), "the file system says: No space left on device;"),
-        (PermissionError(13, "Permission denied", "a/b"), "Permission denied (a/b); check the"),
+        (PermissionError(13, "Permission denied", "a/b"), "Permission denied (a/b); see that"),
         (OSError("odd"), "OSError: odd"),
     ],
 )

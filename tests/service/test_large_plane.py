@@ -60,7 +60,7 @@ def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs,
     monkeypatch.setattr(large_plane, "BLOCK_PX", 48)
     loaded = model(**case, largest_px=largest_px)
     image = picture(blobs)[0]
-    plane = LargePlane(loaded, image, "YX", (), PredictConfig(tile_px=108), CPU)
+    plane = LargePlane(loaded, image, "YX", (), PredictConfig(tile_px=108, diameter_px=None), CPU)
     target = np.full(image.shape, -1, np.int32)
     found = segmenting._segment_large(plane, target, lambda *_: None)
 
@@ -86,7 +86,7 @@ def test_a_large_plane_is_read_in_parts_and_reported_on(blobs, monkeypatch):
             asked.append(image[key].size)
             return image[key]
 
-    plane = LargePlane(model(), Parts(), "YX", (), PredictConfig(tile_px=92), CPU)
+    plane = LargePlane(model(), Parts(), "YX", (), PredictConfig(tile_px=92, diameter_px=None), CPU)
     _ = plane.statistics
     asked.clear()
     told = []

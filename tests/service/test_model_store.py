@@ -228,6 +228,134 @@ def test_a_version_that_is_not_activated_is_kept_and_not_meant(store, shipped, w
         assert store.find(name) == added
 
 
+@pytest.fixture
+def refuse(store, write_model):
+    """Adds a version that the check refused."""
+
+    def refuse(name="cells", **header):
+        given = {"name": name, **header}
+        return store.add(name, lambda path: write_model(path, **given), activate=False)
+
+    return refuse
+
+
+def test_a_refused_version_is_meant_by_its_number_alone(store, add_model, refuse, tmp_path):
+    kept = add_model("cells")
+    (store.root / "cells" / "active").unlink()
+    refused = refuse()
+    assert (refused.reference, refused.refused, kept.refused) == ("cells@2", True, False)
+    assert ModelStore().find("cells") == kept
+    # A pointer that a crash left behind does not make it accepted.
+    (store.root / "cells" / "active").write_text("2")
+    assert ModelStore().find("cells") == kept
+    assert store.find("cells@2") == store.find(refused) == refused
+    assert store.versions("cells") == [kept, refused]
+    assert store.accepted("cells") == [kept]
+    with pytest.raises(ModelFileError, match=r"choose one of: cells@1, or give"):
+        store.find("none")
+    assert store.export("cells@2", tmp_path / "out.safetensors").exists()
+    store.remove("cells@1")
+    with pytest.raises(ModelFileError, match="no version of 'cells' was accepted by its check; "):
+        store.find("cells")
+
+
+def test_a_name_of_refused_versions_alone_does_not_exist(store, shipped, refuse):
+    for number in (1, 2):
+        assert store.name_for_own(store.find("nuclei")) == "my-nuclei"
+        assert refuse("my-nuclei").version == number
+    assert store.names() == ["nuclei"]
+    assert store.names(refused=True) == ["nuclei", "my-nuclei"]
+    with pytest.raises(ModelFileError) as caught:
+        store.find("my-nuclei")
+    assert str(caught.value) == (
+        "no version of 'my-nuclei' was accepted by its check; fine-tune again, or give a version "
+        "to use it all the same: my-nuclei@1, my-nuclei@2"
+    )
+    assert store.name_for_own(store.find("my-nuclei@1")) == "my-nuclei"
+    store.remove("my-nuclei@1")
+    assert store.export("my-nuclei@2", store.root).name == "my-nuclei.safetensors"
+    (store.root / "my-nuclei.safetensors").unlink()
+    store.activate(store.find("my-nuclei@2"))
+    assert store.find("my-nuclei").version == 2
+    assert store.name_for_own(store.find("nuclei")) == "my-nuclei-2"
+    store.remove("my-nuclei")
+    assert files(store.root) == set()
+
+
+def test_what_is_accepted_by_the_user_is_accepted_for_good(store, add_model, refuse):
+    first, used, last = add_model("cells"), refuse(), refuse()
+    store.activate(used)
+    assert store.find("cells") == used
+    store.activate(first)
+    assert not store.find("cells@2").refused
+    store.remove("cells@1")
+    assert store.find("cells") == used
+    assert store.import_file(last.path).reference == "cells@4"
+
+
+def test_versions_of_earlier_releases_count_as_accepted(store, add_model):
+    add_model("cells"), add_model("cells")
+    (store.root / "cells" / "active").unlink()
+    assert store.find("cells").version == 2
+    assert store.names() == ["cells"]
+
+
+def test_the_way_back_passes_over_what_was_refused(store, add_model, refuse):
+    first = add_model("cells")
+    refused = refuse(parent=first.sha256(), seed=1)
+    third = child_of(store, add_model, refused, 2)
+    assert store.parent(third) == refused
+    assert store.revert("cells") == first
+    assert store.find("cells@2").refused
+    alone = child_of(store, add_model, refuse("mine"), 3)
+    assert store.find("mine") == alone
+    with pytest.raises(ModelFileError, match="mine@2 has no earlier version of its own"):
+        store.revert("mine")
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_kill_at_any_moment_makes_no_default_of_what_was_not_accepted(
+    tmp_path, store, shipped, add_model, accepted
+):
+    program = (
+        "import os, shutil, signal, sys\n"
+        "from pathlib import Path\n"
+        "from napari_unet.service.model_store import ModelStore\n"
+        "_, name, source, accepted, left = sys.argv\n"
+        "left = int(left)\n"
+        "def count(event, args):\n"
+        "    global left\n"
+        "    if event in ('open', 'os.rename', 'os.remove') and name in str(args[0]):\n"
+        "        left -= 1\n"
+        "        if left < 0:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(count)\n"
+        "write = lambda path: shutil.copyfile(source, path)\n"
+        "ModelStore().add(name, write, activate=accepted == 'True')\n"
+    )
+    source = add_model("source", trained_on=("new",))
+    for moment in range(100):
+        old, new = f"old{moment}", f"new{moment}"
+        kept = add_model(old)
+        (store.root / old / "active").unlink()
+        for name in (old, new):
+            arguments = [program, name, str(source.path), str(accepted), str(moment)]
+            done = subprocess.run([sys.executable, "-c", *arguments], check=False)
+            meant = store.find(name) if name in store.names() else None
+            if done.returncode == 0 and accepted:
+                assert meant.header.trained_on == ("new",)
+            elif not accepted:
+                assert meant == (kept if name == old else None)
+            if meant is None:
+                assert not any(map(model_store._takes_its_name, (store.root / name).glob("*.saf*")))
+            taken = {path.name for path in (store.root / name).glob("*.safetensors")}
+            assert add_model(name).path.name not in taken
+            assert store.find(name).header.trained_on == ()
+        if done.returncode == 0:
+            break
+    assert 3 < moment < 99
+
+
 def test_names_list_the_shipped_first(store, shipped, add_model):
     add_model("zebra")
     add_model("ant")
@@ -417,6 +545,18 @@ def test_export_into_a_folder_takes_the_models_name(store, add_model, tmp_path):
     assert out.read_bytes() == model.path.read_bytes()
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_export_replaces_models_alone(store, add_model, tmp_path, half):
+    add_model("cells")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a year of work")
+    with pytest.raises(ModelFileError, match=r"notes.txt is there already and is no model of"):
+        store.export("cells", notes, half=half)
+    assert notes.read_text() == "a year of work"
+    out = store.export("cells", tmp_path / "m.safetensors")
+    assert store.export("cells", out, half=half) == out
+
+
 def test_export_in_half_precision_is_smaller_and_nearly_the_same(store, add_model, tmp_path):
     model = add_model("cells", width=8)
     out = store.export(model, tmp_path / "new" / "half.safetensors", half=True)
@@ -447,10 +587,11 @@ def test_import_of_what_is_not_there(store, tmp_path):
 def test_a_name_in_a_foreign_header_does_not_lead_out_of_the_store(store, write_model, tmp_path):
     path = tmp_path / "m.safetensors"
     write_model(path, name="../../evil")
-    with pytest.raises(ValueError, match="cannot be a model's name"):
-        store.import_file(path)
+    for name in (None, "good"):
+        with pytest.raises(ModelFileError, match=r"is broken: its entry name is '../../evil'"):
+            store.import_file(path, name)
     assert not (tmp_path / "evil").exists()
-    assert store.import_file(path, "good").reference == "good@1"
+    assert not store.root.exists()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
@@ -462,6 +603,41 @@ def test_a_folder_without_permission_is_told(store, add_model):
             add_model("cells")
     finally:
         (store.root / "cells").chmod(0o700)
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A folder that nobody may write to, not even root."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "test", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("inside", ["", "new/folder"])
+def test_that_models_cannot_be_stored_is_told_before_the_work(
+    closed, inside, write_model, tmp_path, blobs
+):
+    from napari_unet.config import FinetuneConfig
+    from napari_unet.service.corrections import annotate
+    from napari_unet.service.segmentation import SegmentationService
+
+    folder, file = closed / inside, tmp_path / "m.safetensors"
+    write_model(file)
+    service = SegmentationService(ModelStore(folder))
+    annotated, config = [annotate(*blobs()[:1], "YX", blobs()[1])], FinetuneConfig(steps=1)
+    for work in (
+        lambda: service.train(annotated, "mine", config),
+        lambda: service.finetune(annotated, file, config, "mine"),
+        lambda: service.store.import_file(file),
+    ):
+        with pytest.raises(ModelFileError, match=r"Read-only file system.*NAPARI_UNET_MODELS"):
+            work()
 
 
 def test_listing_models_loads_no_torch(store, add_model):

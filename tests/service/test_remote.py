@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ import torch
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.service import connection
+from napari_unet.service.budget import TooShort
 from napari_unet.service.collection import collection_of
 from napari_unet.service.corrections import annotate
 from napari_unet.service.credentials import make_credentials, write_credentials
-from napari_unet.service.jobs import JobCancelled, JobFailed
+from napari_unet.service.jobs import Job, JobCancelled, JobFailed, Progress
 from napari_unet.service.model_store import ModelStore
+from napari_unet.service.remote_job import RemoteJob
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
 from napari_unet.service.views import View, ViewLabels
@@ -210,8 +213,9 @@ def test_only_the_planes_that_are_asked_for_are_sent(
             return stack[key]
 
     planes = [(1,), (3,)]
-    here = service.segment(stack, axes, "bright", EXACT, planes).wait(SOON)
-    there = remote.segment(Recording(), axes, "bright", EXACT, planes).wait(SOON)
+    native = dataclasses.replace(EXACT, diameter_px=None, channel=None)
+    here = service.segment(stack, axes, "bright", native, planes).wait(SOON)
+    there = remote.segment(Recording(), axes, "bright", native, planes).wait(SOON)
     np.testing.assert_array_equal(there.labels, here.labels)
     assert there.planes == here.planes == ((1,), (3,))
     assert there.places == here.places
@@ -311,6 +315,40 @@ def test_progress_tells_each_step(remote, weak, given):
     assert len(losses) == SETTINGS.steps
     fractions = [p.fraction for p in losses]
     assert fractions == sorted(fractions)
+
+
+def test_more_time_is_had_there(remote, weak, given):
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=60.0)
+    job = remote.finetune([given], "weak", config)
+    said = []
+
+    def listen(progress):
+        said.append(progress.message)
+        if " of 1:30, step " in progress.message:
+            job.finish()
+
+    job.progressed.connect(listen)
+    once_learning(job, lambda: job.extend(90.0))
+    job.wait(SOON)
+    where = remote.servers.chosen.computer
+    assert any(f", measuring the speed of {where}" in message for message in said)
+    assert any(" of 1:30, step " in message for message in said)
+
+
+def test_what_a_server_tells_is_not_about_this_computer():
+    told = []
+
+    def work(job):
+        short = TooShort(30.0, 6, 240.0)
+        RemoteJob(job, SimpleNamespace(computer="gpu"), "1")._tell(
+            Progress(0.1, "measuring the speed of this computer", 0.5, None, 0.25, short)
+        )
+
+    job = Job("told", work)
+    job.progressed.connect(told.append)
+    job.run()
+    short = TooShort(30.0, 6, 240.0, "gpu")
+    assert told == [Progress(0.1, "measuring the speed of gpu", 0.5, None, 0.25, short)]
 
 
 def test_what_the_user_looks_at_is_shown(remote, weak, given, monkeypatch):

@@ -24,6 +24,8 @@ SETTINGS = FinetuneConfig(
     precision="float32", anchor=0.5,
 )  # fmt: skip
 EXACT = PredictConfig(device="cpu", precision="float32")
+# Nothing of the image is looked at beforehand.
+NATIVE = dataclasses.replace(EXACT, diameter_px=None, channel=None)
 
 
 class Recording:
@@ -183,7 +185,7 @@ def test_a_model_of_colours_takes_grey_and_alpha(run, add_model, blobs):
 def test_only_the_planes_asked_for_are_read(service, bright, blobs):
     stack = np.stack([[blobs(seed, (40, 50))[0] for seed in range(3)]] * 2)
     image = Recording(stack)
-    done = service.segment(image, "TZYX", "bright", EXACT, [(1, 2), (0, 1)]).wait(SOON)
+    done = service.segment(image, "TZYX", "bright", NATIVE, [(1, 2), (0, 1)]).wait(SOON)
     assert image.asked == [
         (1, 2, slice(None), slice(None)),
         (0, 1, slice(None), slice(None)),
@@ -197,7 +199,7 @@ def test_progress_goes_from_0_to_the_end_and_counts_planes(service, bright, blob
     stack, told = np.stack([blobs()[0]] * 2), []
     hold = threading.Event()
     service._runner.submit("before", lambda job: hold.wait(SOON))
-    config = dataclasses.replace(EXACT, tile_px=40)
+    config = dataclasses.replace(NATIVE, tile_px=40)
     job = service.segment(stack, "ZYX", "bright", config)
     job.progressed.connect(told.append)
     hold.set()
@@ -217,7 +219,7 @@ def test_progress_goes_from_0_to_the_end_and_counts_planes(service, bright, blob
 def test_cancel_acts_within_one_tile(service, bright, blobs):
     hold, tiles = threading.Event(), []
     service._runner.submit("before", lambda job: hold.wait(SOON))
-    config = dataclasses.replace(EXACT, tile_px=22)
+    config = dataclasses.replace(NATIVE, tile_px=22)
     job = service.segment(blobs(shape=(200, 200))[0], "YX", "bright", config)
 
     def listener(progress):

@@ -42,7 +42,7 @@ def test_the_size_of_nuclei_is_told_from_the_image(service):
         for each in (image, large)
     )
     assert 6 < one < 20
-    assert three == pytest.approx(3 * one, rel=0.3)
+    assert three == pytest.approx(3 * one, rel=0.4)
 
 
 def test_the_file_is_small_and_says_what_it_learnt_from(service):

@@ -16,7 +16,7 @@ from napari_unet.service.model_store import SHIPPED
 from napari_unet.service.three_sides import _lift, stack_instances, stack_scores
 
 SOON = 60.0
-IN_3D = PredictConfig(device="cpu", precision="float32", in_3d=True)
+IN_3D = PredictConfig(device="cpu", precision="float32", in_3d=True, diameter_px=None)
 
 
 def balls(shape=(30, 40, 44), anisotropy=1):

@@ -12,6 +12,7 @@ import zarr
 from napari_unet.config import PredictConfig
 from napari_unet.service import volumes
 from napari_unet.service.jobs import JobCancelled, JobFailed
+from napari_unet.service.looking import Look
 
 CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
 SOON = 120.0
@@ -156,7 +157,7 @@ def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
 ):
     config = PredictConfig(device="cpu", precision="float32", diameter_px="auto")
     expected, out = tmp_path / "expected.zarr", tmp_path / "labels.zarr"
-    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 20.0)
+    monkeypatch.setattr(volumes, "look", lambda *_: (Look(None, 20.0), None))
     monkeypatch.setattr(volumes, "default_tile_px", lambda *_: 108)
     service.segment_volume(image, expected, model, config, "ZYXC").wait(SOON)
     job = service.segment_volume(image, out, model, config, "ZYXC")
@@ -164,10 +165,62 @@ def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
     with pytest.raises(JobCancelled):
         job.wait(SOON)
     # As on a computer with another device.
-    monkeypatch.setattr(volumes, "guess_diameter", lambda *_: 99.0)
+    monkeypatch.setattr(volumes, "look", lambda *_: (Look(None, 99.0), None))
     monkeypatch.setattr(volumes, "default_tile_px", lambda *_: 92)
     service.segment_volume(image, out, model, config, "ZYXC").wait(SOON)
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
+
+
+def test_what_is_not_ours_is_not_replaced(service, model, image, tmp_path, files_in):
+    precious = tmp_path / "precious.zarr"
+    zarr.save_array(precious, np.arange(100))
+    (precious / "notes.txt").write_text("a year of work")
+    before = files_in(tmp_path)
+    with pytest.raises(JobFailed, match=r"precious.zarr is there already and was not made by nap"):
+        service.segment_volume(image, precious, model, CONFIG, "ZYXC").wait(SOON)
+    assert files_in(tmp_path) == before
+    service.segment_volume(image, precious, model, CONFIG, "ZYXC", overwrite=True).wait(SOON)
+    assert zarr.open_array(precious / "0")[:].any()
+    # Labels of ours in which somebody keeps something else are not ours alone.
+    (precious / "0" / "notes.txt").write_text("a year of work")
+    before = files_in(tmp_path)
+    with pytest.raises(JobFailed, match="was not made by napari-unet"):
+        service.segment_volume(image, precious, model, CONFIG, "ZYXC").wait(SOON)
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("ending", [".part", ".part.done"])
+def test_a_folder_of_somebody_else_is_not_worked_in(
+    service, model, image, tmp_path, files_in, ending
+):
+    other = tmp_path / f"labels.zarr{ending}"
+    (other / "labels.zarr").mkdir(parents=True)
+    (other / "labels.zarr" / "notes.txt").write_text("a year of work")
+    before = files_in(tmp_path)
+    with pytest.raises(JobFailed, match="holds something that napari-unet did not make"):
+        service.segment_volume(image, tmp_path / "labels.zarr", model, CONFIG, "ZYXC").wait(SOON)
+    assert files_in(tmp_path) == before
+
+
+def test_another_image_at_the_same_path_is_measured_anew(service, model, image, tmp_path, blobs):
+    out = tmp_path / "labels.zarr"
+    first = service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    pixels = zarr.open_array(image)[:]
+    shutil.rmtree(image)
+    zarr.save_array(image, pixels.astype(np.uint16) * 200)
+    again = service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    assert first.n_cells == again.n_cells > 10
+
+
+def test_a_job_does_not_go_on_with_another_image(service, model, image, tmp_path):
+    out = tmp_path / "labels.zarr"
+    job = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+    job.progressed.connect(lambda p: job.cancel() if p.message.startswith("segm") else None)
+    with pytest.raises(JobCancelled):
+        job.wait(SOON)
+    zarr.open_array(image)[:] = 0
+    with pytest.raises(JobFailed, match="was begun with another image, model or settings"):
+        service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
 
 
 @pytest.mark.parametrize("moved", [False, True])

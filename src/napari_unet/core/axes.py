@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.stains import NuclearStain
+
 ORDER = "TZCYX"
 # What people and programs call axes, in small letters.
 _NAMES = {
@@ -245,18 +247,28 @@ class OneChannel:
         return np.array(self[()], dtype=dtype)
 
 
-def take_channel(image: Any, axes: str, channel: int | None) -> tuple[Any, str]:
+def take_channel(image: Any, axes: str, channel: int | str | None) -> tuple[Any, str]:
     """One channel of an image, still lazy, and its axes; None leaves the image as it is.
+
+    So does "auto". "stain" takes the nuclear stain of a colour image (`core.stains`).
 
     Raises
     ------
     ValueError
         If the image has no such channel.
     """
-    if channel is None:
+    if channel is None or channel == "auto":
         return image, axes
     place = axes.find("C")
     count = 1 if place < 0 else int(image.shape[place])
+    if isinstance(channel, str):
+        if count not in (3, 4):
+            raise ValueError(
+                f"the nuclear stain is asked for and the image has axes {axes} and "
+                f"{count} channel{'s' if count > 1 else ''}; give an image in colour (red, green, "
+                "blue), or another channel"
+            )
+        return NuclearStain(image, place), axes.replace("C", "")
     if not 0 <= channel < count:
         known = f"{count} channel{'s' if count > 1 else ''}, axes {axes}"
         wanted = f"one from 0 to {count - 1}" if count > 1 else "0, or name the channels' axis C"

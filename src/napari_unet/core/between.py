@@ -176,7 +176,8 @@ def _depth(mask: Mask) -> Distances:
     ground = np.pad(mask, 1)
     inside = ndimage.distance_transform_edt(ground)
     outside = ndimage.distance_transform_edt(~ground)
-    return np.where(ground, inside - 0.5, 0.5 - outside)[1:-1, 1:-1]
+    depth: Distances = np.where(ground, inside - 0.5, 0.5 - outside)[1:-1, 1:-1]
+    return depth
 
 
 def _moved(depth: Distances, by: NDArray[np.float64]) -> Distances:

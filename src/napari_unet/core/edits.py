@@ -1,7 +1,8 @@
 """What a user changed: the pixels that a correction says something about.
 
-A correction speaks for the objects that it touched, in their old and their new extent, and for a
-ring around them; every other pixel is unseen, and unseen is not background.
+A correction speaks for the cells that were painted or shaped, for what was erased, and for the
+background in a ring around them. Every other pixel is unseen, and unseen is not background. A cell
+beside them, which nobody painted, is unseen as well: it may be wrong.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
+
+# A found cell that was painted over in part is seen as the other half of a split where so much of
+# the painted cell lies in it, and what is left of it is at most so many times larger or smaller.
+_INSIDE, _HALVES = 0.9, 2.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
     before, after
         (Y, X) instance labels, 0 = background.
     ring_px
-        Width of the ring around a touched object that the user has looked at, in pixels.
+        Width of the ring around a touched object whose background the user has looked at, in
+        pixels.
 
     Raises
     ------
@@ -51,18 +57,47 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
             "segment the image again"
         )
     changed = before != after
-    touched = changed.copy()
     ids: set[int] = set()
     extra = 0
-    for labels in (before, after):
-        pieces = label(labels, connectivity=2)
-        met = np.unique(pieces[changed & (labels > 0)])
+    old, new = (label(labels, connectivity=2) for labels in (before, after))
+    for labels, piece in ((before, old), (after, new)):
+        met = np.unique(piece[changed & (labels > 0)])
         found = np.unique(labels[changed & (labels > 0)])
-        touched |= np.isin(pieces, met)
         ids.update(found.tolist())
         extra = max(extra, len(met) - len(found))
-    trusted = _dilate(touched, ring_px)
+    touched = changed | np.isin(new, _seen_pieces(old, new, changed))
+    trusted = touched | (_dilate(touched, ring_px) & (after == 0))
     return Edits(trusted, len(ids) + extra)
+
+
+def _seen_pieces(
+    before: NDArray[np.integer], after: NDArray[np.integer], changed: NDArray[np.bool_]
+) -> list[int]:
+    """Numbers of the connected pieces of `after` that the user has made, shaped or split off."""
+    areas = np.bincount(after.ravel())
+    seen = set(np.unique(after[changed & (after > 0)]).tolist())
+    # Each old piece that lost pixels, with what is there now.
+    lost = changed & (before > 0)
+    old, now, counts = _pairs(before[lost], after[lost])
+    kept = ~changed & np.isin(before, np.unique(old))
+    for piece, rest, _ in zip(*_pairs(before[kept], after[kept]), strict=True):
+        over, inside = now[old == piece], counts[old == piece]
+        if 0 in over:  # a part of it was erased
+            seen.add(int(rest))
+            continue
+        largest = over[np.argmax(inside)]
+        ratio = areas[rest] / areas[largest]
+        if inside.max() >= _INSIDE * areas[largest] and 1 / _HALVES <= ratio <= _HALVES:
+            seen.add(int(rest))
+    return sorted(seen - {0})
+
+
+def _pairs(
+    first: NDArray[np.integer], second: NDArray[np.integer]
+) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
+    """The pairs of numbers that occur, and how often each does."""
+    pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
+    return pairs[0], pairs[1], counts
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:

@@ -106,6 +106,29 @@ def split_seen(
     return _split(seen, cut, [c > 0 for c in cut], weak=True)
 
 
+def swapped(split: Split, known: Sequence[Mask]) -> Split:
+    """The split the other way round: what was held out teaches, what taught is held out.
+
+    With few cells each of them can judge so, once.
+
+    Parameters
+    ----------
+    split
+        From `split_seen`.
+    known
+        (Y, X) bool for each plane, what teaches both times, since it cannot judge.
+    """
+    held = [
+        np.asarray(label(mask & ~old, connectivity=2), np.int32)
+        for mask, old in zip(split.learn, known, strict=True)
+    ]
+    seen = [
+        mask | (unit > 0) | (inside > 0)
+        for mask, unit, inside in zip(split.learn, held, split.held, strict=True)
+    ]
+    return _split(seen, held, [False] * len(held), split.weak)
+
+
 def seen_units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
     """Number, from 1, of the nearest cell for each seen pixel; of its region where none is."""
     cells = label(np.where(seen, labels, 0), connectivity=2)

@@ -35,6 +35,14 @@ class Statistics:
 
 # Percentiles of more pixels than this are taken from a regular subset.
 _SAMPLE_PX = 1 << 22
+# Specks are at most this share of the pixels, in percent; smaller shares are tried first. They lie
+# so many times farther out than all other pixels reach.
+_SPECKS, _FAR = (0.4, 0.8, 1.6, 3.0), 15.0
+# What lies this far out, counted likewise, may be the brightest cells.
+_NEAR = 5.0
+# The others hold more than noise if they span so many times the narrowest fifth of them; those of
+# a normal distribution span 10 times as much.
+_STRUCTURE, _FEW = 20.0, 1 << 16
 
 
 def sample_step(shape: tuple[int, int]) -> int:
@@ -50,16 +58,48 @@ def measure(plane: ArrayLike, normalisation: Normalisation | None = None) -> Sta
 
 
 def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
-    """Percentiles per channel of all these pixels (C, Y, X), as `measure`."""
+    """Percentiles per channel of all these pixels (C, Y, X), as `measure`.
+
+    A few specks, far brighter or darker than all the rest, are left out where they would set the
+    scale: at most 3 % of the pixels, and only if the rest holds more than noise.
+    """
     n = normalisation or Normalisation()
     lows, highs = [], []
     for channel in np.asarray(sample):
         values = channel.astype(np.float64).ravel()
         values = values[np.isfinite(values)]
-        low, high = np.percentile(values, (n.low, n.high)) if values.size else (0.0, 1.0)
-        lows.append(float(low))
-        highs.append(float(high))
+        low, high = _range(values, n) if values.size else (0.0, 1.0)
+        lows.append(low)
+        highs.append(high)
     return Statistics(tuple(lows), tuple(highs))
+
+
+def _range(values: NDArray[np.float64], n: Normalisation) -> tuple[float, float]:
+    """The two percentiles of finite values, at least one, without specks."""
+    low, high, *inner = np.percentile(
+        values, (n.low, n.high, *(100 - share for share in _SPECKS), *_SPECKS)
+    ).tolist()
+    for top, bottom in zip(inner[: len(_SPECKS)], inner[len(_SPECKS) :], strict=True):
+        if high - low > _FAR * (top - low):
+            rest = values[values - low <= _NEAR * (top - low)]
+        elif high - low > _FAR * (high - bottom):
+            rest = values[high - values <= _NEAR * (high - bottom)]
+        else:
+            continue
+        within = _range(rest, n)
+        if high - low > _FAR * (within[1] - within[0]) and _is_structured(rest):
+            return within
+    return low, high
+
+
+def _is_structured(values: NDArray[np.float64]) -> bool:
+    """Whether values are more than one level and its noise."""
+    ordered = np.sort(values[:: -(-len(values) // _FEW)])
+    fifth = max(1, len(ordered) // 5)
+    narrowest = (ordered[fifth:] - ordered[:-fifth]).min(initial=np.inf)
+    step = np.diff(np.unique(ordered)).min(initial=np.inf)  # of whole numbers, 1
+    low, high = np.percentile(ordered, (1, 99.8))
+    return bool(high - low > _STRUCTURE * max(narrowest, step))
 
 
 def normalise(

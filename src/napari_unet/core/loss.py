@@ -63,3 +63,19 @@ def anchor_loss(logits: Tensor, parent_logits: Tensor, unseen: Tensor) -> Tensor
         log_target=True,
     ).sum(1)
     return (divergence * unseen).sum() / unseen.sum().clamp(min=1)
+
+
+def sure_background(parent_logits: Tensor, below: float = 0.2) -> Tensor:
+    """(N, Y, X) bool, where a parent's foreground probability is below this.
+
+    What it finds may be false, so nothing holds a new model to it; what it takes for plain
+    background almost always is.
+
+    Parameters
+    ----------
+    parent_logits
+        (N, K, Y, X), float, class 0 is background.
+    below
+        In (0, 1).
+    """
+    return parent_logits.float().softmax(1)[:, 0] > 1 - below

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from napari_unet.core.unet import UNet, UNetConfig
-from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
+from napari_unet.engine.header import ModelFileError, ModelHeader, open_model, times
 from napari_unet.engine.safe_files import replacing
 
 
@@ -55,16 +56,23 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
     ModelFileError
         If it is missing, broken or not a model of this program.
     """
-    header = read_header(path)
-    try:
-        tensors = load(path.read_bytes())
+    with open_model(path) as (file, header, shapes):
         with torch.device("meta"):
             network = UNet(UNetConfig(**header.architecture))
-        network.load_state_dict({k: t.float() for k, t in tensors.items()}, assign=True)
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"{path} is broken: its weights do not fit its header; take another copy"
-        ) from error
+        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        # Its weights are read once they are known to be as many as the header says.
+        wrong = _first_difference(shapes, wanted)
+        if not wrong:
+            file.seek(0)
+            try:
+                tensors = {name: t.float() for name, t in load(file.read()).items()}
+            except (SafetensorError, OSError, ValueError) as error:
+                raise _broken(path, "its weights cannot be read") from error
+            wrong = next((n for n, t in tensors.items() if not torch.isfinite(t).all()), "")
+            wrong = wrong and f"its weights {wrong!r} hold NaN or inf, and should be numbers"
+    if wrong:
+        raise _broken(path, wrong)
+    network.load_state_dict(tensors, assign=True)
     return network.eval(), header
 
 
@@ -72,3 +80,20 @@ def architecture(network: UNet) -> dict[str, int | float]:
     """Keyword arguments that make the same `UNetConfig` again."""
     # A model of planes says nothing of Z, so that earlier releases read it, too.
     return {key: value for key, value in asdict(network.config).items() if value is not None}
+
+
+def _first_difference(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> str:
+    """The first weights that are not those of an architecture, in words; empty if all are."""
+    for name, shape in wanted.items():
+        if name not in found:
+            return f"its weights {name!r} are missing, and should be {times(shape)}"
+        if found[name] != shape:
+            return f"its weights {name!r} are {times(found[name])}, and should be {times(shape)}"
+    extra = next((name for name in found if name not in wanted), None)
+    return "" if extra is None else f"its weights {extra!r} have no place in its architecture"
+
+
+def _broken(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(f"{path} is broken: {what}; take another copy")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.loss import anchor_loss, distance_loss, weighted_cross_entropy
+from napari_unet.core.loss import (
+    anchor_loss,
+    distance_loss,
+    sure_background,
+    weighted_cross_entropy,
+)
 from napari_unet.core.standardise import settle, standardise
 from napari_unet.core.unet import UNet
 from napari_unet.engine.batches import Batch, batches
@@ -23,8 +29,14 @@ from napari_unet.engine.volume_samples import VolumeSampler
 
 # So many steps, after the first, tell how many fit into the seconds.
 TIMED_STEPS = 8
+# So many seconds of them tell it roughly, where a step takes long.
+_TIMED_S = 2.0
 # A machine that has become slower since then may take this much longer than asked.
 _OVERRUN = 1.1
+# With an open end: steps of the first leg (each further leg is as long as all before it), steps and
+# seconds at most, and the share of the steps so far that a leg must add to be worth it.
+FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
+_LEAST_MORE = 0.25
 
 
 @dataclass(frozen=True)
@@ -56,9 +68,11 @@ class Trainer:
     """Trains a network in place, step by step.
 
     The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was. A budget in seconds becomes a number of steps once a few have been timed, and again
-    after twice as many. The schedule, and with it the weights, follow from the planes, the
-    settings, the seed and these plans: on a CPU, bit for bit.
+    it was where that is background for sure. A budget in seconds becomes a number of steps once a
+    few have been timed, and again after twice as many. Training with an open end is planned leg by
+    leg: at the end of each, when the learning rate has fallen, `go_on` begins the next. The
+    schedule, and with it the weights, follow from the planes, the settings, the seed and these
+    plans: on a CPU, bit for bit.
 
     Parameters
     ----------
@@ -74,6 +88,25 @@ class Trainer:
         Number format of the forward pass; weights stay float32.
     plans
         The plans of an earlier run, to be followed again.
+    replay
+        Some of what the network learnt from long ago: a share `config.replay` of the batches is
+        drawn from it, so that nothing of it is forgotten.
+
+    Attributes
+    ----------
+    planned
+        Steps of the whole run, or up to the end of this leg; None until some have been timed.
+    plans
+        After which step how many were planned.
+    seconds
+        The budget as it is now; None where steps are the budget.
+    speed
+        Steps per second; None until some have been timed.
+    is_open
+        Whether `go_on` may begin another leg.
+    asked_s
+        Tells, when it is called after each step, how many seconds in all are wanted by now; None
+        for no change. They become the budget if they are more.
 
     Raises
     ------
@@ -89,9 +122,11 @@ class Trainer:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         plans: Mapping[int, int] | None = None,
+        replay: Sequence[AnnotatedPlane] = (),
     ) -> None:
         self.network, self.config = network, config
         self._device, self._dtype = device, dtype
+        self._replay = replay if config.replay else ()
         self._layout = memory_layout(network)
         self._batches = self._draw_from(planes, config)
         network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
@@ -101,6 +136,8 @@ class Trainer:
         )
         if config.standardise:
             standardise(network)
+        self._first = copy.deepcopy(network.state_dict())
+        self._draws = 0
         self._average = _Average(network, config.average)
         self._optimiser = _optimiser(network, config)
         # Not torch's own generator: others in this process may draw from that.
@@ -108,28 +145,77 @@ class Trainer:
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
         self._timed_step = 0
+        self.is_open = config.seconds == "auto"
+        self.seconds = MOST_S if config.seconds == "auto" else config.seconds
+        self.speed: float | None = None
+        self.asked_s: Callable[[], float | None] = lambda: None
+        self._most = config.steps or (MOST_STEPS if self.is_open else None)
+        self._leg = FIRST_LEG
         self._next_plan = TIMED_STEPS + 1
-        # Optimiser steps of the whole run; None until some have been timed.
         few = config.steps is not None and config.steps <= TIMED_STEPS
         self.planned = config.steps if few or (config.seconds is None and not plans) else None
-        # After which step how many were planned.
         self.plans: dict[int, int] = {}
         self._replayed = dict(plans or {})
 
     @property
     def fraction(self) -> float:
         """Share of the budget that is used up, in [0, 1]."""
-        seconds = self.config.seconds
-        if seconds and time.perf_counter() - self._start >= _OVERRUN * seconds:
+        if self.seconds and self.elapsed_s >= _OVERRUN * self.seconds:
             return 1.0
         return min(1.0, self._step / self.planned) if self.planned else 0.0
 
-    def learn_from(self, planes: Sequence[AnnotatedPlane]) -> None:
-        """Go on with other planes."""
-        self._batches = self._draw_from(planes, replace(self.config, seed=self.config.seed + 1))
+    @property
+    def share(self) -> float:
+        """The same for people: of the time, before steps are planned and where the end is open."""
+        if self.seconds and (self.is_open or self.planned is None):
+            of_steps = self._step / self._most if self._most else 0.0
+            return min(1.0, max(self.elapsed_s / self.seconds, of_steps))
+        return self.fraction
 
-    def step(self) -> StepReport:
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return self._step
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start, without pauses."""
+        return time.perf_counter() - self._start
+
+    @property
+    def expected(self) -> int | None:
+        """Steps that the budget holds: as planned, or else as the speed tells; None before."""
+        if self.planned is not None and not self.is_open:
+            return self.planned
+        return None if self.speed is None else self._fitting()
+
+    def learn_from(self, planes: Sequence[AnnotatedPlane], *, anew: bool = False) -> None:
+        """Go on with other planes; `anew` with the weights of the beginning."""
+        self._draws += 1
+        config = replace(self.config, seed=self.config.seed + self._draws)
+        self._batches = self._draw_from(planes, config)
+        if anew:
+            self.network.load_state_dict(self._first)
+            self._optimiser = _optimiser(self.network, config)
+            self._average = _Average(self.network, config.average)
+
+    def go_on(self) -> bool:
+        """Begin another leg, at the end of one; False if hardly more fits into the budget."""
+        self._leg = 2 * self._step
+        planned = min(self._fitting(), self._leg)
+        if planned < (1 + _LEAST_MORE) * self._step:
+            return False
+        self._plan(planned)
+        return True
+
+    def step(self, check: Callable[[], None] = lambda: None) -> StepReport:
         """Do one optimiser step.
+
+        Parameters
+        ----------
+        check
+            Called in each layer, forward and backward; may raise to stop within the step, which
+            takes many seconds on a slow computer. The weights then stay as they were before it.
 
         Raises
         ------
@@ -141,17 +227,25 @@ class Trainer:
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss = self._learn()
+        with _checked([self.network, *([self._parent] if self._parent else [])], check):
+            loss = self._learn()
         self._average.update(self.network)
         self._step += 1
         now = time.perf_counter()
         if self._step == 1:
             # The first step pays for the memory of all others.
             self._timed_from, self._timed_step = now, 1
-        elif self._step in self._replayed:
+        self._time(now)
+        # Only here, so that the plan is the same for whoever looks after this step, then and again.
+        self._extend()
+        if self._step in self._replayed:
             self._plan(self._replayed[self._step])
-        elif self.config.seconds and self._step == self._next_plan:
-            self._time_and_plan(now)
+        elif self.seconds and self._step == self._next_plan:
+            self._timed_from, self._timed_step = now, self._step
+            # Again after twice as many steps, for a machine may have been busy just now.
+            self._next_plan = 2 * self._step
+            planned = self._fitting()
+            self._plan(min(planned, self._leg) if self.is_open else planned)
         return StepReport(self._step, loss, rate, self.fraction, now - self._start)
 
     @contextmanager
@@ -178,13 +272,24 @@ class Trainer:
         self._average.copy_to(self.network)
         self.network.eval()
 
-    def _time_and_plan(self, now: float) -> None:
-        left = (self.config.seconds or 0.0) - (now - self._start)
-        rate = (self._step - self._timed_step) / (now - self._timed_from)
-        # Again after twice as many steps, for a machine may have been busy just now.
-        self._timed_from, self._timed_step, self._next_plan = now, self._step, 2 * self._step
-        planned = self._step + round(left * rate)
-        self._plan(max(self._step, min(planned, self.config.steps or planned)))
+    def _time(self, now: float) -> None:
+        steps, spent = self._step - self._timed_step, now - self._timed_from
+        if steps >= TIMED_STEPS or spent >= _TIMED_S:
+            self.speed = steps / spent
+
+    def _extend(self) -> None:
+        asked = self.asked_s()
+        if asked and self.seconds and asked > self.seconds:
+            self.seconds = asked
+            # Before that, nothing is planned yet.
+            if self._step > TIMED_STEPS:
+                self._next_plan = self._step
+
+    def _fitting(self) -> int:
+        """Steps that fit into the budget at the speed so far."""
+        left = (self.seconds or 0.0) - self.elapsed_s
+        steps = self._step + round(left * (self.speed or 0.0))
+        return max(self._step, min(steps, self._most or steps))
 
     def _plan(self, steps: int) -> None:
         self.planned = self.plans[self._step] = steps
@@ -195,8 +300,17 @@ class Trainer:
         architecture = self.network.config
         kind = Sampler if architecture.z_depth is None else VolumeSampler
         where = torch.device("cpu") if config.workers else self._device
-        sampler = kind(planes, architecture, config, where)
-        return batches(sampler, config.batch, config.workers, self._device, self._layout)
+        drawn = [
+            batches(
+                kind(each, architecture, config, where),
+                config.batch,
+                config.workers,
+                self._device,
+                self._layout,
+            )
+            for each in ([planes, self._replay] if self._replay else [planes])
+        ]
+        return _mixed(drawn, config)
 
     def _learn(self) -> float:
         config, device = self.config, self._device
@@ -206,12 +320,14 @@ class Trainer:
             before = None if seen.all() else self._parent_logits(image)
         k = self.network.config.n_classes
         total = loss = weighted_cross_entropy(logits[:, :k], classes, weight)
+        held = ~seen
         if before is not None:
-            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], ~seen)
+            held &= sure_background(before[:, :k])
+            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], held)
         if self.network.config.distance:
             total = total + distance_loss(logits[:, k], distance, seen)
             if before is not None:
-                near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), ~seen)
+                near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), held)
                 total = total + config.anchor * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -250,6 +366,22 @@ def finetune(
         trainer.finish()
 
 
+@contextmanager
+def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer, and when the gradient of a weight is known."""
+    layers = [layer for network in networks for layer in network.modules()]
+    weights = [w for network in networks for w in network.parameters() if w.requires_grad]
+    hooks = [
+        *(layer.register_forward_pre_hook(lambda *_: check()) for layer in layers),
+        *(weight.register_hook(lambda _: check()) for weight in weights),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
     if config.optimiser == "sgd":
         return torch.optim.SGD(network.parameters(), config.learning_rate, momentum=0.99)
@@ -261,6 +393,14 @@ def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
 def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
     rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
     return rate * 0.5 * (1 + math.cos(math.pi * fraction)) if config.decay else rate
+
+
+def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
+    """Batches to learn from, and, where there are two sources, a share of replayed ones."""
+    rng = np.random.default_rng(config.seed)
+    while True:
+        is_replay = len(drawn) > 1 and rng.random() < config.replay
+        yield next(drawn[int(is_replay)])
 
 
 class _Average:

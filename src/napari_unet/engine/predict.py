@@ -68,6 +68,8 @@ class Predictor:
         ------
         ValueError
             If the plane has another number of channels than the network.
+        FloatingPointError
+            If a logit is no number: weights that are too large give none.
         """
         shape = plane.shape[1:]
         tiles = plan_tiles(shape, tile_px, self.config.depths)
@@ -101,8 +103,8 @@ class Predictor:
 
         Raises
         ------
-        ValueError
-            If the plane has another number of channels than the network.
+        ValueError, FloatingPointError
+            As `logits`.
         """
         return self._start(read, shape, tile)()
 
@@ -116,7 +118,17 @@ class Predictor:
                 f"{self.config.in_channels}; choose the channels or another model"
             )
         fetch = self._run(torch.from_numpy(np.ascontiguousarray(part)))
-        return lambda: fetch()[(slice(None), *tile.crop)]
+
+        def logits() -> NDArray[np.float32]:
+            found = fetch()[(slice(None), *tile.crop)]
+            if not np.isfinite(found).all():
+                raise FloatingPointError(
+                    "the network gives no numbers for this image: its weights are damaged, or the "
+                    "training went wrong; take another copy or version of the model"
+                )
+            return found
+
+        return logits
 
     @torch.inference_mode()
     def _run(self, tile: Tensor) -> _Logits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from magicgui.widgets import (
     ComboBox,
@@ -53,6 +53,12 @@ class Advanced(QCollapsible):
             tooltip="Which one the model sees, from 0; automatic: all if their number suits the "
             "model, else the one in view",
         )
+        self.colours = ComboBox(
+            label="Tissue in colour",
+            choices=[("automatic", "auto"), ("as it is", "all"), ("its nuclear stain", "stain")],
+            tooltip="What the model sees of it; automatic: the stain, bright on dark, where it "
+            "finds clearly surer nuclei in that",
+        )
         self.link = ComboBox(
             label="Link cells",
             choices=[
@@ -82,13 +88,19 @@ class Advanced(QCollapsible):
             max=100_000,
             tooltip="Cells of fewer pixels are dropped",
         )
+        self.resizing = ComboBox(
+            label="Size of the image",
+            choices=[("automatic", "auto"), ("as it is", "native")],
+            tooltip="What the model sees where no diameter is given; automatic: another size where "
+            "the cells are clearly surer in that",
+        )
         self.diameter = _number(
-            "as the model says",
+            "not given",
             label="Cell diameter (px)",
             min=_MODEL_DECIDES,
             max=5_000,
-            tooltip="Size of this image's cells; for fine-tuning, where none is given, as measured "
-            "on the corrected cells",
+            tooltip="Size of this image's cells; for fine-tuning, where none is given, as they "
+            "were segmented, or as measured on the corrected cells",
         )
         self.guess = PushButton(
             text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
@@ -121,7 +133,9 @@ class Advanced(QCollapsible):
                 self.scope,
                 self.axes,
                 self.channel,
+                self.colours,
                 self.link,
+                self.resizing,
                 self.diameter,
                 self.guess,
                 self.threshold,
@@ -148,8 +162,16 @@ class Advanced(QCollapsible):
         if self._image is not None:
             name_axes_of(self._image, self.axes.value)
 
-    def _channel(self) -> int | None:
-        return None if self.channel.value == _AUTOMATIC else int(self.channel.value)
+    def _channel(self) -> int | Literal["auto", "stain"] | None:
+        if self.channel.value != _AUTOMATIC:
+            return int(self.channel.value)
+        words: dict[str, Literal["auto", "stain"] | None] = {"auto": "auto", "stain": "stain"}
+        return words.get(self.colours.value)
+
+    def use_as_is(self) -> None:
+        """Have images seen at their own size, in their colours."""
+        self.resizing.value, self.diameter.value = "native", _MODEL_DECIDES
+        self.colours.value = "all"
 
     def _name_axes(self) -> None:
         # A text that does not fit, yet, is told of by what needs the axes.
@@ -168,21 +190,23 @@ class Advanced(QCollapsible):
             precision=self.precision.value,
             threshold=self.threshold.value or None,
             min_size_px=int(self.min_size.value) or None,
-            diameter_px=float(self.diameter.value) or None,
+            diameter_px=float(self.diameter.value)
+            or ("auto" if self.resizing.value == "auto" else None),
             link=self.link.value.removeprefix("3d") or "none",
             in_3d=self.link.value.startswith("3d"),
             channel=self._channel(),
         )
 
-    def finetune_config(self, seconds: float) -> FinetuneConfig:
-        """How to fine-tune for so many seconds."""
+    def finetune_config(self, seconds: float | Literal["auto"]) -> FinetuneConfig:
+        """How to fine-tune for so many seconds, or "auto"."""
+        channel = self._channel()
         return FinetuneConfig(
             seconds=seconds,
             device=self.device.value,
             precision=self.precision.value,
             seed=self.seed.value,
             diameter_px=float(self.diameter.value) or None,
-            channel=self._channel(),
+            channel=None if channel == "auto" else channel,
         )
 
 

@@ -58,15 +58,17 @@ class LayerBoxes:
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it."""
         layer = self._viewer.layers.selection.active
-        if layer is not None and (is_helper(layer) or layer is self._followed):
+        if layer is not None and (is_helper(layer) or layer == self._followed):
             # A layer that only shows something comes and goes, and leaves the choice as it was.
             return
         self._followed = layer
         if isinstance(layer, Image):
             self.image.value = layer
-            result = self._results.current(layer)
             chosen = self.labels.value
-            if result is not None or (chosen and self._results.source_of(chosen)):
+            source = self._results.source_of(chosen) if chosen is not None else None
+            result = self._results.current(layer)
+            # Those that were made from this image stay, be they the latest or not.
+            if source != layer and (source is not None or result is not None):
                 self.labels.value = result
         elif isinstance(layer, Labels):
             self.labels.value = layer
@@ -85,9 +87,9 @@ def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[s
 
 
 def models_of(store: ModelStore) -> Callable[[Any], list[str]]:
-    """Each model's name, then its versions, the newest first."""
+    """Each model's name, then its versions, the newest first; none that was refused."""
     return lambda widget: [
         choice
         for name in store.names()
-        for choice in (name, *(v.reference for v in store.versions(name)[::-1]))
+        for choice in (name, *(v.reference for v in store.accepted(name)[::-1]))
     ]

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from napari_unet.plugin.corrections import Corrections
 from napari_unet.plugin.following import Follower
 from napari_unet.plugin.layers import anisotropy, image_from_layer, plane_in_view, show_preview
 from napari_unet.plugin.learning_view import LearningView
+from napari_unet.plugin.leaving import end_despite
 from napari_unet.plugin.places import CHECK, NEXT, Places
 from napari_unet.plugin.restoring import Restoring
 from napari_unet.plugin.results import Result, Results, merge
@@ -37,6 +39,9 @@ from napari_unet.service.jobs import Job, Progress
 from napari_unet.service.pending import Pending
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.segmenting import Segmentation
+
+# A job that is cancelled has this long to end before the viewer goes on without it.
+_PATIENCE_S = 1.0
 
 
 class Controller(Follower):
@@ -73,11 +78,14 @@ class Controller(Follower):
         Where the last job ran, in words.
     diameter_guessed
         Diameter of the cells in view, in pixels.
+    looked
+        How the model was shown the image, in words; empty if as it is.
     """
 
     models_changed = Signal(str)
     computed_on = Signal(str)
     diameter_guessed = Signal(float)
+    looked = Signal(str)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
@@ -96,20 +104,28 @@ class Controller(Follower):
         self.versions = Versions(service.store)
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         # While Qt is there still: a script may end, or IPython, with its window open.
-        atexit.register(self.close)
+        atexit.register(self._at_exit)
+        # The thread of a job that did not end in time.
+        self._at_work: Thread | None = None
 
     def close(self) -> None:
         """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self.close)
         self.corrections.close()
         self._background.close()
         self._learning.end()
         self._arriving.end()
         self.places.close()
-        self.service.close()
+        self._at_work = self.service.close(_PATIENCE_S)
+        if self._at_work is None:
+            atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        self.close()
+        if self._at_work is not None:
+            end_despite(self._at_work)
 
     def segment(
         self, image: Image, model: str, config: PredictConfig, *, scope: str = PLANE
@@ -305,13 +321,18 @@ class Controller(Follower):
         self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
     ) -> None:
         image, model = asked.image, done.model.reference
+        if asked.is_outdated:
+            self._finish(f"the image '{image.name}' was changed meanwhile; click Segment", False)
+            return
         facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
-        facts["channel"] = asked.channel
+        facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
+        facts["diameter_px"] = done.look.diameter_px
         layer = self.results.add(image, result, facts, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
+        self.looked.emit("" if done.look.is_as_it_is else done.look.words)
         self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:

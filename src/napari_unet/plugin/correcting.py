@@ -52,7 +52,7 @@ class CorrectingPanel(QWidget):
     def close_down(self) -> None:
         """Give the keys back and take away what is only shown; safe to call twice."""
         if self._rectangle is not None:
-            self._rectangle.end()
+            self._rectangle.close()
         self._keys.close()
 
     def choose(self, labels: Labels | None) -> None:

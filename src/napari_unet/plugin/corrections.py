@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -22,9 +21,7 @@ from napari_unet.plugin.marks import Box, Mark, box_mark, mark_at
 from napari_unet.plugin.overlay import SeenOverlay
 from napari_unet.plugin.seen import States
 from napari_unet.service.corrections import Correction, corrections_of
-from napari_unet.service.jobs import sentence
-
-logger = logging.getLogger(__name__)
+from napari_unet.service.jobs import log_failure, sentence
 
 # After the last event of a stroke.
 _PAUSE_MS = 200
@@ -217,7 +214,7 @@ class Corrections:
                 info = info_of(memo, facts)
                 self._autosave.save(key, owner, tracker.baseline, info, changes)
             except OSError as error:
-                logger.exception("strokes could not be saved")
+                log_failure("saving the strokes", error)
                 failures.append(f"strokes are not being saved: {sentence(error)}")
 
         failures: list[str] = []
@@ -242,7 +239,7 @@ class Corrections:
         tracker = self._trackers.pop(event.value, None)
         if tracker is not None:
             tracker.close()
-        if event.value is self._shown:
+        if event.value == self._shown:
             self._shown = None
             # Not while the viewer is at it: it may be removing all layers.
             QTimer.singleShot(0, self.refresh)

@@ -38,7 +38,7 @@ class DraftRow(QWidget):
 
     def on_offered(self, image: Image | None, created: str) -> None:
         """Offer what was begun at a time (ISO 8601); an empty text offers nothing."""
-        if image is not self._image():
+        if image != self._image():
             return
         self.setVisible(bool(created))
         if created:

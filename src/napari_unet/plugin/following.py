@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -10,10 +9,9 @@ from typing import Any, TypeVar
 from psygnal import Signal
 
 from napari_unet.plugin.main_thread import MainThread
-from napari_unet.service.jobs import FinishReason, Job, Progress, sentence
+from napari_unet.service.jobs import FinishReason, Job, Progress, log_failure, sentence
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
 class Follower:
@@ -55,6 +53,11 @@ class Follower:
             self._job.finish()
         else:
             self._job.cancel()
+
+    def extend(self, seconds: float) -> None:
+        """Have the training that runs take so many seconds in all."""
+        if self._job is not None:
+            self._job.extend(seconds)
 
     def run(
         self, what: str, start: Callable[[], Job[T]], show: Callable[[T], tuple[str, bool]]
@@ -129,7 +132,7 @@ class Follower:
         try:
             action()
         except Exception as error:
-            logger.exception("napari-unet failed in the viewer")
+            log_failure("the work in the viewer", error)
             self._finish(sentence(error), False)
 
     def _on_progress(self, progress: Progress) -> None:

@@ -35,7 +35,7 @@ class Keys:
 
     def attach(self, labels: Labels | None) -> None:
         """Bind the keys of labels to this layer, and no longer to the one before."""
-        if labels is self._layer:
+        if labels == self._layer:
             return
         if self._layer is not None:
             for key in self._on_labels:

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image
 from napari.viewer import Viewer
 
+from napari_unet.config import Channel
 from napari_unet.plugin.alignment import over_plane
 from napari_unet.plugin.overlay import Overlay
 from napari_unet.plugin.scope import view_of
@@ -32,7 +33,7 @@ class LearningView:
         self._viewer = viewer
         self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
         # The image, and its channel that is seen.
-        self._taught: tuple[Image, int | None] | None = None
+        self._taught: tuple[Image, Channel] | None = None
         self.view: View | None = None
 
     @property
@@ -40,7 +41,7 @@ class LearningView:
         """Whether a model learns from an image."""
         return self._taught is not None
 
-    def begin(self, image: Image, channel: int | None) -> None:
+    def begin(self, image: Image, channel: Channel) -> None:
         """A model learns from an image, of which it sees a channel; None for all."""
         self._taught = image, channel
         self.view = view_of(self._viewer, image, channel)

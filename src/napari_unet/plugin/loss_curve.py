@@ -50,12 +50,13 @@ class LossCurve(QWidget):
             logs = [math.log(max(loss, 1e-6)) for _, loss in self.points]
             low, span = min(logs), max(max(logs) - min(logs), 0.1)
             width, height = self.width() - 2, self.height() - 4
-            line = QPolygonF(
+            line = [
                 QPointF(1 + width * fraction, 2 + height * (1 - (log - low) / span))
                 for (fraction, _), log in zip(self.points, logs, strict=True)
-            )
+            ]
             painter.setPen(QPen(QColor(_COLOUR), 2))
-            painter.drawPolyline(line)
+            # PySide6 ends with a segmentation fault where it is given an iterator.
+            painter.drawPolyline(QPolygonF(line))
         painter.setPen(self.palette().color(QPalette.ColorRole.Text))
         text = f"loss {self.points[-1][1]:.3f}" if self.points else "loss"
         painter.drawText(

@@ -113,7 +113,7 @@ class SeenOverlay:
             return
         if here is None:
             here = np.zeros(plane_shape(labels), np.uint8)
-        if self._shown is not None and self._shown[0] is labels and self._shown[1] is here:
+        if self._shown is not None and self._shown[0] == labels and self._shown[1] is here:
             return
         self._overlay.show(here, over_plane(labels, index), labels)
         self._shown = labels, here

@@ -66,6 +66,11 @@ class RectangleDrag:
         # Not while the layer handles an event.
         QTimer.singleShot(0, self.end)
 
+    def close(self) -> None:
+        """End, and tell nobody; safe to call twice."""
+        self._then = lambda box: None
+        self.end()
+
     def end(self, box: Box | None = None) -> None:
         """End with what was drawn; safe to call twice."""
         layer, self._layer = self._layer, None

@@ -158,7 +158,7 @@ class Results:
             If they were made from another one, or have another size.
         """
         owner = self.source_of(labels)
-        if owner is not None and owner is not image:
+        if owner is not None and owner != image:
             raise ValueError(
                 f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
                 f"'{image.name}'; choose the two that belong together"
@@ -168,7 +168,7 @@ class Results:
     def of(self, image: Image) -> list[Labels]:
         """All results of an image, the oldest first."""
         labels = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
-        return [layer for layer in labels if self.source_of(layer) is image]
+        return [layer for layer in labels if self.source_of(layer) == image]
 
     def current(self, image: Image) -> Labels | None:
         """The result that is worked on, None if there is none."""
@@ -234,7 +234,7 @@ class Results:
         earlier = [
             layer
             for layer in self.of(image)
-            if memory(layer).get("model") == model and layer is not current
+            if memory(layer).get("model") == model and layer != current
         ]
         if current is None or not earlier or memory(current).get("model") == model:
             return None

@@ -62,6 +62,8 @@ class Versions:
     def go_back(self, name: str) -> tuple[ModelVersion, str]:
         """Go back from what a model's name stands for, or a version, to its parent.
 
+        A parent that was refused is passed over, for its own parent.
+
         Returns
         -------
         parent
@@ -76,10 +78,8 @@ class Versions:
         """
         model = self._store.find(name)
         last = self._last
-        if last is not None and last.parent is not None and last.model.path == model.path:
-            parent: ModelVersion | None = last.parent
-        else:
-            parent = self._store.parent(model)
+        known = last.parent if last is not None and last.model.path == model.path else None
+        parent = self._store.ancestor(model) if known is None or known.refused else known
         if parent is None:
             raise ValueError(f"{model.reference} has no earlier version here; choose another model")
         if parent.name == model.name:

@@ -14,14 +14,17 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_unet.plugin.advanced import Advanced
+from napari_unet.plugin.announcing import Announcement
 from napari_unet.plugin.choices import LayerBoxes, models_of
 from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
 from napari_unet.plugin.layers import is_helper
+from napari_unet.plugin.look_row import LookRow
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
+from napari_unet.plugin.more_time_row import MoreTimeRow
 from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
 from napari_unet.plugin.version_row import VersionRow
@@ -29,10 +32,17 @@ from napari_unet.service.inputs import in_dock
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
-# A signal and the slot that it calls.
+# A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to
+# disconnect those of a deleted object.
 Connection = tuple[Any, Callable[..., Any]]
 
-_BUDGETS = (("30 seconds", 30.0), ("1 minute", 60.0), ("2 minutes", 120.0), ("10 minutes", 600.0))
+_BUDGETS = (
+    ("30 seconds", 30.0),
+    ("1 minute", 60.0),
+    ("2 minutes", 120.0),
+    ("10 minutes", 600.0),
+    ("until it stops improving", "auto"),
+)
 _HINT = (
     "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell (press M "
     "before the next one), a better outline, or rub a false one out. Right? Point at a cell and "
@@ -64,6 +74,7 @@ class SegmentWidget(QWidget):
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
+        self._announcement = Announcement()
         self._layers = LayerBoxes(napari_viewer, self.controller.results)
         self._build()
         controller, corrections = self.controller, self.controller.corrections
@@ -74,10 +85,12 @@ class SegmentWidget(QWidget):
             (controller.started, self._on_started),
             (controller.progressed, self._on_progress),
             (controller.ended, self._on_ended),
+            (controller.started, self._announcement.begin),
+            (controller.ended, self._announcement.end),
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
-            (self.server.failed, self._warn),
+            (controller.looked, self.look.show_for),
             (corrections.counted, self._on_counted),
             (corrections.failed, self._warn),
             (controller.restoring.offered, self.draft.on_offered),
@@ -86,10 +99,10 @@ class SegmentWidget(QWidget):
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
+        ends = self.correcting.close_down, self._announcement.end, controller.close
+        self._release = partial(_release, self._connections, ends)
         # A slot of this object would no longer be called while it is being destroyed.
-        self.destroyed.connect(
-            partial(_release, self._connections, self.controller, self.correcting)
-        )
+        self.destroyed.connect(self._release)
         self._refresh_models()
         self._layers.refresh()
         self._layers.follow()
@@ -108,7 +121,7 @@ class SegmentWidget(QWidget):
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
-        _release(self._connections, self.controller, self.correcting)
+        self._release()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Stop jobs when napari takes the widget out of its dock, which is how a dock is closed."""
@@ -126,7 +139,12 @@ class SegmentWidget(QWidget):
     def _build(self) -> None:
         self.image, self.labels = self._layers.image, self._layers.labels
         self.model = ComboBox(label="Model", choices=models_of(self.controller.service.store))
-        self.budget = ComboBox(label="Learn for", choices=_BUDGETS, value=60.0)
+        self.budget = ComboBox(
+            label="Learn for",
+            choices=_BUDGETS,
+            value=60.0,
+            tooltip="Until it stops improving: at most 10 minutes",
+        )
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.finetune_button = button(
             "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
@@ -139,6 +157,7 @@ class SegmentWidget(QWidget):
             lambda: self._try(self.controller.use_refused),
             lambda: self._try(self._back),
         )
+        self.look = LookRow(self._use_as_is)
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
@@ -155,6 +174,7 @@ class SegmentWidget(QWidget):
             text.setWordWrap(True)
         self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
         self._running = row(self.progress, self.cancel_button)
+        self.more_time = MoreTimeRow(self.controller.extend)
         column = Column()
         for part in (
             Container(widgets=[self.image, self.model]).native,
@@ -167,8 +187,10 @@ class SegmentWidget(QWidget):
             Container(widgets=[self.budget]).native,
             self.finetune_button,
             self._running,
+            self.more_time,
             self.curve,
             self.status,
+            self.look,
             self.last,
             self.compute,
             self.measuring,
@@ -189,6 +211,7 @@ class SegmentWidget(QWidget):
         self.correcting.said.connect(self._tell)
         self.correcting.warned.connect(self._warn)
         self.measuring.warned.connect(self._warn)
+        self.server.failed.connect(self._warn)
         self.advanced.ring.changed.connect(self._on_ring)
         self.advanced.guess.clicked.connect(lambda: self._try_there(self._guess))
         self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
@@ -203,6 +226,10 @@ class SegmentWidget(QWidget):
                 self._chosen_image(), self._chosen_model(), config, scope=scope
             )
         )
+
+    def _use_as_is(self) -> None:
+        self.advanced.use_as_is()
+        self._segment()
 
     def _finetune(self) -> None:
         config = self.advanced.finetune_config(self.budget.value)
@@ -265,6 +292,7 @@ class SegmentWidget(QWidget):
         self.progress.setRange(0, 100)
         self.progress.setValue(round(100 * progress.fraction))
         self.status.setText(_STOPPING if self.controller.is_finishing else progress.message)
+        self.more_time.look(progress, is_finishing=self.controller.is_finishing)
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
@@ -281,7 +309,7 @@ class SegmentWidget(QWidget):
         self.status.setText(f"⚠ {message}")
 
     def _on_counted(self, labels: Labels, text: str) -> None:
-        if labels is self.labels.value:
+        if labels == self.labels.value:
             self.correcting.count.setText(text)
 
     def _on_computed(self, where: str) -> None:
@@ -292,11 +320,13 @@ class SegmentWidget(QWidget):
 
     def _set_running(self, running: bool) -> None:
         self._running.setVisible(running)
+        self.more_time.clear()
         self.server.look()
         self.last.look()
         for part in (
             self.segment_button,
             self.finetune_button,
+            self.look,
             self.last,
             self.advanced.guess.native,
             self.advanced.preview.native,
@@ -341,11 +371,9 @@ class SegmentWidget(QWidget):
         self._on_labels()
 
 
-def _release(
-    connections: list[Connection], controller: Controller, panel: CorrectingPanel, *_: Any
-) -> None:
+def _release(connections: list[Connection], ends: tuple[Callable[[], None], ...], *_: Any) -> None:
     for signal, slot in connections:
         signal.disconnect(slot)
     connections.clear()
-    panel.close_down()
-    controller.close()
+    for end in ends:
+        end()

@@ -13,13 +13,16 @@ import numpy as np
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import plane_indices, take_channel
+from napari_unet.engine.safe_files import writing_to
 from napari_unet.service.image_files import LABELS, read_image, stem_of, write_labels
 from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.looking import AS_IT_IS, Look
 from napari_unet.service.measurements import measure, write_table
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.outputs import check_replaceable
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import Workers
@@ -44,6 +47,8 @@ class FileJob:
         Where the measurements go; None measures nothing.
     axes, series, rgb
         As for `image_files.read_image`.
+    overwrite
+        Whether labels and table may take the place of what others made.
     """
 
     image: Path
@@ -52,6 +57,17 @@ class FileJob:
     axes: str | None = None
     series: int | None = None
     rgb: bool = False
+    overwrite: bool = False
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """What is written: the labels, and the table if there is to be one."""
+        return (self.labels,) if self.table is None else (self.labels, self.table)
+
+    def check_written(self) -> None:
+        """See that it may be written; raises as `outputs.check_replaceable`."""
+        for path in self.written:
+            check_replaceable(path, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,8 @@ class FileDone:
         One sentence, with the name of the file, if it failed.
     notes
         As what the image was read, and what the user is to know of it, a sentence each.
+    look
+        How the model looked at it.
     """
 
     job: FileJob
@@ -80,6 +98,7 @@ class FileDone:
     seconds: float = 0.0
     error: str = ""
     notes: tuple[str, ...] = ()
+    look: Look = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,7 @@ def plan_files(
     axes: str | None = None,
     series: int | None = None,
     rgb: bool = False,
+    overwrite: bool = False,
 ) -> list[FileJob]:
     """Where the labels of each image go, and the table of its cells.
 
@@ -122,11 +142,15 @@ def plan_files(
         Whether the cells are to be measured.
     axes, series, rgb
         As for `image_files.read_image`.
+    overwrite
+        Whether what others made may be replaced.
 
     Raises
     ------
     ValueError
         If two images would go to one file, or one to an image.
+    NotOursError
+        If something that this program did not make is in the way.
     """
     suffix = out.suffix.lower()
     if is_zarr(out) or (suffix in (".tif", ".tiff") and not out.is_dir()):
@@ -150,11 +174,14 @@ def plan_files(
             raise ValueError(f"two images would go to {target}; segment them into two folders")
         if any(target.exists() and target.samefile(path) for path in images):
             raise ValueError(f"{target} is one of the images; give another place for the labels")
-    return [
-        FileJob(path, target, where, axes, series, rgb)
+    files = [
+        FileJob(path, target, where, axes, series, rgb, overwrite)
         for path, target in zip(images, targets, strict=True)
         for where in [target.parent / f"{stem_of(path)}{CELLS}.csv" if table else None]
     ]
+    for file in files:
+        file.check_written()
+    return files
 
 
 def segment_files(
@@ -194,7 +221,9 @@ def segment_files(
             if not isinstance(error, ValueError | FloatingPointError | OSError | MemoryError):
                 logger.exception("%s failed", file.image)
             text = sentence(error)
-            where = "" if str(file.image) in text else f"{file.image}: "
+            # What could not be written is not the image's fault.
+            named = any(str(path) in text for path in (file.image, *file.written))
+            where = "" if named else f"{file.image}: "
             outcome = FileDone(file, error=where + text)
         done.append(outcome)
         told(outcome)
@@ -228,16 +257,18 @@ def segment_file(
     kinds: tuple[str, ...] | None = None
     warnings: list[str] = []
     if is_zarr(file.labels):
-        found = segment_volume(
-            job,
-            tools.load,
-            version,
-            open_zarr(file.image, file.axes, file.series).path,
-            image.axes,
-            file.labels,
-            config,
-            tools.workers,
-        )
+        with writing_to(file.labels):
+            found = segment_volume(
+                job,
+                tools.load,
+                version,
+                open_zarr(file.image, file.axes, file.series).path,
+                image.axes,
+                file.labels,
+                config,
+                tools.workers,
+                overwrite=file.overwrite,
+            )
         labels = open_zarr(file.labels).data
         _, *of_cells = version.header.classes
         if len(of_cells) == 1:
@@ -248,6 +279,8 @@ def segment_file(
         if config.anisotropy is None:
             config = replace(config, anisotropy=image.anisotropy)
         found = tools.segment(job, pixels, axes, version, config, planes)
+        # It may have come while the image was segmented.
+        file.check_written()
         write_labels(
             file.labels,
             found.labels,
@@ -267,7 +300,7 @@ def segment_file(
     seconds = time.perf_counter() - start
     told = (image.words(config.channel), *found.warnings, *warnings)
     notes = tuple(f"{file.image}: {note}" for note in told if note)
-    return FileDone(file, found.n_cells, found.compute, seconds, notes=notes)
+    return FileDone(file, found.n_cells, found.compute, seconds, notes=notes, look=found.look)
 
 
 def summary(done: Sequence[FileDone]) -> str:

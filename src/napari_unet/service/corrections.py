@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.core.axes import (
     check_axes,
     get_plane,
@@ -152,7 +153,7 @@ def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotat
     return Annotated(image, axes, tuple(corrections))
 
 
-def checked(annotated: Sequence[Annotated], channel: int | None) -> tuple[Annotated, ...]:
+def checked(annotated: Sequence[Annotated], channel: Channel) -> tuple[Annotated, ...]:
     """What is learnt from, with the channel that the network is to see; None for all.
 
     Raises

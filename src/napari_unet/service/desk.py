@@ -188,7 +188,9 @@ class Desk:
         posted.job = self._runner.submit("errand", work)
         posted.job.progressed.connect(lambda progress: _note(posted, progress))
 
-    def status(self, number: str, since: int, finish: bool) -> dict[str, Any] | None:
+    def status(
+        self, number: str, since: int, finish: bool, extended_s: float | None = None
+    ) -> dict[str, Any] | None:
         """How far a job is, from news `since` on; None if it is not here (any more)."""
         posted = self._jobs.get(number)
         if posted is None:
@@ -196,6 +198,8 @@ class Desk:
         posted.asked = time.monotonic()
         if finish:
             posted.job.finish()
+        if extended_s is not None:
+            posted.job.extend(extended_s)
         news = [(n, progress) for n, progress in tuple(posted.news) if n > since]
         # Only the newest preview is worth its way.
         shown = [n for n, progress in news if progress.preview is not None][-1:]

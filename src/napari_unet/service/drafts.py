@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import get_plane, plane_indices
-from napari_unet.engine.safe_files import replacing
+from napari_unet.engine.safe_files import clean_once, part_of, replacing
 from napari_unet.service.identity import plane_sha256, slug
 
 _FORMAT = "napari-unet draft 1"
@@ -76,6 +76,7 @@ class Drafts:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        clean_once(self.root)
 
     def begin(self, key: str, baseline: NDArray[np.int32], info: Mapping[str, Any]) -> None:
         """Begin a draft; one with strokes, or that cannot be read, is kept as the previous one.
@@ -239,9 +240,9 @@ class Drafts:
 
     def _back_up(self, folder: Path) -> None:
         """Copy a draft beside itself; only then the one kept there before goes."""
-        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
+        part = part_of(folder)
         try:
-            shutil.copytree(folder, part)
+            shutil.copytree(folder, part, ignore=shutil.ignore_patterns(".*.part"))
             previous = folder.with_name(folder.name + _PREVIOUS)
             self._delete(previous)
             part.rename(previous)
@@ -251,7 +252,7 @@ class Drafts:
     def _delete(self, folder: Path) -> None:
         """Delete a folder, of which no half is ever to be seen."""
         if folder.exists():
-            part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
+            part = part_of(folder)
             folder.rename(part)
             shutil.rmtree(part, ignore_errors=True)
 

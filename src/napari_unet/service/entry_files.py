@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.intensity import Statistics
-from napari_unet.engine.safe_files import replacing
+from napari_unet.engine.safe_files import clean_once, replacing, reserve
 from napari_unet.service.truth import Box, Truth
 
 FORMAT = "napari-unet correction 1"
@@ -132,12 +132,13 @@ class EntryFiles:
     def reserve(self, stem: str, number: int) -> str:
         """A free key of this number or a higher one."""
         (self.folder / _FOLDERS[0]).mkdir(parents=True, exist_ok=True)
+        clean_once(self.folder / _FOLDERS[0], ".tif")
         while True:
             key = f"{stem}-{number:04d}"
             number += 1
             try:
-                # Another program may be adding, too; an empty image holds the key.
-                self.arrays(key)[0].touch(exist_ok=False)
+                # Another program may be adding, too.
+                reserve(self.arrays(key)[0])
             except FileExistsError:
                 continue
             if not self.has(key):

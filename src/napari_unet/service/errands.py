@@ -81,6 +81,9 @@ class Planes:
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         number = key[0]
+        if isinstance(number, slice):
+            # A sample is of the first plane.
+            return self[(0, *key[1:])][None]
         if number != self._number:
             self._number, self._part = number, self._fetch(number)
         return self._part[key[1:]]

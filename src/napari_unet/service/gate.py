@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.config import PredictConfig
+from napari_unet.service.budget import ENOUGH_STEPS
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import scores_around
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 
 # Scores within this of each other are the same.
 _TOLERANCE = 0.02
-# A network that has learnt true corrections agrees with them by far more than this; what guessing
-# gives is 0.
-_LEAST_FIT = 0.5
+# A network that has learnt true corrections agrees with them by this, where guessing gives 0; or by
+# so much more than its parent did, if it is also that much better on what it has not learnt from.
+_LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.15, 0.05
+# It may find so many times as many cells as its parent where nobody looked, and so many more.
+_TIMES, _MORE = 2, 10
 # One or two places tell no scatter; theirs is large.
 _SCATTER_OF_FEW = 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
@@ -86,7 +90,21 @@ class Verdict:
     why: str
 
 
-def judge(new: Check | None, earlier: Check | None, fit: float) -> Verdict:
+@dataclass(frozen=True)
+class Fit:
+    """Scores, before and after, on all places that a model learns from; see `Check`."""
+
+    before: float
+    after: float
+
+
+def judge(
+    new: Check | None,
+    earlier: Check | None,
+    fit: Fit,
+    elsewhere: tuple[int, int] | None = None,
+    steps: int | None = None,
+) -> Verdict:
     """Decide whether a model may take the place of its parent.
 
     Parameters
@@ -96,21 +114,63 @@ def judge(new: Check | None, earlier: Check | None, fit: float) -> Verdict:
     earlier
         On places of earlier fine-tunes (replay).
     fit
-        Score on all that it learnt from, in the end.
+        On all that it learnt from.
+    elsewhere
+        How many cells the parent, and it, found where nobody looked; None if they were not counted.
+    steps
+        Steps that fitted into the time; None where steps were asked for.
     """
-    if fit < _LEAST_FIT:
+    if steps is not None and steps < ENOUGH_STEPS:
         return Verdict(
             False,
-            f"it could not learn what was painted ({round(100 * fit)} %); learn for longer, or, if "
-            "labels of another image are among the corrections, remove them",
+            f"only {steps} training steps were made, and it takes about {ENOUGH_STEPS}; "
+            "give it more time",
+        )
+    gain = new is not None and new.after - new.before > max(_LEAST_GAIN, new.noise)
+    if fit.after < _LEAST_FIT and not (gain and fit.after - fit.before > _BETTER_FIT):
+        return Verdict(
+            False,
+            f"it agrees with {_percent(fit.after)} of what was painted, and the model before with "
+            f"{_percent(fit.before)}; train for longer or correct more cells, and remove labels of "
+            "another image if there are any",
         )
     if new is not None and new.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
     if earlier is not None and earlier.dropped:
         return Verdict(False, "it is worse on what was corrected earlier")
+    if elsewhere is not None and elsewhere[1] > _TIMES * elsewhere[0] + _MORE:
+        return Verdict(
+            False,
+            f"it finds {elsewhere[1]} cells where nothing was corrected, and the model before "
+            f"{elsewhere[0]}; use it and compare, or correct some of the false ones first",
+        )
     if new is None and earlier is None:
         return Verdict(True, "too little was corrected to check it")
     return Verdict(True, "it is not worse where it was checked")
+
+
+def _percent(score: float) -> str:
+    return f"{max(0, round(100 * score))} %"
+
+
+def count_unseen(
+    model: LoadedModel,
+    planes: Sequence[AnnotatedPlane],
+    compute: Compute,
+    check: Callable[[], None],
+) -> int:
+    """Cells that a model finds on planes, but those that meet a seen pixel.
+
+    For parameters see `count`.
+    """
+    total = 0
+    for plane in planes:
+        if plane.trusted is None:
+            continue
+        scores = model.scores(plane.image, compute, None, lambda fraction, message: check())
+        labels = model.instances(scores, PredictConfig())
+        total += len(np.setdiff1d(labels, np.append(labels[plane.trusted], 0)))
+    return total
 
 
 def count(

@@ -24,6 +24,7 @@ from napari_unet.service.inputs import (
     split_pieces,
     whole_labels,
 )
+from napari_unet.service.outputs import MARK
 from napari_unet.service.tif_files import axes_of_tif, read_tif
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
@@ -65,13 +66,14 @@ def read_image(
     ------
     ValueError
         If it cannot be read, or its axes are unclear.
+    OSError
+        If the file system refuses it.
     """
     if path.is_dir() and is_zarr(path):
         image = open_zarr(path, axes, series).source
-    elif path.is_file():
-        image = _read_file(path, axes, series, as_labels)
     else:
-        raise ValueError(f"there is no file {path}; give the path of an image")
+        _check_readable(path)
+        image = _read_file(path, axes, series, as_labels)
     return _as_rgb(image, path) if rgb else image
 
 
@@ -127,7 +129,11 @@ def write_image(
         Whether to compress the one for ImageJ, too.
     """
     metadata: dict[str, Any] = {"axes": axes}
-    options: dict[str, Any] = {"metadata": metadata, "photometric": "minisblack"}
+    options: dict[str, Any] = {
+        "metadata": metadata,
+        "photometric": "minisblack",
+        "software": MARK,
+    }
     if pixel_size_um is not None:
         y, x = pixel_size_um
         options["resolution"] = (1 / x, 1 / y)
@@ -312,6 +318,20 @@ def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[Any]:
     )
 
 
+def _check_readable(path: Path) -> None:
+    """Raise what keeps a file from being read at all, before its format is looked at."""
+    if path.is_dir():
+        raise ValueError(f"there is no file {path}, it is a folder; give the path of an image")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ValueError(
+                    f"{path} cannot be read as an image: it is empty; take another copy"
+                )
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}; give the path of an image") from None
+
+
 def _is_labels_of(stem: str, stems: set[str]) -> bool:
     return stem.endswith(LABELS) and stem.removesuffix(LABELS) in stems
 
@@ -341,8 +361,6 @@ def _is_tif(path: Path) -> bool:
 def _reason(path: Path, error: Exception) -> str:
     """Why a file cannot be read, and what helps."""
     text = " ".join(str(error).split())
-    if path.stat().st_size == 0:
-        return "it is empty); copy it anew"
     if "imagecodecs" in text:
         return "its compression needs imagecodecs); run: pip install imagecodecs"
     if _is_tif(path):

@@ -162,7 +162,7 @@ def teach(
             shown = look_at(view, model, compute, zoom, job.check)
             job.report(run.fraction, "this is how it sees the view now", preview=shown)
 
-    run = Run(job, model, lesson, config, compute, look)
+    run = Run(job, model, lesson, config, compute, look, parent=parent.header)
     run.learn()
     job.report(1.0, "checking")
     verdict, check, replay = run.verdict()

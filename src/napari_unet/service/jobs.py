@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import threading
@@ -12,6 +13,8 @@ from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 from psygnal import Signal, SignalInstance
+
+from napari_unet.service.budget import TooShort
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -55,12 +58,18 @@ class Progress:
         Training loss of the latest step, None outside training.
     preview
         What the work would give if it ended now, or None.
+    held_out
+        Score on held-out cells, in [0, 1]; None if none is known.
+    too_short
+        That the time for training holds too few steps, and how much would do; else None.
     """
 
     fraction: float
     message: str
     loss: float | None = None
     preview: Any = None
+    held_out: float | None = None
+    too_short: TooShort | None = None
 
 
 class Job(Generic[T]):
@@ -78,6 +87,8 @@ class Job(Generic[T]):
         What the work returned, if it is done.
     error
         One sentence for the user, if it failed.
+    extended_s
+        Seconds that somebody asked the training to take, in all; None if nobody did.
     """
 
     progressed = Signal(Progress)
@@ -94,6 +105,7 @@ class Job(Generic[T]):
         self._work = work
         self._cancel, self._end = threading.Event(), threading.Event()
         self._enough = threading.Event()
+        self.extended_s: float | None = None
         # Taken once, by whoever starts the job or cancels it before its start.
         self._claim = threading.Lock()
 
@@ -107,6 +119,10 @@ class Job(Generic[T]):
         """Ask the work to come to an end soon, and to keep what it has got."""
         self._enough.set()
 
+    def extend(self, seconds: float) -> None:
+        """Ask the work to train for so many seconds in all, if it had fewer."""
+        self.extended_s = max(seconds, self.extended_s or 0.0)
+
     @property
     def is_finishing(self) -> bool:
         """Whether somebody asked for an end; for the work itself to look at."""
@@ -118,11 +134,18 @@ class Job(Generic[T]):
             raise JobCancelled(self.name)
 
     def report(
-        self, fraction: float, message: str, loss: float | None = None, preview: Any = None
+        self,
+        fraction: float,
+        message: str,
+        loss: float | None = None,
+        preview: Any = None,
+        held_out: float | None = None,
+        too_short: TooShort | None = None,
     ) -> None:
         """Tell how far the work is, and end here if it was cancelled; for the work to call."""
         self.check()
-        self._tell(self.progressed, Progress(fraction, message, loss, preview))
+        told = Progress(fraction, message, loss, preview, held_out, too_short)
+        self._tell(self.progressed, told)
 
     def wait(self, timeout_s: float | None = None) -> T:
         """Block until the end and return the result; an interrupt (Ctrl-C) cancels the job.
@@ -161,9 +184,7 @@ class Job(Generic[T]):
         except BaseException as error:
             reason = FinishReason.FAILED
             self.cause, self.error = error, sentence(error)
-            expected = isinstance(error, ValueError | FloatingPointError | OSError)
-            level = logging.INFO if expected else logging.ERROR
-            logger.log(level, "%s failed", self.name, exc_info=error)
+            log_failure(self.name, error)
         self.seconds = time.perf_counter() - start
         self._finish(reason)
 
@@ -243,8 +264,11 @@ class JobRunner:
             self._jobs.put(job)
         return job
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Cancel all jobs and let the thread end; a later `submit` starts another."""
+    def close(self, timeout_s: float = 5.0) -> threading.Thread | None:
+        """Cancel all jobs and let the thread end; a later `submit` starts another.
+
+        Returns the thread if it has not ended within the time.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
             jobs = tuple(self._open)
@@ -253,11 +277,40 @@ class JobRunner:
             job.cancel()
         if thread is not None:
             thread.join(timeout_s)
+        return thread if thread is not None and thread.is_alive() else None
 
     def _loop(self, jobs: queue.SimpleQueue[Job[Any] | None]) -> None:
         while (job := jobs.get()) is not None:
             job.run()
             self._open.discard(job)
+
+
+def log_failure(what: str, error: BaseException) -> None:
+    """Log a failure; a traceback in the terminal is for faults of the program only.
+
+    Parameters
+    ----------
+    what
+        What failed, in a few words.
+    error
+        Why. What a user can mend (`ValueError`, `OSError`, ...) is told elsewhere, as a `sentence`.
+    """
+    mendable = ValueError | FloatingPointError | OSError | MemoryError | JobFailed
+    expected = isinstance(error, mendable)
+    level = logging.INFO if expected else logging.ERROR
+    logger.log(level, "%s failed", what, exc_info=error)
+
+
+_ROOM = "make room on that disk, or write to another one"
+_RIGHT = "see that you may read and write there, or choose another place"
+# What to do about errors of the file system.
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: _RIGHT,
+}
 
 
 def sentence(error: BaseException) -> str:
@@ -269,5 +322,6 @@ def sentence(error: BaseException) -> str:
         return "there is not enough memory; close other programs or take a smaller image"
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        return f"the file system says: {error.strerror}{place}; check the disk and the folder"
+        advice = _ADVICE.get(error.errno or 0, "check the disk and the folder")
+        return f"the file system says: {error.strerror}{place}; {advice}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -96,22 +96,26 @@ class LargePlane:
 
         return zoomed_shape(self.shape, self.zoom)
 
+    @property
+    def sample_step(self) -> int:
+        """Each so many rows and columns are in the sample."""
+        return sample_step(self.shape)
+
+    @cached_property
+    def sample(self) -> NDArray[Any]:
+        """A regular subset of the plane (C, y, x), as it is in the image."""
+        each = slice(None, None, self.sample_step)
+        return get_plane(self.image, self.axes, self.index, (each, each))
+
     @cached_property
     def statistics(self) -> Statistics:
         """Intensities that become 0 and 1, those of the whole plane."""
-        return self._measured[0]
+        return self.model.measure(self.sample, sample=True)
 
     @property
     def missing_px(self) -> int:
         """About how many pixels are no numbers; of a plane up to 4 million pixels exactly."""
-        return self._measured[1]
-
-    @cached_property
-    def _measured(self) -> tuple[Statistics, int]:
-        step = sample_step(self.shape)
-        each = slice(None, None, step)
-        sample = get_plane(self.image, self.axes, self.index, (each, each))
-        return self.model.measure(sample, sample=True), step**2 * count_missing(sample)
+        return self.sample_step**2 * count_missing(self.sample)
 
     @cached_property
     def tiles(self) -> list[Tile]:
@@ -128,13 +132,6 @@ class LargePlane:
         from napari_unet.engine.blocks import plan_blocks
 
         return plan_blocks(self.shape, BLOCK_PX)
-
-    def middle(self, side_px: int) -> NDArray[np.float32]:
-        """The middle of the plane, so many pixels wide at most, prepared for the network."""
-        starts = [max(0, (n - side_px) // 2) for n in self.shape]
-        y, x = (slice(start, start + side_px) for start in starts)
-        part = get_plane(self.image, self.axes, self.index, (y, x))
-        return self.model.prepare(part, statistics=self.statistics)
 
     def score_types(self) -> dict[str, type[np.generic]]:
         """Name and number format of each array of scores, all (Y, X) as the network sees it."""

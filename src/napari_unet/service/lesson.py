@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.engine.header import ModelHeader
+from napari_unet.service.budget import ENOUGH_STEPS
 from napari_unet.service.collection import Collection, Entry
 from napari_unet.service.device import Compute
-from napari_unet.service.gate import Check, Counts, Verdict, compare, count, judge
+from napari_unet.service.gate import (
+    Check,
+    Counts,
+    Fit,
+    Verdict,
+    compare,
+    count,
+    count_unseen,
+    judge,
+)
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import thresholds_for
+from napari_unet.service.replay import replay_planes
 from napari_unet.service.training import (
     annotated_planes,
     learn,
@@ -33,13 +44,20 @@ if TYPE_CHECKING:
 
 # With fewer cells than this, those that judged teach as well, in the end.
 _PLENTY = 40
-# Share of the steps before they do.
+# Fraction of the steps after which held-out cells are scored and then join the training set.
 _PROBATION = 0.35
+# With fewer new cells than this, each of them judges once: one half after this fraction of the
+# steps, then, by a model that begins anew and learns from that half, the other one.
+_FEW, _FOLD = 10, 0.2
 # Checks in a run, and how many of them without a better score end it.
 _CHECKS, _PATIENCE = 10, 4
+# Where the end is open, it is when the last third of the steps, and so many, brought no gain.
+_OPEN_PATIENCE = 60
 # In a parent that knows nothing of this kind of image: its word that all is background would be
 # as wrong as to count unseen pixels as such.
 _LEAST_TRUST = 0.04
+# Of so many planes at most, the last ones, cells are counted where nobody looked.
+_ELSEWHERE = 4
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
@@ -54,6 +72,8 @@ class Lesson:
         Truth of each entry of the collection.
     split
         Which of their pixels teach, and which judge.
+    other
+        With few cells, the same the other way round.
     units
         (Y, X) for each plane: 0, or the number of a cell with its surroundings, from 1, over all
         planes.
@@ -67,26 +87,24 @@ class Lesson:
 
     planes: tuple[AnnotatedPlane, ...]
     split: Split
+    other: Split | None
     units: tuple[NDArray[np.int32], ...]
     known: NDArray[np.bool_]
     n_cells: int
     zoom: float
 
-    @property
-    def first(self) -> list[AnnotatedPlane]:
-        """The planes with what teaches from the beginning."""
+    def teaching(self, split: Split) -> list[AnnotatedPlane]:
+        """The planes with what teaches in a split."""
         return [
             replace(plane, trusted=mask, labels=np.where(mask, plane.labels, 0))
-            for plane, mask in zip(self.planes, self.split.learn, strict=True)
+            for plane, mask in zip(self.planes, split.learn, strict=True)
             if mask.any()
         ]
 
-    @property
-    def judges(self) -> list[NDArray[np.int32]]:
-        """The units that are held out."""
+    def judging(self, split: Split) -> list[NDArray[np.int32]]:
+        """The units that are held out in a split."""
         return [
-            np.where(held > 0, units, 0)
-            for held, units in zip(self.split.held, self.units, strict=True)
+            np.where(held > 0, units, 0) for held, units in zip(split.held, self.units, strict=True)
         ]
 
 
@@ -118,7 +136,7 @@ def prepare(
     ValueError
         If nothing was seen.
     """
-    from napari_unet.core.held_out import Split, seen_units, split_seen
+    from napari_unet.core.held_out import Split, seen_units, split_seen, swapped
     from napari_unet.core.resample import resize_labels
     from napari_unet.core.unet import halo_px
 
@@ -142,8 +160,13 @@ def prepare(
     labels = [plane.labels for plane in planes]
     seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
     n_cells = sum(entry.n_cells for entry in read)
+    units, of_parent = _numbered(
+        [seen_units(*each) for each in zip(labels, seen, strict=True)], known
+    )
+    other = None
     if config.held_out:
         plenty = n_cells >= _PLENTY
+        few = not plenty and np.count_nonzero(~of_parent) < _FEW
         # With plenty, the same images judge from one fine-tune to the next; else new ones.
         order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
         images = sorted(order, key=order.__getitem__)
@@ -152,17 +175,16 @@ def prepare(
             seen,
             [images.index(e.image) for e in read],
             guard_px=2 * halo_px(model.network.config.depth),
-            share=config.held_out,
+            share=max(0.5, config.held_out) if few else config.held_out,
             known=None if plenty else known,
             origins=origins,
         )
+        if few and split.n_units:
+            other = swapped(split, known)
     else:
         empty = tuple(np.zeros(mask.shape, np.int32) for mask in seen)
         split = Split(tuple(seen), empty, 0, False)
-    units, of_parent = _numbered(
-        [seen_units(*each) for each in zip(labels, seen, strict=True)], known
-    )
-    return Lesson(tuple(planes), split, units, of_parent, n_cells, zoom)
+    return Lesson(tuple(planes), split, other, units, of_parent, n_cells, zoom)
 
 
 def _numbered(
@@ -184,7 +206,8 @@ class Run:
 
     With plenty of cells, those that judge never teach; the weights that they like best are kept,
     and the training ends when they see no more gain. With few, each is needed: those that judge do
-    so after a first part of the training, and then teach as well.
+    so after a first part of the training, and then teach as well. With fewer than ten new ones each
+    of them judges once (cross-validation with two folds).
 
     Parameters
     ----------
@@ -203,6 +226,9 @@ class Run:
     again
         A version whose run is to be done again: its plans are followed, and it ends at its step,
         whatever the checks say.
+    parent
+        Header that the model had before it was made ready for this lesson; None leaves out what
+        needs it: how many cells it found where nobody looked.
     """
 
     def __init__(
@@ -214,32 +240,41 @@ class Run:
         compute: Compute,
         look: Callable[[], None] = lambda: None,
         again: ModelHeader | None = None,
+        parent: ModelHeader | None = None,
     ) -> None:
         self._job, self._model, self._lesson = job, model, lesson
         self._config, self._compute = config, compute
         self._look, self._last_step = look, again.steps if again else None
         self._plenty = lesson.n_cells >= _PLENTY and lesson.split.n_units > 0
-        self._on_probation = not self._plenty and lesson.split.n_units > 0
+        self._folds: list[Split] = []
+        if lesson.split.n_units and not self._plenty:
+            self._folds = [lesson.split, *([lesson.other] if lesson.other else [])]
         self._before = self._count(lesson.units)
+        self._elsewhere: tuple[int, int] | None = None
+        if parent is not None and parent.zoom == lesson.zoom:
+            self._elsewhere = self._count_elsewhere(parent), 0
         # Of those that judge, when they did; of all, in the end.
         self._judged: Counts | None = None
         self._after = self._before
+        # The last score of those that judge; at first, the parent's.
+        self._score = self._score_of_parent()
         self._best: tuple[float, int, dict[str, Any]] | None = None
-        self._checks = self._without_gain = 0
+        self._checks = self._without_gain = self._checked = 0
         self._looked = time.perf_counter()
         self.steps = 0
-        planes = lesson.first if lesson.split.n_units else lesson.planes
+        planes = lesson.teaching(lesson.split) if lesson.split.n_units else lesson.planes
         plans = dict(again.plans) if again else None
         # Balancing the classes, too, is for keeping what the parent finds. The square, for what is
         # half right is no guide.
         trust = self._trust()
         held = replace(config, anchor=config.anchor * trust**2, balance=config.balance * trust)
-        self._trainer: Trainer = start_training(model, planes, held, compute, plans)
+        replay = replay_planes(model.header.replay, model.network.config)
+        self._trainer: Trainer = start_training(model, planes, held, compute, plans, replay)
 
     @property
     def fraction(self) -> float:
         """Share of the budget that is used up."""
-        return self._trainer.fraction
+        return self._trainer.share
 
     @property
     def planned(self) -> int:
@@ -253,19 +288,23 @@ class Run:
 
     def learn(self) -> None:
         """Train until the budget is spent, or as `Run` says."""
-        self.steps = learn(self._job, self._trainer, self._on_step)
+        self.steps = learn(
+            self._job, self._trainer, self._on_step, lambda: self._score, decides=self._plenty
+        )
         if self._last_step is not None:
             return
-        if self._plenty:
+        if self._plenty and self._checked != self.steps:
             self._keep_better(self.steps)
         if self._best is not None:
             _, self.steps, weights = self._best
             self._model.network.load_state_dict(weights)
         self._after = self._count(self._lesson.units)
         if self._judged is None:
-            self._judged = self._count(self._lesson.judges)
+            self._judged = self._count(self._lesson.judging(self._lesson.split))
         # What was learnt is judged as the parent was: read out at the same score.
         self._suit_thresholds()
+        if self._elsewhere is not None:
+            self._elsewhere = self._elsewhere[0], self._count_elsewhere(self._model.header)
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Whether the model may take its parent's place; the checks on new and earlier places."""
@@ -279,21 +318,24 @@ class Run:
         # Both have learnt from the earlier places, or neither.
         replay = self._judged if self._plenty else self._after
         earlier = compare(self._before[known], replay[known], False)
-        return judge(new, earlier, kappa(self._after.sum(0))), new, earlier
+        fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
+        steps = self.steps if self._config.seconds else None
+        return judge(new, earlier, fit, self._elsewhere, steps), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
+
         planned = self._trainer.planned
         if planned is None:
             return True
-        if self._on_probation and report.step >= self._end_of_probation(planned):
-            with self._trainer.paused():
-                self._judged = self._count(self._lesson.judges)
-            self._trainer.learn_from(self._lesson.planes)
-            self._on_probation = False
+        if self._folds and report.step >= self._end_of_fold(planned):
+            self._judge_fold(planned)
         if self._last_step is not None:
             return report.step < self._last_step
         due = math.floor(_CHECKS * report.step / planned)
-        if self._plenty and due > self._checks and report.step < planned:
+        # By now more steps may be planned.
+        self._checks = min(self._checks, due)
+        is_last = report.step >= planned and not self._trainer.is_open
+        if self._plenty and due > self._checks and not is_last:
             self._checks = due
             with self._trainer.paused():
                 self._keep_better(report.step)
@@ -303,14 +345,44 @@ class Run:
                 self._look()
             now = time.perf_counter()
             self._looked = now + (now - began) * (1 / _LOOK_SHARE - 1) - _LOOK_S
+        if self._trainer.is_open:
+            since = report.step - (self._best[1] if self._best else report.step)
+            return since < max(_OPEN_PATIENCE, report.step / 3)
         # The beginning tells little: a new kind takes a while until anything is found.
         return self._without_gain < _PATIENCE or report.step < planned / 2
 
-    def _end_of_probation(self, planned: int) -> int:
+    def _score_of_parent(self) -> float | None:
+        from napari_unet.core.metrics import kappa
+
+        judging = self._lesson.judging(self._lesson.split)
+        held = np.unique(np.concatenate([units.ravel() for units in judging]))
+        return kappa(self._before[held[held > 0] - 1].sum(0)) if held.any() else None
+
+    def _end_of_fold(self, planned: int) -> int:
         from napari_unet.engine.finetune import TIMED_STEPS
 
+        if self._lesson.other is None or planned < ENOUGH_STEPS:
+            number, share = 1, _PROBATION
+        else:
+            number = 2 if self._judged is not None else 1
+            share = number * _FOLD
         # Before that, nobody knows how many steps there will be.
-        return max(math.ceil(_PROBATION * planned), TIMED_STEPS + 1)
+        return max(math.ceil(share * planned), number * (TIMED_STEPS + 1))
+
+    def _judge_fold(self, planned: int) -> None:
+        from napari_unet.core.metrics import kappa
+
+        fold, *rest = self._folds
+        with self._trainer.paused():
+            counts = self._count(self._lesson.judging(fold))
+        self._judged = counts if self._judged is None else self._judged + counts
+        self._score = kappa(self._judged.sum(0))
+        # Of two folds the second begins anew, so that it has not learnt from what judges it.
+        self._folds = rest if planned >= ENOUGH_STEPS else []
+        if self._folds:
+            self._trainer.learn_from(self._lesson.teaching(self._folds[0]), anew=True)
+        else:
+            self._trainer.learn_from(self._lesson.planes)
 
     def _is_time_to_look(self) -> bool:
         return time.perf_counter() - self._looked > _LOOK_S
@@ -318,7 +390,8 @@ class Run:
     def _keep_better(self, step: int) -> None:
         from napari_unet.core.metrics import kappa
 
-        counts = self._count(self._lesson.judges)
+        self._checked = step
+        counts = self._count(self._lesson.judging(self._lesson.split))
         score = kappa(counts.sum(0))
         gained = self._best is None or score > self._best[0]
         self._without_gain = 0 if gained else self._without_gain + 1
@@ -326,10 +399,12 @@ class Run:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
             # Of equals the later one, which has learnt for longer.
             self._best, self._judged = (score, step, weights), counts
+        self._score = self._best[0]
 
     def _suit_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
-        found = thresholds_for(model, planes, self._compute, self._job.check)
+        resized = self._lesson.zoom != 1
+        found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
         settings = {**model.header.postprocess, **found}
         model.header = replace(model.header, postprocess=settings)
 
@@ -346,3 +421,9 @@ class Run:
         lesson = self._lesson
         n = len(lesson.known)
         return count(self._model, lesson.planes, units, n, self._compute, self._job.check)
+
+    def _count_elsewhere(self, header: ModelHeader) -> int:
+        """Cells that the network finds, read out as a header says, where nobody looked."""
+        model = LoadedModel(self._model.network, header)
+        planes = self._lesson.planes[-_ELSEWHERE:]
+        return count_unseen(model, planes, self._compute, self._job.check)

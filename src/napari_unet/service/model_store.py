@@ -1,16 +1,17 @@
 """Models on disk: names, versions, parents. Listing reads headers only, never weights.
 
     ROOT/NAME/0002.safetensors     one file per version
+    ROOT/NAME/0002.refused         it was not accepted: NAME never stands for it
     ROOT/NAME/active               the number of the version that NAME stands for
 
-Version 1 of a model that ships with the program lies in the package.
+Version 1 of a model that ships with the program lies in the package. The mark of a refused version
+is written before its model file and removed when it is accepted, so a crash leaves it refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
-from napari_unet.engine.safe_files import replacing
+from napari_unet.engine.header_rules import NAME as _NAME
+from napari_unet.engine.header_rules import SUFFIX as _SUFFIX
+from napari_unet.engine.header_rules import is_name
+from napari_unet.engine.safe_files import clean_once, part_of, replacing, reserve
 
 SHIPPED = Path(__file__).parent.parent / "weights"
-_SUFFIX = ".safetensors"
-# A file name on every system; Windows keeps some for its devices, whatever follows their dot.
-_NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9][a-z0-9_.-]{0,99}", re.I)
+_REFUSED = ".refused"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class ModelVersion:
         """Whether it came with the program."""
         return self.path.parent == SHIPPED
 
+    @property
+    def refused(self) -> bool:
+        """Whether the check did not accept it; only NAME@VERSION means it then."""
+        return _is_refused(self.path)
+
     def sha256(self) -> str:
         """Hash of the file, which is what a child's header calls its parent."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
@@ -81,13 +88,19 @@ class ModelStore:
             platformdirs.user_data_path("napari-unet", appauthor=False) / "models"
         )
         self.root = Path(root or default)
+        for folder in self.root.glob("*/"):
+            clean_once(folder, _SUFFIX)
 
-    def names(self) -> list[str]:
-        """All models with a readable version, those that ship first."""
+    def names(self, *, refused: bool = False) -> list[str]:
+        """All names that stand for a version, those that ship first.
+
+        With `refused`, also those of which every version was refused.
+        """
         shipped = sorted(path.stem for path in SHIPPED.glob(f"*{_SUFFIX}"))
         own = sorted(p.parent.name for p in self.root.glob(f"*/*{_SUFFIX}"))
         known = dict.fromkeys([*shipped, *own])
-        return [n for n in known if _NAME.fullmatch(n) and self.versions(n)]
+        there = self.versions if refused else self.accepted
+        return [n for n in known if _NAME.fullmatch(n) and there(n)]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All readable versions of a model, oldest first; empty if there is none."""
@@ -99,8 +112,14 @@ class ModelStore:
                 continue
         return found
 
+    def accepted(self, name: str) -> list[ModelVersion]:
+        """The readable versions that were not refused, oldest first."""
+        return [version for version in self.versions(name) if not version.refused]
+
     def find(self, reference: Reference) -> ModelVersion:
         """The version that NAME, NAME@VERSION or a file's path stands for; a version as it is.
+
+        NAME alone never stands for a version that was refused.
 
         Raises
         ------
@@ -116,7 +135,7 @@ class ModelStore:
             return ModelVersion(header.name, 0, path, header)
         name, at, number = text.partition("@")
         if _NAME.fullmatch(name) and (number.isdecimal() or not at):
-            versions = {v.version: v for v in self.versions(name)}
+            versions = {v.version: v for v in (self.versions if at else self.accepted)(name)}
             wanted = int(number) if at else self._active_number(name)
             if wanted not in versions and versions and not at:
                 wanted = max(versions)
@@ -125,7 +144,13 @@ class ModelStore:
             broken = self._paths(name).get(wanted)
             if broken is not None and broken.exists():
                 read_header(broken)  # tells what is wrong with it
-        there = ", ".join(v.reference for n in self.names() for v in self.versions(n))
+            refused = ", ".join(v.reference for v in self.versions(name) if not at)
+            if refused:
+                raise ModelFileError(
+                    f"no version of {name!r} was accepted by its check; fine-tune again, or give "
+                    f"a version to use it all the same: {refused}"
+                )
+        there = ", ".join(v.reference for n in self.names() for v in self.accepted(n))
         raise ModelFileError(
             f"there is no model {text!r}; choose one of: {there or 'none yet'}, "
             f"or give the path of a {_SUFFIX} file"
@@ -143,30 +168,57 @@ class ModelStore:
         write
             Writes the model file to the path it is given, atomically.
         activate
-            Whether its name stands for it from now on.
+            Whether it was accepted: its name stands for it from now on. Else it is refused.
 
         Raises
         ------
         ValueError
             If the name cannot be a model's.
         """
-        before = None if activate or not self.versions(name) else self.find(name)
         path = self._reserve(name)
+        mark = path.with_suffix(_REFUSED)
         try:
+            with replacing(mark) as part:
+                part.write_text("not accepted\n")
             write(path)
             added = ModelVersion(name, int(path.stem), path, read_header(path))
         except BaseException:
             path.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
             raise
         if activate:
             self.activate(added)
-        elif before is not None:
-            # Or the newest would be meant, where none was chosen so far.
-            self.activate(before)
         return added
 
+    def check_can_add(self, name: str) -> None:
+        """See that a model of this name could be stored, before long work begins.
+
+        Raises
+        ------
+        ValueError
+            If the name cannot be a model's.
+        ModelFileError
+            If its folder cannot be written to.
+        """
+        check_name(name)
+        folder = self.root / name
+        try:
+            while not folder.exists():
+                folder = folder.parent
+            part = part_of(folder / name)
+            part.touch()
+            part.unlink()
+        except OSError as error:
+            raise ModelFileError(
+                f"models cannot be stored in {self.root / name} ({error.strerror}); set the "
+                "environment variable NAPARI_UNET_MODELS to a folder that you may write to, and "
+                "start again"
+            ) from error
+
     def activate(self, model: ModelVersion) -> None:
-        """Let the model's name stand for this version."""
+        """Let the model's name stand for this version, which is accepted by that."""
+        if model.refused:
+            model.path.with_suffix(_REFUSED).unlink(missing_ok=True)
         with replacing(self.root / model.name / "active") as part:
             part.write_text(f"{model.version}\n")
 
@@ -178,11 +230,21 @@ class ModelStore:
         own = sorted(
             self.versions(model.name), key=lambda v: (v.version >= model.version, -v.version)
         )
-        others = (v for n in self.names() if n != model.name for v in self.versions(n))
+        names = self.names(refused=True)
+        others = (v for n in names if n != model.name for v in self.versions(n))
         return next((v for v in chain(own, others) if v.sha256() == model.header.parent), None)
+
+    def ancestor(self, model: ModelVersion) -> ModelVersion | None:
+        """The nearest version that a model was fine-tuned from and that was not refused."""
+        parent = self.parent(model)
+        while parent is not None and parent.refused:
+            parent = self.parent(parent)
+        return parent
 
     def revert(self, name: str) -> ModelVersion:
         """Go back to the parent of the active version; the newer one stays in the store.
+
+        A parent that was refused is passed over, for its own parent.
 
         Raises
         ------
@@ -190,7 +252,7 @@ class ModelStore:
             If there is nothing to go back to.
         """
         active = self.find(name)
-        parent = self.parent(active)
+        parent = self.ancestor(active)
         if parent is None or parent.name != active.name:
             raise ModelFileError(
                 f"{active.reference} has no earlier version of its own; choose another model"
@@ -206,8 +268,9 @@ class ModelStore:
         if not model.shipped:
             return model.name
         name, number = f"my-{model.name}", 1
-        # Corrections without a version are those of a fine-tune that was cancelled.
-        while any((self.root / name).glob(f"*{_SUFFIX}")):
+        # Corrections without an accepted version are those of a fine-tune that was cancelled,
+        # killed or refused: the next one is to find them.
+        while any(map(_takes_its_name, (self.root / name).glob(f"*{_SUFFIX}"))):
             number += 1
             name = f"my-{model.name}-{number}"
         return name
@@ -218,18 +281,34 @@ class ModelStore:
         Raises
         ------
         ModelFileError
-            If the file is no model, or broken.
+            If the file is no model, or broken, or the folder of the models cannot be written to.
         """
+        header = read_header(path)  # what it refuses needs no torch to be told
         from napari_unet.engine.checkpoint import load_model
 
-        _, header = load_model(path)
+        self.check_can_add(name or header.name)
+        load_model(path)
         return self.add(name or header.name, lambda target: _copy(path, target))
 
     def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits."""
+        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits.
+
+        Raises
+        ------
+        ModelFileError
+            If there is no such version, or something else than a model is there.
+        """
         model = self.find(reference)
         if path.is_dir():
             path = path / f"{model.name}{_SUFFIX}"
+        if os.path.lexists(path):
+            try:
+                read_header(path)
+            except ModelFileError as error:
+                raise ModelFileError(
+                    f"{path} is there already and is no model of napari-unet, so it is not "
+                    "replaced; give another name"
+                ) from error
         if half:
             from napari_unet.engine.checkpoint import load_model, save_model
 
@@ -239,7 +318,7 @@ class ModelStore:
         return path
 
     def remove(self, reference: Reference) -> ModelVersion:
-        """Delete one version; its name then stands for the newest that is left.
+        """Delete one version; its name then stands for the newest accepted one that is left.
 
         Raises
         ------
@@ -249,8 +328,9 @@ class ModelStore:
         model = self.find(reference)
         if model.shipped or not model.version:
             raise ModelFileError(f"{model.reference} is not in the store; nothing was removed")
-        active = self.find(model.name).version == model.version
+        active = not model.refused and self.find(model.name).version == model.version
         model.path.unlink()
+        model.path.with_suffix(_REFUSED).unlink(missing_ok=True)
         if active:
             (model.path.parent / "active").unlink(missing_ok=True)
         return model
@@ -277,8 +357,8 @@ class ModelStore:
         while True:
             path = folder / f"{number:04d}{_SUFFIX}"
             try:
-                # Another program may be adding a version too; an empty file holds the number.
-                path.touch(exist_ok=False)
+                # Another program may be adding a version too.
+                reserve(path)
             except FileExistsError:
                 number += 1
             else:
@@ -293,10 +373,19 @@ def check_name(name: str) -> None:
     ValueError
         If it cannot be a file name on every system, or looks like a path.
     """
-    if not _NAME.fullmatch(name) or name.endswith((_SUFFIX, ".")):
+    if not is_name(name):
         raise ValueError(
             f"{name!r} cannot be a model's name; use up to 100 letters, digits, '-', '_' and '.'"
         )
+
+
+def _is_refused(path: Path) -> bool:
+    return path.with_suffix(_REFUSED).exists()
+
+
+def _takes_its_name(path: Path) -> bool:
+    """Whether the file of a version is more than a number held by a fine-tune, and not refused."""
+    return path.stat().st_size > 0 and not _is_refused(path)
 
 
 def _copy(source: Path, target: Path) -> None:

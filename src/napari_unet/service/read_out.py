@@ -26,7 +26,12 @@ _THRESHOLDS, _PLANES = np.arange(15, 65, 5) / 100, 16
 # How far from its outline the middle of a cell is told to be, at least: less than in the models
 # that ship, since who corrects has images that they know less (the tissue of the demo). Where the
 # flattest tenth of taught cells is flatter, so much of what that reaches.
-_PEAK, _OF_FLATTEST = 0.4, 0.8
+# Below the least, noise has middles, too: a cell that was painted where the network sees none must
+# not let it in.
+_PEAK, _OF_FLATTEST, _LEAST_PEAK = 0.4, 0.8, 0.25
+# The lowest threshold where cells are of the size that the network knows: lower ones turn what is
+# beside the cells, where nobody looked, into cells.
+_LEAST_THRESHOLD = 0.3
 
 
 def cell_areas(
@@ -100,6 +105,8 @@ def thresholds_for(
     compute: Compute,
     check: Callable[[], None],
     at_most: int = _PLANES,
+    *,
+    resized: bool = False,
 ) -> dict[str, float]:
     """Settings of `label_instances` that tell seen cells from seen background; {} without a cell.
 
@@ -119,6 +126,8 @@ def thresholds_for(
         Called before each tile; may raise to stop.
     at_most
         Planes that are looked at.
+    resized
+        Whether the network sees cells at another size than it learnt them at.
     """
     from scipy import ndimage
 
@@ -142,9 +151,11 @@ def thresholds_for(
             peaks += ndimage.maximum(
                 scores.distance, labels, np.unique(labels[labels > 0])
             ).tolist()
-    settings = {"threshold": float(_THRESHOLDS[np.argmax(shared / united)])}
+    best = float(_THRESHOLDS[np.argmax(shared / united)])
+    settings = {"threshold": best if resized else max(best, _LEAST_THRESHOLD)}
     if peaks:
-        settings["peak_threshold"] = min(_PEAK, _OF_FLATTEST * float(np.quantile(peaks, 0.1)))
+        flattest = _OF_FLATTEST * float(np.quantile(peaks, 0.1))
+        settings["peak_threshold"] = float(np.clip(flattest, _LEAST_PEAK, _PEAK))
     return settings
 
 

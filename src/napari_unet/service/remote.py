@@ -95,7 +95,10 @@ class RemoteBackend:
         for number, index in enumerate(planes):
             offers[plane_key(number)] = partial(_plane, image, axes, index)
         # Cells are linked here, where they have their axes.
-        settings = replace(config, link="none", channel=None)
+        settings = replace(config, link="none")
+        if config.channel != "auto":
+            # It was taken already.
+            settings = replace(settings, channel=None)
         errand = SegmentErrand(model, (*shape, *first.shape), settings, box)
         done: Segmentation = self._do(job, errand, offers)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
@@ -105,8 +108,12 @@ class RemoteBackend:
         cells = [np.arange(a, b)[:, None] for a, b in pairwise(tops)]
         labels, order = number_in_order(labels, alone, cells)
         places = tuple((planes[np.ravel_multi_index(at, shape)], p) for at, p in done.places)
+        look = done.look
+        if config.channel != "auto":
+            look = replace(look, channel=config.channel)
         here = replace(
             done,
+            look=look,
             labels=labels,
             planes=planes,
             model=version,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_unet.core.axes import get_plane
+from napari_unet.service.budget import THIS_COMPUTER
 from napari_unet.service.connection import Connection, ServerAway
 from napari_unet.service.desk import Errand, unpack
 from napari_unet.service.jobs import FinishReason, Job, Progress
@@ -83,7 +84,8 @@ class RemoteJob:
         """
         eyes, since = _Eyes(watch), 0
         while True:
-            state = self._ask("status", since, self._job.is_finishing)
+            job = self._job
+            state = self._ask("status", since, job.is_finishing, job.extended_s)
             if state is None:
                 raise ValueError(
                     f"the server {self._connection.computer} was started again and lost this job; "
@@ -111,7 +113,17 @@ class RemoteJob:
     def _tell(self, progress: Progress) -> None:
         self._fraction = progress.fraction
         self.has_all = self.has_all or progress.loss is not None
-        self._job.report(progress.fraction, progress.message, progress.loss, progress.preview)
+        # "This computer" is the server, where it was said.
+        server, short = self._connection.computer, progress.too_short
+        message = progress.message.replace(THIS_COMPUTER, server)
+        self._job.report(
+            progress.fraction,
+            message,
+            progress.loss,
+            progress.preview,
+            progress.held_out,
+            None if short is None else replace(short, computer=server),
+        )
 
     def _give(self, key: str, offers: Offers) -> None:
         if key not in offers:

@@ -7,12 +7,15 @@ service without loading them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
+from napari_unet.engine.safe_files import writing_to
 from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
 from napari_unet.service.corrections import Annotated, checked
 from napari_unet.service.improving import Improvement, reproduce
@@ -20,7 +23,8 @@ from napari_unet.service.inputs import check_array_channels, check_shape
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
-from napari_unet.service.model_store import ModelStore, Reference, check_name
+from napari_unet.service.looking import Look, fingerprint
+from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.servers import Servers
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
@@ -53,13 +57,18 @@ class SegmentationService:
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
         self._runner = JobRunner()
+        self._looks: dict[tuple[Any, ...], Look] = {}
         self.servers = Servers(self.store, self._runner)
 
-    def close(self) -> None:
-        """Cancel what runs here and end the thread; what runs on a server goes on there."""
+    def close(self, timeout_s: float = 5.0) -> Thread | None:
+        """Cancel what runs here and end the thread; what runs on a server goes on there.
+
+        Returns the thread if it has not ended within the time.
+        """
         self.servers.chosen.leave()
-        self._runner.close()
+        at_work = self._runner.close(timeout_s)
         self.servers.chosen.close()
+        return at_work
 
     def segment(
         self,
@@ -98,17 +107,31 @@ class SegmentationService:
         """
         version = self.store.find(model)
         settings = config or PredictConfig()
-        check_shape(image.shape)
-        image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
-        check_array_channels(axes, image.shape, version.header.architecture.get("in_channels", 1))
+        image, axes = _seen(image, axes, version, settings.channel)
         check_link(settings.link, axes)
         check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
         backend = self.servers.chosen
-        return self._runner.submit(
-            f"segment with {version.reference}",
-            lambda job: backend.segment(job, image, axes, version, settings, chosen, box),
-        )
+
+        def work(job: Job[Segmentation]) -> Segmentation:
+            given = settings
+            asked = settings.diameter_px, settings.channel
+            known: Look | None = None
+            key: tuple[Any, ...] = ()
+            if "auto" in asked:
+                key = (version.path, version.reference, asked, *fingerprint(image, axes))
+                known = self._looks.get(key)
+            if known is not None:
+                given = replace(settings, diameter_px=known.diameter_px, channel=known.channel)
+            pixels, named = image, axes
+            if settings.channel == "auto":
+                pixels, named = take_channel(image, axes, given.channel)
+            found = backend.segment(job, pixels, named, version, given, chosen, box)
+            if key and found.n_cells:
+                self._looks[key] = known or found.look
+            return replace(found, look=known or found.look)
+
+        return self._runner.submit(f"segment with {version.reference}", work)
 
     def segment_volume(
         self,
@@ -118,6 +141,8 @@ class SegmentationService:
         config: PredictConfig | None = None,
         axes: str | None = None,
         scheduler: str | None = None,
+        *,
+        overwrite: bool = False,
     ) -> Job[VolumeLabels]:
         """Start to segment a zarr store of any size into an OME-Zarr.
 
@@ -133,6 +158,8 @@ class SegmentationService:
             As for `segment`.
         scheduler
             Address of a Dask cluster whose workers see the same files; None for this computer.
+        overwrite
+            Whether the labels may take the place of what this program did not make.
 
         Raises
         ------
@@ -147,8 +174,10 @@ class SegmentationService:
             check_link(settings.link, source.axes)
             n_channels = version.header.architecture.get("in_channels", 1)
             source.check_channels(settings.channel, n_channels)
-            with workers_at(scheduler) as workers:
-                return segment_volume(job, load, version, image, axes, out, settings, workers)
+            with workers_at(scheduler) as workers, writing_to(out):
+                return segment_volume(
+                    job, load, version, image, axes, out, settings, workers, overwrite=overwrite
+                )
 
         return self.submit(f"segment with {version.reference}", work)
 
@@ -221,7 +250,7 @@ class SegmentationService:
         for item in given if parent.header.for_stacks else ():
             check_has_stacks(item.axes, parent.reference)
         target = name or self.store.name_for_own(parent)
-        check_name(target)
+        self.store.check_can_add(target)
         backend = self.servers.chosen
         return self._runner.submit(
             f"fine-tune {parent.reference}",
@@ -236,9 +265,8 @@ class SegmentationService:
         The job fails with a `ValueError` where no size shows cells; else as for `segment`.
         """
         version = self.store.find(model)
-        check_not_resized(version.header, "auto")
-        check_shape(image.shape)
-        image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
+        check_not_resized(version.header, "looked for")
+        image, axes = _seen(image, axes, version, config.channel)
         backend = self.servers.chosen
         return self._runner.submit(
             f"measure with {version.reference}",
@@ -281,7 +309,7 @@ class SegmentationService:
             As for `finetune`.
         """
         given, words = checked(annotated, config.channel), tuple(trained_on)
-        check_name(name)
+        self.store.check_can_add(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
             origin = self.store.find(origin)
@@ -311,3 +339,21 @@ class SegmentationService:
             "show the augmentation",
             lambda job: preview(job, self.servers.local.load(version), given, settings, draws),
         )
+
+
+def _seen(
+    image: Any, axes: str, version: ModelVersion, channel: Channel | Literal["auto"]
+) -> tuple[Any, str]:
+    """What a model is to see of an array, as `core.axes.take_channel` gives it.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, the axes or the channel do not fit it, or one of separate channels is to be
+        chosen.
+    """
+    check_shape(image.shape)
+    axes = check_axes(axes, image.shape)
+    if not isinstance(channel, int):
+        check_array_channels(axes, image.shape, version.header.architecture.get("in_channels", 1))
+    return take_channel(image, axes, channel)

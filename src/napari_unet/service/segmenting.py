@@ -18,14 +18,16 @@ from napari_unet.core.axes import (
     plane_shape,
     plane_view,
     planes_last,
+    take_channel,
 )
 from napari_unet.core.missing import count_missing, missing_words
 from napari_unet.service.device import choose
-from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
+from napari_unet.service.diameter import median_diameter
 from napari_unet.service.jobs import Job, Reporter
 from napari_unet.service.large_plane import LARGE_PX, LargePlane, segment_large
 from napari_unet.service.linking import linked_ids
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel
+from napari_unet.service.looking import AS_IT_IS, Look, Scored, look, measured_px
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.plane_order import PlaneLabels, number_in_order
 
@@ -65,6 +67,8 @@ class Segmentation:
         Whether cells of several planes have one id.
     warnings
         What the user is to know of the image, a sentence each.
+    look
+        How the model looked at the image.
     """
 
     labels: NDArray[np.int32]
@@ -77,6 +81,7 @@ class Segmentation:
     places: tuple[tuple[tuple[int, ...], Place], ...]
     is_linked: bool = False
     warnings: tuple[str, ...] = ()
+    look: Look = AS_IT_IS
 
 
 def segment_planes(
@@ -114,6 +119,11 @@ def segment_planes(
     votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
     count = missing = 0
+    chosen, known = look(loaded, image, axes, planes, config, compute, job)
+    named = axes
+    if config.channel == "auto":
+        image, named = take_channel(image, axes, chosen.channel)
+    config = replace(config, channel=chosen.channel, diameter_px=chosen.diameter_px)
     done: tuple[PlaneLabels, ...] = ()
     for number, index in enumerate(planes):
 
@@ -122,14 +132,12 @@ def segment_planes(
             job.report((number + 0.98 * fraction) / len(planes), message + where)
 
         progress(0.0, "reading")
-        source = LargePlane(loaded, image, axes, index, config, compute)
-        if config.diameter_px == "auto":
-            progress(0.0, "looking for the cells' size")
-            size = guess_diameter(loaded, source.middle(widest_px(loaded)), compute, job.check)
-            config = replace(config, diameter_px=size)
-            source = replace(source, config=config)
+        source = LargePlane(loaded, image, named, index, config, compute)
         target = plane_view(labels, axes, index)
-        found = segment(source, target, progress)
+        if known is not None and known.index == index:
+            found = _read_off(source, target, known, source.missing_px)
+        else:
+            found = segment(source, target, progress)
         job.check()
         target[target > 0] += count
         count += len(found.votes)
@@ -152,6 +160,7 @@ def segment_planes(
         loaded.kinds(cast),
         tuple(places),
         warnings=missing_warning(missing, len(planes) * math.prod(plane_shape(axes, image.shape))),
+        look=chosen,
     )
     return link_found(job, whole, label_axes(axes), config.link)
 
@@ -214,9 +223,17 @@ def _segment(
     plane = loaded.prepare(pixels)
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
-    target[...] = loaded.instances(scores, source.config)
-    votes = loaded.votes(target, scores.kinds)
-    return _Found(votes, _places(scores.foreground, votes, source), count_missing(pixels))
+    labels = loaded.instances(scores, source.config)
+    return _read_off(source, target, Scored(source.index, labels, scores), count_missing(pixels))
+
+
+def _read_off(
+    source: LargePlane, target: NDArray[np.int32], known: Scored, missing_px: int
+) -> _Found:
+    """Take what is known of a plane."""
+    target[...] = known.labels
+    votes = source.model.votes(target, known.scores.kinds)
+    return _Found(votes, _places(known.scores.foreground, votes, source), missing_px)
 
 
 def _segment_large(
@@ -266,7 +283,7 @@ def measure_cells(
     loaded = load()
     compute = choose(config.device, config.precision)
     job.report(0.0, "looking for the cells' size")
-    found = guess_diameter(loaded, loaded.prepare(plane), compute, job.check)
+    found = measured_px(loaded, plane, config, compute, job)
     if found is None:
         raise ValueError(
             f"{version.reference} recognises no cells at any size; measure one and give its "

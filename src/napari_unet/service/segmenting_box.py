@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, plane_view
+from napari_unet.core.axes import get_plane, label_shape, plane_view, take_channel
 from napari_unet.service.device import choose
-from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
+from napari_unet.service.diameter import median_diameter
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel
+from napari_unet.service.looking import look
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.segmenting import Segmentation, missing_warning
 
@@ -60,14 +61,17 @@ def segment_box(
     y, x = (slice(*s.indices(n)[:2]) for s, n in zip(box, source.shape, strict=True))
     if y.stop <= y.start or x.stop <= x.start:
         raise ValueError("nothing of the image is in view; move it into view, or press Home")
-    given = config.diameter_px
-    if given == "auto":
-        job.report(0.0, "looking for the cells' size")
-        given = guess_diameter(loaded, source.middle(widest_px(loaded)), compute, job.check)
+    chosen, _ = look(loaded, image, axes, [index], config, compute, job)
+    if config.channel == "auto":
+        pixels, named = take_channel(image, axes, chosen.channel)
+        source = replace(source, image=pixels, axes=named)
+    given = chosen.diameter_px
     zoom = loaded.zoom(given)
     cell_px = given or loaded.header.diameter_px or MIXED_DIAMETER_PX
     wide = _around((y, x), loaded.network.config.depth, zoom, 2 * cell_px)
-    part = loaded.prepare(get_plane(image, axes, index, wide), statistics=source.statistics)
+    part = loaded.prepare(
+        get_plane(source.image, source.axes, index, wide), statistics=source.statistics
+    )
     scores = loaded.scores(part, compute, config.tile_px, job.report, zoom)
     job.report(0.98, "labelling cells")
     found = loaded.instances(scores, config)
@@ -98,6 +102,7 @@ def segment_box(
             if y.start <= place.y < y.stop and x.start <= place.x < x.stop
         ),
         warnings=missing_warning(source.missing_px, math.prod(source.shape)),
+        look=chosen,
     )
 
 

@@ -17,13 +17,13 @@ from napari_unet.core.axes import (
     plane_indices,
     set_stack,
     split_index,
+    take_channel,
 )
 from napari_unet.core.missing import count_missing, filled
 from napari_unet.service.device import Compute, choose
-from napari_unet.service.diameter import guess_diameter, widest_px
 from napari_unet.service.jobs import Reporter
-from napari_unet.service.large_plane import LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
+from napari_unet.service.looking import look
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.plane_order import number_in_order
 from napari_unet.service.segmenting import Segmentation, link_found, missing_warning
@@ -55,12 +55,12 @@ def segment_stacks(
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     within = whole_stacks(axes, image.shape, planes)
-    if config.diameter_px == "auto":
-        job.report(0.0, "looking for the cells' size")
-        first = next(iter(within.values()))
-        middle = LargePlane(loaded, image, axes, first[len(first) // 2], config, compute)
-        size = guess_diameter(loaded, middle.middle(widest_px(loaded)), compute, job.check)
-        config = replace(config, diameter_px=size)
+    first = next(iter(within.values()), [])
+    chosen, _ = look(loaded, image, axes, first, config, compute, job)
+    named = axes
+    if config.channel == "auto":
+        image, named = take_channel(image, axes, chosen.channel)
+    config = replace(config, channel=chosen.channel, diameter_px=chosen.diameter_px)
     anisotropy = loaded.header.anisotropy or config.anisotropy or 1.0
     votes: list[NDArray[np.int64]] = []
     places: list[tuple[Index, Place]] = []
@@ -72,7 +72,7 @@ def segment_stacks(
             job.report((number + 0.98 * fraction) / len(within), message + where)
 
         progress(0.0, "reading")
-        stack = get_stack(image, axes, index)
+        stack = get_stack(image, named, index)
         missing += count_missing(stack)
         stack = filled(stack)
         found, scores = _segment(loaded, stack, compute, config, progress)
@@ -95,6 +95,7 @@ def segment_stacks(
         loaded.kinds(cast),
         tuple(places),
         warnings=missing_warning(missing, labels.size),
+        look=chosen,
     )
     return link_stacks(job, whole, label_axes(axes), config.link)
 

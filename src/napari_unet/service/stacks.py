@@ -87,7 +87,7 @@ def check_learns(header: ModelHeader | NewModel, server: str) -> None:
 
 def check_not_resized(header: ModelHeader, diameter_px: float | str | None) -> None:
     """Raise ValueError if the size of cells is given, or looked for, with a model of stacks."""
-    if header.for_stacks and diameter_px is not None:
+    if header.for_stacks and diameter_px not in (None, "auto"):
         raise ValueError(
             f"the diameter is {diameter_px} and a model of stacks does not resize them; leave it "
             "out, or choose a model of planes"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import get_plane
 from napari_unet.core.intensity import Normalisation
 from napari_unet.engine.header import ModelHeader
+from napari_unet.service.budget import Gain, progress_words, too_short
 from napari_unet.service.corrections import Annotated, Correction
 from napari_unet.service.device import Compute, choose, is_out_of_memory
 from napari_unet.service.jobs import Job
@@ -146,9 +146,8 @@ def size_for(
     """For cells of which size a fine-tune is, and by which factor it sees their images.
 
     Both are the parent's, unless a size is asked for, or the corrected cells differ too much from
-    what the parent knows. Who corrects begins with what is odd, and images shown too large lose
-    what was found in them: so a few cells, or small ones among larger ones that were found, do not
-    tell the size.
+    what the parent knows. Who corrects begins with what is odd: so a few cells, or ones that differ
+    from all others that were found, do not tell the size.
 
     Parameters
     ----------
@@ -173,10 +172,10 @@ def size_for(
         return unchanged
     mixed = header.diameter_px is None and len(areas) < _MANY_CELLS
     factor = _SAME_MIXTURE if mixed else _SAME_SIZE
+    # Of the corrected cells and of all, found ones included, the size that is nearer to the known.
+    sizes = size, _diameter(cell_areas((c.labels, None) for c in corrections)) or size
+    size = min(sizes, key=lambda each: abs(math.log(zoom_to(header, each) / header.zoom)))
     zoom = zoom_to(header, size)
-    if zoom > header.zoom:
-        size = max(size, _diameter(cell_areas((c.labels, None) for c in corrections)) or 0.0)
-        zoom = max(zoom_to(header, size), header.zoom)
     return unchanged if 1 / factor < zoom / header.zoom < factor else (size, zoom)
 
 
@@ -246,29 +245,57 @@ def learn(
     job: Job[Any],
     trainer: Trainer,
     on_step: Callable[[StepReport], bool] = lambda report: True,
+    held_out: Callable[[], float | None] = lambda: None,
+    *,
+    decides: bool = False,
 ) -> int:
     """Train until the budget is spent, somebody asks for the end, or `on_step` returns False.
 
-    Returns the number of steps; the network is left as it is to be kept.
+    Where the end is open, that is when a leg brought no gain. `Job.extend` makes the budget larger.
+
+    Parameters
+    ----------
+    job
+        Told how far it is.
+    trainer
+        Trains.
+    on_step
+        Called after each step.
+    held_out
+        The last score on held-out cells, in [0, 1]; None if there is none.
+    decides
+        Whether an open end is decided by that score, or else by the loss.
+
+    Returns
+    -------
+    The number of steps; the network is left as it is to be kept.
 
     Raises
     ------
     ValueError
         If memory runs out.
     """
-    steps, start = 0, time.perf_counter()
+
+    def tell(loss: float | None = None) -> None:
+        score, short = held_out(), too_short(trainer)
+        words = progress_words(trainer, score)
+        job.report(trainer.share, words, loss, None, score, short)
+
+    gain = Gain(held_out() if decides else None)
+    trainer.asked_s = lambda: job.extended_s
+    tell()
     try:
         # One step at least: there is something to keep then.
-        while trainer.fraction < 1 and not (job.is_finishing and steps):
-            report = trainer.step()
-            steps = report.step
-            rate = steps / (time.perf_counter() - start)
-            message = f"step {steps}, {rate:.1f} per s"
-            if trainer.planned:
-                message += f", about {(trainer.planned - steps) / rate:.0f} s left"
-            job.report(report.fraction, message, report.loss)
+        while trainer.fraction < 1 and not (job.is_finishing and trainer.steps):
+            report = trainer.step(job.check)
+            gain.add(report.loss)
+            tell(report.loss)
             if not on_step(report):
                 break
+            if trainer.is_open and trainer.steps == trainer.planned:
+                better = gain.in_leg(held_out() if decides else None)
+                if not (better and trainer.go_on()):
+                    break
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -277,7 +304,7 @@ def learn(
             "give a smaller tile_px, or another device"
         ) from error
     trainer.finish()
-    return steps
+    return trainer.steps
 
 
 def start_training(
@@ -286,12 +313,13 @@ def start_training(
     config: FinetuneConfig,
     compute: Compute,
     plans: Mapping[int, int] | None = None,
+    replay: Sequence[AnnotatedPlane] = (),
 ) -> Trainer:
     """A trainer of a model's network, which it changes in place."""
     from napari_unet.engine.finetune import Trainer
 
     device, dtype = compute.torch_device, compute.torch_dtype
-    return Trainer(model.network, planes, config, device, dtype, plans)
+    return Trainer(model.network, planes, config, device, dtype, plans, replay)
 
 
 def preview(

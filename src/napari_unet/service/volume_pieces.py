@@ -37,6 +37,9 @@ class Volume:
         Path of the folder of what is not finished.
     config
         Settings, with a diameter in pixels or None.
+    run
+        Another one each time that a job begins or goes on: what was kept in memory in another run
+        is not taken, for the image or the model may have changed since.
     """
 
     image: str
@@ -44,6 +47,7 @@ class Volume:
     model: str
     work: str
     config: PredictConfig
+    run: str
 
     @property
     def out(self) -> Path:
@@ -199,14 +203,16 @@ def large_plane(plane: VolumePlane) -> LargePlane:
     store = open_zarr(Path(volume.image), volume.axes)
     image, axes = take_channel(store.data, store.axes, volume.config.channel)
     compute = choose(volume.config.device, volume.config.precision)
-    large = LargePlane(_model(volume.model), image, axes, plane.index, volume.config, compute)
+    large = LargePlane(
+        _model(volume.model, volume.run), image, axes, plane.index, volume.config, compute
+    )
     if plane.statistics is not None:
         vars(large)["statistics"] = plane.statistics
     return large
 
 
 @lru_cache(maxsize=1)
-def _model(path: str) -> LoadedModel:
+def _model(path: str, run: str) -> LoadedModel:
     from napari_unet.engine.checkpoint import load_model
 
     return LoadedModel(*load_model(Path(path)))

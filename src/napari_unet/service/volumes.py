@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,12 +30,14 @@ from napari_unet.core.axes import (
 )
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose, default_tile_px
-from napari_unet.service.diameter import guess_diameter, median_diameter, widest_px
+from napari_unet.service.diameter import median_diameter
 from napari_unet.service.jobs import Reporter
-from napari_unet.service.large_plane import Block, LargePlane, join
+from napari_unet.service.large_plane import Block, join
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.service.looking import Look, look
 from napari_unet.service.model_store import ModelVersion
+from napari_unet.service.outputs import check_replaceable, is_ours
 from napari_unet.service.segmenting import missing_warning
 from napari_unet.service.volume_linking import link_planes
 from napari_unet.service.volume_pieces import (
@@ -53,6 +57,8 @@ from napari_unet.service.zarr_files import CHUNK_PX, ZarrImage, create_labels, o
 
 # Planes are segmented in groups of at least so many tiles, which keep many workers busy.
 _GROUP_TILES = 64
+# Names what a folder of unfinished work is for.
+_JOB = "job.json"
 # Linking takes about so much of the time.
 _LINKING = 0.1
 
@@ -73,6 +79,8 @@ class VolumeLabels:
         Number of cells, or of linked objects; their ids are 1, 2, ...
     diameter_px
         Of a disc of the median area of a cell in its plane; 0 without cells.
+    look
+        How the model looked at the image.
     warnings
         What the user is to know of the image, a sentence each.
     """
@@ -82,6 +90,7 @@ class VolumeLabels:
     compute: str
     n_cells: int
     diameter_px: float
+    look: Look
     warnings: tuple[str, ...] = ()
 
 
@@ -94,6 +103,8 @@ def segment_volume(
     out: Path,
     config: PredictConfig,
     workers: Workers,
+    *,
+    overwrite: bool = False,
 ) -> VolumeLabels:
     """Segment a zarr store into another; called in a job.
 
@@ -113,12 +124,14 @@ def segment_volume(
         Settings.
     workers
         Who does it.
+    overwrite
+        Whether the labels may take the place of what this program did not make.
 
     Raises
     ------
     ValueError
-        If what was begun there is another job, the image has no axis to link along, or
-        whole stacks are wanted.
+        If what was begun there is another job, the image has no axis to link along, whole stacks
+        are wanted, or something that this program did not make is where the labels are to go.
     """
     if version.header.for_stacks:
         raise ValueError(
@@ -135,30 +148,36 @@ def segment_volume(
     check_link(config.link, source.axes)
     compute = choose(config.device, config.precision)
     work, out = out.with_name(out.name + ".part").resolve(), out.resolve()
+    _check_ours(work)
+    _check_ours(_finished(work))
+    check_replaceable(out, overwrite=overwrite)
     _move(work, out)
     indices = list(plane_indices(source.axes, source.data.shape))
     task: dict[str, Any] = {
         "image": str(image.resolve()),
         "shape": list(source.data.shape),
         "dtype": str(source.data.dtype),
+        "changed": _last_change(image),
         "axes": source.axes,
         "model": version.sha256(),
         "config": asdict(config),
     }
 
     def settings() -> dict[str, Any]:
-        size = config.diameter_px
-        if size == "auto":
-            job.report(0.0, "looking for the cells' size")
-            pixels, named = take_channel(source.data, source.axes, config.channel)
-            first = LargePlane(loaded, pixels, named, indices[0], config, compute)
-            size = guess_diameter(loaded, first.middle(widest_px(loaded)), compute, job.check)
+        pixels, named = take_channel(source.data, source.axes, config.channel)
+        chosen, _ = look(loaded, pixels, named, indices, config, compute, job)
         tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
-        return {"tile_px": tile_px, "diameter_px": size}
+        return {"tile_px": tile_px, "look": asdict(chosen)}
 
     # The same for all workers, and when it goes on elsewhere.
-    config = replace(config, **_begin(work / "job.json", task, settings))
-    volume = Volume(task["image"], source.axes, str(version.path.resolve()), str(work), config)
+    begun = _begin(work / _JOB, task, settings)
+    seen = Look(**begun["look"])
+    config = replace(
+        config, tile_px=begun["tile_px"], channel=seen.channel, diameter_px=seen.diameter_px
+    )
+    volume = Volume(
+        task["image"], source.axes, str(version.path.resolve()), str(work), config, uuid.uuid4().hex
+    )
     _create(volume, source)
     linking = 0.0 if config.link == "none" else _LINKING
     areas: list[NDArray[np.int64]] = []
@@ -178,6 +197,8 @@ def segment_volume(
         _write_levels([VolumePlane(volume, index) for index in indices], steps)
     missing = sum(int(VolumePlane(volume, i).known("missing", 0)["px"]) for i in indices)
     total = len(indices) * math.prod(plane_shape(source.axes, source.data.shape))
+    # It may have come meanwhile.
+    check_replaceable(out, overwrite=overwrite)
     work.replace(_finished(work))
     _move(work, out)
     return VolumeLabels(
@@ -186,6 +207,7 @@ def segment_volume(
         compute.describe(),
         n_cells,
         median_diameter(sizes),
+        seen,
         missing_warning(missing, total),
     )
 
@@ -315,11 +337,44 @@ def _finished(work: Path) -> Path:
     return work.with_name(work.name + ".done")
 
 
+def _check_ours(work: Path) -> None:
+    """See that a folder of unfinished work is one of ours: it is deleted in the end."""
+    if not os.path.lexists(work):
+        return
+    names = {path.name for path in work.iterdir()} if work.is_dir() else {""}
+    try:
+        ours = json.loads((work / _JOB).read_text("utf-8")).keys() == {"task", "settings"}
+    except (OSError, ValueError, AttributeError):
+        # A kill at the first or last moment: nothing but the part of that file, or labels.
+        ours = all(name.startswith(f".{_JOB}.") or name == "labels.zarr" for name in names)
+        ours = ours and ("labels.zarr" not in names or is_ours(work / "labels.zarr"))
+    if not ours:
+        raise ValueError(
+            f"{work} holds something that napari-unet did not make, and unfinished labels would "
+            "go there; move it away, or give the labels another name"
+        )
+
+
+def _last_change(store: Path) -> int:
+    """When a file of a store was last written, in ns."""
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(store) for name in names)
+    return max((os.stat(file).st_mtime_ns for file in files), default=0)
+
+
 def _move(work: Path, out: Path) -> None:
     """Put labels that are finished in their place; also those of a job that was killed here."""
     done = _finished(work)
     labels = done / "labels.zarr"
     if labels.exists():
-        shutil.rmtree(out, ignore_errors=True)
+        if os.path.lexists(out):
+            # Not deleted here: a kill would leave half of it.
+            out.replace(done / "before")
         labels.replace(out)
-    shutil.rmtree(done, ignore_errors=True)
+    if done.exists():
+        # What says that it is ours goes last.
+        for path in sorted(done.iterdir(), key=lambda path: path.name == _JOB):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        done.rmdir()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet.core.axes import ORDER, Unreadable, axes_from_names
 from napari_unet.service.image_source import ImageSource, in_s, in_um
 from napari_unet.service.inputs import Undecided, name_array
+from napari_unet.service.outputs import MARK
 
 if TYPE_CHECKING:
     import zarr
@@ -228,6 +229,7 @@ def create_labels(
         {"version": "0.4", "name": path.stem, "axes": named, "datasets": datasets}
     ]
     group.attrs["image-label"] = {"version": "0.4"}
+    group.attrs[MARK] = {"what": "labels"}
 
 
 def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:

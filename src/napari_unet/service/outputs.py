@@ -1,0 +1,84 @@
+"""What a result may take the place of: labels and tables that this program wrote, nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+# What labels carry that this program writes: an attribute in zarr, the software in tif.
+MARK = "napari-unet"
+# Files of a zarr store, and what file browsers leave in every folder.
+_IN_ZARR = re.compile(
+    r"\.z(?:attrs|group|array|metadata)|zarr\.json|c|[0-9.]+|\.DS_Store|Thumbs\.db|desktop\.ini"
+)
+# The columns that `measurements.measure` makes, and those that are added to it.
+_COLUMN = re.compile(
+    r"label|[tz](?:_first|_last)?|area|volume|centroid_[zyx]|intensity_(?:mean|max|min)(?:_\d+)?|"
+    r"equivalent_diameter|axis_major_length|axis_minor_length|eccentricity|solidity|perimeter|"
+    r"class|unit"
+)
+
+
+class NotOursError(ValueError):
+    """Something is in the way of a result that this program did not make."""
+
+
+def check_replaceable(path: Path, *, overwrite: bool = False) -> None:
+    """See that a result may be written to a path.
+
+    Parameters
+    ----------
+    path
+        Of labels (zarr, tif) or of a table (csv).
+    overwrite
+        Whether what others made may be replaced, too.
+
+    Raises
+    ------
+    NotOursError
+        If there is something that this program did not write.
+    """
+    if overwrite or not os.path.lexists(path) or is_ours(path):
+        return
+    raise NotOursError(
+        f"{path} is there already and was not made by napari-unet, so it is not replaced; give "
+        "another name, or move it away"
+    )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether something was written by this program as a result, or is an empty folder."""
+    if path.is_dir():
+        return not any(path.iterdir()) or _is_our_zarr(path)
+    try:
+        return (_is_our_table if path.suffix.lower() == ".csv" else _is_our_tif)(path)
+    except Exception:
+        # Readers have exceptions of their own.
+        return False
+
+
+def _is_our_zarr(path: Path) -> bool:
+    try:
+        attributes = json.loads((path / ".zattrs").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(attributes, dict) or MARK not in attributes:
+        return False
+    return all(_IN_ZARR.fullmatch(name) for _, _, names in os.walk(path) for name in names)
+
+
+def _is_our_tif(path: Path) -> bool:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        software = file.pages.first.tags.get("Software")
+        return software is not None and software.value == MARK
+
+
+def _is_our_table(path: Path) -> bool:
+    with path.open(newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file), [])
+    return names[:1] == ["label"] and all(map(_COLUMN.fullmatch, names))

@@ -1,0 +1,98 @@
+"""Which image and labels the dock works on, when a layer is selected in napari's list."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def test_a_click_on_the_image_keeps_its_labels(docked_by_napari, settle, outlined, image, qtbot):
+    widget = docked_by_napari
+    viewer = widget.viewer
+    first = viewer.add_image(image, name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    labels = outlined(widget)
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected"
+    viewer.layers.selection.active = first
+    settle(widget)
+    assert widget.image.value == first
+    assert widget.labels.value == labels
+    assert widget.correcting.count.text() == "1 cell corrected"
+    given = []
+    service = widget.controller.service
+    finetune = service.finetune
+    service.finetune = lambda *a, **k: given.extend(a[0]) or finetune(*a, **k)
+    widget.budget.choices = (("a moment", 2.0),)
+    widget.finetune_button.click()
+    settle(widget)
+    assert len(given[0].corrections) == 1
+    assert widget.controller.service.store.find("tiny").version == 2
+
+
+def test_a_click_on_the_image_keeps_labels_that_are_not_the_latest(
+    docked_by_napari, settle, outlined, image
+):
+    widget = docked_by_napari
+    viewer = widget.viewer
+    first = viewer.add_image(image, name="cells")
+    for _ in range(2):
+        widget.segment_button.click()
+        settle(widget)
+        labels = outlined(widget)
+        settle(widget)
+    earlier = next(layer for layer in viewer.layers if layer.name == "cells cells")
+    assert earlier != labels
+    widget.labels.value = earlier
+    viewer.layers.selection.active = first
+    assert widget.labels.value == earlier
+
+
+def test_another_image_brings_its_own_labels(docked_by_napari, settle, image):
+    widget = docked_by_napari
+    viewer = widget.viewer
+    first = viewer.add_image(image, name="first")
+    widget.segment_button.click()
+    settle(widget)
+    labels = widget.labels.value
+    second = viewer.add_image(np.flip(image, 0).copy(), name="second")
+    assert (widget.image.value, widget.labels.value) == (second, None)
+    viewer.layers.selection.active = first
+    assert (widget.image.value, widget.labels.value) == (first, labels)
+    viewer.layers.selection.active = labels
+    widget.controller.results.check_pair(widget.image.value, widget.labels.value)
+
+
+def test_mistakes_are_told_in_the_dock_and_nowhere_else(
+    docked_by_napari, settle, image, caplog, capfd
+):
+    widget = docked_by_napari
+    viewer = widget.viewer
+    capfd.readouterr()
+
+    def said(button, *words) -> None:
+        button.click()
+        settle(widget)
+        text = widget.status.text()
+        assert all(word in text for word in words), text
+        assert "Error" not in text
+
+    said(widget.segment_button, "there is no image")
+    said(widget.finetune_button, "there is no image")
+    said(widget.measuring.measure, "there is no image")
+    said(widget.measuring.save, "no labels")
+    said(widget.correcting.confirm, "no labels")
+    said(widget.correcting.take_back, "no labels")
+    said(widget.correcting.next_place, "no image")
+    viewer.add_image(image, name="cells")
+    said(widget.finetune_button, "no labels")
+    said(widget.correcting.next_place, "click Segment first")
+    said(widget.segment_button, "3 cells found")
+    said(widget.finetune_button, "paint")
+    said(widget.correcting.take_back, "nothing is confirmed")
+    small = viewer.add_labels(np.ones((5, 5), int), name="small")
+    widget.labels.value = small
+    said(widget.finetune_button, "'small'", "size")
+    said(widget.measuring.measure, "'small'", "size")
+    assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")]
+    assert "Traceback" not in "".join(capfd.readouterr())

@@ -1,0 +1,167 @@
+"""napari closed while the dock is idle or at work: each time in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_unet.service.drafts import Drafts
+from napari_unet.service.model_store import ModelStore
+
+# What a user does, told by the first argument; the window closes when it is done.
+STORY = """
+import sys
+import time
+
+import napari
+import numpy as np
+import torch
+from qtpy.QtCore import QTimer
+
+what, closing = sys.argv[1:]
+y, x = np.mgrid[:96, :96]
+image = np.full((96, 96), 20, np.uint8)
+for cy, cx in ((20, 20), (30, 70), (70, 30)):
+    image[(y - cy) ** 2 + (x - cx) ** 2 <= 36] = 220
+viewer = napari.Viewer()
+viewer.add_image(np.tile(image, (24, 24)) if what == "segment" else image, name="cells")
+inner, dock = viewer.window.add_plugin_dock_widget("napari-unet")
+
+
+def segmented():
+    dock.segment_button.click()
+    while dock.is_busy:
+        yield
+    labels = dock.labels.value
+    labels.brush_size = 10
+    labels.paint((20, 21), int(labels.data[20, 20]))
+
+
+def in_torch(job):
+    # Stands for a step or a tile that takes longer than anybody waits.
+    image = torch.rand(1, 8, 64, 64, requires_grad=True)
+    kernel = torch.rand(8, 8, 3, 3, requires_grad=True)
+    while True:
+        torch.nn.functional.conv2d(image, kernel).sum().backward()
+
+
+def story():
+    yield
+    if what == "segment":
+        dock.segment_button.click()
+        while not dock.progress.value():
+            yield
+    if what in ("painted", "rectangle", "finetune"):
+        yield from segmented()
+    if what == "rectangle":
+        dock.correcting.rectangle.click()
+    if what == "floating":
+        inner.setFloating(True)
+    if what == "finetune":
+        dock.budget.choices = (("long", 600.0),)
+        dock.finetune_button.click()
+        while len(dock.curve.points) < 3:
+            yield
+        # The curve is drawn.
+        for _ in range(20):
+            yield
+    if what == "stuck":
+        service = dock.controller.service
+        dock.controller.run("Working", lambda: service.submit("work", in_torch), str)
+        for _ in range(20):
+            yield
+
+
+told = story()
+
+
+def step():
+    try:
+        next(told)
+    except StopIteration:
+        print("closing", dock.is_busy, time.process_time())
+        viewer.close() if closing == "script" else viewer.window._qt_window.close()
+    else:
+        QTimer.singleShot(50, step)
+
+
+QTimer.singleShot(50, step)
+napari.run()
+"""
+AT_WORK = ("segment", "finetune", "stuck")
+
+
+def cpu_of_children() -> float | None:
+    """Seconds that the processes which have ended kept a processor busy; None where none tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("what", "closing"),
+    [
+        *((what, "window") for what in ("idle", "painted", "rectangle", "floating", *AT_WORK)),
+        ("finetune", "script"),
+    ],
+)
+def test_closing_ends_the_process_well(
+    what: str, closing: str, store: ModelStore, add_model: Callable[..., object], tmp_path: Path
+) -> None:
+    add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
+    homes = {f"XDG_{n}_HOME": str(tmp_path / n) for n in ("CONFIG", "CACHE", "DATA")}
+    cpu_before = cpu_of_children()
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", STORY, what, closing],
+        env=os.environ | homes,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        before = []
+        for line in process.stdout:
+            before.append(line)
+            if line.startswith("closing"):
+                break
+        after, _ = process.communicate(timeout=200)
+    assert (process.returncode, after) == (0, ""), "".join(before) + after
+    _, was_busy, seconds = before[-1].split()
+    assert was_busy == str(what in AT_WORK)
+    if hasattr(os, "killpg"):
+        # No process of its own is left.
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    # Seconds of the processor, which other programs may keep busy.
+    if cpu_before is not None:
+        assert cpu_of_children() - cpu_before - float(seconds) < 4
+    if what in ("painted", "rectangle", "finetune"):
+        folders = list((store.root.parent / "drafts").iterdir())
+        draft = Drafts(store.root.parent / "drafts").load(folders[0].name)
+        assert not np.array_equal(draft.labels, draft.baseline)
+
+
+def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, settle, image):
+    widget = docked_by_napari
+    # What its question lists, when the window manager closes the window.
+    listed = widget.viewer.window.__wrapped__._task_status_manager.get_status
+    widget.viewer.add_image(image)
+    for what in ("Segmenting", "Measuring"):
+        {"Segmenting": widget.segment_button, "Measuring": widget.measuring.measure}[what].click()
+        assert listed() == [f"napari-worker: Executing {what} (napari-unet)"]
+        settle(widget)
+        assert listed() == []
+    widget.segment_button.click()
+    assert len(listed()) == 1
+    # The dock is closed, and napari is not.
+    widget.cleanup()
+    assert listed() == []
