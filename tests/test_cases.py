@@ -1,19 +1,22 @@
 """A stranger's file, array or label image: read right, or refused in one sentence."""
 
+import dataclasses
 import json
 import os
 import struct
 import zlib
+from itertools import product
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 import zarr
 
 import napari_unet
 from napari_unet import api
-from napari_unet.config import PredictConfig
+from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.service.image_files import read_image
 from napari_unet.service.jobs import JobFailed
 from napari_unet.service.zarr_files import open_zarr
@@ -393,9 +396,9 @@ def three(request, tmp_path, image):
 
 
 def test_what_a_file_calls_channels_is_no_colour_picture(three, refused, segment, plain):
-    for out in ("out.tif", "out.zarr"):
+    for out, channel in product(("out.tif", "out.zarr"), ("auto", "stain", "all")):
         if out == "out.tif" or three.suffix == ".zarr":
-            line = refused(three, out=out)
+            line = refused(three, "--channel", channel, out=out)
             assert "has 3 separate channels; choose" in line
             assert "--channel 0 to 2" in line
     found, said = segment(three, "--channel", 2)
@@ -457,13 +460,17 @@ def test_names_of_channels_are_shown(tmp_path, image, refused, segment):
 def test_separate_channels_in_python(image, plain):
     for count in (2, 3, 4, 5):
         data = channels(image, count)
-        with pytest.raises(ValueError, match=r"separate channels; .*PredictConfig\(channel=0\)"):
-            napari_unet.segment(data, axes="CYX")
+        for none in ("auto", "stain", None):
+            with pytest.raises(ValueError, match=r"separate channels; .*Config\(channel=0\)"):
+                napari_unet.segment(data, axes="CYX", config=PredictConfig(channel=none))
         config = PredictConfig(channel=count - 1, device="cpu", precision="float32")
         found = napari_unet.segment(data, axes="CYX", config=config)
         np.testing.assert_array_equal(found, plain)
-    with pytest.raises(ValueError, match="3 separate channels"):
-        napari_unet.finetune(channels(image), plain, axes="CYX")
+    for none in ("stain", None):
+        with pytest.raises(ValueError, match="3 separate channels"):
+            napari_unet.finetune(
+                channels(image), plain, axes="CYX", config=FinetuneConfig(channel=none)
+            )
     colours = np.dstack([image] * 3)
     np.testing.assert_array_equal(napari_unet.segment(colours, config=CONFIG), plain)
 
@@ -556,6 +563,18 @@ def test_missing_pixels_are_filled_in_and_counted(tmp_path, image, plain, segmen
     assert (status, f"{count} pixels are no numbers" in said) == (0, True)
     stored = open_zarr(tmp_path / "o.zarr").data[:]
     np.testing.assert_array_equal(stored > 0, found > 0)
+
+
+@pytest.mark.parametrize("channel", ["auto", "stain", None])
+def test_missing_pixels_of_a_section_in_colour(channel):
+    section = skimage.data.immunohistochemistry()[:96, :96].astype(np.float32)
+    config = dataclasses.replace(CONFIG, channel=channel)
+    whole = napari_unet.segment(section, config=config)
+    data, count = holed(section)
+    count = int((~np.isfinite(data)).any(-1).sum())
+    with pytest.warns(UserWarning, match=f"{count} pixels are no numbers and were filled in"):
+        found = napari_unet.segment(data, config=config)
+    assert ((found > 0) == (whole > 0)).mean() > 0.95
 
 
 def test_images_that_hold_no_number_are_refused(tmp_path, refused):

@@ -242,7 +242,8 @@ def test_channels_that_do_not_fit_and_are_not_in_view_give_a_sentence(docked, se
     widget.viewer.add_image(draw(Layout("YXC", 5), "uint8", 0), axis_labels=("y", "x", "c"))
     widget.segment_button.click()
     settle(widget)
-    assert "the image has 5 channels and the model takes 1" in widget.status.text()
+    assert "the image has 5 separate channels; choose" in widget.status.text()
+    assert "under Advanced, Channel (0 to 4)" in widget.status.text()
     widget.advanced.channel.value = 7
     widget.segment_button.click()
     settle(widget)

@@ -19,8 +19,9 @@ _WHITE, _SAMPLE = 99.8, 512
 class NuclearStain:
     """The haematoxylin of a colour image, which marks nuclei, as an image of one channel.
 
-    Nuclei are bright in it and the ground is dark, as in fluorescence. Nothing but a sample, which
-    tells the white of each colour, is read before it is indexed.
+    Nuclei are bright in it and the ground is dark, as in fluorescence. Where a colour is no finite
+    number, it is NaN. Nothing but a sample, which tells the white of each colour, is read before it
+    is indexed.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class NuclearStain:
             slice(None) if place == axis else slice(None, None, max(1, -(-n // _SAMPLE)))
             for place, n in enumerate(image.shape)
         ]
-        sample = np.asarray(image[tuple(key)])
+        sample = np.nan_to_num(np.asarray(image[tuple(key)]), nan=0, posinf=0, neginf=0)
         others = tuple(place for place in range(sample.ndim) if place != axis)
         self._white = np.percentile(sample, _WHITE, axis=others)[:3]
 
@@ -53,6 +54,7 @@ class NuclearStain:
         # Pixel by pixel: a matrix product may round otherwise in a part of the image.
         amount = np.zeros_like(colours[0])
         for colour, white, share in zip(colours, self._white, _FROM_RGB[:, 0], strict=True):
+            colour = np.where(np.isfinite(colour), colour, np.float32(np.nan))
             light = np.clip(colour / np.float32(max(white, 1e-6)), DARKEST, 1.0)
             amount -= np.float32(share) * np.log(light)
         return amount

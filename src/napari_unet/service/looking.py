@@ -227,8 +227,9 @@ class _At:
         sample = self._source.sample
         step = max(1, max(sample.shape) // 256)
         sample = sample[:3, ::step, ::step].astype(np.float64)
+        sample = np.nan_to_num(sample, posinf=0.0, neginf=0.0)
         white = np.maximum(np.percentile(sample, 99.8, axis=(1, 2)), 1e-6)
-        sample = np.nan_to_num(sample / white[:, None, None])
+        sample = sample / white[:, None, None]
         coloured = sample.max(0) - sample.min(0)
         return bool(np.median(sample.mean(0)) > _BRIGHT and coloured.mean() > _COLOURED)
 
