@@ -52,7 +52,9 @@ def test_segment_gives_int32_labels(blobs):
         ((40, 50, 4), None, (40, 50)),
         ((2, 40, 50, 3), None, (2, 40, 50)),
         ((2, 2, 40, 50), None, (2, 2, 40, 50)),
-        ((3, 40, 50), "CYX", (40, 50)),
+        ((1, 40, 50), "CYX", (40, 50)),
+        ((40, 50, 1), None, (40, 50)),
+        ((1, 1, 1, 1, 40, 50), None, (40, 50)),
         ((40, 50, 3), "ZYX", (40, 50, 3)),
         ((40, 50, 1), "yxc", (40, 50)),
     ],
@@ -102,8 +104,8 @@ def test_wrong_calls_are_value_errors():
 
 
 def test_work_that_fails_is_a_job_failed():
-    with pytest.raises(JobFailed, match="the image has 2 channels and the model takes 1"):
-        napari_unet.segment(np.ones((2, 40, 50)), axes="CYX")
+    with pytest.raises(JobFailed, match="the image holds no finite number"):
+        napari_unet.segment(np.full((40, 50), np.nan))
 
 
 def test_load_model_tells_of_the_file(nuclei):
@@ -187,7 +189,7 @@ def test_seconds_limit_the_time(blobs):
     [
         (np.zeros((50, 40), int), None, r"the labels are \(50, 40\) and the image is \(40, 50\)"),
         (np.zeros((40, 50), int), np.ones(3), r"the trusted mask is \(3,\) and the image is"),
-        (np.zeros((40, 50)), None, "the labels are float64; give whole numbers"),
+        (np.full((40, 50), 0.5), None, "the labels are float64; give whole numbers"),
         (np.zeros((40, 50), int), np.zeros((40, 50), bool), "nothing was corrected"),
     ],
 )

@@ -21,7 +21,7 @@ LAYOUTS = (
     ("ZYX", 0, None),
     ("TYX", 0, None),
     ("TZYX", 0, None),
-    ("CYX", 3, None),
+    ("CYX", 3, 1),
     ("CYX", 2, 1),
     ("CYX", 8, 0),
     ("ZCYX", 5, 4),
@@ -65,7 +65,10 @@ def test_every_kind_of_file(axes, channels, channel, dtype, model, tmp_path, cap
     count, config = 0, PredictConfig(channel=channel)
     for index in plane_indices(axes, image.shape):
         plane = get_plane(image, axes, index)
-        alone = napari_unet.segment(plane, model.path, axes="CYX", config=config)
+        # A colour picture has its colours last.
+        one = np.moveaxis(plane, 0, -1) if rgb == "rgb" else plane
+        named = "YXC" if rgb == "rgb" else "CYX"
+        alone = napari_unet.segment(one, model.path, axes=named, config=config)
         np.testing.assert_array_equal(found[index], np.where(alone, alone + count, 0))
         count += int(alone.max())
     assert count >= 2
@@ -78,12 +81,14 @@ def test_channels_that_do_not_fit(tmp_path, capsys):
     call = ["segment", str(path), "-o", str(tmp_path / "out.tif"), "--axes", "CYX"]
     assert main(call) == 1
     error = capsys.readouterr().err
-    assert "the image has 5 channels and the model takes 1" in error
-    assert "give --channel" in error
+    assert f"{path}: the image has 5 separate channels; choose the one that shows" in error
+    assert "with --channel 0 to 4" in error
     assert main([*call, "--channel", "5"]) == 1
     assert "give one from 0 to 4" in capsys.readouterr().err
-    assert main([*call, "--channel", "-1"]) == 1
-    assert "channel is -1" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main([*call, "--channel", "-1"])
+    assert stop.value.code == 2
+    assert "give 0 or more, not -1" in capsys.readouterr().err
 
 
 def test_evaluate_sees_the_same_channel(tmp_path, capsys):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.service.corrections import annotate
-from napari_unet.service.inputs import name_axes
+from napari_unet.service.inputs import check_array_channels, check_numbered, name_array
 from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmentation import SegmentationService
 
@@ -47,16 +47,22 @@ def segment(
     -------
     Labels with the image's axes without C, int32, 0 = background, ids unique over all planes.
 
+    Warns
+    -----
+    UserWarning
+        If pixels of the image are NaN or infinite: they are filled in from their neighbours.
+
     Raises
     ------
     ValueError
-        If the axes do not fit, or there is no such model.
+        If the axes do not fit, there is no such model, or the image has several separate channels.
     JobFailed
         If the work itself failed; the sentence says what to do.
     """
-    image = _as_array(image)
-    axes = name_axes(image.shape, axes)
+    image, axes, _ = name_array(_as_array(image), axes)
     found = _service().segment(image, axes, model, config).wait()
+    for said in found.warnings:
+        warnings.warn(said, stacklevel=2)
     if found.look.words:
         logger.info("%s", found.look.words)
     return found.labels
@@ -107,16 +113,22 @@ def finetune(
     Raises
     ------
     ValueError
-        If shapes or axes do not fit, nothing is trusted, or there is no such model.
+        If shapes or axes do not fit, nothing is trusted, the labels are a mask in which all cells
+        have one number, or there is no such model.
     JobFailed
         If the work itself failed; no version was added.
     """
-    image = _as_array(image)
-    axes = name_axes(image.shape, axes)
+    image, axes, _ = name_array(_as_array(image), axes)
+    settings = config or FinetuneConfig()
+    parent = load_model(model).header.architecture.get("in_channels", 1)
+    if not isinstance(settings.channel, int):
+        check_array_channels(axes, image.shape, parent)
     annotated = annotate(
         image, axes, _as_array(labels), None if trusted is None else _as_array(trusted)
     )
-    settings = config or FinetuneConfig()
+    for correction in annotated.corrections:
+        seen = True if correction.trusted is None else correction.trusted
+        check_numbered(np.where(seen, correction.labels, 0), "YX")
     if seconds is not None:
         settings = replace(settings, seconds=seconds)
     done = _service().finetune([annotated], model, settings, name).wait()
@@ -156,9 +168,12 @@ def measure(
     """
     from napari_unet.service import measurements
 
-    image = _as_array(image)
-    axes = name_axes(image.shape, axes)
-    return measurements.measure(_as_array(labels), image, axes, scale)
+    image, axes, _ = name_array(_as_array(image), axes)
+    said: list[str] = []
+    columns = measurements.measure(_as_array(labels), image, axes, scale, warn=said.append)
+    for sentence in said:
+        warnings.warn(sentence, stacklevel=2)
+    return columns
 
 
 def load_model(model: Reference = "nuclei") -> ModelVersion:

@@ -11,21 +11,27 @@ import atexit
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from napari_unet import cli_corrections, cli_models, cli_serve
-from napari_unet.cli_terminal import follow, show_count, show_line
+from napari_unet.cli_terminal import Notes, follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.service.batch import FileDone, plan_files, summary
 from napari_unet.service.corrections import Annotated
+from napari_unet.service.image_source import ImageSource
+from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.service.model_store import ModelStore, ModelVersion
 from napari_unet.service.outputs import NotOursError
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.service.training import NewModel
 
+_CHANNEL = "that the model sees, from 0"
+_SPLIT = "each separate piece of the labels is a cell, whatever its number"
 _SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
 
@@ -67,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     segment.add_argument("-o", "--out", type=Path, required=True, help="tif, zarr, or a folder")
     _add_predict_options(segment)
-    segment.add_argument("--axes", help="one letter of TZCYX for each axis")
+    _add_reading_options(segment)
     segment.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, for zarr to zarr"
     )
@@ -94,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--images", type=Path, metavar="DIR", help="with --labels")
     source.add_argument("--corrections", metavar="MODEL|DIR", help="all corrections of a model")
     train.add_argument("--labels", type=Path, metavar="DIR")
+    _add_reading_options(train)
+    train.add_argument("--channel", type=_not_negative, metavar="N", help=_CHANNEL)
+    train.add_argument("--split", action="store_true", help=_SPLIT)
     train.add_argument("--name", required=True, help="the model to make")
     train.add_argument("--from", dest="start", metavar="MODEL", help="go on from this model")
     budget = train.add_mutually_exclusive_group()
@@ -115,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sparse", action="store_true", help="planes without a label were not looked at"
     )
     train.add_argument("--preset", choices=("paper", "fast"), default="fast")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=_not_negative, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--trained-on", help="what the images are, in words, for the model file")
     train.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
@@ -124,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model on labelled images")
     evaluate.add_argument("--images", type=Path, required=True)
     evaluate.add_argument("--labels", type=Path, required=True)
+    _add_reading_options(evaluate)
+    evaluate.add_argument("--split", action="store_true", help=_SPLIT)
     _add_predict_options(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
     evaluate.set_defaults(run=_evaluate)
@@ -133,6 +144,17 @@ def _parser() -> argparse.ArgumentParser:
     cli_corrections.add_commands(corrections)
     cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
     return parser
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """What decides how an image file is read, where it does not say."""
+    parser.add_argument("--axes", type=_axes, help="one letter of TZCYX for each axis of an image")
+    parser.add_argument(
+        "--series", type=_not_negative, metavar="N", help="which image of a file of several, from 0"
+    )
+    parser.add_argument(
+        "--rgb", action="store_true", help="the channels are red, green and blue of a photograph"
+    )
 
 
 def _add_predict_options(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +203,8 @@ def _segment(options: argparse.Namespace) -> int:
             options.out,
             table=options.table,
             axes=options.axes,
+            series=options.series,
+            rgb=options.rgb,
             overwrite=options.overwrite,
         )
     except NotOursError as error:
@@ -190,8 +214,12 @@ def _segment(options: argparse.Namespace) -> int:
     service = _service(options)
     model = service.store.find(options.model)
 
+    say = Notes()
+
     def tell(done: FileDone) -> None:
         show_line()
+        for note in done.notes:
+            say(note)
         if done.error:
             print(f"napari-unet: {done.error}", file=sys.stderr)
         else:
@@ -229,14 +257,20 @@ def _train(options: argparse.Namespace) -> int:
     if stacks and options.start:
         raise _WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
-    config: FinetuneConfig = train_config(
-        options.preset,
-        steps=options.steps,
-        seconds="auto" if options.minutes == "auto" else options.minutes and 60 * options.minutes,
-        device=options.device,
-        seed=options.seed,
+    auto = options.minutes == "auto"
+    config: FinetuneConfig = replace(
+        train_config(
+            options.preset,
+            steps=options.steps,
+            seconds="auto" if auto else options.minutes and 60 * options.minutes,
+            device=options.device,
+            seed=options.seed,
+        ),
+        channel=options.channel,
     )
-    colours = 3 if any("C" in item.axes for item in annotated) else 1
+    # What is left of separate channels is the chosen one.
+    has_colours = options.channel is None and any("C" in item.axes for item in annotated)
+    colours = 3 if has_colours else 1
     shape: dict[str, Any] = {}
     if options.preset == "paper":
         # That on stacks has 3 poolings and begins with 32 channels (Çiçek et al. 2016, figure 2).
@@ -258,7 +292,25 @@ def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
     if options.images is not None:
         from napari_unet.service.image_files import read_annotated
 
-        annotated = read_annotated(options.images, options.labels, sparse=options.sparse)
+        say, read = Notes(), _reader(options)
+
+        def read_clear(path: Path) -> ImageSource:
+            image = read(path)
+            try:
+                image.check_channels(options.channel)
+            except Unfit as error:
+                raise ValueError(f"{path}: {error.for_files}") from error
+            if image.words(options.channel):
+                say(f"{path}: {image.words(options.channel)}")
+            return image
+
+        annotated = read_annotated(
+            options.images,
+            options.labels,
+            sparse=options.sparse,
+            read=read_clear,
+            split=options.split,
+        )
         return annotated, f"{len(annotated)} labelled images in {options.images.name}"
     from napari_unet.service.collection import find_collection
 
@@ -277,7 +329,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     pairs = list_pairs(options.images, options.labels)
     scores = evaluate(
-        SegmentationService(), pairs, options.model, _predict_config(options), show_count
+        SegmentationService(),
+        pairs,
+        options.model,
+        _predict_config(options),
+        show_count,
+        read=_reader(options),
+        split=options.split,
+        told=Notes(),
     )
     if options.json:
         print(json.dumps(scores))
@@ -285,6 +344,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         for name, value in scores.items():
             print(f"{name:13} {value:.4g}")
     return 0
+
+
+def _reader(options: argparse.Namespace) -> Callable[[Path], ImageSource]:
+    """Reads an image as the options say."""
+    from napari_unet.service.image_files import read_image
+
+    return partial(read_image, axes=options.axes, series=options.series, rgb=options.rgb)
 
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
@@ -310,6 +376,25 @@ def _service(options: argparse.Namespace) -> SegmentationService:
     return service
 
 
+def _axes(text: str) -> str:
+    axes = text.upper()
+    if set(axes) - set("TZCYX") or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
+        raise argparse.ArgumentTypeError(
+            f"use each of T, Z, C at most once, and Y and X; not {text}"
+        )
+    return axes
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"give 0 or more, not {text}")
+    return value
+
+
+_not_negative.__name__ = "int"  # argparse shows it
+
+
 def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else float(_positive(float)(text))
 
@@ -321,7 +406,10 @@ def _diameter(text: str) -> float | str | None:
 
 def _channel(text: str) -> int | str | None:
     words = {"auto": "auto", "all": None, "stain": "stain"}
-    return words[text] if text in words else int(text)
+    return words[text] if text in words else _not_negative(text)
+
+
+_channel.__name__ = "channel"
 
 
 def _positive(kind: type[int] | type[float]) -> Any:

@@ -58,6 +58,21 @@ def follow(job: Job[T], more: Callable[[float], str] | None = None) -> T:
         show_line()
 
 
+class Notes:
+    """Prints what was assumed of images on standard error; the same is told once, of the first."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, note: str) -> None:
+        """Tell `FILE: SENTENCE`, unless the sentence was told of another file."""
+        said = note.partition(": ")[2]
+        if said not in self._told:
+            self._told.add(said)
+            show_line()
+            print(f"napari-unet: {note}", file=sys.stderr, flush=True)
+
+
 def show_count(done: int, total: int) -> None:
     """Tell how many images are done."""
     show_line(f"{done} of {total} images" if done < total else "")

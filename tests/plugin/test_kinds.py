@@ -101,7 +101,10 @@ def alone(image: np.ndarray, axes: str, model: object, channel: int | None) -> n
     config = PredictConfig(channel=channel)
     for index in plane_indices(axes, image.shape):
         plane = np.ascontiguousarray(get_plane(image, axes, index))
-        found = napari_unet.segment(plane, model, axes="CYX", config=config)
+        named = "CYX"
+        if channel is None and len(plane) > 1:  # colours, which are last
+            plane, named = np.moveaxis(plane, 0, -1), "YXC"
+        found = napari_unet.segment(plane, model, axes=named, config=config)
         labels[index] = np.where(found, found + count, 0)
         count = int(labels.max())
     return labels

@@ -71,7 +71,7 @@ def test_nothing_to_save_is_told(segmented, settle):
     assert f"the cells of '{layer.name}' were not measured yet" in widget.status.text()
     widget.viewer.add_labels(np.zeros((5, 5), np.int32), name="other")
     widget.measuring.measure.click()
-    assert "have another size than the image" in widget.status.text()
+    assert "'other' are 5 x 5 and the image 'cells' is 96 x 96; choose" in widget.status.text()
     assert not widget.is_busy
 
 

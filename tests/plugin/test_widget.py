@@ -213,7 +213,7 @@ def test_errors_are_sentences_and_the_widget_works_on(docked, settle, image):
     assert "nothing was corrected" in widget.status.text()
     widget.viewer.add_labels(np.ones((5, 5), int))
     widget.finetune_button.click()
-    assert "another size" in widget.status.text()
+    assert "are 5 x 5 and the image" in widget.status.text()
     widget.labels.value = next(x for x in widget.viewer.layers if x.name.endswith("cells"))
     widget.segment_button.click()
     settle(widget)

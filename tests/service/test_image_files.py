@@ -119,7 +119,7 @@ def test_pixel_size_as_imagej_writes_it(tmp_path, unit):
             },
             (0.5, 0.25),
         ),
-        ({"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5}, None),
+        ({"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5}, (0.5, 0.25)),
         ({"PhysicalSizeX": 0.25}, None),
         ({}, None),
     ],
@@ -294,9 +294,9 @@ def test_a_pair_is_read_as_image_and_int32(folders):
 @pytest.mark.parametrize(
     ("truth", "words"),
     [
-        (np.zeros((9, 8), np.uint8), r"are \(9, 8\) and the image is \(8, 9\); give one number"),
-        (np.zeros((8, 9, 3), np.uint8), r"are \(8, 9, 3\) and the image is \(8, 9\)"),
-        (np.zeros((8, 9), np.float32), "the labels are float32; give whole numbers"),
+        (np.zeros((9, 8), np.uint8), "are 9 x 8 and the image is 8 x 9; give one number"),
+        (np.zeros((8, 9, 3), np.uint8), "are 8 x 9 x 3 and the image is 8 x 9"),
+        (np.full((8, 9), 0.5, np.float32), "the labels are float32; give whole numbers"),
         (np.full((8, 9), -1, np.int16), "the labels go from -1 to -1"),
     ],
 )

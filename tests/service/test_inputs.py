@@ -54,7 +54,7 @@ def test_labels_as_int32_are_copied():
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (np.array([[0.0, 1.0]]), "the labels are float64; give whole numbers"),
+        (np.array([[0.0, 1.5]]), "the labels are float64; give whole numbers"),
         (np.array([[0, -1]]), "the labels go from -1 to 0; give 0 for background"),
         (np.array([[0, 2**31]]), "the labels go from 0 to 2147483648; give"),
         (np.array([[0, 2**63]], np.uint64), "the labels go from 0 to 9223372036854775808; give"),

@@ -256,7 +256,7 @@ def test_the_shipped_model_sees_resized_tissue_as_before(tmp_path, factor):
     plane = resize_plane(image.transpose(2, 0, 1).astype(np.float32), shape)
     service = SegmentationService(ModelStore(tmp_path))
     native = service.segment(image, "YXC", "nuclei", NATIVE).wait(SOON)
-    done = service.segment(plane, "CYX", "nuclei", PredictConfig()).wait(SOON)
+    done = service.segment(plane.transpose(1, 2, 0), "YXC", "nuclei", PredictConfig()).wait(SOON)
     service.close()
     assert native.n_cells > 30
     assert done.n_cells == pytest.approx(native.n_cells, rel=0.25)

@@ -121,7 +121,7 @@ def test_only_planes_are_read(blobs):
     ("labels", "axes", "scale", "words"),
     [
         (np.zeros((3, 4), int), "YX", None, r"labels are \(3, 4\) and the image is \(4, 4\)"),
-        (np.zeros((4, 4)), "YX", None, "the labels are float64; give whole numbers"),
+        (np.full((4, 4), 0.5), "YX", None, "the labels are float64; give whole numbers"),
         (-np.ones((4, 4), int), "YX", None, "the labels go from -1"),
         (np.zeros((4, 4), int), "YX", (1,), "give one size above 0"),
         (np.zeros((4, 4), int), "YX", (1, 0), "give one size above 0"),

@@ -154,8 +154,8 @@ def test_stacks_are_their_planes_one_by_one(run, bright, blobs, axes):
     assert seen == set(range(1, len(seen) + 1))
 
 
-@pytest.mark.parametrize("axes", ["YXC", "CYX", "YCX", "ZCYX", "TZYXC"])
-def test_colours_may_be_anywhere(run, bright, blobs, axes):
+@pytest.mark.parametrize("axes", ["YXC", "ZYXC", "TZYXC"])
+def test_colours_are_last(run, bright, blobs, axes):
     grey = blobs(0, (50, 60))[0]
     colours = np.stack([grey] * 3)
     rest = [axis for axis in axes if axis in "TZ"]
@@ -165,6 +165,14 @@ def test_colours_may_be_anywhere(run, bright, blobs, axes):
     assert labels.shape == tuple(1 if axis in "TZ" else {"Y": 50, "X": 60}[axis]
                                  for axis in axes if axis != "C")  # fmt: skip
     np.testing.assert_array_equal(labels.squeeze() > 0, run(grey) > 0)
+
+
+@pytest.mark.parametrize("axes", ["CYX", "YCX", "ZCYX"])
+def test_other_channels_are_separate(service, add_model, axes):
+    add_model("colour", in_channels=3)
+    image = np.zeros([3 if axis == "C" else 40 for axis in axes], np.uint8)
+    with pytest.raises(ValueError, match=r"3 separate channels; .*PredictConfig\(channel=0\)"):
+        service.segment(image, axes, "colour")
 
 
 def test_a_model_of_colours_takes_grey_and_alpha(run, add_model, blobs):
@@ -232,6 +240,10 @@ def test_what_cannot_be_segmented_is_told_before_the_job(service, bright):
     image = np.zeros((5, 40, 50))
     with pytest.raises(ValueError, match="name 2 axes and the image has 3"):
         service.segment(image, "YX", "bright")
+    with pytest.raises(ValueError, match="the image has 2 separate channels"):
+        service.segment(np.ones((2, 40, 50)), "CYX", "bright")
+    with pytest.raises(ValueError, match="the image is empty, 0 x 50"):
+        service.segment(np.ones((0, 50)), "YX", "bright")
     with pytest.raises(ValueError, match="use each of T, Z, C at most once"):
         service.segment(image, "QYX", "bright")
     with pytest.raises(ModelFileError, match="there is no model 'none'; choose one of: bright@1"):
@@ -241,10 +253,8 @@ def test_what_cannot_be_segmented_is_told_before_the_job(service, bright):
 @pytest.mark.parametrize(
     ("image", "axes", "words"),
     [
-        (np.ones((2, 40, 50)), "CYX", "the image has 2 channels and the model takes 1; choose one"),
         (np.ones((40, 50), complex), "YX", "complex128; give real numbers"),
         (np.full((40, 50), np.nan), "YX", "holds no finite number"),
-        (np.ones((0, 50)), "YX", "the image is empty"),
         (np.full((40, 50), "a"), "YX", "give whole numbers or floats"),
     ],
 )
@@ -270,7 +280,7 @@ def test_an_image_that_cannot_be_read_fails_the_job_and_not_the_next(service, br
             raise RuntimeError("chunk 3 is damaged")
 
     job = service.segment(Broken(), "YX", "bright")
-    with pytest.raises(JobFailed, match="RuntimeError: chunk 3 is damaged"):
+    with pytest.raises(JobFailed, match="image cannot be read: chunk 3 is damaged"):
         job.wait(SOON)
     assert not run(np.zeros((40, 50))).any()
 

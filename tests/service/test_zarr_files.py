@@ -6,7 +6,7 @@ from ome_zarr.reader import Reader
 from ome_zarr.writer import write_image
 
 from napari_unet.service.image_files import list_images, read_image
-from napari_unet.service.zarr_files import create_labels, open_zarr, pyramid
+from napari_unet.service.zarr_files import StoredPixels, create_labels, open_zarr, pyramid
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_stores_are_images_among_other_files(tmp_path, image):
     assert list_images([tmp_path]) == list_images([tmp_path / "a.zarr"]) == [tmp_path / "a.zarr"]
     read = read_image(tmp_path / "a.zarr")
     assert read.axes == "YX"
-    assert isinstance(read.data, zarr.Array)
+    assert isinstance(read.data, StoredPixels)
 
 
 def test_the_reference_reads_our_labels(tmp_path):

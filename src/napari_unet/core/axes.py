@@ -23,6 +23,10 @@ _NAMES = {
 _LETTERS = {name: letter for letter, names in _NAMES.items() for name in names}
 
 
+class Unreadable(ValueError):
+    """Pixels could not be read; says which, and why."""
+
+
 def guess_axes(shape: Sequence[int], *, rgb: bool = False) -> str:
     """Usual axes of an array of this shape: YX, ZYX, TZYX, with C last for RGB.
 
@@ -123,11 +127,38 @@ def get_plane(
     position = iter(index)
     parts = {"C": slice(None), **dict(zip("YX", box or (slice(None), slice(None)), strict=True))}
     key = tuple(parts[axis] if axis in parts else next(position) for axis in axes)
-    plane = np.asarray(array[key])
+    plane = _read(array, key, axes, "plane")
     kept = [axis for axis in axes if axis in "CYX"]
     if "C" not in kept:
         plane, kept = plane[None], ["C", *kept]
     return plane.transpose([kept.index(axis) for axis in "CYX"])
+
+
+def _read(array: Any, key: tuple[Any, ...], axes: str, what: str) -> NDArray[Any]:
+    """A part of an array.
+
+    Raises
+    ------
+    Unreadable
+        Says where, and why.
+    """
+    try:
+        return np.asarray(array[key])
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:
+        # Files, Dask and the functions in it have exceptions of their own.
+        where = [f"the {what}"]
+        for axis, part in zip(axes, key, strict=True):
+            if isinstance(part, int):
+                where.append(f"{axis} {part}")
+            elif part.start is not None:
+                where.append(f"{axis} {part.start} to {part.stop - 1}")
+        reason = " ".join(str(error).split()) or "it does not say why"
+        raise Unreadable(
+            f"{' '.join(where)} of the image cannot be read: {reason}; see that its files are "
+            "there and whole"
+        ) from error
 
 
 def plane_shape(axes: str, shape: Sequence[int]) -> tuple[int, int]:
@@ -167,7 +198,7 @@ def get_stack(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
     """
     position = iter(index)
     key = tuple(slice(None) if axis in "ZCYX" else next(position) for axis in axes)
-    stack = np.asarray(array[key])
+    stack = _read(array, key, axes, "stack")
     kept = [axis for axis in axes if axis in "ZCYX"]
     if "C" not in kept:
         stack, kept = stack[None], ["C", *kept]

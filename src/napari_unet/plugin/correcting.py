@@ -14,6 +14,7 @@ from napari_unet.plugin.keys import Keys
 from napari_unet.plugin.marks import Box
 from napari_unet.plugin.rectangle import RectangleDrag
 from napari_unet.plugin.rows import ClassChoice, button, row
+from napari_unet.service.inputs import in_dock
 
 
 class CorrectingPanel(QWidget):
@@ -128,4 +129,4 @@ class CorrectingPanel(QWidget):
         try:
             self.said.emit(action())
         except (ValueError, OSError) as error:
-            self.warned.emit(str(error))
+            self.warned.emit(in_dock(error))

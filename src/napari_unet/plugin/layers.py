@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from napari.layers.base import Layer
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
-from napari_unet.service.inputs import whole_labels
+from napari_unet.service.image_files import axes_in_file
+from napari_unet.service.inputs import check_wide, size_words, whole_labels
 
 Index = tuple[int, ...]
 # Where a layer's metadata say what this plugin knows of it.
@@ -49,7 +51,27 @@ def image_from_layer(layer: Image) -> LayerImage:
     named = axes_named(layer)
     if named:
         return LayerImage(data, _colours_last(check_axes(named, data.shape), layer))
-    return LayerImage(data, axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb))
+    axes = axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb)
+    if all(str(name).lstrip("axis -").isdigit() for name in layer.axis_labels):
+        # Nobody named them, and napari's readers forget what the file says.
+        axes = _axes_in_file(layer) or axes
+        if axes.endswith("YX") and not layer.rgb:
+            check_wide(data.shape)
+    return LayerImage(data, axes)
+
+
+def _axes_in_file(layer: Image) -> str:
+    """What the file that a layer was opened from says of its axes; empty if nothing.
+
+    The file is looked at once.
+    """
+    path = layer.source.path
+    if not path or layer.rgb:
+        return ""
+    known = memory(layer)
+    if "file_axes" not in known:
+        known["file_axes"] = axes_in_file(Path(path), tuple(finest(layer).shape)) or ""
+    return str(known["file_axes"])
 
 
 def axes_named(image: Image) -> str:
@@ -243,6 +265,22 @@ def fits(labels: Labels, image: Image) -> bool:
     if "axes" not in memory(labels) and tuple(finest(labels).shape) == shape:
         memory(labels)["axes"] = axes
     return tuple(planes_of(labels).shape) == stack_shape(image)
+
+
+def check_fits(labels: Labels, image: Image) -> None:
+    """See that labels have one number for each pixel of an image.
+
+    Raises
+    ------
+    ValueError
+        If they have not.
+    """
+    if not fits(labels, image):
+        own, wanted = finest(labels).shape, label_shape(axes_of(image), _spatial_shape(image))
+        raise ValueError(
+            f"the labels '{labels.name}' are {size_words(own)} and the image '{image.name}' is "
+            f"{size_words(wanted)}; choose labels that were made from this image"
+        )
 
 
 def _colours_last(axes: str, layer: Image) -> str:

@@ -13,9 +13,10 @@ from napari_unet.config import PredictConfig
 from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.features import Columns, show_features, table_of
 from napari_unet.plugin.files_dialog import FilesDialog
-from napari_unet.plugin.layers import fits, image_from_layer, memory
+from napari_unet.plugin.layers import axes_of, check_fits, finest, image_from_layer, memory
 from napari_unet.plugin.rows import button, row
 from napari_unet.service.batch import FileDone, summary
+from napari_unet.service.inputs import in_dock
 from napari_unet.service.jobs import Job
 from napari_unet.service.measurements import measure, write_table
 
@@ -89,18 +90,18 @@ class MeasureRow(QWidget):
 
     def _measure(self) -> None:
         image, labels = self._image(), self._labels()
-        if not fits(labels, image):
-            raise ValueError(
-                f"the labels '{labels.name}' have another size than the image '{image.name}'; "
-                "choose labels that were made from this image"
-            )
+        check_fits(labels, image)
         source = image_from_layer(image)
-        # Read plane by plane in the job, each copied: painting may go on.
-        data = labels.data[0] if labels.multiscale else labels.data
-        scale, units = tuple(labels.scale), {str(unit) for unit in labels.units[-2:]}
+        # Read plane by plane in the job, each copied: painting may go on. Where the channels are
+        # not the first axis of the image, its labels have one of length 1 for them.
+        axes = axes_of(labels)
+        kept = [n for n, axis in enumerate(axes) if axis != "C"]
+        data = finest(labels)[tuple(0 if axis == "C" else slice(None) for axis in axes)]
+        scale = tuple(labels.scale[n] for n in kept)
+        units, warnings = {str(unit) for unit in labels.units[-2:]}, list[str]()
 
         def work(job: Job[Columns]) -> Columns:
-            return measure(data, source.data, source.axes, scale, job.check)
+            return measure(data, source.data, source.axes, scale, job.check, warnings.append)
 
         def show(columns: Columns) -> tuple[str, bool]:
             known = memory(labels)
@@ -108,7 +109,8 @@ class MeasureRow(QWidget):
             known["unit"] = units.pop() if len(units) == 1 else ""
             show_features(labels)
             n = len(columns["label"])
-            return f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features", True
+            told = f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features"
+            return "; ".join([told, *warnings]), True
 
         service = self._controller.service
         self._controller.run("Measuring", lambda: service.submit("measure", work), show)
@@ -139,7 +141,8 @@ class MeasureRow(QWidget):
             told, well = summary(done), [outcome for outcome in done if not outcome.error]
             n = sum(outcome.n_cells for outcome in well)
             found = f"{n} cells in {len(well)} of {len(done)} images, in {folder}"
-            lines = told.splitlines()
+            notes = dict.fromkeys(note for outcome in well for note in outcome.notes)
+            lines = [*told.splitlines(), *notes]
             if len(lines) > _MOST_LINES:
                 lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
             return "\n".join([found, *lines]), not told
@@ -153,4 +156,4 @@ class MeasureRow(QWidget):
         try:
             action()
         except (ValueError, OSError) as error:
-            self.warned.emit(str(error))
+            self.warned.emit(in_dock(error))

@@ -17,7 +17,7 @@ from napari_unet.plugin.canvas import remove_soon
 from napari_unet.plugin.carry import carry_around, carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.features import show_features
-from napari_unet.plugin.layers import Index, fits, memory
+from napari_unet.plugin.layers import Index, check_fits, memory
 from napari_unet.plugin.marks import Box, Mark
 from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
@@ -163,11 +163,7 @@ class Results:
                 f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
                 f"'{image.name}'; choose the two that belong together"
             )
-        if not fits(labels, image):
-            raise ValueError(
-                f"the labels '{labels.name}' have another size than the image '{image.name}'; "
-                "choose labels that were made from this image"
-            )
+        check_fits(labels, image)
 
     def of(self, image: Image) -> list[Labels]:
         """All results of an image, the oldest first."""

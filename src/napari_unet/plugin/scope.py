@@ -25,6 +25,7 @@ from napari_unet.plugin.layers import (
     plane_in_view,
     visible_box,
 )
+from napari_unet.service.inputs import check_shape
 from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.segmenting import Segmentation
@@ -135,7 +136,8 @@ def channel_for(
     count = int(source.data.shape[place])
     # A viewer of both planes and channels shows one channel only while that has a slider.
     has_slider = place + dims.ndim - image.ndim not in dims.displayed
-    if count in (1, channels) or not has_slider:
+    # Three channels that are none of RGB are no colours.
+    if count == 1 or (count == channels and count != 3) or not has_slider:
         return chosen
     position = image.world_to_data(np.asarray(dims.point)[-image.ndim :])[place]
     return int(np.clip(round(float(position)), 0, count - 1))
@@ -163,6 +165,7 @@ def ask(image: Image, model: ModelVersion, chosen: Chosen, scope: str, viewer: V
         If the image has axes that are unclear.
     """
     source = image_from_layer(image)
+    check_shape(source.data.shape)
     here = plane_in_view(image, viewer.dims.point)
     planes = planes_in(scope, source.axes, source.data.shape, here)
     box = visible_box(image) if scope == VIEW else None
@@ -204,8 +207,9 @@ def found_words(asked: Request, done: Segmentation) -> str:
     """What a segmentation found, for people."""
     cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
     size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
-    how = f"; {done.look.words}" if done.look.words else ""
-    return f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}{how}"
+    how = [done.look.words] if done.look.words else []
+    found = f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}"
+    return "; ".join([found, *how, *done.warnings])
 
 
 def _channel_words(asked: Request) -> str:

@@ -28,6 +28,7 @@ from napari_unet.plugin.more_time_row import MoreTimeRow
 from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
 from napari_unet.plugin.version_row import VersionRow
+from napari_unet.service.inputs import in_dock
 from napari_unet.service.jobs import Progress
 from napari_unet.service.segmentation import SegmentationService
 
@@ -254,7 +255,7 @@ class SegmentWidget(QWidget):
         try:
             action()
         except (ValueError, OSError) as error:
-            self._warn(str(error))
+            self._warn(in_dock(error))
 
     def _try_there(self, action: Callable[[], None]) -> None:
         """The same on the server, if one was chosen."""

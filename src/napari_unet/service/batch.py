@@ -14,7 +14,8 @@ import numpy as np
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.engine.safe_files import writing_to
-from napari_unet.service.image_files import LABELS, read_image, write_labels
+from napari_unet.service.image_files import LABELS, read_image, stem_of, write_labels
+from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobCancelled, Part, Reporter, sentence
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import LoadedModel
@@ -44,8 +45,8 @@ class FileJob:
         Where the labels go.
     table
         Where the measurements go; None measures nothing.
-    axes
-        Names of its axes; by default what the file says.
+    axes, series, rgb
+        As for `image_files.read_image`.
     overwrite
         Whether labels and table may take the place of what others made.
     """
@@ -54,6 +55,8 @@ class FileJob:
     labels: Path
     table: Path | None = None
     axes: str | None = None
+    series: int | None = None
+    rgb: bool = False
     overwrite: bool = False
 
     @property
@@ -83,6 +86,8 @@ class FileDone:
         How long it took.
     error
         One sentence, with the name of the file, if it failed.
+    notes
+        As what the image was read, and what the user is to know of it, a sentence each.
     look
         How the model looked at it.
     """
@@ -92,6 +97,7 @@ class FileDone:
     compute: str = ""
     seconds: float = 0.0
     error: str = ""
+    notes: tuple[str, ...] = ()
     look: Look = AS_IT_IS
 
 
@@ -120,6 +126,8 @@ def plan_files(
     *,
     table: bool = False,
     axes: str | None = None,
+    series: int | None = None,
+    rgb: bool = False,
     overwrite: bool = False,
 ) -> list[FileJob]:
     """Where the labels of each image go, and the table of its cells.
@@ -132,8 +140,8 @@ def plan_files(
         A folder, or the tif for one image.
     table
         Whether the cells are to be measured.
-    axes
-        Of the images.
+    axes, series, rgb
+        As for `image_files.read_image`.
     overwrite
         Whether what others made may be replaced.
 
@@ -156,7 +164,8 @@ def plan_files(
     else:
         # What is in zarr may be too large for a tif.
         targets = [
-            out / f"{path.stem}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}" for path in images
+            out / f"{stem_of(path)}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}"
+            for path in images
         ]
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         if is_zarr(target) and not is_zarr(image):
@@ -166,14 +175,9 @@ def plan_files(
         if any(target.exists() and target.samefile(path) for path in images):
             raise ValueError(f"{target} is one of the images; give another place for the labels")
     files = [
-        FileJob(
-            path,
-            target,
-            target.parent / f"{path.stem}{CELLS}.csv" if table else None,
-            axes,
-            overwrite,
-        )
+        FileJob(path, target, where, axes, series, rgb, overwrite)
         for path, target in zip(images, targets, strict=True)
+        for where in [target.parent / f"{stem_of(path)}{CELLS}.csv" if table else None]
     ]
     for file in files:
         file.check_written()
@@ -242,25 +246,33 @@ def segment_file(
     """
     start = time.perf_counter()
     job.report(0.0, "reading")
-    image = read_image(file.image, file.axes)
+    image = read_image(file.image, file.axes, series=file.series, rgb=file.rgb)
     check_link(config.link, image.axes)
+    try:
+        image.check_channels(config.channel, version.header.architecture.get("in_channels", 1))
+    except Unfit as error:
+        raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
     labels: Any
-    kinds = None
+    kinds: tuple[str, ...] | None = None
+    warnings: list[str] = []
     if is_zarr(file.labels):
         with writing_to(file.labels):
             found = segment_volume(
                 job,
                 tools.load,
                 version,
-                file.image,
-                file.axes,
+                open_zarr(file.image, file.axes, file.series).path,
+                image.axes,
                 file.labels,
                 config,
                 tools.workers,
                 overwrite=file.overwrite,
             )
         labels = open_zarr(file.labels).data
+        _, *of_cells = version.header.classes
+        if len(of_cells) == 1:
+            kinds = (of_cells[0],) * found.n_cells
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
@@ -269,17 +281,26 @@ def segment_file(
         found = tools.segment(job, pixels, axes, version, config, planes)
         # It may have come while the image was segmented.
         file.check_written()
-        write_labels(file.labels, found.labels, image.label_axes, image.pixel_size_um)
+        write_labels(
+            file.labels,
+            found.labels,
+            image.label_axes,
+            image.pixel_size_um,
+            image.z_step_um,
+            image.interval_s,
+        )
         labels, kinds = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
         scale, unit = image.scale
-        columns = measure(labels, image.data, image.axes, scale, job.check)
+        columns = measure(labels, image.data, image.axes, scale, job.check, warnings.append)
         if kinds is not None:
             columns["class"] = np.array(kinds, object)
         write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
     seconds = time.perf_counter() - start
-    return FileDone(file, found.n_cells, found.compute, seconds, look=found.look)
+    told = (image.words(config.channel), *found.warnings, *warnings)
+    notes = tuple(f"{file.image}: {note}" for note in told if note)
+    return FileDone(file, found.n_cells, found.compute, seconds, notes=notes, look=found.look)
 
 
 def summary(done: Sequence[FileDone]) -> str:

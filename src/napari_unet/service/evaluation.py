@@ -16,7 +16,8 @@ from napari_unet.core.axes import (
     stack_indices,
 )
 from napari_unet.core.metrics import Scores
-from napari_unet.service.image_files import read_pair
+from napari_unet.service.image_files import Read, read_image, read_pair
+from napari_unet.service.inputs import Unfit
 from napari_unet.service.jobs import JobFailed
 from napari_unet.service.model_store import Reference
 from napari_unet.service.segmentation import SegmentationService
@@ -29,6 +30,10 @@ def evaluate(
     model: Reference,
     config: PredictConfig | None = None,
     on_image: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    read: Read = read_image,
+    split: bool = False,
+    told: Callable[[str], None] = lambda note: None,
 ) -> dict[str, float]:
     """Segment images and compare with their labels, plane by plane; with a model of stacks in 3D.
 
@@ -44,6 +49,10 @@ def evaluate(
         Settings.
     on_image
         Called with (images done, images in all).
+    read, split
+        As for `image_files.read_pair`.
+    told
+        Called with as what an image was read, and what the user is to know of it.
 
     Returns
     -------
@@ -59,16 +68,25 @@ def evaluate(
     """
     scores, seconds = Scores(), 0.0
     config = config or PredictConfig()
-    in_3d = in_stacks(service.store.find(model).header, config)
+    header = service.store.find(model).header
+    in_3d = in_stacks(header, config)
     for done, (image_path, labels_path) in enumerate(pairs, start=1):
-        image, truth = read_pair(image_path, labels_path)
+        image, truth = read_pair(image_path, labels_path, read, split=split)
+        try:
+            image.check_channels(config.channel, header.architecture.get("in_channels", 1))
+        except Unfit as error:
+            raise ValueError(f"{image_path}: {error.for_files}") from error
         start = time.perf_counter()
         try:
             settings = replace(config, anisotropy=config.anisotropy or image.anisotropy)
-            found = service.segment(image.data, image.axes, model, settings).wait().labels
+            done_with = service.segment(image.data, image.axes, model, settings).wait()
         except JobFailed as error:
             raise JobFailed(f"{image_path}: {error}") from error
         seconds += time.perf_counter() - start
+        found = done_with.labels
+        for note in (image.words(config.channel), *done_with.warnings):
+            if note:
+                told(f"{image_path}: {note}")
         axes = label_axes(image.axes)
         parts, get = (stack_indices, get_stack) if in_3d else (plane_indices, get_plane)
         for index in parts(axes, truth.shape):

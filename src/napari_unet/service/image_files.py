@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +12,41 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import ORDER, label_axes, label_shape
+from napari_unet.core.axes import ORDER, label_shape
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.corrections import Annotated, annotate, painted_planes
-from napari_unet.service.inputs import name_axes, whole_labels
+from napari_unet.service.image_source import ImageSource
+from napari_unet.service.inputs import (
+    Unfit,
+    check_numbered,
+    name_array,
+    size_words,
+    split_pieces,
+    whole_labels,
+)
 from napari_unet.service.outputs import MARK
+from napari_unet.service.tif_files import axes_of_tif, read_tif
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
-_TIFF = {".tif", ".tiff"}
+_TIFF = {".tif", ".tiff", ".svs", ".ndpi", ".qptiff", ".lsm"}
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # The types of pixels that ImageJ knows.
 _IMAGEJ = (np.uint8, np.uint16, np.float32)
 # Between the name of an image and the ending of its labels' file.
 LABELS = "_labels"
+# Reads an image file: `read_image` with some of its options.
+Read = Callable[[Path], ImageSource]
 SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp", ".zarr"}
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image that was read.
-
-    Attributes
-    ----------
-    data
-        The pixels, any dtype; of a zarr store, an array that reads them when it is indexed.
-    axes
-        One letter of TZCYX for each axis.
-    pixel_size_um
-        Along Y and X, in micrometres; None if the file does not say.
-    z_step_um
-        From plane to plane along Z; None if the file does not say.
-    """
-
-    data: Any
-    axes: str
-    pixel_size_um: tuple[float, float] | None = None
-    z_step_um: float | None = None
-
-    @property
-    def label_axes(self) -> str:
-        """Axes of its labels."""
-        return label_axes(self.axes)
-
-    @property
-    def anisotropy(self) -> float | None:
-        """Distance of the planes over the size of a pixel; None if the file does not say."""
-        if self.pixel_size_um is None or self.z_step_um is None:
-            return None
-        return self.z_step_um / math.sqrt(math.prod(self.pixel_size_um))
-
-    @property
-    def scale(self) -> tuple[tuple[float, ...], str]:
-        """Size of a pixel along each of these, and the unit: um, or px where not all is known."""
-        axes = self.label_axes
-        if self.pixel_size_um is None or ("Z" in axes and self.z_step_um is None):
-            return (1.0,) * len(axes), "px"
-        y, x = self.pixel_size_um
-        sizes = {"T": 1.0, "Z": self.z_step_um or 1.0, "Y": y, "X": x}
-        return tuple(sizes[axis] for axis in axes), "um"
-
-
-def read_image(path: Path, axes: str | None = None) -> ImageFile:
+def read_image(
+    path: Path,
+    axes: str | None = None,
+    *,
+    series: int | None = None,
+    rgb: bool = False,
+    as_labels: bool = False,
+) -> ImageSource:
     """Read an image file.
 
     Parameters
@@ -81,6 +55,12 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
         tif, png, jpg, bmp, or a zarr store, of which no pixel is read yet.
     axes
         Names of its axes; by default what the file says, or else guessed from the shape.
+    series
+        Which image of a file that holds several, from 0; by default the largest one.
+    rgb
+        Whether its channels are the colours of a photograph, whatever the file says.
+    as_labels
+        Whether pixels are wanted as the numbers that they are: no palette, no inversion.
 
     Raises
     ------
@@ -89,23 +69,12 @@ def read_image(path: Path, axes: str | None = None) -> ImageFile:
     OSError
         If the file system refuses it.
     """
-    if is_zarr(path) and path.is_dir():
-        store = open_zarr(path, axes)
-        return ImageFile(store.data, store.axes, store.pixel_size_um)
-    _check_readable(path)
-    try:
-        if path.suffix.lower() in _TIFF:
-            data, named, pixel_size, z_step = _read_tiff(path)
-        else:
-            data, named = _drop_alpha(iio.imread(path, plugin="pillow")), None
-            pixel_size = z_step = None
-    except Exception as error:
-        # Each format's reader has exceptions of its own.
-        raise ValueError(f"{path} cannot be read as an image ({error}); save it as tif") from error
-    try:
-        return ImageFile(data, name_axes(data.shape, axes or named), pixel_size, z_step)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    if path.is_dir() and is_zarr(path):
+        image = open_zarr(path, axes, series).source
+    else:
+        _check_readable(path)
+        image = _read_file(path, axes, series, as_labels)
+    return _as_rgb(image, path) if rgb else image
 
 
 def write_labels(
@@ -113,6 +82,8 @@ def write_labels(
     labels: NDArray[np.int32],
     axes: str,
     pixel_size_um: tuple[float, float] | None = None,
+    z_step_um: float | None = None,
+    interval_s: float | None = None,
 ) -> None:
     """Write labels as a tif that ImageJ opens, or as a plain one if it has none of its types.
 
@@ -124,12 +95,12 @@ def write_labels(
         int32; written as uint16 where all ids fit, for ImageJ knows no 32-bit integers.
     axes
         Its axes, without C.
-    pixel_size_um
-        Along Y and X.
+    pixel_size_um, z_step_um, interval_s
+        Along Y and X, Z, and T, as in `ImageSource`.
     """
     if labels.max(initial=0) < 2**16 and _in_order(axes):
         labels = labels.astype(np.uint16)
-    write_image(path, labels, axes, pixel_size_um)
+    write_image(path, labels, axes, pixel_size_um, z_step_um, interval_s)
 
 
 def write_image(
@@ -137,6 +108,8 @@ def write_image(
     data: NDArray[Any],
     axes: str,
     pixel_size_um: tuple[float, float] | None = None,
+    z_step_um: float | None = None,
+    interval_s: float | None = None,
     *,
     compress: bool = False,
 ) -> None:
@@ -150,8 +123,8 @@ def write_image(
         The pixels, any dtype.
     axes
         One letter of TZCYX for each axis.
-    pixel_size_um
-        Along Y and X.
+    pixel_size_um, z_step_um, interval_s
+        Along Y and X, Z, and T, as in `ImageSource`.
     compress
         Whether to compress the one for ImageJ, too.
     """
@@ -164,7 +137,12 @@ def write_image(
     if pixel_size_um is not None:
         y, x = pixel_size_um
         options["resolution"] = (1 / x, 1 / y)
+    if pixel_size_um is not None or z_step_um is not None:
         metadata["unit"] = "um"
+    if z_step_um is not None and "Z" in axes:
+        metadata["spacing"] = z_step_um
+    if interval_s is not None and "T" in axes:
+        metadata |= {"finterval": interval_s, "tunit": "s"}
     if data.dtype in _IMAGEJ and _in_order(axes):
         options["imagej"] = True
     else:
@@ -186,7 +164,12 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not is_zarr(path):
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            # Of names that begin with a dot, a Mac writes one beside each file (._a.tif).
+            inside = sorted(
+                p
+                for p in path.iterdir()
+                if not p.name.startswith(".") and (p.suffix.lower() in SUFFIXES or is_zarr(p))
+            )
             stems = {p.stem for p in inside}
             inside = [p for p in inside if not _is_labels_of(p.stem, stems)]
             if not inside:
@@ -199,6 +182,31 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
         else:
             raise ValueError(f"there is no file or folder {path}; give the path of an image")
     return found
+
+
+def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
+    """Axes of an image of this shape, as the file that it is from names them; None if it does not.
+
+    No pixel is read.
+    """
+    try:
+        if path.is_dir() and is_zarr(path):
+            image = open_zarr(path)
+            found = image.axes if image.is_named and image.data.shape == shape else None
+        else:
+            found = axes_of_tif(path, shape) if path.is_file() and _is_tif(path) else None
+    except Exception:
+        # Whatever is wrong with the file, the pixels are there.
+        return None
+    return found
+
+
+def stem_of(path: Path) -> str:
+    """Name of an image without its ending; of an image in a zarr store, with that of the store."""
+    for store in path.parents:
+        if is_zarr(store) and is_zarr(path):
+            return "_".join([stem_of(store), *path.relative_to(store).parts])
+    return path.stem
 
 
 def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
@@ -223,7 +231,14 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     return [(path, by_stem[path.stem]) for path in found]
 
 
-def read_annotated(images: Path, labels: Path, *, sparse: bool = False) -> list[Annotated]:
+def read_annotated(
+    images: Path,
+    labels: Path,
+    *,
+    sparse: bool = False,
+    read: Read = read_image,
+    split: bool = False,
+) -> list[Annotated]:
     """Images of a folder with their labels in another, to learn from; see `list_pairs`.
 
     Parameters
@@ -232,13 +247,15 @@ def read_annotated(images: Path, labels: Path, *, sparse: bool = False) -> list[
         The folders.
     sparse
         Whether planes without a label were not looked at.
+    read, split
+        As for `read_pair`.
 
     Raises
     ------
     ValueError
         As `list_pairs` and `read_pair`.
     """
-    pairs = [read_pair(*pair) for pair in list_pairs(images, labels)]
+    pairs = [read_pair(*pair, read, split=split) for pair in list_pairs(images, labels)]
     return [
         annotate(
             image.data, image.axes, truth, painted_planes(image.axes, truth) if sparse else None
@@ -247,26 +264,58 @@ def read_annotated(images: Path, labels: Path, *, sparse: bool = False) -> list[
     ]
 
 
-def read_pair(image: Path, labels: Path) -> tuple[ImageFile, NDArray[np.int32]]:
+def read_pair(
+    image: Path, labels: Path, read: Read = read_image, *, split: bool = False
+) -> tuple[ImageSource, NDArray[np.int32]]:
     """An image and its labels (axes of the image without C).
+
+    Parameters
+    ----------
+    image, labels
+        The files.
+    read
+        Reads the image.
+    split
+        Whether each separate piece of the labels is a cell, whatever its number.
 
     Raises
     ------
     ValueError
-        If they differ in size, or the labels are no whole numbers.
+        If they differ in size, or the labels are no whole numbers, or a mask of all cells.
     """
-    picture = read_image(image)
-    truth = read_image(labels).data
-    shape = label_shape(picture.axes, picture.data.shape)
-    if truth.shape != shape:
-        raise ValueError(
-            f"the labels {labels} are {truth.shape} and the image is {shape}; "
-            "give one number for each pixel"
-        )
+    picture = read(image)
+    axes, shape = picture.label_axes, label_shape(picture.axes, picture.data.shape)
     try:
-        return picture, whole_labels(truth)
+        truth = _numbers(read_image(labels, as_labels=True), shape)
+        whole = whole_labels(truth)
+        if split:
+            return picture, split_pieces(whole, axes)
+        check_numbered(whole, axes)
+    except Unfit as error:
+        raise ValueError(f"{labels}: {error.for_files}") from error
     except ValueError as error:
-        raise ValueError(f"{labels}: {error}") from error
+        where = "" if str(labels) in str(error) else f"{labels}: "
+        raise ValueError(f"{where}{error}") from error
+    return picture, whole
+
+
+def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Labels with one number for each pixel of an image whose planes have this shape."""
+    numbers = np.asarray(truth.data)
+    if truth.is_colour and (numbers[..., :1] == numbers[..., :3]).all():
+        numbers = numbers[..., 0]  # grey, saved as a colour picture
+    long = [tuple(n for n in of if n != 1) for of in (numbers.shape, shape)]
+    if long[0] == long[1]:
+        return numbers.reshape(shape)
+    if truth.is_colour:
+        raise ValueError(
+            "the labels are a colour picture; save them as whole numbers, one for each cell, in "
+            "a tif or a png of 16 bits"
+        )
+    raise ValueError(
+        f"the labels are {size_words(numbers.shape)} and the image is {size_words(shape)}; give "
+        "one number for each pixel"
+    )
 
 
 def _check_readable(path: Path) -> None:
@@ -291,62 +340,57 @@ def _in_order(axes: str) -> bool:
     return axes == "".join(axis for axis in ORDER if axis in axes)
 
 
-def _read_tiff(
-    path: Path,
-) -> tuple[NDArray[Any], str | None, tuple[float, float] | None, float | None]:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        data = np.asarray(series.asarray())
-        # S is tifffile's name for the samples of a pixel, I and Q are its words for "unknown".
-        axes = series.axes.replace("S", "C")
-        known = len(set(axes)) == len(axes) and not set(axes) - set("TZCYX")
-        return data, axes if known else None, _pixel_size(file), _z_step(file)
+def _read_file(path: Path, axes: str | None, series: int | None, as_labels: bool) -> ImageSource:
+    read = read_tif if _is_tif(path) else _read_picture
+    try:
+        return read(path, axes, series, as_labels)
+    except Unfit as error:
+        raise ValueError(f"{path}: {error.for_files}") from error
+    except Exception as error:
+        # Each format's reader has exceptions of its own. Where the system says why, that is it.
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.strerror):
+            raise
+        raise ValueError(f"{path} cannot be read as an image ({_reason(path, error)}") from error
 
 
-def _drop_alpha(data: NDArray[Any]) -> NDArray[Any]:
-    """Grey with an alpha channel (Y, X, 2) as grey (Y, X)."""
-    return data[..., 0] if data.ndim == 3 and data.shape[-1] == 2 else data
+def _is_tif(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_MARKS or path.suffix.lower() in _TIFF
 
 
-_MICRON = ("um", "micron", "microns", "\\u00B5m", "\u00b5m", "\u03bcm")
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, and what helps."""
+    text = " ".join(str(error).split())
+    if "imagecodecs" in text:
+        return "its compression needs imagecodecs); run: pip install imagecodecs"
+    if _is_tif(path):
+        return f"{text}); if it is damaged copy it anew, else write it anew where it is from"
+    if "pillow" in text:
+        text = "it is no picture of a known format"
+    return f"{text}); save it as tif"
 
 
-def _pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
-    if file.ome_metadata:
-        return _ome_pixel_size(file.ome_metadata)
-    described = file.imagej_metadata or (file.shaped_metadata or ({},))[0]
-    tags = file.pages.first.tags
-    if described.get("unit") not in _MICRON:
-        return None
-    if "XResolution" not in tags or "YResolution" not in tags:
-        return None
-    (x_count, x_per), (y_count, y_per) = tags["XResolution"].value, tags["YResolution"].value
-    if not (x_count and y_count):
-        return None
-    return y_per / y_count, x_per / x_count
+def _read_picture(path: Path, axes: str | None, series: int | None, as_labels: bool) -> ImageSource:
+    """Read png, jpg, bmp, and what else has one picture, without sizes."""
+    if series:
+        raise Unfit(f"image {series} is asked for and there is one; leave --series out")
+    # Of a mask with a palette the numbers are what was meant, not their colours.
+    has_palette = as_labels and iio.immeta(path, plugin="pillow").get("mode") == "P"
+    data = np.asarray(iio.imread(path, plugin="pillow", mode="P" if has_palette else None))
+    if data.ndim == 3 and data.shape[-1] == 2:
+        data = data[..., 0]  # grey with alpha
+    is_colour = data.ndim == 3 and data.shape[-1] in (3, 4)
+    data, named = name_array(data, axes, rgb=is_colour)[:2]
+    return ImageSource(data, named, is_colour and named[-1] == "C")
 
 
-def _z_step(file: tifffile.TiffFile) -> float | None:
-    if file.ome_metadata:
-        sizes = _ome_sizes(file.ome_metadata, "Z")
-        return sizes[0] if sizes else None
-    described = file.imagej_metadata or {}
-    step = described.get("spacing", 0)
-    return float(step) if described.get("unit") in _MICRON and step > 0 else None
-
-
-def _ome_pixel_size(xml: str) -> tuple[float, float] | None:
-    sizes = _ome_sizes(xml, "YX")
-    return (sizes[0], sizes[1]) if len(sizes) == 2 else None
-
-
-def _ome_sizes(xml: str, axes: str) -> list[float]:
-    """Sizes along these axes in micrometres, without those that are not known."""
-    images = tifffile.xml2dict(xml)["OME"]["Image"]
-    pixels = (images[0] if isinstance(images, list) else images)["Pixels"]
-    sizes = [
-        float(pixels.get(f"PhysicalSize{axis}", 0))
-        for axis in axes
-        if pixels.get(f"PhysicalSize{axis}Unit", "um") in _MICRON
-    ]
-    return [size for size in sizes if size > 0]
+def _as_rgb(image: ImageSource, path: Path) -> ImageSource:
+    """The image with its channels as colours, last where it is in memory."""
+    place = image.axes.find("C")
+    count = image.data.shape[place] if place >= 0 else 1
+    if count not in (3, 4):
+        raise ValueError(f"{path}: --rgb is for 3 or 4 channels and it has {count}; leave it out")
+    if isinstance(image.data, np.ndarray):
+        axes = image.axes.replace("C", "") + "C"
+        image = replace(image, data=np.moveaxis(image.data, place, -1), axes=axes)
+    return replace(image, is_colour=True, channel_names=())

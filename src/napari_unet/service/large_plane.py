@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
+from napari_unet.core.missing import REACH_PX, count_missing
 from napari_unet.service.device import Compute, default_tile_px, run_within_memory
 from napari_unet.service.loaded_model import Box, LoadedModel, smooth_distance
 
@@ -111,6 +112,11 @@ class LargePlane:
         """Intensities that become 0 and 1, those of the whole plane."""
         return self.model.measure(self.sample, sample=True)
 
+    @property
+    def missing_px(self) -> int:
+        """About how many pixels are no numbers; of a plane up to 4 million pixels exactly."""
+        return self.sample_step**2 * count_missing(self.sample)
+
     @cached_property
     def tiles(self) -> list[Tile]:
         """What the network sees at a time."""
@@ -181,15 +187,15 @@ class LargePlane:
     def _read(self, box: Box) -> NDArray[np.float32]:
         """A box of the plane as the network sees it."""
         from napari_unet.core.resample import resize_box
+        from napari_unet.engine.blocks import grown, inside
 
-        return resize_box(
-            lambda part: self.model.prepare(
-                get_plane(self.image, self.axes, self.index, part), statistics=self.statistics
-            ),
-            self.shape,
-            self.seen_shape,
-            box,
-        )
+        def read(part: Box) -> NDArray[np.float32]:
+            # With all that missing pixels are filled in from.
+            wide = grown(part, REACH_PX, self.shape)
+            pixels = get_plane(self.image, self.axes, self.index, wide)
+            return self.model.prepare(pixels, inside(part, wide), self.statistics)
+
+        return resize_box(read, self.shape, self.seen_shape, box)
 
     def _scores(
         self, scores: Mapping[str, Any], box: Box

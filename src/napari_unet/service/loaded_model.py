@@ -17,7 +17,9 @@ from napari_unet.core.intensity import (
     measure,
     measure_sample,
     normalise,
+    spread_dye,
 )
+from napari_unet.core.missing import filled
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.device import (
     Compute,
@@ -100,9 +102,13 @@ class LoadedModel:
             If it holds no numbers, or its channels do not fit.
         """
         settings = Normalisation(**self.header.normalisation)
+        plane = filled(plane)
         part = plane if box is None else plane[(slice(None), *box)]
-        normalised, _ = normalise(part, settings, statistics or self.measure(plane))
-        return match_channels(normalised, self.network.config.in_channels)
+        normalised, used = normalise(part, settings, statistics or self.measure(plane))
+        wanted = self.network.config.in_channels
+        return match_channels(
+            spread_dye(normalised, used) if wanted in (1, 3) else normalised, wanted
+        )
 
     def measure(self, plane: NDArray[Any], *, sample: bool = False) -> Statistics:
         """The intensities of a raw plane (C, Y, X), or of a sample of it, that become 0 and 1.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_unet.core.axes import check_axes, get_plane, label_axes, label_shape, plane_indices
+from napari_unet.core.missing import count_missing
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.inputs import whole_labels
 
@@ -25,6 +26,7 @@ def measure(
     axes: str,
     scale: Sequence[float] | None = None,
     check: Callable[[], None] = lambda: None,
+    warn: Callable[[str], None] = lambda sentence: None,
 ) -> Columns:
     """Measure the cells of labels; planes are read one by one.
 
@@ -48,6 +50,8 @@ def measure(
         Lengths, areas, volumes and centroids are in its units.
     check
         Called now and then; may raise to stop.
+    warn
+        Called with a sentence if pixels of cells are no numbers; they are left out of intensities.
 
     Returns
     -------
@@ -69,11 +73,15 @@ def measure(
     size = _sizes(own, scale)
     letters = [axis for axis in own if axis not in "YX"]
     sections: list[dict[str, Any]] = []
+    missing = 0
     for index in plane_indices(own, shape):
         place = dict(zip(letters, index, strict=True))
         plane = whole_labels(get_plane(labels, own, index)[0])
         pixels = get_plane(image, axes, index)
+        missing += count_missing(np.where(plane > 0, pixels, 0))
         sections += _sections(plane, pixels, place, (size["Y"], size["X"]), check)
+    if missing:
+        warn(f"{missing} px in cells are no numbers; they were left out of the intensities")
     n_channels = int(image.shape[axes.index("C")]) if "C" in axes else 1
     return _of_cells(sections, letters, size, n_channels)
 
@@ -119,6 +127,7 @@ def _sections(
     found: list[dict[str, Any]] = []
     for region in regionprops(numbered, np.moveaxis(pixels, 0, -1), spacing=spacing):
         check()
+        values = _intensities(region)
         shape = {name: float(getattr(region, name)) for name in SHAPE[:-1]}
         if spacing[0] == spacing[1]:
             shape["perimeter"] = float(region.perimeter)
@@ -128,13 +137,30 @@ def _sections(
                 "n_px": int(region.num_pixels),
                 "place": dict(place),
                 "centroid": region.centroid,
-                "mean": np.atleast_1d(region.intensity_mean).astype(float),
-                "max": np.atleast_1d(region.intensity_max).astype(float),
-                "min": np.atleast_1d(region.intensity_min).astype(float),
+                **values,
                 "shape": [shape.get(name, np.nan) for name in SHAPE],
             }
         )
     return found
+
+
+def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
+    """Mean, highest and lowest value of each channel in a cell; NaN where none is a number."""
+    if region.image_intensity.dtype.kind == "f":
+        pixels = region.image_intensity[region.image].reshape(int(region.num_pixels), -1)
+        there = np.isfinite(pixels)
+        if not there.all():
+            known = [
+                channel[mask].astype(float) for channel, mask in zip(pixels.T, there.T, strict=True)
+            ]
+            return {
+                name: np.array([of(values) if values.size else np.nan for values in known])
+                for name, of in (("mean", np.mean), ("max", np.max), ("min", np.min))
+            }
+    return {
+        name: np.atleast_1d(getattr(region, f"intensity_{name}")).astype(float)
+        for name in ("mean", "max", "min")
+    }
 
 
 def _of_cells(

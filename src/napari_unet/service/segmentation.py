@@ -11,19 +11,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
 from napari_unet.engine.safe_files import writing_to
 from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
 from napari_unet.service.corrections import Annotated, checked
 from napari_unet.service.improving import Improvement, reproduce
+from napari_unet.service.inputs import check_array_channels, check_shape
 from napari_unet.service.jobs import Job, JobRunner, Reporter
 from napari_unet.service.linking import check_link
 from napari_unet.service.loaded_model import Box
 from napari_unet.service.looking import Look, fingerprint
-from napari_unet.service.model_store import ModelStore, Reference
+from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmenting import Segmentation
 from napari_unet.service.servers import Servers
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
@@ -31,6 +32,7 @@ from napari_unet.service.training import NewModel, preview
 from napari_unet.service.views import View
 from napari_unet.service.volumes import VolumeLabels, segment_volume
 from napari_unet.service.workers import workers_at
+from napari_unet.service.zarr_files import open_zarr
 
 if TYPE_CHECKING:
     from napari_unet.engine.preview import AugmentationPreview
@@ -100,11 +102,12 @@ class SegmentationService:
         Raises
         ------
         ValueError
-            If the axes do not fit the image or the settings, or there is no such model or channel.
+            If the axes do not fit the image or the settings, there is no such model or channel, or
+            the image has several separate channels: all but 3 or 4 colours as the last axis.
         """
         version = self.store.find(model)
         settings = config or PredictConfig()
-        image, axes = take_channel(image, check_axes(axes, image.shape), settings.channel)
+        image, axes = _seen(image, axes, version, settings.channel)
         check_link(settings.link, axes)
         check_segmentable(version, axes, settings, box)
         chosen = tuple(planes) if planes is not None else tuple(plane_indices(axes, image.shape))
@@ -167,6 +170,10 @@ class SegmentationService:
         load = partial(self.servers.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
+            source = open_zarr(image, axes).source
+            check_link(settings.link, source.axes)
+            n_channels = version.header.architecture.get("in_channels", 1)
+            source.check_channels(settings.channel, n_channels)
             with workers_at(scheduler) as workers, writing_to(out):
                 return segment_volume(
                     job, load, version, image, axes, out, settings, workers, overwrite=overwrite
@@ -259,7 +266,7 @@ class SegmentationService:
         """
         version = self.store.find(model)
         check_not_resized(version.header, "looked for")
-        image, axes = take_channel(image, check_axes(axes, image.shape), config.channel)
+        image, axes = _seen(image, axes, version, config.channel)
         backend = self.servers.chosen
         return self._runner.submit(
             f"measure with {version.reference}",
@@ -332,3 +339,21 @@ class SegmentationService:
             "show the augmentation",
             lambda job: preview(job, self.servers.local.load(version), given, settings, draws),
         )
+
+
+def _seen(
+    image: Any, axes: str, version: ModelVersion, channel: Channel | Literal["auto"]
+) -> tuple[Any, str]:
+    """What a model is to see of an array, as `core.axes.take_channel` gives it.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, the axes or the channel do not fit it, or one of separate channels is to be
+        chosen.
+    """
+    check_shape(image.shape)
+    axes = check_axes(axes, image.shape)
+    if not isinstance(channel, int):
+        check_array_channels(axes, image.shape, version.header.architecture.get("in_channels", 1))
+    return take_channel(image, axes, channel)

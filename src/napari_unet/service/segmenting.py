@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from napari_unet.core.axes import (
     planes_last,
     take_channel,
 )
+from napari_unet.core.missing import count_missing, missing_words
 from napari_unet.service.device import choose
 from napari_unet.service.diameter import median_diameter
 from napari_unet.service.jobs import Job, Reporter
@@ -63,6 +65,8 @@ class Segmentation:
         Where a correction would help most, the best first: the plane's index, and the place in it.
     is_linked
         Whether cells of several planes have one id.
+    warnings
+        What the user is to know of the image, a sentence each.
     look
         How the model looked at the image.
     """
@@ -76,6 +80,7 @@ class Segmentation:
     kinds: tuple[str, ...]
     places: tuple[tuple[tuple[int, ...], Place], ...]
     is_linked: bool = False
+    warnings: tuple[str, ...] = ()
     look: Look = AS_IT_IS
 
 
@@ -113,7 +118,7 @@ def segment_planes(
     segment = _segment_large if np.prod(plane_shape(axes, image.shape)) > LARGE_PX else _segment
     votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
     places: list[tuple[tuple[int, ...], Place]] = []
-    count = 0
+    count = missing = 0
     chosen, known = look(loaded, image, axes, planes, config, compute, job)
     named = axes
     if config.channel == "auto":
@@ -130,12 +135,13 @@ def segment_planes(
         source = LargePlane(loaded, image, named, index, config, compute)
         target = plane_view(labels, axes, index)
         if known is not None and known.index == index:
-            found = _read_off(source, target, known)
+            found = _read_off(source, target, known, source.missing_px)
         else:
             found = segment(source, target, progress)
         job.check()
         target[target > 0] += count
         count += len(found.votes)
+        missing += found.missing_px
         votes.append(found.votes)
         places += [(index, place) for place in found.places]
         if number + 1 < len(planes):
@@ -153,9 +159,16 @@ def segment_planes(
         median_diameter(cast.sum(1)),
         loaded.kinds(cast),
         tuple(places),
+        warnings=missing_warning(missing, len(planes) * math.prod(plane_shape(axes, image.shape))),
         look=chosen,
     )
     return link_found(job, whole, label_axes(axes), config.link)
+
+
+def missing_warning(missing_px: int, total_px: int) -> tuple[str, ...]:
+    """The warning on pixels that are no numbers, if there are any."""
+    words = missing_words(missing_px, total_px)
+    return (words,) if words else ()
 
 
 def link_found(
@@ -194,10 +207,11 @@ def link_found(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in a plane: pixels of each cell by their class, and places."""
+    """What was found in a plane: pixels of each cell by their class, places, missing pixels."""
 
     votes: NDArray[np.int64]
     places: list[Place]
+    missing_px: int
 
 
 def _segment(
@@ -205,18 +219,21 @@ def _segment(
 ) -> _Found:
     """Segment a plane at once."""
     loaded = source.model
-    plane = loaded.prepare(get_plane(source.image, source.axes, source.index))
+    pixels = get_plane(source.image, source.axes, source.index)
+    plane = loaded.prepare(pixels)
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     labels = loaded.instances(scores, source.config)
-    return _read_off(source, target, Scored(source.index, labels, scores))
+    return _read_off(source, target, Scored(source.index, labels, scores), count_missing(pixels))
 
 
-def _read_off(source: LargePlane, target: NDArray[np.int32], known: Scored) -> _Found:
+def _read_off(
+    source: LargePlane, target: NDArray[np.int32], known: Scored, missing_px: int
+) -> _Found:
     """Take what is known of a plane."""
     target[...] = known.labels
     votes = source.model.votes(target, known.scores.kinds)
-    return _Found(votes, _places(known.scores.foreground, votes, source))
+    return _Found(votes, _places(known.scores.foreground, votes, source), missing_px)
 
 
 def _segment_large(
@@ -224,7 +241,8 @@ def _segment_large(
 ) -> _Found:
     """Segment a plane block by block."""
     cells, scores = segment_large(source, target, progress)
-    return _Found(cells.votes, _places(scores["foreground"], cells.votes, source))
+    places = _places(scores["foreground"], cells.votes, source)
+    return _Found(cells.votes, places, source.missing_px)
 
 
 def _places(

@@ -18,7 +18,7 @@ from napari_unet.service.large_plane import LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel
 from napari_unet.service.looking import look
 from napari_unet.service.model_store import ModelVersion
-from napari_unet.service.segmenting import Segmentation
+from napari_unet.service.segmenting import Segmentation, missing_warning
 
 
 def segment_box(
@@ -101,6 +101,7 @@ def segment_box(
             for place in places
             if y.start <= place.y < y.stop and x.start <= place.x < x.stop
         ),
+        warnings=missing_warning(source.missing_px, math.prod(source.shape)),
         look=chosen,
     )
 

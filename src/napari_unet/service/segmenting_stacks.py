@@ -19,13 +19,14 @@ from napari_unet.core.axes import (
     split_index,
     take_channel,
 )
+from napari_unet.core.missing import count_missing, filled
 from napari_unet.service.device import Compute, choose
 from napari_unet.service.jobs import Reporter
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 from napari_unet.service.looking import look
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.plane_order import number_in_order
-from napari_unet.service.segmenting import Segmentation, link_found
+from napari_unet.service.segmenting import Segmentation, link_found, missing_warning
 from napari_unet.service.three_sides import stack_instances, stack_scores
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def segment_stacks(
     anisotropy = loaded.header.anisotropy or config.anisotropy or 1.0
     votes: list[NDArray[np.int64]] = []
     places: list[tuple[Index, Place]] = []
-    count = 0
+    count = missing = 0
     for number, (index, own) in enumerate(within.items()):
 
         def progress(fraction: float, message: str, number: int = number) -> None:
@@ -72,6 +73,8 @@ def segment_stacks(
 
         progress(0.0, "reading")
         stack = get_stack(image, named, index)
+        missing += count_missing(stack)
+        stack = filled(stack)
         found, scores = _segment(loaded, stack, compute, config, progress)
         job.check()
         set_stack(labels, axes, index, np.where(found, found + count, 0))
@@ -91,6 +94,7 @@ def segment_stacks(
         _diameter(cast, anisotropy),
         loaded.kinds(cast),
         tuple(places),
+        warnings=missing_warning(missing, labels.size),
         look=chosen,
     )
     return link_stacks(job, whole, label_axes(axes), config.link)

@@ -166,7 +166,9 @@ def prepared(plane: VolumePlane) -> VolumePlane:
     """The plane with its statistics, and with places to write to."""
     import zarr
 
-    plane = replace(plane, statistics=large_plane(plane).statistics)
+    measured = large_plane(plane)
+    plane.mark("missing", 0, px=np.array(measured.missing_px))
+    plane = replace(plane, statistics=measured.statistics)
     large = large_plane(plane)
     for name, kind in large.score_types().items():
         tile = large.tiles[0].write

@@ -8,6 +8,7 @@ piece can be done twice without harm; OUT appears as a whole at the end.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import uuid
@@ -20,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import label_axes, label_shape, plane_indices, take_channel
+from napari_unet.core.axes import (
+    label_axes,
+    label_shape,
+    plane_indices,
+    plane_shape,
+    take_channel,
+)
 from napari_unet.engine.safe_files import replacing
 from napari_unet.service.device import choose, default_tile_px
 from napari_unet.service.diameter import median_diameter
@@ -31,6 +38,7 @@ from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.looking import Look, look
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.outputs import check_replaceable, is_ours
+from napari_unet.service.segmenting import missing_warning
 from napari_unet.service.volume_linking import link_planes
 from napari_unet.service.volume_pieces import (
     Volume,
@@ -73,6 +81,8 @@ class VolumeLabels:
         Of a disc of the median area of a cell in its plane; 0 without cells.
     look
         How the model looked at the image.
+    warnings
+        What the user is to know of the image, a sentence each.
     """
 
     out: Path
@@ -81,6 +91,7 @@ class VolumeLabels:
     n_cells: int
     diameter_px: float
     look: Look
+    warnings: tuple[str, ...] = ()
 
 
 def segment_volume(
@@ -184,11 +195,21 @@ def segment_volume(
         steps = Steps(workers, lambda f, message: job.report(1 - linking * (1 - f), message))
         n_cells = link_planes(volume, dict(zip(indices, areas, strict=True)), steps)
         _write_levels([VolumePlane(volume, index) for index in indices], steps)
+    missing = sum(int(VolumePlane(volume, i).known("missing", 0)["px"]) for i in indices)
+    total = len(indices) * math.prod(plane_shape(source.axes, source.data.shape))
     # It may have come meanwhile.
     check_replaceable(out, overwrite=overwrite)
     work.replace(_finished(work))
     _move(work, out)
-    return VolumeLabels(out, version, compute.describe(), n_cells, median_diameter(sizes), seen)
+    return VolumeLabels(
+        out,
+        version,
+        compute.describe(),
+        n_cells,
+        median_diameter(sizes),
+        seen,
+        missing_warning(missing, total),
+    )
 
 
 class _Group:
@@ -267,10 +288,11 @@ def _create(volume: Volume, source: ZarrImage) -> None:
     shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
     kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
     scale, units = [source.scale[n] for n in kept], [source.units[n] for n in kept]
+    translation = [source.translation[n] for n in kept]
     for store in (volume.sections, volume.out):
         if not store.exists():
             with whole(store) as part:
-                create_labels(part, shape, named, scale, units)
+                create_labels(part, shape, named, scale, units, translation)
 
 
 def _write_levels(planes: Sequence[VolumePlane], steps: Steps) -> None:
