@@ -36,6 +36,7 @@ FULL = ModelHeader(
     scores={"ap50": 0.875, "ap50 before": 0.5},
     created="2024-05-06T07:08:09+00:00",
     licence="CC-BY-4.0",
+    replay="kerne",
 )
 
 

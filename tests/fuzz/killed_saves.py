@@ -74,6 +74,8 @@ def check(folder: Path, told: dict[int, int]) -> None:
         assert found[version].header.steps == mark, f"version {version} is another one"
     files = {path.name for path in folder.glob("models/cells/*")}
     expected = {model.path.name for model in found.values()}
+    # One that was written, and not accepted any more.
+    expected |= {m.path.with_suffix(".refused").name for m in found.values() if m.refused}
     assert files - expected <= {"active"}, f"left over: {sorted(files - expected)}"
     if found:
         load_model(found[max(found)].path)

@@ -200,3 +200,9 @@ def docked_by_napari(
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
     yield widget
     widget.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def any_number_of_steps_will_do(monkeypatch):
+    """A network of these tests learns in the second that it is given, on a busy computer as well."""
+    monkeypatch.setattr("napari_unet.service.gate.ENOUGH_STEPS", 1)

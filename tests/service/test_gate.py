@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from napari_unet.engine.checkpoint import load_model
 from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service.device import Compute
-from napari_unet.service.gate import Check, Fit, compare, count, judge
+from napari_unet.service.gate import Check, Elsewhere, Fit, compare, count, judge
 from napari_unet.service.loaded_model import LoadedModel
 
 CPU = Compute("cpu", "float32")
@@ -132,11 +132,11 @@ def test_what_is_forgotten_is_refused():
 
 def test_many_more_cells_where_nobody_looked_are_not_accepted_in_silence():
     better = check(0.5, 0.9)
-    verdict = judge(better, None, LEARNT, elsewhere=(20, 85))
+    verdict = judge(better, None, LEARNT, elsewhere=Elsewhere(20, 85, 3))
     assert not verdict.accepted
     assert "finds 85 cells where nothing was corrected, and the model before 20" in verdict.why
-    assert judge(better, None, LEARNT, elsewhere=(20, 45)).accepted
-    assert judge(better, None, LEARNT, elsewhere=(0, 8)).accepted
+    assert judge(better, None, LEARNT, elsewhere=Elsewhere(20, 65, 3)).accepted
+    assert judge(better, None, LEARNT, elsewhere=Elsewhere(0, 25, 3)).accepted
 
 
 def test_a_few_steps_that_the_time_allowed_are_not_accepted():

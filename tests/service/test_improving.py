@@ -140,21 +140,30 @@ def test_with_few_cells_those_that_judge_teach_in_the_end(service, weak, given, 
     assert done.steps == 20
 
 
-def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch):
+@pytest.mark.parametrize(
+    ("few", "expected"),
+    [
+        (0, [*[1] * 18, "judge", "teach", *[1] * 32]),
+        # Of a few each judges once: half of them, and then, by a model that begins anew, the rest.
+        (99, [*[1] * 10, "judge", "teach", *[1] * 10, "judge", "teach", *[1] * 30]),
+    ],
+)
+def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch, few, expected):
     asked = []
     count = lesson.count
     learn_from = Trainer.learn_from
     monkeypatch.setattr(lesson, "count", lambda *args: asked.append("judge") or count(*args))
     monkeypatch.setattr(
-        Trainer, "learn_from", lambda *args: asked.append("teach") or learn_from(*args)
+        Trainer,
+        "learn_from",
+        lambda *args, **how: asked.append("teach") or learn_from(*args, **how),
     )
     step = Trainer.step
-    monkeypatch.setattr(Trainer, "step", lambda trainer: asked.append(1) or step(trainer))
-    config = dataclasses.replace(SETTINGS, steps=40)
+    monkeypatch.setattr(Trainer, "step", lambda *args: asked.append(1) or step(*args))
+    monkeypatch.setattr(lesson, "_FEW", few)
+    config = dataclasses.replace(SETTINGS, steps=50)
     service.finetune([given()], "weak", config).wait(SOON)
-    assert asked == ["judge", *[1] * 14, "judge", "teach", *[1] * 26, "judge"], (
-        "the last one on all, for how well it has learnt them"
-    )
+    assert asked == ["judge", *expected, "judge"], "the last one on all that was learnt"
 
 
 def test_with_plenty_what_judges_never_teaches(service, weak, given, taught, lessons, monkeypatch):

@@ -24,7 +24,8 @@ def threshold_of(monkeypatch):
     model = new_model(NewModel(depth=1, width=2), "m", seed=0)
 
     def best(planes, name="threshold"):
-        return thresholds_for(model, planes, CPU, lambda: None).get(name), len(seen)
+        found = thresholds_for(model, planes, CPU, lambda: None, resized=True)
+        return found.get(name), len(seen)
 
     return best
 
@@ -91,7 +92,14 @@ def test_cells_reach_the_peak_that_is_asked_of_them(threshold_of):
     planes = [*[plane_of(0.9, 0.05)] * 3, plane_of(0.3, 0.05)]
     flat, _ = threshold_of(planes, "peak_threshold")
     assert 0.2 < flat < 0.4
-    assert threshold_of([plane_of(0.3, 0.05)], "peak_threshold")[0] == pytest.approx(0.24)
+    assert threshold_of([plane_of(0.2, 0.05)], "peak_threshold")[0] == 0.25, "less is noise"
+
+
+def test_the_threshold_is_not_that_of_noise_where_cells_have_the_known_size(threshold_of):
+    planes = [plane_of(0.18, 0.01)]
+    assert threshold_of(planes)[0] < 0.18
+    model = new_model(NewModel(depth=1, width=2), "m", seed=0)
+    assert thresholds_for(model, planes, CPU, lambda: None)["threshold"] == 0.3
 
 
 def test_without_a_seen_cell_there_is_no_threshold(threshold_of):

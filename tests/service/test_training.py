@@ -200,7 +200,9 @@ def discs(*diameters_px, unseen=()):
         (20.0, discs(10, 10, 10, unseen=(70,) * 5), None, (20, 1)),
         (None, discs(8, 8, 8, unseen=(24,) * 5), None, (None, 1)),
         # Pieces of large cells do not keep them large.
-        (20.0, discs(60, 60, 60, unseen=(20,) * 40), None, (60, 1 / 3)),
+        (20.0, discs(60, 60, 60, unseen=(20,) * 20), None, (60, 1 / 3)),
+        # Many found cells that are smaller do: the largest are corrected first.
+        (20.0, discs(60, 60, 60, unseen=(20,) * 40), None, (20, 1)),
         (20.0, discs(60), 25.0, (25, 0.8)),
         (None, discs(), 30.0, (30, 0.8)),
     ],

@@ -14,7 +14,9 @@ from napari_unet.service import volumes
 from napari_unet.service.jobs import JobCancelled, JobFailed
 from napari_unet.service.looking import Look
 
-CONFIG = PredictConfig(device="cpu", precision="float32", tile_px=92)
+CONFIG = PredictConfig(
+    device="cpu", precision="float32", tile_px=92, diameter_px=None, channel=None
+)
 SOON = 120.0
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

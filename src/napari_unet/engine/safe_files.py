@@ -119,6 +119,11 @@ def clean_once(folder: Path, reserved: str = "") -> None:
                     path.unlink(missing_ok=True)
 
 
+def is_reserved(path: Path) -> bool:
+    """Whether a file is but a name held by `reserve`."""
+    return _PART.fullmatch(_reservation(path)) is not None
+
+
 def _reservation(path: Path) -> str:
     """What `reserve` wrote into a file; empty if it did not."""
     with contextlib.suppress(OSError, ValueError):

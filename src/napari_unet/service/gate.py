@@ -23,8 +23,9 @@ _TOLERANCE = 0.02
 # A network that has learnt true corrections agrees with them by this, where guessing gives 0; or by
 # so much more than its parent did, if it is also that much better on what it has not learnt from.
 _LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.15, 0.05
-# It may find so many times as many cells as its parent where nobody looked, and so many more.
-_TIMES, _MORE = 2, 10
+# It may find so many times as many cells as its parent where nobody looked, so many more for each
+# place that it was taught, and so many more.
+_TIMES, _PER_PLACE, _MORE = 2, 5, 10
 # One or two places tell no scatter; theirs is large.
 _SCATTER_OF_FEW = 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
@@ -98,11 +99,25 @@ class Fit:
     after: float
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Cells found where nobody looked, by parent and child, and places that the child learnt."""
+
+    before: int
+    after: int
+    n_places: int
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether there are far more than before, and than so few places can vouch for."""
+        return self.after > _TIMES * self.before + _PER_PLACE * self.n_places + _MORE
+
+
 def judge(
     new: Check | None,
     earlier: Check | None,
     fit: Fit,
-    elsewhere: tuple[int, int] | None = None,
+    elsewhere: Elsewhere | None = None,
     steps: int | None = None,
 ) -> Verdict:
     """Decide whether a model may take the place of its parent.
@@ -116,7 +131,7 @@ def judge(
     fit
         On all that it learnt from.
     elsewhere
-        How many cells the parent, and it, found where nobody looked; None if they were not counted.
+        What it finds where nobody looked; None if that was not counted.
     steps
         Steps that fitted into the time; None where steps were asked for.
     """
@@ -138,11 +153,11 @@ def judge(
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
     if earlier is not None and earlier.dropped:
         return Verdict(False, "it is worse on what was corrected earlier")
-    if elsewhere is not None and elsewhere[1] > _TIMES * elsewhere[0] + _MORE:
+    if elsewhere is not None and elsewhere.is_suspicious:
         return Verdict(
             False,
-            f"it finds {elsewhere[1]} cells where nothing was corrected, and the model before "
-            f"{elsewhere[0]}; use it and compare, or correct some of the false ones first",
+            f"it finds {elsewhere.after} cells where nothing was corrected, and the model before "
+            f"{elsewhere.before}; use it and compare, or correct some of the false ones first",
         )
     if new is None and earlier is None:
         return Verdict(True, "too little was corrected to check it")

@@ -19,6 +19,7 @@ from napari_unet.service.device import Compute
 from napari_unet.service.gate import (
     Check,
     Counts,
+    Elsewhere,
     Fit,
     Verdict,
     compare,
@@ -250,9 +251,9 @@ class Run:
         if lesson.split.n_units and not self._plenty:
             self._folds = [lesson.split, *([lesson.other] if lesson.other else [])]
         self._before = self._count(lesson.units)
-        self._elsewhere: tuple[int, int] | None = None
+        self._elsewhere: Elsewhere | None = None
         if parent is not None and parent.zoom == lesson.zoom:
-            self._elsewhere = self._count_elsewhere(parent), 0
+            self._elsewhere = Elsewhere(self._count_elsewhere(parent), 0, len(lesson.known))
         # Of those that judge, when they did; of all, in the end.
         self._judged: Counts | None = None
         self._after = self._before
@@ -304,7 +305,8 @@ class Run:
         # What was learnt is judged as the parent was: read out at the same score.
         self._suit_thresholds()
         if self._elsewhere is not None:
-            self._elsewhere = self._elsewhere[0], self._count_elsewhere(self._model.header)
+            found = self._count_elsewhere(self._model.header)
+            self._elsewhere = replace(self._elsewhere, after=found)
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Whether the model may take its parent's place; the checks on new and earlier places."""

@@ -24,7 +24,13 @@ from napari_unet.engine.header import ModelFileError, ModelHeader, read_header
 from napari_unet.engine.header_rules import NAME as _NAME
 from napari_unet.engine.header_rules import SUFFIX as _SUFFIX
 from napari_unet.engine.header_rules import is_name
-from napari_unet.engine.safe_files import clean_once, part_of, replacing, reserve
+from napari_unet.engine.safe_files import (
+    clean_once,
+    is_reserved,
+    part_of,
+    replacing,
+    reserve,
+)
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 _REFUSED = ".refused"
@@ -90,6 +96,10 @@ class ModelStore:
         self.root = Path(root or default)
         for folder in self.root.glob("*/"):
             clean_once(folder, _SUFFIX)
+            for mark in folder.glob(f"*{_REFUSED}"):
+                # Of a version that a killed program did not come to write.
+                if not mark.with_suffix(_SUFFIX).exists():
+                    mark.unlink(missing_ok=True)
 
     def names(self, *, refused: bool = False) -> list[str]:
         """All names that stand for a version, those that ship first.
@@ -385,7 +395,7 @@ def _is_refused(path: Path) -> bool:
 
 def _takes_its_name(path: Path) -> bool:
     """Whether the file of a version is more than a number held by a fine-tune, and not refused."""
-    return path.stat().st_size > 0 and not _is_refused(path)
+    return not is_reserved(path) and not _is_refused(path)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -173,8 +173,11 @@ def size_for(
     mixed = header.diameter_px is None and len(areas) < _MANY_CELLS
     factor = _SAME_MIXTURE if mixed else _SAME_SIZE
     # Of the corrected cells and of all, found ones included, the size that is nearer to the known.
-    sizes = size, _diameter(cell_areas((c.labels, None) for c in corrections)) or size
-    size = min(sizes, key=lambda each: abs(math.log(zoom_to(header, each) / header.zoom)))
+    of_all = _diameter(cell_areas((c.labels, None) for c in corrections)) or size
+    known = size * zoom_to(header, size) / header.zoom
+    if (size < known) != (of_all < known):
+        return unchanged
+    size = max(size, of_all) if size < known else min(size, of_all)
     zoom = zoom_to(header, size)
     return unchanged if 1 / factor < zoom / header.zoom < factor else (size, zoom)
 
