@@ -204,5 +204,5 @@ def docked_by_napari(
 
 @pytest.fixture(autouse=True)
 def any_number_of_steps_will_do(monkeypatch):
-    """A network of these tests learns in the second that it is given, on a busy computer as well."""
+    """A network of these tests learns in the second that it is given, on a slow computer too."""
     monkeypatch.setattr("napari_unet.service.gate.ENOUGH_STEPS", 1)

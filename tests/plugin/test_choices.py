@@ -92,7 +92,7 @@ def test_mistakes_are_told_in_the_dock_and_nowhere_else(
     said(widget.correcting.take_back, "nothing is confirmed")
     small = viewer.add_labels(np.ones((5, 5), int), name="small")
     widget.labels.value = small
-    said(widget.finetune_button, "'small'", "size")
-    said(widget.measuring.measure, "'small'", "size")
+    said(widget.finetune_button, "'small'", "5 x 5", "96 x 96")
+    said(widget.measuring.measure, "'small'", "5 x 5", "96 x 96")
     assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")]
     assert "Traceback" not in "".join(capfd.readouterr())

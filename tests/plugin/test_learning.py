@@ -62,7 +62,7 @@ def test_what_it_sees_is_shown_and_goes_with_the_job(learning, qtbot, settle):
 
 def test_one_click_stops_and_keeps_what_was_learnt(learning, qtbot, settle):
     widget, job = learning
-    qtbot.waitUntil(lambda: "left" in widget.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "step" in widget.status.text(), timeout=60_000)
     widget.cancel_button.click()
     qtbot.waitUntil(lambda: "Stopping" in widget.status.text() or not widget.is_busy, timeout=9000)
     settle(widget)

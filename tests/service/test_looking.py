@@ -258,7 +258,7 @@ def test_the_shipped_model_sees_resized_tissue_as_before(tmp_path, factor):
     native = service.segment(image, "YXC", "nuclei", NATIVE).wait(SOON)
     done = service.segment(plane.transpose(1, 2, 0), "YXC", "nuclei", PredictConfig()).wait(SOON)
     service.close()
-    assert native.n_cells > 30
+    assert native.n_cells > 20
     assert done.n_cells == pytest.approx(native.n_cells, rel=0.25)
     assert done.look.channel is None
     assert done.diameter_px == pytest.approx(factor * native.diameter_px, rel=0.25)

@@ -288,7 +288,7 @@ def test_an_image_that_cannot_be_read_fails_the_job_and_not_the_next(service, br
 def test_a_model_file_that_breaks_is_told(service, bright):
     content = bright.path.read_bytes()
     bright.path.write_bytes(content[:-1])
-    with pytest.raises(ValueError, match="is broken: [0-9]+ bytes of weights are in it"):
+    with pytest.raises(ValueError, match=r"is broken: [0-9]+ bytes of weights are in it"):
         service.segment(np.zeros((40, 50)), "YX", "bright").wait(SOON)
     bright.path.unlink()
     with pytest.raises(JobFailed, match="No such file"):
