@@ -13,6 +13,7 @@ from napari_unet.core.intensity import (
     match_channels,
     measure,
     normalise,
+    spread_dye,
 )
 
 DTYPES = ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32"]
@@ -217,3 +218,16 @@ def test_pixels_of_8_bits_are_measured_by_percentiles_alone_where_they_fill_thei
     image[0, :4] = np.linspace(0, 255, 80).reshape(4, 20)
     stats = measure(image)
     assert (stats.low[0], stats.high[0]) == tuple(np.percentile(image, (1.0, 99.8)))
+
+
+def test_a_dark_colour_takes_the_others_and_a_pale_one_stays():
+    rng = np.random.default_rng(0)
+    nuclei = rng.random((40, 50)).astype(np.float32)
+    red = np.stack([255 * nuclei, 4 * nuclei, 0 * nuclei])
+    plane, used = normalise(red)
+    for colour in spread_dye(plane, used):
+        np.testing.assert_array_equal(colour, plane[0])
+    # Violet on white: blue has little contrast, and is bright.
+    violet = np.stack([255 - 150 * nuclei, 250 - 200 * nuclei, 250 - 30 * rng.random((40, 50))])
+    plane, used = normalise(violet)
+    np.testing.assert_array_equal(spread_dye(plane, used), plane)

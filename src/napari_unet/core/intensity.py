@@ -135,9 +135,10 @@ def normalise(
     return np.nan_to_num(out, copy=False), stats
 
 
-# A colour with less than this fraction of the contrast of the strongest one shows nothing: it is
-# black, or what JPEG leaves there (up to 0.15 in pictures of nuclei at a quality of 75).
-_DARK = 0.2
+# A colour with less than this fraction of the contrast of the strongest one shows nothing if it is
+# also no brighter than half of the brightest: it is black, or what JPEG leaves there (up to 0.15 in
+# pictures of nuclei at a quality of 75). Blue has as little contrast in violet tissue, on white.
+_DARK, _BLACK = 0.2, 0.5
 
 
 def spread_dye(plane: NDArray[np.float32], statistics: Statistics) -> NDArray[np.float32]:
@@ -149,7 +150,8 @@ def spread_dye(plane: NDArray[np.float32], statistics: Statistics) -> NDArray[np
     if len(plane) not in (3, 4):
         return plane
     contrast = np.subtract(statistics.high, statistics.low)[:3]
-    is_dark = contrast < _DARK * contrast.max()
+    high = np.asarray(statistics.high[:3])
+    is_dark = (contrast < _DARK * contrast.max()) & (high < _BLACK * high.max())
     if not is_dark.any():
         return plane
     out = plane.copy()
