@@ -76,7 +76,7 @@ def test_annotations_are_copies():
         (np.zeros((5, 4), int), None, r"the labels are \(5, 4\) and the image is \(4, 5\); give"),
         (np.zeros((4, 5, 2), int), None, r"the labels are \(4, 5, 2\) and the image is \(4, 5\)"),
         (np.zeros((4, 5), int), np.ones(5), r"the trusted mask is \(5,\) and the image is \(4, 5"),
-        (np.zeros((4, 5)), None, "the labels are float64; give whole numbers"),
+        (np.full((4, 5), 0.5), None, "the labels are float64; give whole numbers"),
         (np.full((4, 5), -3), None, "the labels go from -3 to -3"),
     ],
 )
