@@ -140,13 +140,14 @@ def hand() -> type[Hand]:
 
 @pytest.fixture
 def outlined() -> Callable[[SegmentWidget], Labels]:
-    """Makes the first cell of `image` a little larger, with a brush; returns its layer."""
+    """Makes two cells of `image` a little larger, with a brush; returns their layer."""
 
     def outline(widget: SegmentWidget) -> Labels:
         layer = widget.labels.value
         layer.mode, layer.brush_size = "paint", 15
-        layer.selected_label = int(layer.data[20, 20])
-        Hand(widget.viewer).drag([(20, 20), (20, 21)])
+        for y, x in ((20, 20), (30, 70)):
+            layer.selected_label = int(layer.data[y, x])
+            Hand(widget.viewer).drag([(y, x), (y, x + 1)])
         return layer
 
     return outline

@@ -13,12 +13,12 @@ def test_a_click_on_the_image_keeps_its_labels(docked_by_napari, settle, outline
     settle(widget)
     labels = outlined(widget)
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "2 cells corrected"
     viewer.layers.selection.active = first
     settle(widget)
     assert widget.image.value == first
     assert widget.labels.value == labels
-    assert widget.correcting.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "2 cells corrected"
     given = []
     service = widget.controller.service
     finetune = service.finetune

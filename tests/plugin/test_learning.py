@@ -80,7 +80,7 @@ def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand)
     widget.cancel_button.click()
     settle(widget)
     assert layer.data[78, 75] == 9
-    assert widget.correcting.count.text() == "2 cells corrected"
+    assert widget.correcting.count.text() == "3 cells corrected"
 
 
 def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot, monkeypatch):

@@ -120,7 +120,7 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     assert widget.labels.value is first
     np.testing.assert_array_equal(first.data, painted)
     assert not widget.last.back.isVisible()
-    assert widget.correcting.count.text() == "1 cell corrected"
+    assert widget.correcting.count.text() == "2 cells corrected"
     fourth = segment(widget, settle)
     assert facts(fourth)["model"] == "tiny@1"
     assert third in widget.viewer.layers

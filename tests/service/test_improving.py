@@ -219,13 +219,13 @@ def test_nothing_held_out_means_no_check(service, weak, given, taught):
     assert len(taught) == 1
 
 
-def test_a_single_cell_teaches_without_a_check(service, weak, given, blobs):
+def test_a_single_cell_cannot_be_checked_and_is_not_enough(service, weak, given, blobs):
     trusted = np.zeros((72, 80), bool)
     trusted[2:20, 2:20] = True
     config = dataclasses.replace(SETTINGS, steps=40)
     done = service.finetune([given(trusted=trusted)], "weak", config).wait(SOON)
-    assert (done.check, done.replay, done.verdict.accepted) == (None, None, True)
-    assert "too little" in done.verdict.why
+    assert (done.check, done.replay, done.verdict.accepted) == (None, None, False)
+    assert "one corrected place cannot show" in done.verdict.why
 
 
 def test_what_could_not_be_learnt_is_refused(service, store, weak, given):

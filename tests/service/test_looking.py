@@ -253,7 +253,7 @@ def test_who_was_taught_on_a_stain_sees_it_from_then_on(service, add_model, tiss
     [
         1,
         2,
-        # Enlarged, this section loses 9 of 24 cells at the right size, too; an eighth is surer then.
+        # Enlarged, this section loses 9 of 24 cells at the right size, too.
         pytest.param(4, marks=pytest.mark.xfail(reason="an eighth is chosen, not a quarter")),
     ],
 )

@@ -50,7 +50,7 @@ def test_the_file_is_small_and_says_what_it_learnt_from(service):
     assert model.shipped
     assert model.path.stat().st_size < 20e6
     assert "CC0" in model.header.trained_on[0]
-    assert model.header.steps == 42_000
+    assert model.header.steps == 52_500
     assert model.header.parent is None
 
 

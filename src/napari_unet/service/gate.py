@@ -160,7 +160,11 @@ def judge(
             f"{elsewhere.before}; use it and compare, or correct some of the false ones first",
         )
     if new is None and earlier is None:
-        return Verdict(True, "too little was corrected to check it")
+        return Verdict(
+            False,
+            "one corrected place cannot show whether it is better; correct two or more others, or "
+            "use it and compare",
+        )
     return Verdict(True, "it is not worse where it was checked")
 
 

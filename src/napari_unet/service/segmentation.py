@@ -30,7 +30,7 @@ from napari_unet.service.servers import Servers
 from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
 from napari_unet.service.training import NewModel, preview
 from napari_unet.service.views import View
-from napari_unet.service.volumes import VolumeLabels, segment_volume
+from napari_unet.service.volumes import VolumeLabels, check_in_planes, segment_volume
 from napari_unet.service.workers import workers_at
 from napari_unet.service.zarr_files import open_zarr
 
@@ -170,6 +170,7 @@ class SegmentationService:
         load = partial(self.servers.local.load, version)
 
         def work(job: Job[VolumeLabels]) -> VolumeLabels:
+            check_in_planes(version, settings)
             source = open_zarr(image, axes).source
             check_link(settings.link, source.axes)
             n_channels = version.header.architecture.get("in_channels", 1)

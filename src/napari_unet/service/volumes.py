@@ -94,6 +94,26 @@ class VolumeLabels:
     warnings: tuple[str, ...] = ()
 
 
+def check_in_planes(version: ModelVersion, config: PredictConfig) -> None:
+    """See that a model and settings find cells in planes, as it is done from zarr to zarr.
+
+    Raises
+    ------
+    ValueError
+        If they look at stacks.
+    """
+    if version.header.for_stacks:
+        raise ValueError(
+            f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
+            "labels as tif, or choose a model of planes"
+        )
+    if config.in_3d:
+        raise ValueError(
+            "cells are found in 3D in memory, not from zarr to zarr; write the labels as tif, or "
+            "link the planes along z"
+        )
+
+
 def segment_volume(
     job: Reporter,
     load: Callable[[], LoadedModel],
@@ -133,16 +153,7 @@ def segment_volume(
         If what was begun there is another job, the image has no axis to link along, whole stacks
         are wanted, or something that this program did not make is where the labels are to go.
     """
-    if version.header.for_stacks:
-        raise ValueError(
-            f"{version.reference} works on stacks in memory, not from zarr to zarr; write the "
-            "labels as tif, or choose a model of planes"
-        )
-    if config.in_3d:
-        raise ValueError(
-            "cells are found in 3D in memory, not from zarr to zarr; write the labels as tif, or "
-            "link the planes along z"
-        )
+    check_in_planes(version, config)
     job.report(0.0, "loading the model")
     loaded, source = load(), open_zarr(image, axes)
     check_link(config.link, source.axes)
