@@ -152,11 +152,20 @@ def test_what_could_not_be_checked_is_not_accepted():
     assert "correct two or more others" in verdict.why
 
 
+def test_no_gain_where_there_is_room_for_one_is_refused():
+    verdict = judge(check(0.43, 0.45), None, LEARNT)
+    assert not verdict.accepted
+    assert "no better on corrected places" in verdict.why
+    assert judge(check(0.43, 0.5), None, LEARNT).accepted
+    assert judge(check(0.95, 0.95), None, LEARNT).accepted, "there is no room"
+
+
 @given(*[st.floats(-1, 1)] * 4, st.floats(0.5, 1), st.floats(0, 0.3))
 def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, fit, noise):
     verdict = judge(check(before, after, noise), check(earlier, later, noise), Fit(0.0, fit))
     worst = max(before - after, earlier - later)
-    assert verdict.accepted == (worst <= max(0.02, 2 * noise))
+    helps = before >= 0.9 or after - before >= 0.03
+    assert verdict.accepted == (worst <= max(0.02, 2 * noise) and helps)
     assert verdict.why
 
 

@@ -23,11 +23,14 @@ _TOLERANCE = 0.02
 # A network that has learnt true corrections agrees with them by this, where guessing gives 0; or by
 # so much more than its parent did, if it is also that much better on what it has not learnt from.
 _LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.15, 0.05
+# Below the first score there is room for a gain. A version without one of so much has learnt oddities
+# by heart: on images that the parent knows well that does harm.
+_ROOM, _HELPS = 0.9, 0.03
 # It may find so many times as many cells as its parent where nobody looked, so many more for each
 # place that it was taught, and so many more.
 _TIMES, _PER_PLACE, _MORE = 2, 5, 10
-# One or two places tell no scatter; theirs is large.
-_SCATTER_OF_FEW = 0.25
+# Fewer places tell no scatter; theirs is large.
+_TELLING, _SCATTER_OF_FEW = 3, 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
 # model that is as good falls a little there.
 _NOISE = 2
@@ -66,6 +69,12 @@ class Check:
     def dropped(self) -> bool:
         """Whether the score fell by more than noise."""
         return self.before - self.after > max(_TOLERANCE, _NOISE * self.noise)
+
+    @property
+    def lacks_gain(self) -> bool:
+        """Whether the score rose by nothing where it could; one or two places do not tell."""
+        has_room = self.before < _ROOM and self.n_places >= _TELLING
+        return has_room and self.after - self.before < _HELPS
 
     def __str__(self) -> str:
         weak = ", a weak check" if self.weak else ""
@@ -151,6 +160,12 @@ def judge(
         )
     if new is not None and new.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
+    if new is not None and new.lacks_gain:
+        return Verdict(
+            False,
+            "it is no better on corrected places that it had not learnt from; correct more, or use "
+            "it and compare",
+        )
     if earlier is not None and earlier.dropped:
         return Verdict(False, "it is worse on what was corrected earlier")
     if elsewhere is not None and elsewhere.is_suspicious:
@@ -251,7 +266,7 @@ def compare(before: Counts, after: Counts, weak: bool) -> Check | None:
     draws = [rng.integers(n, size=n) for _ in range(200)]
     gains = [kappa(after[draw].sum(0)) - kappa(before[draw].sum(0)) for draw in draws]
     noise = float(np.std(gains))
-    few = n < 3
+    few = n < _TELLING
     return Check(
         kappa(before.sum(0)),
         kappa(after.sum(0)),
