@@ -23,8 +23,8 @@ _TOLERANCE = 0.02
 # A network that has learnt true corrections agrees with them by this, where guessing gives 0; or by
 # so much more than its parent did, if it is also that much better on what it has not learnt from.
 _LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.15, 0.05
-# Below the first score there is room for a gain. A version without one of so much has learnt oddities
-# by heart: on images that the parent knows well that does harm.
+# Below the first score there is room for a gain. A version without one of so much has learnt odd
+# cells by heart: on images that the parent knows well that does harm.
 _ROOM, _HELPS = 0.9, 0.03
 # It may find so many times as many cells as its parent where nobody looked, so many more for each
 # place that it was taught, and so many more.
