@@ -38,8 +38,9 @@ def test_shapes_types_and_layout(n_workers):
     (batch,) = some(1, n_workers, size=3)
     assert batch.image.shape == (3, 1, 92, 92)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    assert batch.belief.tolist() == [0.0] * 3
     for truth, dtype in zip(
-        batch[1:], (torch.int64, torch.float32, torch.bool, torch.float32), strict=True
+        batch[1:-1], (torch.int64, torch.float32, torch.bool, torch.float32), strict=True
     ):
         assert truth.shape == (3, 52, 52)
         assert truth.dtype == dtype

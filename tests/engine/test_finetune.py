@@ -523,6 +523,24 @@ def test_what_the_parent_finds_where_nobody_looked_is_not_held(plane, half_seen)
     assert torch.allclose(weights(anchored), weights(free))
 
 
+def test_what_a_parent_that_is_believed_finds_is_held(plane, half_seen):
+    parent = make()
+    train(parent, [plane], steps=40)
+    # The correction says that the cells of the left half are none.
+    labels = np.where(half_seen.trusted, 0, half_seen.labels).astype(np.int32)
+    correction = AnnotatedPlane(plane.image, labels, half_seen.trusted)
+    other, cells = discs(seed=51)
+    cells = cells > 0
+    was = Predictor(parent, CPU).logits(other, 200)
+    lost = {}
+    for belief in (0.0, 1.0):
+        network = copy.deepcopy(parent)
+        train(network, [dataclasses.replace(correction, belief=belief)], steps=15, anchor=2.0)
+        now = Predictor(network, CPU).logits(other, 200)
+        lost[belief] = ((was[1] - was[0]) - (now[1] - now[0]))[cells].mean()
+    assert lost[1.0] < 0.6 * lost[0.0]
+
+
 def test_a_share_of_the_steps_replays_what_was_learnt_before(plane):
     other = AnnotatedPlane(plane.image[:, ::-1].copy(), np.zeros_like(plane.labels))
 

@@ -98,6 +98,10 @@ def test_a_check_is_a_sentence():
 LEARNT = Fit(0.3, 0.9)
 
 
+def elsewhere(before=20, after=20, steady=(0.6, 0.6), kept=1.0):
+    return Elsewhere(before, after, 3, *steady, kept)
+
+
 def test_a_drop_beyond_the_noise_is_refused():
     assert not judge(check(0.9, 0.8, noise=0.04), None, LEARNT).accepted
     assert "worse on corrected places" in judge(check(0.9, 0.8), None, LEARNT).why
@@ -132,11 +136,43 @@ def test_what_is_forgotten_is_refused():
 
 def test_many_more_cells_where_nobody_looked_are_not_accepted_in_silence():
     better = check(0.5, 0.9)
-    verdict = judge(better, None, LEARNT, elsewhere=Elsewhere(20, 85, 3))
+    verdict = judge(better, None, LEARNT, elsewhere=elsewhere(20, 85))
     assert not verdict.accepted
     assert "finds 85 cells where nothing was corrected, and the model before 20" in verdict.why
-    assert judge(better, None, LEARNT, elsewhere=Elsewhere(20, 65, 3)).accepted
-    assert judge(better, None, LEARNT, elsewhere=Elsewhere(0, 25, 3)).accepted
+    assert judge(better, None, LEARNT, elsewhere=elsewhere(20, 65)).accepted
+    assert judge(better, None, LEARNT, elsewhere=elsewhere(0, 25)).accepted
+
+
+def test_where_the_parent_was_sure_its_cells_have_to_stay():
+    better = check(0.5, 0.9)
+    verdict = judge(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.84))
+    assert not verdict.accepted
+    assert "only 84 % of the cells are the same" in verdict.why
+    assert judge(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.95)).accepted
+    assert judge(better, None, LEARNT, elsewhere(steady=(0.5, 0.92), kept=0.2)).accepted
+
+
+def test_a_sure_parent_that_learns_little_is_told_apart_from_labels_that_do_not_fit():
+    verdict = judge(check(0.4, 0.44), None, Fit(0.43, 0.44), elsewhere(steady=(0.96, 0.95)))
+    assert not verdict.accepted
+    assert "sure of what it finds in this image" in verdict.why
+    assert "labels of another image" in judge(check(0.4, 0.44), None, Fit(0.43, 0.44)).why
+
+
+def test_a_version_that_is_less_sure_of_its_cells_is_refused():
+    better = check(0.5, 0.9)
+    verdict = judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.64)))
+    assert not verdict.accepted
+    assert "64 % of its cells again, and the model before 75 %" in verdict.why
+    assert judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
+
+
+def test_a_version_that_has_become_surer_may_fit_poorly_and_go_unchecked():
+    surer = elsewhere(steady=(0.4, 0.6))
+    assert judge(check(0.1, 0.14), None, Fit(0.15, 0.42), surer).accepted
+    assert not judge(check(0.1, 0.14), None, Fit(0.35, 0.42), surer).accepted
+    assert judge(None, None, LEARNT, surer).accepted
+    assert not judge(None, None, LEARNT, elsewhere(steady=(0.4, 0.42))).accepted
 
 
 def test_a_few_steps_that_the_time_allowed_are_not_accepted():

@@ -32,6 +32,8 @@ class Batch(NamedTuple):
         (N, O, O) bool.
     distance
         (N, O, O) float32.
+    belief
+        (N,) float32, of the planes.
     """
 
     image: Tensor
@@ -39,6 +41,7 @@ class Batch(NamedTuple):
     weight: Tensor
     seen: Tensor
     distance: Tensor
+    belief: Tensor
 
 
 def batches(
@@ -83,7 +86,8 @@ def _stack(sampler: Sampler, size: int) -> Batch:
 
 def _draw(sampler: Sampler) -> Batch:
     s = sampler.draw()
-    return Batch(s.image, s.classes, s.weight, s.seen, s.distance)
+    belief = torch.tensor(s.plane.belief)
+    return Batch(s.image, s.classes, s.weight, s.seen, s.distance, belief)
 
 
 class _Draws(IterableDataset[Batch]):

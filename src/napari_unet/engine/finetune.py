@@ -37,6 +37,8 @@ _OVERRUN = 1.1
 # seconds at most, and the share of the steps so far that a leg must add to be worth it.
 FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
 _LEAST_MORE = 0.25
+# Where the parent's word is believed in all, the anchor is this much stronger, over itself.
+_FIRM = 4.0
 
 
 @dataclass(frozen=True)
@@ -314,21 +316,23 @@ class Trainer:
 
     def _learn(self) -> float:
         config, device = self.config, self._device
-        image, classes, weight, seen, distance = next(self._batches)
+        image, classes, weight, seen, distance, belief = next(self._batches)
         with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
             logits = self.network(image, self._dropout)
             before = None if seen.all() else self._parent_logits(image)
         k = self.network.config.n_classes
         total = loss = weighted_cross_entropy(logits[:, :k], classes, weight)
-        held = ~seen
+        held = (~seen).float()
+        firmness = config.anchor * (1 + _FIRM * float(belief.mean()))
         if before is not None:
-            held &= sure_background(before[:, :k])
-            total = loss + config.anchor * anchor_loss(logits[:, :k], before[:, :k], held)
+            of_all = belief.view(-1, *[1] * (seen.ndim - 1))
+            held *= torch.where(sure_background(before[:, :k]), 1.0, of_all)
+            total = loss + firmness * anchor_loss(logits[:, :k], before[:, :k], held)
         if self.network.config.distance:
             total = total + distance_loss(logits[:, k], distance, seen)
             if before is not None:
                 near = distance_loss(logits[:, k], before[:, k].float().sigmoid(), held)
-                total = total + config.anchor * near
+                total = total + firmness * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         value = float(loss.detach())

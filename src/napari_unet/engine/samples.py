@@ -36,6 +36,8 @@ class AnnotatedPlane:
         (Y, X) uint8, class of each labelled pixel, from 1; None where all are 1.
     anisotropy
         Distance of a stack's planes, in pixels.
+    belief
+        How far the parent's word on what was not seen can be believed, in [0, 1].
     """
 
     image: NDArray[np.float32]
@@ -43,6 +45,7 @@ class AnnotatedPlane:
     trusted: NDArray[np.bool_] | None = None
     kinds: NDArray[np.uint8] | None = None
     anisotropy: float = 1.0
+    belief: float = 0.0
 
     @property
     def classes(self) -> NDArray[np.int64]:

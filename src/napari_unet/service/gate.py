@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import PredictConfig
 from napari_unet.service.budget import ENOUGH_STEPS
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
@@ -21,14 +20,18 @@ if TYPE_CHECKING:
 # Scores within this of each other are the same.
 _TOLERANCE = 0.02
 # A network that has learnt true corrections agrees with them by this, where guessing gives 0; or by
-# so much more than its parent did, if it is also that much better on what it has not learnt from.
-_LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.15, 0.05
+# so much more than its parent did, if it is also that much better on what it has not learnt from,
+# or that much steadier.
+_LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.1, 0.05
 # Below the first score there is room for a gain. A version without one of so much has learnt odd
 # cells by heart: on images that the parent knows well that does harm.
 _ROOM, _HELPS = 0.9, 0.03
 # It may find so many times as many cells as its parent where nobody looked, so many more for each
 # place that it was taught, and so many more.
 _TIMES, _PER_PLACE, _MORE = 2, 5, 10
+# A parent that is so steady is right about most cells: a version has to find so many of them, too.
+# And none may be less steady than its parent by more than this.
+_STEADY, _KEPT, _LESS_STEADY = 0.8, 0.9, 0.03
 # Fewer places tell no scatter; theirs is large.
 _TELLING, _SCATTER_OF_FEW = 3, 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
@@ -110,16 +113,51 @@ class Fit:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Cells found where nobody looked, by parent and child, and places that the child learnt."""
+    """What parent and child find where nobody looked (`steadiness.compare_sights`).
+
+    Attributes
+    ----------
+    before, after
+        Cells of the parent, and of the child.
+    n_places
+        Places that the child has learnt.
+    steady_before, steady_after
+        Share of the cells that each finds again in the image turned and resized, in [0, 1].
+    kept
+        Share of cells that both find, of all that either finds, in [0, 1].
+    """
 
     before: int
     after: int
     n_places: int
+    steady_before: float
+    steady_after: float
+    kept: float
 
     @property
-    def is_suspicious(self) -> bool:
-        """Whether there are far more than before, and than so few places can vouch for."""
+    def has_many_more(self) -> bool:
+        """Whether there are far more cells than before, and than so few places can vouch for."""
         return self.after > _TIMES * self.before + _PER_PLACE * self.n_places + _MORE
+
+    @property
+    def is_steadier(self) -> bool:
+        """Whether the child has become surer of what cells are."""
+        return self.steady_after - self.steady_before > _LEAST_GAIN
+
+    @property
+    def is_less_steady(self) -> bool:
+        """Whether the child is less sure of what cells are."""
+        return self.steady_before - self.steady_after > _LESS_STEADY
+
+    @property
+    def was_steady(self) -> bool:
+        """Whether the parent is right about most cells."""
+        return self.steady_before >= _STEADY
+
+    @property
+    def loses_sure_cells(self) -> bool:
+        """Whether the parent is right about most cells, and the child finds others."""
+        return self.was_steady and self.kept < _KEPT
 
 
 def judge(
@@ -140,7 +178,7 @@ def judge(
     fit
         On all that it learnt from.
     elsewhere
-        What it finds where nobody looked; None if that was not counted.
+        What it finds where nobody looked; None if that was not looked at.
     steps
         Steps that fitted into the time; None where steps were asked for.
     """
@@ -151,12 +189,19 @@ def judge(
             "give it more time",
         )
     gain = new is not None and new.after - new.before > max(_LEAST_GAIN, new.noise)
+    gain |= elsewhere is not None and elsewhere.is_steadier
     if fit.after < _LEAST_FIT and not (gain and fit.after - fit.before > _BETTER_FIT):
+        hint = (
+            "that one is sure of what it finds in this image, so it takes more corrections to "
+            "change it"
+            if elsewhere is not None and elsewhere.was_steady
+            else "train for longer or correct more cells, and remove labels of another image if "
+            "there are any"
+        )
         return Verdict(
             False,
             f"it agrees with {_percent(fit.after)} of what was painted, and the model before with "
-            f"{_percent(fit.before)}; train for longer or correct more cells, and remove labels of "
-            "another image if there are any",
+            f"{_percent(fit.before)}; {hint}",
         )
     if new is not None and new.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
@@ -168,13 +213,28 @@ def judge(
         )
     if earlier is not None and earlier.dropped:
         return Verdict(False, "it is worse on what was corrected earlier")
-    if elsewhere is not None and elsewhere.is_suspicious:
-        return Verdict(
-            False,
-            f"it finds {elsewhere.after} cells where nothing was corrected, and the model before "
-            f"{elsewhere.before}; use it and compare, or correct some of the false ones first",
-        )
-    if new is None and earlier is None:
+    if elsewhere is not None:
+        if elsewhere.has_many_more:
+            return Verdict(
+                False,
+                f"it finds {elsewhere.after} cells where nothing was corrected, and the model "
+                f"before {elsewhere.before}; use it and compare, or correct some of the false ones "
+                "first",
+            )
+        if elsewhere.loses_sure_cells:
+            return Verdict(
+                False,
+                f"where nothing was corrected only {_percent(elsewhere.kept)} of the cells are the "
+                "same, and the model before was sure of them; correct more, or use it and compare",
+            )
+        if elsewhere.is_less_steady:
+            return Verdict(
+                False,
+                f"it is less sure: in the image turned and resized it finds "
+                f"{_percent(elsewhere.steady_after)} of its cells again, and the model before "
+                f"{_percent(elsewhere.steady_before)}; correct more, or use it and compare",
+            )
+    if new is None and earlier is None and not (elsewhere is not None and elsewhere.is_steadier):
         return Verdict(
             False,
             "one corrected place cannot show whether it is better; correct two or more others, or "
@@ -185,26 +245,6 @@ def judge(
 
 def _percent(score: float) -> str:
     return f"{max(0, round(100 * score))} %"
-
-
-def count_unseen(
-    model: LoadedModel,
-    planes: Sequence[AnnotatedPlane],
-    compute: Compute,
-    check: Callable[[], None],
-) -> int:
-    """Cells that a model finds on planes, but those that meet a seen pixel.
-
-    For parameters see `count`.
-    """
-    total = 0
-    for plane in planes:
-        if plane.trusted is None:
-            continue
-        scores = model.scores(plane.image, compute, None, lambda fraction, message: check())
-        labels = model.instances(scores, PredictConfig())
-        total += len(np.setdiff1d(labels, np.append(labels[plane.trusted], 0)))
-    return total
 
 
 def count(

@@ -162,7 +162,7 @@ def teach(
             shown = look_at(view, model, compute, zoom, job.check)
             job.report(run.fraction, "this is how it sees the view now", preview=shown)
 
-    run = Run(job, model, lesson, config, compute, look, parent=parent.header)
+    run = Run(job, model, parent.header, lesson, config, compute, look)
     run.learn()
     job.report(1.0, "checking")
     verdict, check, replay = run.verdict()
@@ -245,7 +245,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     lesson = prepare(model, collection, entries, config, header.zoom, job.check)
     _suit(model, lesson, header.zoom)
     compute = choose(config.device, config.precision)
-    Run(job, model, lesson, config, compute, again=header).learn()
+    Run(job, model, parent.header, lesson, config, compute, again=header).learn()
     stored = load_model(version.path)[0].state_dict()
     again = model.network.cpu().state_dict()
     return all(torch.equal(stored[key], again[key]) for key in stored)

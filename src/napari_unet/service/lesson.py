@@ -24,13 +24,13 @@ from napari_unet.service.gate import (
     Verdict,
     compare,
     count,
-    count_unseen,
     judge,
 )
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import thresholds_for
 from napari_unet.service.replay import replay_planes
+from napari_unet.service.steadiness import Sight, belief, compare_sights, sight
 from napari_unet.service.training import (
     annotated_planes,
     learn,
@@ -57,8 +57,12 @@ _OPEN_PATIENCE = 60
 # In a parent that knows nothing of this kind of image: its word that all is background would be
 # as wrong as to count unseen pixels as such.
 _LEAST_TRUST = 0.04
-# Of so many planes at most, the last ones, cells are counted where nobody looked.
+# So many planes at most, the last ones, are looked at where nobody else looked.
 _ELSEWHERE = 4
+# Fewer cells do not tell how steady the parent is on one plane.
+_TELLING = 20
+# From this belief in the parent on, its way of reading out cells stays.
+_KEEPS_READ_OUT = 0.5
 # Seconds between two looks at the view, and the share of the time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
@@ -216,6 +220,8 @@ class Run:
         Told how far it is; `Job.finish` ends the run.
     model
         Taught in place.
+    parent
+        Header that it had before it was made ready for this lesson.
     lesson
         What to learn.
     config
@@ -227,24 +233,25 @@ class Run:
     again
         A version whose run is to be done again: its plans are followed, and it ends at its step,
         whatever the checks say.
-    parent
-        Header that the model had before it was made ready for this lesson; None leaves out what
-        needs it: how many cells it found where nobody looked.
     """
 
     def __init__(
         self,
         job: Job[Any],
         model: LoadedModel,
+        parent: ModelHeader,
         lesson: Lesson,
         config: FinetuneConfig,
         compute: Compute,
         look: Callable[[], None] = lambda: None,
         again: ModelHeader | None = None,
-        parent: ModelHeader | None = None,
     ) -> None:
-        self._job, self._model, self._lesson = job, model, lesson
-        self._config, self._compute = config, compute
+        self._job, self._model, self._config, self._compute = job, model, config, compute
+        # Where the size changes, the parent's way of reading out cells is for another one.
+        self._parent = parent if parent.zoom == lesson.zoom else model.header
+        self._sights = self._look_elsewhere(lesson, self._parent)
+        self._belief = belief(self._sights.values())
+        self._lesson = lesson = self._with_belief(lesson)
         self._look, self._last_step = look, again.steps if again else None
         self._plenty = lesson.n_cells >= _PLENTY and lesson.split.n_units > 0
         self._folds: list[Split] = []
@@ -252,8 +259,6 @@ class Run:
             self._folds = [lesson.split, *([lesson.other] if lesson.other else [])]
         self._before = self._count(lesson.units)
         self._elsewhere: Elsewhere | None = None
-        if parent is not None and parent.zoom == lesson.zoom:
-            self._elsewhere = Elsewhere(self._count_elsewhere(parent), 0, len(lesson.known))
         # Of those that judge, when they did; of all, in the end.
         self._judged: Counts | None = None
         self._after = self._before
@@ -304,9 +309,10 @@ class Run:
             self._judged = self._count(self._lesson.judging(self._lesson.split))
         # What was learnt is judged as the parent was: read out at the same score.
         self._suit_thresholds()
-        if self._elsewhere is not None:
-            found = self._count_elsewhere(self._model.header)
-            self._elsewhere = replace(self._elsewhere, after=found)
+        if self._sights:
+            after = self._look_elsewhere(self._lesson, self._model.header)
+            n_places = len(self._lesson.known)
+            self._elsewhere = compare_sights(self._sights.values(), after.values(), n_places)
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Whether the model may take its parent's place; the checks on new and earlier places."""
@@ -406,8 +412,11 @@ class Run:
     def _suit_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
         resized = self._lesson.zoom != 1
-        found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
-        settings = {**model.header.postprocess, **found}
+        if self._belief >= _KEEPS_READ_OUT:
+            settings = self._parent.postprocess
+        else:
+            found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
+            settings = {**model.header.postprocess, **found}
         model.header = replace(model.header, postprocess=settings)
 
     def _trust(self) -> float:
@@ -424,8 +433,23 @@ class Run:
         n = len(lesson.known)
         return count(self._model, lesson.planes, units, n, self._compute, self._job.check)
 
-    def _count_elsewhere(self, header: ModelHeader) -> int:
-        """Cells that the network finds, read out as a header says, where nobody looked."""
+    def _look_elsewhere(self, lesson: Lesson, header: ModelHeader) -> dict[int, Sight]:
+        """What the network finds, read out as a header says, on the planes corrected last."""
+        if self._model.network.config.z_depth is not None:
+            return {}
         model = LoadedModel(self._model.network, header)
-        planes = self._lesson.planes[-_ELSEWHERE:]
-        return count_unseen(model, planes, self._compute, self._job.check)
+        partly = [n for n, plane in enumerate(lesson.planes) if plane.trusted is not None]
+        return {
+            n: sight(model, lesson.planes[n], self._compute, self._job.check)
+            for n in partly[-_ELSEWHERE:]
+        }
+
+    def _with_belief(self, lesson: Lesson) -> Lesson:
+        """The lesson, each plane with how far the parent's word counts on it."""
+        planes = list(lesson.planes)
+        for n, plane in enumerate(planes):
+            seen = self._sights.get(n)
+            is_telling = seen is not None and seen.total >= _TELLING
+            found = belief([seen]) if seen and is_telling else self._belief
+            planes[n] = replace(plane, belief=found)
+        return replace(lesson, planes=tuple(planes))
