@@ -7,8 +7,9 @@ from napari_unet.engine.checkpoint import load_model
 from napari_unet.engine.samples import AnnotatedPlane
 from napari_unet.service import steadiness as module
 from napari_unet.service.device import Compute
+from napari_unet.service.gate import compare_sights
 from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.steadiness import Sight, belief, compare_sights, sight, steadiness
+from napari_unet.service.steadiness import Sight, belief, sight, steadiness
 
 CPU = Compute("cpu", "float32")
 

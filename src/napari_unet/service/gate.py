@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from napari_unet.service.budget import ENOUGH_STEPS
 from napari_unet.service.device import Compute
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import scores_around
+from napari_unet.service.steadiness import Sight, matches, steadiness
 
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
@@ -113,7 +114,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What parent and child find where nobody looked (`steadiness.compare_sights`).
+    """What parent and child find where nobody looked.
 
     Attributes
     ----------
@@ -158,6 +159,20 @@ class Elsewhere:
     def loses_sure_cells(self) -> bool:
         """Whether the parent is right about most cells, and the child finds others."""
         return self.was_steady and self.kept < _KEPT
+
+
+def compare_sights(before: Collection[Sight], after: Collection[Sight], n_places: int) -> Elsewhere:
+    """What parent and child, which has learnt so many places, find in the same windows."""
+    kept = total = 0
+    for old, new in zip(before, after, strict=True):
+        hits, n = matches(old.elsewhere, new.elsewhere)
+        kept, total = kept + hits, total + n
+    n_before, n_after = (
+        sum(len(np.unique(each.elsewhere[each.elsewhere > 0])) for each in sights)
+        for sights in (before, after)
+    )
+    same = kept / total if total else 1.0
+    return Elsewhere(n_before, n_after, n_places, steadiness(before), steadiness(after), same)
 
 
 def judge(

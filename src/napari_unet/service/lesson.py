@@ -23,6 +23,7 @@ from napari_unet.service.gate import (
     Fit,
     Verdict,
     compare,
+    compare_sights,
     count,
     judge,
 )
@@ -30,7 +31,7 @@ from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import LoadedModel
 from napari_unet.service.read_out import thresholds_for
 from napari_unet.service.replay import replay_planes
-from napari_unet.service.steadiness import Sight, belief, compare_sights, sight
+from napari_unet.service.steadiness import Sight, belief, sight
 from napari_unet.service.training import (
     annotated_planes,
     learn,

@@ -1,12 +1,14 @@
 """How a model looks at an image: at which size, and tissue in its colours or as its stain.
 
-Found by looking at samples of it at several sizes. The cells of the right one are about as wide as
-those that the model knows, and have the surest cores.
+Found by looking at samples of it. Where the cells of the image as it is are about as wide as those
+that the model knows, and have sure cores, that is the end. Else other sizes, and the stain of
+tissue, are looked at as well, and the steadiest is taken: the one in which the model finds the same
+cells again when the samples are turned and resized.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +23,7 @@ from napari_unet.service.jobs import Reporter
 from napari_unet.service.large_plane import LARGE_PX, LargePlane
 from napari_unet.service.loaded_model import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
 from napari_unet.service.read_out import cell_areas, typical_area
+from napari_unet.service.steadiness import found_again
 
 Index = tuple[int, ...]
 # Sizes at which it looks where the image's own is not the right one, over that. It goes on to the
@@ -36,17 +39,25 @@ _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
 _KNOWN, _SURE, _VERY_SURE, _WIDE, _ENOUGH = (0.42, 1.4), 0.72, 0.86, 2.4, 8
 # Narrower cells, where they are not sure, may be shown larger.
 _TINY = 0.55
+# An image that is as steady as this is looked at as it is.
+_STEADY = 0.82
+# By how much another size of usual cells, or the stain, has to be steadier than the image as it is;
+# by how much more with few cells, over the root of their number.
+_STEADIER, _OF_FEW = 0.12, 0.3
+# Of few wide cells, or narrow ones, steadiness tells little. There, by how much another size has
+# to be surer, and how sure it has to be, without cells in the image as it is, and with odd ones; by
+# how much more with few cells, over the root of their number.
+_NO_CELLS, _ODD, _OF_FEW_ODD = (0.0, 0.66), (0.01, 0.55), 0.04
 # Sureness that cells lose for each doubling of their width over what the model knows, if that is
 # many sizes, and if it is one.
 _PER_OCTAVE = 0.06, 0.15
-# By how much another size has to be surer, and how sure it has to be: where the image as it is
-# shows no cells, cells as wide as the model knows, and others.
-_NO_CELLS, _USUAL, _ODD = (0.0, 0.66), (0.12, 0.75), (0.01, 0.55)
-# By how much more: with few cells, over the root of their number, and if the model is for one size.
-_OF_FEW, _ONE_SIZE = 0.04, 0.07
-# By how much the stain of tissue has to be surer than its colours, which may be so sure that it is
-# not looked at.
-_STAIN_MARGIN, _STAIN_SURE, _CLEAR = 0.05, 0.66, 0.74
+# By how much more if the model is for one size.
+_ONE_SIZE = 0.07
+# How samples are changed to see what is found again.
+_VIEWS = ((1, 0.8),)
+# Tissue with cores as sure as this in its colours is not looked at as its stain; else the stain is
+# looked at in these sizes.
+_CLEAR, _STAIN_SIZES = 0.74, (1.0, 0.5, 2.0)
 # Tissue in transmitted light is bright, over its brightest pixels, and coloured.
 _BRIGHT, _COLOURED = 0.35, 0.04
 # Windows that tell an image from others, in pixels along an axis.
@@ -104,7 +115,8 @@ class _Sight:
     """What cells look like at one size, over the image's own.
 
     `diameter_px` is that of a typical one as the network sees it, 0 without cells; `sureness` is
-    the mean height of their cores, each weighing as much as its area.
+    the mean height of their cores, each weighing as much as its area. `samples` are the windows
+    (C, Y, X) with the zoom that they were shown at, and the labels that were found.
     """
 
     factor: float
@@ -112,6 +124,7 @@ class _Sight:
     diameter_px: float = 0.0
     sureness: float = 0.0
     whole: Scored | None = None
+    samples: tuple[tuple[NDArray[np.float32], float, NDArray[np.int32]], ...] = ()
 
 
 def look(
@@ -159,14 +172,9 @@ def look(
     job.report(0.0, "looking for the cells' size")
     for index in dict.fromkeys(planes[int(len(planes) * part)] for part in _PLANES):
         at = _At(model, image, axes, index, config, compute, job)
-        sight = at.best()
-        if config.channel == "auto" and sight.sureness < _CLEAR and at.may_be_stained:
-            stained, within = take_channel(image, axes, "stain")
-            other = replace(at, image=stained, axes=within)
-            as_stain = other.sight(sight.factor) if sight.n_cells else other.best()
-            surer = at.worth(as_stain) > at.worth(sight) + _STAIN_MARGIN
-            if surer and as_stain.sureness >= _STAIN_SURE:
-                at, sight, channel = other, as_stain, "stain"
+        chosen, sight = at.best(may_be_stained=config.channel == "auto")
+        if chosen is not at:
+            at, channel = chosen, "stain"
         if sight.n_cells:
             return at.told(sight, channel), sight.whole
     words = "no cells are recognised at any size; looked at as it is"
@@ -185,7 +193,7 @@ def measured_px(
     For the other parameters see `look`.
     """
     at = _At(model, plane, "CYX", (), replace(config, diameter_px="auto"), compute, job)
-    return at.width_px(at.best()) or None
+    return at.width_px(at.best()[1]) or None
 
 
 def fingerprint(image: Any, axes: str) -> tuple[Any, ...]:
@@ -233,42 +241,98 @@ class _At:
         coloured = sample.max(0) - sample.min(0)
         return bool(np.median(sample.mean(0)) > _BRIGHT and coloured.mean() > _COLOURED)
 
-    def best(self) -> _Sight:
-        """The sight that is clearly surer, or that of the image as it is."""
-        own = self.sight(1.0)
-        if self.config.diameter_px != "auto" or self._is_right(own):
-            return own
-        best = own
+    def best(self, *, may_be_stained: bool = False) -> tuple[_At, _Sight]:
+        """The steadiest sight, if it is that by far, else that of the image as it is.
+
+        Parameters
+        ----------
+        may_be_stained
+            Whether the image may be looked at as its nuclear stain, too.
+
+        Returns
+        -------
+        What was looked at, which is not this where it is the stain; and how it looks.
+        """
+        own = best = self.sight(1.0)
+        asks_size = self.config.diameter_px == "auto"
+        if asks_size and not self._is_right(own):
+            best = self._other_size(own)
+        if may_be_stained and own.sureness < _CLEAR and self.may_be_stained:
+            image, axes = take_channel(self.image, self.axes, "stain")
+            stained = replace(self, image=image, axes=axes)
+            sizes = _STAIN_SIZES if asks_size else (1.0,)
+            as_stain = self._steadiest(best, ((stained, stained.sight(f)) for f in sizes))
+            if as_stain is not best:
+                return stained, as_stain
+        return self, best
+
+    def _other_size(self, own: _Sight) -> _Sight:
+        """The image at the size where its cells are seen best by far, or as it is."""
+        sights = []
         for factor in self._others(own):
-            sight = self.sight(factor)
-            if self._is_surer(sight, own) and self.worth(sight) > self.worth(best):
-                best = sight
-            if sight.diameter_px < self._known_px and (own.n_cells or sight.n_cells):
+            sights.append(self.sight(factor))
+            if sights[-1].diameter_px < self._known_px and (own.n_cells or sights[-1].n_cells):
                 break
+        wide = own.diameter_px / self._known_px
+        if _TINY <= wide <= _KNOWN[1]:
+            return self._steadiest(own, ((self, sight) for sight in sights))
+        margin, least = _ODD if own.n_cells else _NO_CELLS
+        margin += _ONE_SIZE * self._is_for_one_size
+        best = own
+        for sight in sights:
+            few = _OF_FEW_ODD / max(1, sight.n_cells) ** 0.5
+            surer = self._worth(sight) > max(self._worth(own) + margin + few, self._worth(best))
+            if surer and sight.n_cells > 1 and sight.sureness >= least:
+                best = sight
         return best
 
-    def _is_surer(self, sight: _Sight, own: _Sight) -> bool:
-        """Whether a sight is clearly surer than that of the image as it is."""
-        wide = own.diameter_px / self._known_px
-        if own.n_cells == 0:
-            margin, least = _NO_CELLS
-        elif _TINY <= wide <= _KNOWN[1]:
-            margin, least = _USUAL
-        else:
-            margin, least = _ODD
-        if self._is_for_one_size:
-            margin += _ONE_SIZE
-        margin += _OF_FEW / max(1, sight.n_cells) ** 0.5
-        surer = self.worth(sight) > self.worth(own) + margin
-        return surer and sight.n_cells > 1 and sight.sureness >= least
+    def _steadiest(self, best: _Sight, rivals: Iterable[tuple[_At, _Sight]]) -> _Sight:
+        """That of the rivals which is steadier than a sight of this by far, or that sight."""
+        steady = self._steadiness(best)
+        if steady >= _STEADY:
+            return best
+        needed = steady + _STEADIER + _ONE_SIZE * self._is_for_one_size
+        chosen, most = best, 0.0
+        for at, sight in rivals:
+            gain = at._steadiness(sight) - needed - _OF_FEW / max(1, sight.n_cells) ** 0.5
+            if gain > most:
+                chosen, most = sight, gain
+        return chosen
 
-    def worth(self, sight: _Sight) -> float:
+    def _worth(self, sight: _Sight) -> float:
         """How sure a sight is, less what cells wider than the model knows may be wrong."""
         if not sight.n_cells:
             return 0.0
         wide = np.log2(max(1.0, sight.diameter_px / (_KNOWN[1] * self._known_px)))
         one_size = self.model.header.diameter_px is not None
         return sight.sureness - _PER_OCTAVE[one_size] * float(wide)
+
+    def _steadiness(self, sight: _Sight) -> float:
+        """Share of the cells that are found again, in [0, 1]; one alone tells nothing."""
+        if sight.n_cells < 2:
+            return 0.0
+        again = total = 0
+        for image, zoom, labels in sight.samples:
+
+            def find(
+                changed: NDArray[np.float32], factor: float, zoom: float = zoom
+            ) -> NDArray[np.int32]:
+                part = np.ascontiguousarray(changed)
+                scores = self.model.scores(
+                    part, self.compute, self.config.tile_px, self._tell, zoom * factor
+                )
+                return self.model.instances(scores, self._decoding)
+
+            hits, n = found_again(find, image, labels, _VIEWS)
+            again, total = again + hits, total + n
+        return again / max(1, total)
+
+    @property
+    def _decoding(self) -> PredictConfig:
+        return PredictConfig(threshold=self.config.threshold)
+
+    def _tell(self, fraction: float, message: str) -> None:
+        self.job.report(0.0, "looking for the cells' size")
 
     def told(self, sight: _Sight, channel: Channel) -> Look:
         """The choice, with its words."""
@@ -336,7 +400,7 @@ class _At:
         # What may be the result is found as it would be without a look.
         final = whole and factor == 1
         scale, config = zoom, self.config
-        seen = []
+        seen, samples = [], []
 
         def progress(fraction: float, message: str) -> None:
             self.job.report(0.0, message if final else "looking for the cells' size")
@@ -345,7 +409,7 @@ class _At:
             part = self._read(box)
             if not final:
                 part = resize_plane(part, zoomed_shape((part.shape[1], part.shape[2]), zoom))
-                scale, config = 1.0, PredictConfig(threshold=self.config.threshold)
+                scale, config = 1.0, self._decoding
             scores = self.model.scores(
                 part,
                 self.compute,
@@ -354,6 +418,7 @@ class _At:
                 zoom if final else 1.0,
             )
             seen.append((self.model.instances(scores, config), scores))
+            samples.append((part, scale, seen[-1][0]))
         areas = cell_areas((labels, None) for labels, _ in seen)
         inside = cell_areas((labels, _inside(labels)) for labels, _ in seen)
         # Of large cells, none but the smallest lie inside.
@@ -369,6 +434,7 @@ class _At:
             scale * float(np.sqrt(4 / np.pi * typical)),
             float(np.average(heights, weights=weights)),
             Scored(self.index, *seen[0]) if final else None,
+            tuple(samples),
         )
 
     def _read(self, box: Box) -> NDArray[np.float32]:

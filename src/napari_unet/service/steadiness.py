@@ -7,7 +7,7 @@ understood what it was taught.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
 from napari_unet.service.device import Compute
-from napari_unet.service.gate import Elsewhere
 from napari_unet.service.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
 
-# How the image is changed: mirrored along this axis of (C, Y, X), and shown larger by this factor.
-_VIEWS = ((1, 0.8), (2, 1.25))
+# How an image is changed: mirrored along this axis of (C, Y, X), and shown larger by this factor.
+VIEWS = ((1, 0.8), (2, 1.25))
 # Overlap (IoU) from which two cells are the same one.
 _SAME = 0.5
 # Of a large plane a window of so many pixels along an axis is looked at.
@@ -88,11 +87,33 @@ def sight(
         return model.instances(scores, PredictConfig())
 
     labels = find(image)
+    return Sight(labels, seen[y, x], *found_again(find, image, labels))
+
+
+def found_again(
+    find: Callable[[NDArray[np.float32], float], NDArray[np.int32]],
+    image: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    views: Sequence[tuple[int, float]] = VIEWS,
+) -> tuple[int, int]:
+    """Cells that a model finds again in changed images, and all that it finds in either.
+
+    Parameters
+    ----------
+    find
+        Gives the labels (Y, X) of an image (C, Y, X) that is shown larger by a factor.
+    image
+        (C, Y, X).
+    labels
+        What it finds in that.
+    views
+        How the image is changed: mirrored along this axis, and shown larger by this factor.
+    """
     again = total = 0
-    for axis, zoom in _VIEWS:
-        hits, n = _matches(labels, np.flip(find(np.flip(image, axis), zoom), axis - 1))
+    for axis, zoom in views:
+        hits, n = matches(labels, np.flip(find(np.flip(image, axis), zoom), axis - 1))
         again, total = again + hits, total + n
-    return Sight(labels, seen[y, x], again, total)
+    return again, total
 
 
 def steadiness(sights: Collection[Sight]) -> float:
@@ -106,20 +127,6 @@ def belief(sights: Collection[Sight]) -> float:
     return min(1.0, max(0.0, part))
 
 
-def compare_sights(before: Collection[Sight], after: Collection[Sight], n_places: int) -> Elsewhere:
-    """What parent and child find in the same windows where nobody looked."""
-    kept = total = 0
-    for old, new in zip(before, after, strict=True):
-        hits, n = _matches(old.elsewhere, new.elsewhere)
-        kept, total = kept + hits, total + n
-    n_before, n_after = (
-        sum(len(np.unique(each.elsewhere[each.elsewhere > 0])) for each in sights)
-        for sights in (before, after)
-    )
-    same = kept / total if total else 1.0
-    return Elsewhere(n_before, n_after, n_places, steadiness(before), steadiness(after), same)
-
-
 def _around(line: NDArray[np.bool_]) -> slice:
     """At most a window's width around the middle of what is true."""
     if len(line) <= _WINDOW_PX:
@@ -130,7 +137,7 @@ def _around(line: NDArray[np.bool_]) -> slice:
     return slice(start, start + _WINDOW_PX)
 
 
-def _matches(first: NDArray[np.int32], second: NDArray[np.int32]) -> tuple[int, int]:
+def matches(first: NDArray[np.int32], second: NDArray[np.int32]) -> tuple[int, int]:
     """Cells that both have, and all different ones."""
     from napari_unet.core.metrics import count_matches, overlaps
 
