@@ -167,6 +167,14 @@ def test_a_version_that_is_less_sure_of_its_cells_is_refused():
     assert judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
 
 
+def test_a_version_that_is_far_better_may_be_a_little_less_steady():
+    a_little = elsewhere(steady=(0.45, 0.39))
+    assert judge(check(0.1, 0.4), None, LEARNT, a_little).accepted
+    assert not judge(check(0.1, 0.15), None, LEARNT, a_little).accepted
+    assert not judge(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.45, 0.3))).accepted
+    assert not judge(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.95, 0.89))).accepted
+
+
 def test_a_version_that_has_become_surer_may_fit_poorly_and_go_unchecked():
     surer = elsewhere(steady=(0.4, 0.6))
     assert judge(check(0.1, 0.14), None, Fit(0.15, 0.42), surer).accepted
@@ -194,13 +202,14 @@ def test_no_gain_where_there_is_room_for_one_is_refused():
     assert "no better on corrected places" in verdict.why
     assert judge(check(0.43, 0.5), None, LEARNT).accepted
     assert judge(check(0.95, 0.95), None, LEARNT).accepted, "there is no room"
+    assert judge(check(0.43, 0.43), check(0.6, 0.65), LEARNT).accepted, "better on earlier ones"
 
 
 @given(*[st.floats(-1, 1)] * 4, st.floats(0.5, 1), st.floats(0, 0.3))
 def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, fit, noise):
     verdict = judge(check(before, after, noise), check(earlier, later, noise), Fit(0.0, fit))
     worst = max(before - after, earlier - later)
-    helps = before >= 0.9 or after - before >= 0.03
+    helps = before >= 0.9 or after - before >= 0.03 or later - earlier >= 0.03
     assert verdict.accepted == (worst <= max(0.02, 2 * noise) and helps)
     assert verdict.why
 

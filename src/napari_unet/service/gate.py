@@ -24,15 +24,17 @@ _TOLERANCE = 0.02
 # so much more than its parent did, if it is also that much better on what it has not learnt from,
 # or that much steadier.
 _LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.1, 0.05
-# Below the first score there is room for a gain. A version without one of so much has learnt odd
-# cells by heart: on images that the parent knows well that does harm.
+# Below the first score there is room for a gain. A version without one of so much, on new places or
+# earlier ones, has learnt odd cells by heart: on images that the parent knows well that does harm.
 _ROOM, _HELPS = 0.9, 0.03
 # It may find so many times as many cells as its parent where nobody looked, so many more for each
 # place that it was taught, and so many more.
 _TIMES, _PER_PLACE, _MORE = 2, 5, 10
 # A parent that is so steady is right about most cells: a version has to find so many of them, too.
-# And none may be less steady than its parent by more than this.
-_STEADY, _KEPT, _LESS_STEADY = 0.8, 0.9, 0.03
+_STEADY, _KEPT = 0.8, 0.9
+# None may be less steady than its parent by more than the first figure; by the second one where the
+# parent was not steady and the version is better by the third one on what it has not learnt from.
+_LESS_STEADY, _STILL_LESS, _FAR_BETTER = 0.03, 0.07, 0.1
 # Fewer places tell no scatter; theirs is large.
 _TELLING, _SCATTER_OF_FEW = 3, 0.25
 # Standard errors that a score may fall by: a parent has learnt the places of the replay, so that a
@@ -145,10 +147,11 @@ class Elsewhere:
         """Whether the child has become surer of what cells are."""
         return self.steady_after - self.steady_before > _LEAST_GAIN
 
-    @property
-    def is_less_steady(self) -> bool:
-        """Whether the child is less sure of what cells are."""
-        return self.steady_before - self.steady_after > _LESS_STEADY
+    def is_less_steady(self, gain: float) -> bool:
+        """Whether the child, better by so much on new places, is less sure of what cells are."""
+        is_far_better = gain >= _FAR_BETTER and not self.was_steady
+        allowed = _STILL_LESS if is_far_better else _LESS_STEADY
+        return self.steady_before - self.steady_after > allowed
 
     @property
     def was_steady(self) -> bool:
@@ -203,9 +206,10 @@ def judge(
             f"only {steps} training steps were made, and it takes about {ENOUGH_STEPS}; "
             "give it more time",
         )
-    gain = new is not None and new.after - new.before > max(_LEAST_GAIN, new.noise)
-    gain |= elsewhere is not None and elsewhere.is_steadier
-    if fit.after < _LEAST_FIT and not (gain and fit.after - fit.before > _BETTER_FIT):
+    gains = [0.0 if check is None else check.after - check.before for check in (new, earlier)]
+    is_gain = new is not None and gains[0] > max(_LEAST_GAIN, new.noise)
+    is_gain |= elsewhere is not None and elsewhere.is_steadier
+    if fit.after < _LEAST_FIT and not (is_gain and fit.after - fit.before > _BETTER_FIT):
         hint = (
             "that one is sure of what it finds in this image, so it takes more corrections to "
             "change it"
@@ -220,7 +224,7 @@ def judge(
         )
     if new is not None and new.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
-    if new is not None and new.lacks_gain:
+    if new is not None and new.lacks_gain and gains[1] < _HELPS:
         return Verdict(
             False,
             "it is no better on corrected places that it had not learnt from; correct more, or use "
@@ -242,7 +246,7 @@ def judge(
                 f"where nothing was corrected only {_percent(elsewhere.kept)} of the cells are the "
                 "same, and the model before was sure of them; correct more, or use it and compare",
             )
-        if elsewhere.is_less_steady:
+        if elsewhere.is_less_steady(gains[0]):
             return Verdict(
                 False,
                 f"it is less sure: in the image turned and resized it finds "
