@@ -1,6 +1,4 @@
 import dataclasses
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -36,38 +34,6 @@ def test_segment_works_on_the_server(docked, settle, image, server):
     widget.segment_button.click()
     settle(widget)
     assert widget.compute.text().startswith("Computed on CPU")
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kill -9")
-def test_a_server_that_dies_costs_no_stroke(
-    docked_by_napari, settle, image, tmp_path, qtbot, monkeypatch
-):
-    monkeypatch.setattr("napari_unet.service.connection.PATIENCE_S", 1.0)
-    monkeypatch.setattr("napari_unet.service.remote_job.PERSIST_S", 1.0)
-    dies, widget = Server(tmp_path), docked_by_napari
-    try:
-        widget.viewer.add_image(image, name="cells")
-        widget.segment_button.click()
-        settle(widget)
-        layer = widget.labels.value
-        layer.paint((78, 75), 9)
-        painted = layer.data.copy()
-        widget.advanced.server.value = dies.file
-        widget.budget.choices = (("long", 600.0),)
-        widget.finetune_button.click()
-        qtbot.waitUntil(lambda: len(widget.curve.points) > 2, timeout=int(1000 * SOON))
-        os.killpg(dies.process.pid, signal.SIGKILL)
-        settle(widget, SOON)
-        assert "cannot be reached; see that napari-unet serve runs there" in widget.status.text()
-        np.testing.assert_array_equal(layer.data, painted)
-        assert widget.controller.service.store.find("tiny").version == 1
-        widget.advanced.server.value = None
-        widget.segment_button.click()
-        settle(widget)
-        assert widget.status.text().startswith("3 cells found"), widget.status.text()
-        assert widget.labels.value.data[78, 75]
-    finally:
-        dies.stop()
 
 
 def test_a_file_that_is_not_there_costs_nothing(segmented, settle, tmp_path):

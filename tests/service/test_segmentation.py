@@ -136,7 +136,7 @@ def test_labels_do_not_depend_on_the_tile(run, add_model, blobs, depth):
         np.testing.assert_array_equal(run(image, model="wide", config=config), whole)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     chunks=st.tuples(st.integers(1, 40), st.integers(1, 40)),
