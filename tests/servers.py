@@ -21,17 +21,18 @@ class Server:
     ----------
     folder
         Gets the credentials and what it prints.
-    port
-        0 takes a free one.
+    port, host
+        Port 0 takes a free one.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, host: str = "127.0.0.1") -> None:
+        folder.mkdir(exist_ok=True)
         self.file, self.log = folder / "server.json", folder / "log.txt"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "napari_unet.cli", "serve", "--device", "cpu"),
-                    *("--port", str(port), "--credentials", str(self.file)),
+                    *("--host", host, "--port", str(port), "--credentials", str(self.file)),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,

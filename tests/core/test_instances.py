@@ -292,6 +292,16 @@ def test_small_cells_are_dropped():
     assert label_instances(scores, min_size_px=17).max() == 0
 
 
+def test_more_cells_than_16_bits_can_number_have_ids_of_their_own():
+    scores = np.zeros((1060, 1060), np.float32)
+    scores[::4, ::4] = 1
+    labels = label_instances(scores, min_size_px=1)
+    count = 265 * 265
+    assert count > 70_000
+    assert np.unique(labels[::4, ::4]).tolist() == list(range(1, count + 1))
+    assert (labels > 0).sum() == count
+
+
 def test_the_threshold_is_exclusive():
     scores = np.zeros((10, 10), np.float32)
     scores[:, :5], scores[:, 5:] = 0.5, 0.75

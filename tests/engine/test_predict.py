@@ -63,6 +63,23 @@ def test_tiled_equals_untiled(case, seed):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@settings(max_examples=40)
+@given(
+    depth=st.integers(1, 4),
+    height=st.integers(1, 600),
+    width=st.integers(1, 600),
+    spare=st.integers(0, 200),
+    seed=st.integers(0, 99),
+)
+def test_tiled_equals_untiled_up_to_600_px(depth, height, width, spare, seed):
+    network = make(depth)
+    plane = np.random.default_rng(seed).random((1, height, width), np.float32)
+    tile_px = 13 * 2**depth - 4 + max(height, width) // 4 + spare
+    logits = Predictor(network, CPU).logits(plane, tile_px)
+    expected = untiled(network, plane)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
 @settings(max_examples=50)
 @given(case=cases())
 def test_tiled_equals_untiled_to_the_last_digit_in_double_precision(case):

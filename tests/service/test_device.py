@@ -191,6 +191,34 @@ def test_what_the_failed_try_held_is_free_before_the_next():
     assert len(held) == 3
 
 
+@pytest.fixture
+def mps(monkeypatch):
+    """An Apple GPU that lacks an operation, as torch says it; stands in for a real one."""
+    monkeypatch.setattr(device, "_lacking", set())
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = "The operator 'aten::x' is not currently implemented for the MPS device."
+    return Work(NotImplementedError(words), mps=0)
+
+
+def test_a_gpu_that_lacks_an_operation_is_left_for_the_cpu_with_one_notice(mps):
+    told, where = [], choose("auto", "float32")
+    assert where == Compute("mps", "float32")
+    for _ in range(3):
+        assert run_within_memory(where, 500, 204, mps, told.append) == "cpu 500"
+    assert mps.tried == [("mps", 500), *[("cpu", 500)] * 3]
+    assert told == ["Apple GPU, float32 lacks an operation of the network: using the CPU"]
+    assert choose("auto").device == "cpu"
+
+
+def test_what_the_cpu_lacks_is_an_error():
+    error = NotImplementedError("not for the CPU")
+    with pytest.raises(NotImplementedError) as caught:
+        run_within_memory(CPU, 500, 204, Work(error, cpu=0))
+    assert caught.value is error
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 def test_a_real_gpu_that_runs_out_of_memory_hands_over():

@@ -1,6 +1,8 @@
 import os
+import stat
 import tempfile
 import warnings
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +53,14 @@ def test_labels_round_trip(tmp_path, shape, axes, highest):
     np.testing.assert_array_equal(back.data, labels)
     np.testing.assert_allclose(back.pixel_size_um, (0.25, 0.5), rtol=1e-5)
     assert os.listdir(path.parent) == ["labels.tif"]
+
+
+def test_70000_ids_stay_different_in_a_file(tmp_path):
+    labels = numbered((281, 250))
+    write_labels(tmp_path / "labels.tif", labels, "YX")
+    back = read_image(tmp_path / "labels.tif").data
+    assert len(np.unique(back)) == 70_250
+    np.testing.assert_array_equal(back, labels)
 
 
 def test_imagej_opens_labels_that_fit_its_types(tmp_path):
@@ -346,3 +356,28 @@ def test_a_file_that_may_not_be_read_is_told_as_that(name):
         with as_nobody(), pytest.raises(PermissionError) as refusal:
             read_image(path)
         assert refusal.value.filename == str(path)
+
+
+def archive_that_leads_out(path):
+    """A zip with a name that leads out of it, a link, and a megabyte of nothing in a few bytes."""
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("../out.tif", b"out")
+        file.writestr(link, "/etc/passwd")
+        file.writestr("image.tif", bytes(1 << 20))
+
+
+@pytest.mark.parametrize("name", ["i.zip", "i.tif", "i.png", "i.zarr.zip", "m.safetensors"])
+def test_archives_are_not_unpacked(tmp_path, name):
+    from napari_unet.engine.header import ModelFileError, read_header
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    archive_that_leads_out(folder / name)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):
+        read_image(folder / name)
+    with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
+        read_header(folder / name)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -640,6 +640,38 @@ def test_that_models_cannot_be_stored_is_told_before_the_work(
             work()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 100 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "test", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_the_old_model(small_disk, write_model, tmp_path):
+    store, large = ModelStore(small_disk / "models"), tmp_path / "large.safetensors"
+    old = store.add("cells", lambda path: write_model(path, name="cells"))
+    before = old.path.read_bytes()
+    write_model(large, name="cells", width=40)
+    assert large.stat().st_size > 100_000
+    with pytest.raises(OSError, match="No space left on device") as refusal:
+        store.import_file(large, "cells")
+    assert "small/models" in str(refusal.value)
+    assert old.path.read_bytes() == before
+    assert store.versions("cells") == [old]
+    assert store.find("cells") == old
+    names = sorted(path.name for path in old.path.parent.iterdir())
+    assert names == ["0001.safetensors", "active"]
+    # There is room again for what fits.
+    assert store.add("cells", lambda path: write_model(path, name="cells")).version == 2
+
+
 def test_listing_models_loads_no_torch(store, add_model):
     add_model("cells")
     program = (

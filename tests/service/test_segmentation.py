@@ -1,5 +1,10 @@
 import dataclasses
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +134,26 @@ def test_labels_do_not_depend_on_the_tile(run, add_model, blobs, depth):
     for tile in (48, 53, 76, 100, 1000):
         config = dataclasses.replace(EXACT, tile_px=tile)
         np.testing.assert_array_equal(run(image, model="wide", config=config), whole)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    chunks=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    dtype=st.sampled_from(["u1", "<u2", ">i4", "i8", "f4", ">f8"]),
+    tile_px=st.integers(22, 60),
+    seed=st.integers(0, 99),
+)
+def test_labels_depend_neither_on_the_tile_nor_on_the_chunks(
+    run, bright, shape, chunks, dtype, tile_px, seed
+):
+    da = pytest.importorskip("dask.array")
+    rows, columns = np.indices(shape)
+    image = 60 + 60 * np.sin(rows / 4) * np.sin(columns / 5)
+    image = (image + np.random.default_rng(seed).uniform(0, 5, shape)).astype(dtype)
+    whole = run(image, config=NATIVE)
+    tiled = dataclasses.replace(NATIVE, tile_px=tile_px)
+    np.testing.assert_array_equal(run(da.from_array(image, chunks), config=tiled), whole)
 
 
 @pytest.mark.parametrize("axes", ["TYX", "ZYX", "TZYX", "ZTYX", "YXZ", "YZX", "XY"])
@@ -293,6 +318,28 @@ def test_a_model_file_that_breaks_is_told(service, bright):
     bright.path.unlink()
     with pytest.raises(JobFailed, match="No such file"):
         service.segment(np.zeros((40, 50)), "YX", bright).wait(SOON)
+
+
+def test_a_model_that_learnt_on_a_gpu_is_read_without_one(service, add_model, blobs, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    add_model("there", settings={"device": "cuda", "precision": "bfloat16"})
+    done = service.segment(blobs()[0], "YX", "there").wait(SOON)
+    assert done.compute.startswith("CPU")
+    assert done.n_cells == blobs()[1].max()
+
+
+def test_a_model_file_that_is_overwritten_leaves_the_model_in_memory_as_it_is(
+    service, bright, blobs
+):
+    image = blobs()[0]
+    network = service.servers.chosen.load(bright).network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with bright.path.open("r+b") as file:
+        file.write(b"\0" * bright.path.stat().st_size)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    with pytest.raises(ValueError, match="is not a model of napari-unet"):
+        service.segment(image, "YX", "bright", EXACT).wait(SOON)
 
 
 def test_a_model_is_read_once_and_again_when_its_file_changes(
@@ -539,9 +586,69 @@ def test_a_failure_adds_no_version(service, store, weak, blobs, monkeypatch):
     assert names == ["0001.safetensors", "active", "corrections"]
 
 
+def test_one_cell_that_touches_the_border_teaches(service, store, weak, blobs):
+    image, _ = blobs()
+    one = np.zeros(image.shape, np.int32)
+    one[:9, :12] = 1
+    losses = []
+    job = service.finetune([annotate(image, "YX", one, one > 0)], "weak", SETTINGS)
+    job.progressed.connect(lambda told: losses.append(told.loss))
+    done = job.wait(SOON)
+    assert done.model.version == 2
+    losses = [loss for loss in losses if loss is not None]
+    assert losses
+    assert np.isfinite(losses).all()
+
+
+KILLED = """
+import sys
+from napari_unet.service.segmentation import SegmentationService
+sys.path.insert(0, sys.argv[1])
+from test_segmentation import LONGER
+import numpy as np
+from napari_unet.service.corrections import annotate
+
+image, labels = np.load(sys.argv[2])
+service = SegmentationService()
+job = service.finetune([annotate(image, "YX", labels)], "weak", LONGER)
+job.progressed.connect(lambda told: print(told.loss, flush=True))
+job.wait(60)
+"""
+LONGER = dataclasses.replace(SETTINGS, steps=30)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
+def test_a_fine_tune_after_a_kill_gives_the_weights_of_one_that_was_not_killed(
+    service, store, weak, blobs, tmp_path
+):
+    image, labels = blobs()
+    shutil.copytree(store.root, tmp_path / "other")
+    np.save(tmp_path / "given.npy", np.stack([image.astype(np.int32), labels]))
+    arguments = (str(Path(__file__).parent), str(tmp_path / "given.npy"))
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        steps = 0
+        for line in process.stdout:
+            steps += line != "None\n"
+            if steps == 5:
+                break
+        process.send_signal(signal.SIGKILL)
+    assert steps == 5
+    assert store.versions("weak") == [weak]
+    assert len(collection_of(store, "weak").entries()) == 1
+    given = [annotate(image.astype(np.int32), "YX", labels)]
+    again = service.finetune(given, "weak", LONGER).wait(SOON)
+    untouched = SegmentationService(ModelStore(tmp_path / "other"))
+    expected = untouched.finetune(given, "weak", LONGER).wait(SOON)
+    untouched.close()
+    assert again.model.version == expected.model.version == 2
+    assert torch.equal(weights(again.model), weights(expected.model))
+
+
 def test_learning_from_nothing_is_told(service, weak):
     image, nothing = np.zeros((40, 50)), np.zeros((40, 50), bool)
-    words = "nothing was corrected; paint on the labels first, then fine-tune"
+    words = "nothing was corrected; paint at least one cell, then fine-tune"
     empty = annotate(image, "YX", np.zeros((40, 50), int), nothing)
     for given_ in ([], [empty]):
         with pytest.raises(ValueError, match=words):

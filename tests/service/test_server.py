@@ -114,6 +114,24 @@ def test_it_listens_on_this_computer_alone_and_shows_no_web_page(server):
     refused.value.close()
 
 
+def test_on_every_address_it_speaks_tls_alone(tmp_path):
+    """There is no way to start it without."""
+    public = Server(tmp_path / "files", host="0.0.0.0")
+    (tmp_path / "asked").mkdir()
+    try:
+        port = int(public.credentials.address.rpartition(":")[2])
+        assert public.credentials.address.startswith("tls://")
+        with pytest.raises(CommClosedError):
+            asyncio.run(send(f"tcp://127.0.0.1:{port}", tmp_path / "asked" / "ran"))
+        with pytest.raises(CommClosedError):
+            asyncio.run(
+                send(f"tls://127.0.0.1:{port}", tmp_path / "asked" / "ran", ssl_context=stranger())
+            )
+        assert list((tmp_path / "asked").iterdir()) == []
+    finally:
+        public.stop()
+
+
 def test_what_it_prints_tells_where_the_file_is(server):
     (line,) = (text for text in server.log.read_text().splitlines() if "serving at" in text)
     assert str(server.file) in line

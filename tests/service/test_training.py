@@ -265,6 +265,22 @@ def test_training_without_enough_memory_gives_a_sentence(model, blobs, monkeypat
     assert job.cause.__cause__ is error
 
 
+def test_training_on_a_gpu_that_lacks_an_operation_gives_a_sentence(model, blobs, monkeypatch):
+    image, labels = blobs()
+    planes = list(annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet))
+
+    def lacking(self, *args):
+        self.network.to("meta")  # stands in for an Apple GPU
+        raise NotImplementedError("not currently implemented for the MPS device")
+
+    monkeypatch.setattr("napari_unet.engine.finetune.Trainer.step", lacking)
+    job = Job("train", lambda job: learn(job, start_training(model, planes, CONFIG, CPU)))
+    job.run()
+    assert job.error == (
+        "the device meta lacks an operation that training needs; choose the device cpu"
+    )
+
+
 def test_other_errors_in_training_pass_through(model, blobs, monkeypatch):
     from napari_unet.core.unet import UNet
 

@@ -208,13 +208,16 @@ def found_words(asked: Request, done: Segmentation) -> str:
     cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
     size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
     how = [done.look.words] if done.look.words else []
-    found = f"{cells} found with {done.model.reference}{size}{_channel_words(asked)}"
+    found = f"{cells} found with {done.model.reference}{size}{_channel_words(asked, done.model)}"
     return "; ".join([found, *how, *done.warnings])
 
 
-def _channel_words(asked: Request) -> str:
+def _channel_words(asked: Request, model: ModelVersion) -> str:
     """The end of a sentence that says which channel was seen; empty if all were."""
     axes = axes_of(asked.image)
+    is_colour = asked.image.rgb and not isinstance(asked.channel, int)
+    if is_colour and model.header.architecture.get("in_channels", 1) == 1:
+        return ", its colours seen as grey"
     if not isinstance(asked.channel, int) or "C" not in axes:
         return ""
     last = finest(asked.image).shape[axes.index("C")] - 1

@@ -167,5 +167,5 @@ def checked(annotated: Sequence[Annotated], channel: Channel) -> tuple[Annotated
         image, axes = take_channel(item.image, axes, channel)
         seen.append(replace(item, image=image, axes=axes))
     if not any(item.corrections for item in annotated):
-        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+        raise ValueError("nothing was corrected; paint at least one cell, then fine-tune")
     return tuple(seen)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+# GPUs that were found, in this session, to lack an operation that the networks need.
+_lacking: set[str] = set()
 # Of an input tile that is a cube.
 _STACK_SIDE_PX = 188
 
@@ -76,7 +78,9 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
         "cpu": True,
     }
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+        device = next(
+            name for name in ("cuda", "mps", "cpu") if there[name] and name not in _lacking
+        )
     if not there.get(device, False):
         usable = ", ".join(name for name, here in there.items() if here)
         raise ValueError(f"the device {device!r} is not here; choose auto, or one of: {usable}")
@@ -119,6 +123,9 @@ def run_within_memory(
 ) -> T:
     """Do `work(compute, tile_px)`; where memory runs out, with smaller tiles, then on the CPU.
 
+    A GPU that lacks an operation is left for the CPU at once, is told of once, and is not tried
+    again in this session.
+
     Parameters
     ----------
     compute
@@ -137,13 +144,20 @@ def run_within_memory(
     ValueError
         If even the smallest tile does not fit on the CPU.
     """
-    for rung, (where, tile) in enumerate(_ladder(compute, tile_px, smallest_px)):
-        if rung:
+    is_short = False
+    for where, tile in _ladder(compute, tile_px, smallest_px):
+        if where.device in _lacking:
+            continue
+        if is_short:
             on_retry(f"memory is short: trying tiles of {tile} px on the {where.device}")
         try:
             return work(where, tile)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            is_short = is_out_of_memory(error)
+            if is_missing(error, where.device):
+                _lacking.add(where.device)
+                on_retry(f"{where.describe()} lacks an operation of the network: using the CPU")
+            elif not is_short:
                 raise
         _release(where)
     raise ValueError(
@@ -160,6 +174,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
     )
+
+
+def is_missing(error: BaseException, device: str) -> bool:
+    """Whether an exception says that a GPU lacks an operation; torch says so for MPS."""
+    return device != "cpu" and isinstance(error, NotImplementedError)
 
 
 # CUDA and MPS; the CPU on Linux; the CPU on Windows; cuDNN and cuBLAS.

@@ -16,7 +16,7 @@ from napari_unet.core.intensity import Normalisation
 from napari_unet.engine.header import ModelHeader
 from napari_unet.service.budget import Gain, progress_words, too_short
 from napari_unet.service.corrections import Annotated, Correction
-from napari_unet.service.device import Compute, choose, is_out_of_memory
+from napari_unet.service.device import Compute, choose, is_missing, is_out_of_memory
 from napari_unet.service.jobs import Job
 from napari_unet.service.loaded_model import Box, LoadedModel, zoom_to
 from napari_unet.service.read_out import SEED_THRESHOLD, cell_areas, typical_area
@@ -276,7 +276,7 @@ def learn(
     Raises
     ------
     ValueError
-        If memory runs out.
+        If memory runs out, or a GPU lacks an operation.
     """
 
     def tell(loss: float | None = None) -> None:
@@ -300,6 +300,11 @@ def learn(
                 if not (better and trainer.go_on()):
                     break
     except (RuntimeError, MemoryError) as error:
+        device = next(trainer.network.parameters()).device.type
+        if is_missing(error, device):
+            raise ValueError(
+                f"the device {device} lacks an operation that training needs; choose the device cpu"
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise ValueError(
