@@ -8,7 +8,7 @@ import pytest
 import napari_unet
 
 HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
-HEAVY |= {"cryptography", "dask", "distributed"}
+HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
 
 
 @pytest.mark.parametrize(
