@@ -1,3 +1,5 @@
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,7 +10,7 @@ import pytest
 import napari_unet
 
 HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
-HEAVY |= {"cryptography", "dask", "distributed"}
+HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,56 @@ def test_the_version_is_the_projects():
     project = Path(__file__).parents[1] / "pyproject.toml"
     with project.open("rb") as file:
         assert tomllib.load(file)["project"]["version"] == napari_unet.__version__
+
+
+PROJECT = Path(__file__).parents[1]
+SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
+# What a distribution is called, where its module has another name.
+CALLED = {"skimage": "scikit-image"}
+
+
+def imports_of(tree):
+    """Other packages that a module imports: those at its top, and those inside functions."""
+    at_top, inside = set(), set()
+
+    def look(node, into):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                look(child, inside)
+            elif isinstance(child, ast.Import):
+                into.update(alias.name.split(".")[0] for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                into.add(child.module.split(".")[0])
+            else:
+                function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+                look(child, inside if function else into)
+
+    look(tree, at_top)
+    ours = {*sys.stdlib_module_names, "napari_unet"}
+    return at_top - ours, inside - ours
+
+
+def test_what_is_imported_is_declared():
+    """What is imported inside functions may come with an extra."""
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    required = project["dependencies"]
+    optional = [*required]
+    for extra in ("cluster", "formats"):
+        optional += project["optional-dependencies"][extra]
+    declared = [
+        {re.match(r"[\w.-]+", line)[0].lower() for line in lines} for lines in (required, optional)
+    ]
+    missing = set()
+    for path in SOURCES:
+        for names, known in zip(imports_of(ast.parse(path.read_text())), declared, strict=True):
+            missing |= {(path.name, n) for n in names if CALLED.get(n, n).lower() not in known}
+    assert missing == set()
+
+
+def test_imports_are_found():
+    tree = ast.parse(
+        "import a.b\nfrom c.d import e\nimport os\nfrom napari_unet import f\n"
+        "if TYPE_CHECKING:\n    import g\ndef h():\n    from i import j"
+    )
+    assert imports_of(tree) == ({"a", "c"}, {"g", "i"})

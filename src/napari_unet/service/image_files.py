@@ -1,4 +1,4 @@
-"""Images and labels as files: tif (with axes and pixel size), and what imageio reads."""
+"""Images and labels as files: tif (with axes and sizes), of microscopes, and what imageio reads."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from napari_unet.service.inputs import (
     split_pieces,
     whole_labels,
 )
+from napari_unet.service.microscope_files import SUFFIXES as MICROSCOPE_SUFFIXES
+from napari_unet.service.microscope_files import is_microscope_file, read_microscope_file
 from napari_unet.service.outputs import MARK
 from napari_unet.service.tif_files import axes_of_tif, read_tif
 from napari_unet.service.zarr_files import is_zarr, open_zarr
@@ -36,7 +38,7 @@ _IMAGEJ = (np.uint8, np.uint16, np.float32)
 LABELS = "_labels"
 # Reads an image file: `read_image` with some of its options.
 Read = Callable[[Path], ImageSource]
-SUFFIXES = _TIFF | {".png", ".jpg", ".jpeg", ".bmp", ".zarr"}
+SUFFIXES = _TIFF | MICROSCOPE_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".zarr"}
 
 
 def read_image(
@@ -52,7 +54,7 @@ def read_image(
     Parameters
     ----------
     path
-        tif, png, jpg, bmp, or a zarr store, of which no pixel is read yet.
+        tif, png, jpg, bmp; or czi, nd2, lif or a zarr store, of which no pixel is read yet.
     axes
         Names of its axes; by default what the file says, or else guessed from the shape.
     series
@@ -193,6 +195,9 @@ def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
         if path.is_dir() and is_zarr(path):
             image = open_zarr(path)
             found = image.axes if image.is_named and image.data.shape == shape else None
+        elif is_microscope_file(path):
+            said = read_microscope_file(path)
+            found = said.axes if said.data.shape == shape else None
         else:
             found = axes_of_tif(path, shape) if path.is_file() and _is_tif(path) else None
     except Exception:
@@ -343,6 +348,8 @@ def _in_order(axes: str) -> bool:
 def _read_file(path: Path, axes: str | None, series: int | None, as_labels: bool) -> ImageSource:
     read = read_tif if _is_tif(path) else _read_picture
     try:
+        if is_microscope_file(path):
+            return read_microscope_file(path, axes, series)
         return read(path, axes, series, as_labels)
     except Unfit as error:
         raise ValueError(f"{path}: {error.for_files}") from error

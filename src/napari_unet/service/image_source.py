@@ -6,12 +6,12 @@ Every reader of files ends here, so that each format and each command decides al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from napari_unet.core.axes import label_axes
-from napari_unet.service.inputs import check_channels
+from napari_unet.service.inputs import Unfit, check_channels
 
 # Micrometres in a unit of length, and seconds in one of time, as programs write them.
 _LENGTHS: Mapping[str, float] = {
@@ -46,6 +46,43 @@ def in_s(time: object, unit: object) -> float | None:
     return _in(_TIMES, time, unit)
 
 
+def choose_image(
+    names: Sequence[str], plane_px: Mapping[int, int], asked: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Number of the image to take from a file that may hold several, and what is to be said.
+
+    Parameters
+    ----------
+    names
+        Of all images in it; empty where it has none.
+    plane_px
+        How many pixels a plane has, of each image that may be taken unasked.
+    asked
+        Which one is asked for, from 0; None takes the largest.
+
+    Raises
+    ------
+    Unfit
+        If there is no such image.
+    """
+    if asked is not None:
+        if asked >= len(names):
+            raise Unfit(
+                f"image {asked} is asked for and there are {len(names)}; give --series 0"
+                + (f" to {len(names) - 1}" if len(names) > 1 else "")
+            )
+        return asked, ()
+    number = max(plane_px, key=lambda n: (plane_px[n], -n))
+    if len(plane_px) == 1:
+        return number, ()
+    name = f" ({names[number]})" if names[number] else ""
+    why = "the largest" if len(set(plane_px.values())) > 1 else "the first"
+    return number, (
+        f"the file holds {len(plane_px)} images and {why}, {number}{name}, was taken; "
+        f"--series N takes another, one of {', '.join(map(str, plane_px))}",
+    )
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """An image that was read.
@@ -53,7 +90,8 @@ class ImageSource:
     Attributes
     ----------
     data
-        The pixels, any dtype; of a zarr store, an array that reads them when it is indexed.
+        The pixels, any dtype; of a zarr store or a microscope's file, an array that reads them
+        when it is indexed.
     axes
         One letter of TZCYX for each axis.
     is_colour

@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import axes_from_names
-from napari_unet.service.image_source import ImageSource, in_s, in_um
+from napari_unet.service.image_source import ImageSource, choose_image, in_s, in_um
 from napari_unet.service.inputs import Unfit, name_array
 
 # Names that scanners give to what is beside the image itself.
@@ -101,28 +101,13 @@ def axes_of_tif(path: Path, shape: tuple[int, ...]) -> str | None:
 
 def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, ...]]:
     """Number of the image to take, and what is to be said about the others."""
-    if asked is not None:
-        if asked >= len(series):
-            raise Unfit(
-                f"image {asked} is asked for and there are {len(series)}; give --series 0"
-                + (f" to {len(series) - 1}" if len(series) > 1 else "")
-            )
-        return asked, ()
     found = [
         n
         for n, one in enumerate(series)
         if not (one.keyframe.is_reduced or str(one.name).lower().startswith(_SIDE))
     ]
     sizes = {n: _plane_px(series[n]) for n in found or range(len(series))}
-    number = max(sizes, key=lambda n: (sizes[n], -n))
-    if len(sizes) == 1:
-        return number, ()
-    name = f" ({series[number].name})" if series[number].name else ""
-    why = "the largest" if len(set(sizes.values())) > 1 else "the first"
-    return number, (
-        f"the file holds {len(sizes)} images and {why}, {number}{name}, was taken; "
-        f"--series N takes another, one of {', '.join(map(str, sizes))}",
-    )
+    return choose_image([str(one.name or "") for one in series], sizes, asked)
 
 
 def _plane_px(series: Any) -> int:
