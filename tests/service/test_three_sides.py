@@ -200,6 +200,14 @@ def test_it_tells_the_side_the_plane_and_the_time_that_is_left(service, bright, 
     assert fractions == sorted(fractions)
 
 
+def test_of_a_flat_stack_it_tells_that_it_is_seen_from_above_only(service, bright):
+    job = service.segment(balls()[0][:4], "ZYX", "bright", IN_3D)
+    told = []
+    job.progressed.connect(lambda progress: told.append(progress.message))
+    job.wait(SOON)
+    assert "segmenting, from above only, plane 4 of 4" in told
+
+
 def test_it_can_be_cancelled_between_cuts(service, bright):
     job = service.segment(balls()[0], "ZYX", "bright", IN_3D)
     seen = []

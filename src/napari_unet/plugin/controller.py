@@ -193,7 +193,10 @@ class Controller(Follower):
 
         def start(source: Annotated) -> None:
             job = self.service.finetune([source], model, config, watch=lambda: self._learning.view)
-            self._follow(job, self._showing(partial(self._show_improvement, image)))
+            mask = self.corrections.tracker(labels).mask
+            note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
+            show = partial(self._show_improvement, image)
+            self._follow(job, self._showing(lambda done: show(done) + note))
 
         self._with_corrections(image, labels, "Fine-tuning", start)
         self._learning.begin(image, config.channel)

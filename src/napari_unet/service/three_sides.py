@@ -69,7 +69,7 @@ class _View:
     def area_px(self, cut: _Cut) -> float:
         """Pixels of a cut as the network sees it, but for the zoom."""
         sides = [self.depth_px, *self.stack.shape[2:]]
-        return math.prod(side for axis, side in enumerate(sides) if axis != cut.axis)
+        return float(math.prod(side for axis, side in enumerate(sides) if axis != cut.axis))
 
     def look(self, cut: _Cut, progress: Callable[[float, str], None]) -> PlaneScores:
         """Scores of a cut, as large as the stack is there."""
@@ -125,7 +125,8 @@ class _Way:
         done = float(begin + fraction * (self._ends[number] - begin))
         axis = self._cuts[number].axis
         own = [n for n, cut in enumerate(self._cuts) if cut.axis == axis]
-        side = f", side {axis + 1} of {self._n_sides}" if self._n_sides > 1 else ""
+        one = ", from above only"
+        side = f", side {axis + 1} of {self._n_sides}" if self._n_sides > 1 else one
         plane = f", plane {number - own[0] + 1} of {len(own)}"
         self._progress(done, f"{message}{side}{plane}{self._left(done)}")
 
