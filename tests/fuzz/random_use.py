@@ -224,7 +224,8 @@ class User:
             return "none"
         layer, at = found
         layer.brush_size = self.rng.randint(1, 20)
-        layer.selected_label = self.rng.choice([1, 2, 7, int(np.max(layer.data)) + 1])
+        new = min(int(np.max(layer.data)) + 1, int(np.iinfo(layer.data.dtype).max))
+        layer.selected_label = self.rng.choice([1, 2, 7, new])
         layer.paint(at, layer.selected_label)
         return f"{layer.name} {at} {layer.selected_label}"
 
