@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from napari_unet.plugin.seen import CONFIRMED, CORRECTED
 
@@ -184,24 +183,3 @@ def test_labels_that_changed_their_size_are_kept(segmented, settle):
     third = segment(widget, settle)
     assert first in widget.viewer.layers
     assert third.data.max() == 3
-
-
-@pytest.mark.parametrize("how", ["another size", "the same size", "in place"])
-def test_labels_of_an_image_that_was_changed_meanwhile_are_not_laid_over_it(segmented, settle, how):
-    widget, first = segmented
-    image = widget.image.value
-    before = list(widget.viewer.layers)
-    widget.segment_button.click()
-    assert widget.is_busy
-    if how == "in place":
-        image.data[20:40] = 0
-    else:
-        image.data = np.zeros((30, 40) if how == "another size" else image.data.shape, np.uint8)
-    settle(widget)
-    assert list(widget.viewer.layers) == before
-    assert f"the image '{image.name}' was changed meanwhile; click Segment" in widget.status.text()
-    # What was found before stays, and the next click takes the new pixels.
-    assert first.visible
-    second = segment(widget, settle)
-    assert second is not first
-    assert second.data.shape == image.data.shape

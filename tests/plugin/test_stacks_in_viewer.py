@@ -30,6 +30,20 @@ def test_a_plane_with_a_model_of_stacks_is_told_so(docked, settle, image, add_mo
     assert len(widget.viewer.layers) == 1
 
 
+def test_in_3d_the_dock_says_where_it_is(docked_by_napari, settle, discs):
+    widget = docked_by_napari
+    widget.viewer.add_image(np.stack([discs((20, 20), (60, 60))] * 30), name="stack")
+    widget.viewer.dims.set_current_step(0, 12)
+    widget.advanced.link.value = "3d"
+    said = []
+    widget.controller.progressed.connect(lambda progress: said.append(widget.status.text()))
+    widget.segment_button.click()
+    settle(widget)
+    for side, planes in ((1, 30), (2, 48), (3, 48)):
+        start = f"segmenting, side {side} of 3, plane {planes} of {planes}"
+        assert any(text.startswith(start) for text in said), (start, said)
+
+
 def test_in_3d_at_the_scale_of_the_layer(docked, settle, discs, add_model):
     add_model("planes", normalisation={"low": 0.0, "high": 100.0})
     plane = discs((20, 20), (60, 60))

@@ -178,6 +178,36 @@ def test_the_shipped_model_looks_for_the_size_and_splits_what_touches(service):
     assert 0 != first != second != 0
 
 
+def test_it_tells_the_side_the_plane_and_the_time_that_is_left(service, bright, monkeypatch):
+    now = iter(range(0, 10_000, 3))
+    monkeypatch.setattr("napari_unet.service.three_sides.time.perf_counter", lambda: next(now))
+    job = service.segment(balls()[0], "ZYX", "bright", IN_3D)
+    told = []
+    job.progressed.connect(told.append)
+    job.wait(SOON)
+    said = [progress.message for progress in told]
+    for start in (
+        "segmenting, side 1 of 3, plane 1 of 30",
+        "segmenting, side 1 of 3, plane 30 of 30",
+        "segmenting, side 2 of 3, plane 1 of 20",
+        "segmenting, side 3 of 3, plane 22 of 22",
+    ):
+        assert any(text.startswith(start) for text in said), (start, said)
+    left = [text.rpartition(", about ")[2] for text in said if text.endswith(" left")]
+    assert len(left) > 50
+    assert left[-1] == "5 s left"
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+
+
+def test_of_a_flat_stack_it_tells_that_it_is_seen_from_above_only(service, bright):
+    job = service.segment(balls()[0][:4], "ZYX", "bright", IN_3D)
+    told = []
+    job.progressed.connect(lambda progress: told.append(progress.message))
+    job.wait(SOON)
+    assert "segmenting, from above only, plane 4 of 4" in told
+
+
 def test_it_can_be_cancelled_between_cuts(service, bright):
     job = service.segment(balls()[0], "ZYX", "bright", IN_3D)
     seen = []

@@ -20,12 +20,16 @@ from napari.layers import Image
 from superqt import QCollapsible
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.plugin.layers import axes_named, name_axes_of
+from napari_unet.plugin.layers import axes_named, channel_names, name_axes_of
 from napari_unet.plugin.scope import PLANE, SCOPES
 
 # The model file decides where a setting stands at this value.
 _MODEL_DECIDES = 0
 _AUTOMATIC = -1
+_CHANNEL_TIP = (
+    "Which one the model sees, from 0; automatic: all if their number suits the model, else the "
+    "one in view"
+)
 
 
 class Advanced(QCollapsible):
@@ -50,9 +54,9 @@ class Advanced(QCollapsible):
             label="Channel",
             min=_AUTOMATIC,
             max=9_999,
-            tooltip="Which one the model sees, from 0; automatic: all if their number suits the "
-            "model, else the one in view",
+            tooltip=_CHANNEL_TIP,
         )
+        self.channel.changed.connect(self._show_channel)
         self.colours = ComboBox(
             label="Tissue in colour",
             choices=[("automatic", "auto"), ("as it is", "all"), ("its nuclear stain", "stain")],
@@ -156,6 +160,7 @@ class Advanced(QCollapsible):
         self._image = None
         self.axes.value = "" if image is None else axes_named(image)
         self._image = image
+        self._show_channel()
 
     def check_axes(self) -> None:
         """Raise `ValueError` with a sentence if the text does not fit the image."""
@@ -177,6 +182,16 @@ class Advanced(QCollapsible):
         # A text that does not fit, yet, is told of by what needs the axes.
         with suppress(ValueError):
             self.check_axes()
+        self._show_channel()
+
+    def _show_channel(self) -> None:
+        """Beside the number of the channel, its name, where the image's file has names."""
+        names = () if self._image is None else channel_names(self._image)
+        number = int(self.channel.value)
+        suffix = f" {names[number]}" if 0 <= number < len(names) else ""
+        self.channel.native.setSuffix(suffix)
+        known = "".join(f"\n{n} {name}" for n, name in enumerate(names))
+        self.channel.native.setToolTip(_CHANNEL_TIP + known)
 
     def server_file(self) -> Path | None:
         """The file of a server's credentials; None for this computer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari.layers import Image
@@ -26,14 +27,24 @@ class Arriving:
         self._viewer = viewer
         self._overlay = Overlay(viewer, "arriving (napari-unet)", opacity=0.5)
         self._image: Image | None = None
+        self._is_outdated: Callable[[], bool] = lambda: False
         self._planes: dict[Index, NDArray[Any]] = {}
         self._shown: Index | None = None
 
-    def begin(self, image: Image) -> None:
-        """Planes of an image are on their way."""
+    def begin(self, image: Image, is_outdated: Callable[[], bool]) -> None:
+        """Planes of an image are on their way.
+
+        Parameters
+        ----------
+        image
+            Its layer.
+        is_outdated
+            Tells whether that shows another image by now: then nothing is laid over it.
+        """
         self.end()
-        self._image = image
+        self._image, self._is_outdated = image, is_outdated
         self._viewer.dims.events.current_step.connect(self.refresh)
+        image.events.data.connect(self.refresh)
 
     def take(self, done: Any) -> None:
         """Some have come: `service.plane_order.PlaneLabels` of each that is done."""
@@ -44,6 +55,10 @@ class Arriving:
     def refresh(self, event: Any = None) -> None:
         """Show the plane in view, if it has come."""
         if self._image is None or self._image not in self._viewer.layers:
+            return
+        if self._is_outdated():
+            self._shown = None
+            self._overlay.hide()
             return
         index = plane_in_view(self._image, self._viewer.dims.point)
         if index == self._shown:
@@ -60,6 +75,7 @@ class Arriving:
         if self._image is None:
             return
         self._viewer.dims.events.current_step.disconnect(self.refresh)
+        self._image.events.data.disconnect(self.refresh)
         self._image, self._shown = None, None
         self._planes.clear()
         self._overlay.remove()

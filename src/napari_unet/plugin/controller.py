@@ -151,7 +151,7 @@ class Controller(Follower):
         config = replace(config, channel=asked.channel, anisotropy=anisotropy(image))
         job = self.service.segment(data, axes, model, config, asked.planes, asked.box)
         self._begin("Segmenting")
-        self._arriving.begin(image)
+        self._arriving.begin(image, lambda: asked.is_outdated)
         self._follow(job, partial(self._merge, asked))
 
     def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
@@ -193,7 +193,10 @@ class Controller(Follower):
 
         def start(source: Annotated) -> None:
             job = self.service.finetune([source], model, config, watch=lambda: self._learning.view)
-            self._follow(job, self._showing(partial(self._show_improvement, image)))
+            mask = self.corrections.tracker(labels).mask
+            note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
+            show = partial(self._show_improvement, image)
+            self._follow(job, self._showing(lambda done: show(done) + note))
 
         self._with_corrections(image, labels, "Fine-tuning", start)
         self._learning.begin(image, config.channel)
@@ -301,6 +304,9 @@ class Controller(Follower):
         image, source = asked.image, asked.source
         done: Segmentation = job.result  # type: ignore[assignment]
         done = replace(done, labels=planes_last(done.labels, label_axes(source.axes)))
+        if asked.is_outdated:
+            self._show_beside(asked, done)
+            return
         labels = self.results.current(image)
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
@@ -322,7 +328,7 @@ class Controller(Follower):
     ) -> None:
         image, model = asked.image, done.model.reference
         if asked.is_outdated:
-            self._finish(f"the image '{image.name}' was changed meanwhile; click Segment", False)
+            self._show_beside(asked, done)
             return
         facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
         facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
@@ -334,6 +340,18 @@ class Controller(Follower):
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
         self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
+
+    def _show_beside(self, asked: Request, done: Segmentation) -> None:
+        """The layer shows another image now: what was found is not laid over it."""
+        image, shape = asked.image, tuple(asked.source.data.shape)
+        layer = self.results.add_of_earlier(image, done.labels, shape)
+        kept = ""
+        if layer is not None:
+            # Nobody knows which of the pixels were read before they were changed in place.
+            when = "before" if image.data is not asked.pixels else "before or meanwhile"
+            kept = f"; what was found {when} is kept in the hidden layer '{layer.name}'"
+        told = f"the image '{image.name}' was changed meanwhile; click Segment{kept}"
+        self._finish(told, False)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:
         if image is not None:

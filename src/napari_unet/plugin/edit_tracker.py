@@ -14,6 +14,7 @@ from napari_unet.plugin.layers import Index, memory, plane_of, planes_of
 from napari_unet.plugin.marks import Mark
 from napari_unet.plugin.seen import SeenPlane, States
 from napari_unet.service.corrections import Correction, PaintedPlane
+from napari_unet.service.inputs import mask_words
 
 # Positions in a plane, flattened, that differ from what Segment wrote, and the labels there.
 Changes = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -35,6 +36,8 @@ class EditCount:
         Places confirmed.
     carried
         Whether corrections came along from an earlier result.
+    mask
+        That labels from elsewhere are a mask, and what is made of it; else empty.
     """
 
     n_cells: int = 0
@@ -42,6 +45,7 @@ class EditCount:
     own: bool = True
     n_marks: int = 0
     carried: bool = False
+    mask: str = ""
 
     def __str__(self) -> str:
         places = "1 place" if self.n_marks == 1 else f"{self.n_marks} places"
@@ -56,7 +60,8 @@ class EditCount:
             said.append(f"{places} confirmed")
         if self.carried:
             said.append("earlier corrections came along" if said else "earlier corrections here")
-        return ", ".join(said) or "nothing corrected yet"
+        found = ", ".join(said) or "nothing corrected yet"
+        return f"{found}; {self.mask}" if self.mask else found
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class EditTracker:
         # Goes up whenever the layer may have changed.
         self.revision = 0
         self.states: Mapping[Index, States] = {}
+        # Of labels from elsewhere, see `EditCount.mask`.
+        self.mask = ""
         self._on_change, self._brush_class = on_change, brush_class
         self._events = (layer.events.paint, layer.events.set_data, layer.events.labels_update)
         for event in self._events:
@@ -180,7 +187,9 @@ class EditTracker:
 
     def corrections(self, memo: Memo, ring_px: int) -> tuple[Correction, ...]:
         """What a model can learn from; not for the viewer's thread."""
-        found = (p.correction(ring_px, memo.classes) for p in self.seen_planes(memo))
+        planes = self.seen_planes(memo)
+        self._look_for_mask(planes)
+        found = (p.correction(ring_px, memo.classes) for p in planes)
         return tuple(correction for correction in found if correction is not None)
 
     def survey(
@@ -198,6 +207,7 @@ class EditTracker:
             Gets the changes first, for the rest takes a while.
         """
         planes = self.seen_planes(memo)
+        self._look_for_mask(planes)
         changes = {plane.index: _changes(plane.painted) for plane in planes}
         changes = {index: change for index, change in changes.items() if change[0].size}
         if self.baseline is not None:
@@ -210,9 +220,22 @@ class EditTracker:
             own=self.baseline is not None,
             n_marks=len(memo.marks),
             carried=bool(memo.carried),
+            mask=self.mask,
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}
         return Survey(count, states, changes)
+
+    def _look_for_mask(self, planes: list[SeenPlane]) -> None:
+        """See whether labels from elsewhere number no cells; their pieces are cells then."""
+        found = ""
+        if self.baseline is None and planes:
+            found = mask_words(np.stack([plane.painted.after for plane in planes]), "ZYX")
+        self.mask = ""
+        if found:
+            self.mask = (
+                f"the labels hold {found}: a mask, so each piece is a cell, and cells that touch "
+                "are one"
+            )
 
     def _check_size(self) -> None:
         if self.baseline is not None and self.baseline.shape != self.shape:

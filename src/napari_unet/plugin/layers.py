@@ -15,7 +15,7 @@ from napari.layers.base import Layer
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
-from napari_unet.service.image_files import axes_in_file
+from napari_unet.service.image_files import axes_in_file, channels_in_file
 from napari_unet.service.inputs import check_wide, size_words, whole_labels
 
 Index = tuple[int, ...]
@@ -68,10 +68,26 @@ def _axes_in_file(layer: Image) -> str:
     path = layer.source.path
     if not path or layer.rgb:
         return ""
-    known = memory(layer)
-    if "file_axes" not in known:
-        known["file_axes"] = axes_in_file(Path(path), tuple(finest(layer).shape)) or ""
-    return str(known["file_axes"])
+    known, shape = memory(layer), tuple(finest(layer).shape)
+    # Other pixels may be put into the layer.
+    if known.get("file_axes", ((), ""))[0] != shape:
+        known["file_axes"] = shape, axes_in_file(Path(path), shape) or ""
+    return str(known["file_axes"][1])
+
+
+def channel_names(layer: Image) -> tuple[str, ...]:
+    """Names of an image layer's channels, as the file that it was opened from has them.
+
+    Empty if it has none, or not one for each channel. The file is looked at once.
+    """
+    path, axes = layer.source.path, axes_of(layer)
+    if not path or layer.rgb or "C" not in axes:
+        return ()
+    known, shape = memory(layer), tuple(finest(layer).shape)
+    if known.get("file_channels", ((), ()))[0] != shape:
+        known["file_channels"] = shape, channels_in_file(Path(path), shape)
+    names: tuple[str, ...] = known["file_channels"][1]
+    return names if len(names) == shape[axes.index("C")] else ()
 
 
 def axes_named(image: Image) -> str:

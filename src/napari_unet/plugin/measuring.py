@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
@@ -16,10 +17,12 @@ from napari_unet.plugin.files_dialog import FilesDialog
 from napari_unet.plugin.layers import axes_of, check_fits, finest, image_from_layer, memory
 from napari_unet.plugin.rows import button, row
 from napari_unet.service.batch import FileDone, summary
-from napari_unet.service.inputs import in_dock
+from napari_unet.service.inputs import in_dock, mask_words, whole_labels
 from napari_unet.service.jobs import Job
 from napari_unet.service.measurements import measure, write_table
 
+# Numbers that a mask holds at most.
+_FEW = 3
 # Failures that fit into the dock.
 _MOST_LINES = 6
 
@@ -101,7 +104,17 @@ class MeasureRow(QWidget):
         units, warnings = {str(unit) for unit in labels.units[-2:]}, list[str]()
 
         def work(job: Job[Columns]) -> Columns:
-            return measure(data, source.data, source.axes, scale, job.check, warnings.append)
+            found = measure(data, source.data, source.axes, scale, job.check, warnings.append)
+            # Who paints two cells with one brush has made them what they are.
+            if "baseline" not in memory(labels) and len(found["label"]) <= _FEW:
+                letters = "".join(axes[n] for n in kept)
+                mask = mask_words(whole_labels(np.asarray(data)), letters)
+                if mask:
+                    warnings.append(
+                        f"the labels hold {mask}: a mask, and each value was measured as one "
+                        "cell; give one number to each cell"
+                    )
+            return found
 
         def show(columns: Columns) -> tuple[str, bool]:
             known = memory(labels)

@@ -17,7 +17,15 @@ from napari_unet.plugin.canvas import remove_soon
 from napari_unet.plugin.carry import carry_around, carry_over
 from napari_unet.plugin.edit_tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.features import show_features
-from napari_unet.plugin.layers import Index, check_fits, memory
+from napari_unet.plugin.layers import (
+    Index,
+    add_quietly,
+    check_fits,
+    finest,
+    helper_metadata,
+    memory,
+    stack_shape,
+)
 from napari_unet.plugin.marks import Box, Mark
 from napari_unet.plugin.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.seen import States
@@ -213,6 +221,36 @@ class Results:
         if old is not None and not result.untouched:
             self._retire(old, layer)
             memory(old)["handed_on"] = result.complete
+        return layer
+
+    def add_of_earlier(
+        self, image: Image, labels: NDArray[np.int32], shape: tuple[int, ...]
+    ) -> Labels | None:
+        """Keep what was found in an image layer that shows another image now, in a hidden layer.
+
+        It is no result of the layer: nothing of it is learnt, and the current result stays.
+
+        Parameters
+        ----------
+        image
+            The layer.
+        labels
+            What was found, (..., Y, X).
+        shape
+            Of the earlier image.
+
+        Returns
+        -------
+        labels
+            The new layer; None, and nothing is added, if the image has another size now.
+        """
+        same = tuple(finest(image).shape) == shape and stack_shape(image) == labels.shape
+        if not same or image not in self._viewer.layers:
+            return None
+        name = f"{image.name} cells (of the earlier image)"
+        layer = labels_like(image, labels, name, helper_metadata())
+        layer.visible = False
+        add_quietly(self._viewer, layer)
         return layer
 
     def go_back(self, image: Image, model: str) -> Labels | None:

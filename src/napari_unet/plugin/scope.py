@@ -19,13 +19,14 @@ from napari_unet.plugin.layers import (
     Index,
     LayerImage,
     axes_of,
+    channel_names,
     finest,
     image_from_layer,
     memory,
     plane_in_view,
     visible_box,
 )
-from napari_unet.service.inputs import check_shape
+from napari_unet.service.inputs import check_array_channels, check_shape
 from napari_unet.service.loaded_model import Box
 from napari_unet.service.model_store import ModelVersion
 from napari_unet.service.segmenting import Segmentation
@@ -163,6 +164,8 @@ def ask(image: Image, model: ModelVersion, chosen: Chosen, scope: str, viewer: V
     ------
     ValueError
         If the image has axes that are unclear.
+    Undecided
+        If one of its channels is to be chosen; names them.
     """
     source = image_from_layer(image)
     check_shape(source.data.shape)
@@ -170,6 +173,10 @@ def ask(image: Image, model: ModelVersion, chosen: Chosen, scope: str, viewer: V
     planes = planes_in(scope, source.axes, source.data.shape, here)
     box = visible_box(image) if scope == VIEW else None
     channel = channel_for(image, model, chosen, viewer.dims)
+    names = channel_names(image)
+    if names and not isinstance(channel, int):
+        n_model = model.header.architecture.get("in_channels", 1)
+        check_array_channels(source.axes, source.data.shape, n_model, names)
     return Request(image, source, channel, planes, box, image.data, checksum_of(image))
 
 
@@ -221,4 +228,6 @@ def _channel_words(asked: Request, model: ModelVersion) -> str:
     if not isinstance(asked.channel, int) or "C" not in axes:
         return ""
     last = finest(asked.image).shape[axes.index("C")] - 1
-    return f", seen in channel {asked.channel} (0 to {last})"
+    names = channel_names(asked.image)
+    name = f", {names[asked.channel]}" if asked.channel < len(names) else ""
+    return f", seen in channel {asked.channel}{name} (0 to {last})"

@@ -20,10 +20,12 @@ from napari_unet.plugin.controller import Controller
 from napari_unet.plugin.correcting import CorrectingPanel
 from napari_unet.plugin.draft_row import DraftRow
 from napari_unet.plugin.edit_tracker import EditCount
+from napari_unet.plugin.label_files import LabelsInImages
 from napari_unet.plugin.layers import is_helper
 from napari_unet.plugin.look_row import LookRow
 from napari_unet.plugin.loss_curve import LossCurve
 from napari_unet.plugin.measuring import MeasureRow
+from napari_unet.plugin.model_files import IMPORTED
 from napari_unet.plugin.more_time_row import MoreTimeRow
 from napari_unet.plugin.rows import Column, button, row
 from napari_unet.plugin.server_row import ServerRow
@@ -77,6 +79,7 @@ class SegmentWidget(QWidget):
         self._announcement = Announcement()
         self._layers = LayerBoxes(napari_viewer, self.controller.results)
         self._build()
+        self._labels_in_images = LabelsInImages(napari_viewer)
         controller, corrections = self.controller, self.controller.corrections
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._layers.refresh),
@@ -96,10 +99,17 @@ class SegmentWidget(QWidget):
             (controller.restoring.offered, self.draft.on_offered),
             (controller.restoring.restored, self._tell),
             (controller.restoring.failed, self._warn),
+            (self._labels_in_images.failed, self._warn),
+            (IMPORTED.came, self._on_imported),
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
-        ends = self.correcting.close_down, self._announcement.end, controller.close
+        ends = (
+            self.correcting.close_down,
+            self._announcement.end,
+            self._labels_in_images.close,
+            controller.close,
+        )
         self._release = partial(_release, self._connections, ends)
         # A slot of this object would no longer be called while it is being destroyed.
         self.destroyed.connect(self._release)
@@ -350,6 +360,11 @@ class SegmentWidget(QWidget):
         if name:
             self.model.value = name
         self._on_model()
+
+    def _on_imported(self, reference: str) -> None:
+        self.model.reset_choices()
+        if reference in self.model.choices:
+            self._refresh_models(reference)
 
     def _on_model(self) -> None:
         if self.model.value is not None:

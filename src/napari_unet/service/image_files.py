@@ -27,7 +27,7 @@ from napari_unet.service.inputs import (
 from napari_unet.service.microscope_files import SUFFIXES as MICROSCOPE_SUFFIXES
 from napari_unet.service.microscope_files import is_microscope_file, read_microscope_file
 from napari_unet.service.outputs import MARK
-from napari_unet.service.tif_files import axes_of_tif, read_tif
+from napari_unet.service.tif_files import axes_of_tif, names_in_tif, read_tif
 from napari_unet.service.zarr_files import is_zarr, open_zarr
 
 _TIFF = {".tif", ".tiff", ".svs", ".ndpi", ".qptiff", ".lsm"}
@@ -204,6 +204,21 @@ def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
         # Whatever is wrong with the file, the pixels are there.
         return None
     return found
+
+
+def channels_in_file(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the channels of an image of this shape, as its file has them; empty if it has none.
+
+    No pixel is read.
+    """
+    try:
+        if path.is_dir() and is_zarr(path):
+            image = open_zarr(path)
+            return image.channel_names if image.data.shape == shape else ()
+        return names_in_tif(path, shape) if path.is_file() and _is_tif(path) else ()
+    except Exception:
+        # As above.
+        return ()
 
 
 def stem_of(path: Path) -> str:

@@ -152,7 +152,9 @@ def check_channels(count: int, n_model: int | None = None, names: Sequence[str] 
     )
 
 
-def check_array_channels(axes: str, shape: Sequence[int], n_model: int) -> None:
+def check_array_channels(
+    axes: str, shape: Sequence[int], n_model: int, names: Sequence[str] = ()
+) -> None:
     """The same of an array: 3 or 4 channels as its last axis are colours, all others are separate.
 
     Raises
@@ -162,7 +164,7 @@ def check_array_channels(axes: str, shape: Sequence[int], n_model: int) -> None:
     """
     count = shape[axes.index("C")] if "C" in axes else 1
     if not (axes[-1] == "C" and count in (3, 4)):
-        check_channels(count, n_model)
+        check_channels(count, n_model, names)
 
 
 def check_wide(shape: Sequence[int]) -> None:
@@ -222,31 +224,42 @@ def check_numbered(labels: NDArray[np.int32], axes: str) -> None:
     Raises
     ------
     Undecided
-        If there are at most three numbers, in twice as many separate pieces or more.
+        If they are one, see `mask_words`.
+    """
+    found = mask_words(labels, axes)
+    if found:
+        raise Undecided(
+            f"the labels hold {found}: a mask, not a number for each cell",
+            python="number the cells, for example with skimage.measure.label(labels)",
+            files="give one number to each cell, or give --split: each piece is a cell then, and "
+            "cells that touch are one",
+            dock="give one number to each cell",
+        )
+
+
+def mask_words(labels: NDArray[np.int32], axes: str) -> str:
+    """What labels hold that are a mask, in words; empty if they tell cells apart.
+
+    A mask has at most three numbers, in twice as many separate pieces or more. For parameters see
+    `check_numbered`.
     """
     from scipy import ndimage
 
     values = np.unique(labels)
     values = values[values > 0]
     if not 0 < len(values) <= 3:
-        return
+        return ""
     pieces = sections = 0
     for index in plane_indices(axes, labels.shape):
         plane = get_plane(labels, axes, index)[0]
         for value in values:
             count = ndimage.label(plane == value, np.ones((3, 3)))[1]
             pieces, sections = pieces + count, sections + (count > 0)
-    if pieces >= 2 * sections:
-        names = ", ".join(map(str, values))
-        one = f"one value ({names})" if len(values) == 1 else f"{len(values)} values ({names})"
-        raise Undecided(
-            f"the labels hold {one} in {pieces} separate pieces: a mask, not a number for each "
-            "cell",
-            python="number the cells, for example with skimage.measure.label(labels)",
-            files="give one number to each cell, or give --split: each piece is a cell then, and "
-            "cells that touch are one",
-            dock="give one number to each cell",
-        )
+    if pieces < 2 * sections:
+        return ""
+    names = ", ".join(map(str, values))
+    one = f"one value ({names})" if len(values) == 1 else f"{len(values)} values ({names})"
+    return f"{one} in {pieces} separate pieces"
 
 
 def split_pieces(labels: NDArray[np.int32], axes: str) -> NDArray[np.int32]:

@@ -8,9 +8,10 @@ doi:10.1038/s41592-020-01018-x, average the gradients of theirs).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.intensity import Statistics
+from napari_unet.service.budget import duration
 from napari_unet.service.device import Compute
 from napari_unet.service.diameter import median_diameter
 from napari_unet.service.loaded_model import LoadedModel, PlaneScores
 
 # One cut across planes stands for so many: neighbours hardly differ.
 _STEP = 2
+# After so long the time that is left is told.
+_FIRST_GUESS_S = 2.0
 # Cuts across a stack that is not so many cells deep show slivers only.
 _LEAST_CELLS = 2
 
@@ -62,6 +66,11 @@ class _View:
         """Of the stack, in pixels of a plane."""
         return float(self.stack.shape[1] * (self.config.anisotropy or 1.0))
 
+    def area_px(self, cut: _Cut) -> float:
+        """Pixels of a cut as the network sees it, but for the zoom."""
+        sides = [self.depth_px, *self.stack.shape[2:]]
+        return float(math.prod(side for axis, side in enumerate(sides) if axis != cut.axis))
+
     def look(self, cut: _Cut, progress: Callable[[float, str], None]) -> PlaneScores:
         """Scores of a cut, as large as the stack is there."""
         from napari_unet.core.resample import resize_plane
@@ -84,6 +93,51 @@ class _View:
         cell_px = self.config.diameter_px or median_diameter(areas)
         assert not isinstance(cell_px, str)
         return self.depth_px >= _LEAST_CELLS * cell_px
+
+
+class _Way:
+    """Tells how far the look at a stack is: which side, which plane, and what time is left.
+
+    Parameters
+    ----------
+    cuts, areas_px
+        All of them, in order, and their sizes, which say how long each takes.
+    n_sides
+        How many sides they are seen from.
+    progress
+        Called with (fraction, message); may raise to stop.
+    """
+
+    def __init__(
+        self,
+        cuts: list[_Cut],
+        areas_px: list[float],
+        n_sides: int,
+        progress: Callable[[float, str], None],
+    ) -> None:
+        self._cuts, self._n_sides, self._progress = cuts, n_sides, progress
+        self._ends = np.cumsum(areas_px) / sum(areas_px)
+        self._start = time.perf_counter()
+
+    def tell(self, number: int, fraction: float, message: str) -> None:
+        """So much of this cut is done."""
+        begin = self._ends[number - 1] if number else 0.0
+        done = float(begin + fraction * (self._ends[number] - begin))
+        axis = self._cuts[number].axis
+        own = [n for n, cut in enumerate(self._cuts) if cut.axis == axis]
+        one = ", from above only"
+        side = f", side {axis + 1} of {self._n_sides}" if self._n_sides > 1 else one
+        plane = f", plane {number - own[0] + 1} of {len(own)}"
+        self._progress(done, f"{message}{side}{plane}{self._left(done)}")
+
+    def _left(self, done: float) -> str:
+        """The time that is left, in words; empty where too little is known."""
+        taken_s = time.perf_counter() - self._start
+        if taken_s < _FIRST_GUESS_S or not done:
+            return ""
+        left_s = taken_s * (1 - done) / done
+        exact_s = 5 if left_s < 60 else 30
+        return f", about {duration(max(1, round(left_s / exact_s)) * exact_s)} left"
 
 
 def stack_scores(
@@ -129,12 +183,9 @@ def stack_scores(
     kinds = None if middle.kinds is None else np.zeros(shape, np.uint8)
     threshold = model.decoding(config, view.zoom).threshold
     over, cuts = 0, list(_cuts(shape, n_sides))
+    way = _Way(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
     for number, cut in enumerate(cuts):
-
-        def told(fraction: float, message: str, number: int = number) -> None:
-            progress((number + fraction) / len(cuts), message)
-
-        found = view.look(cut, told)
+        found = view.look(cut, partial(way.tell, number))
         for whole, part in ((foreground, found.foreground), (distance, found.distance)):
             if whole is not None and part is not None:
                 planes = np.moveaxis(whole, cut.axis, 0)[cut.at]

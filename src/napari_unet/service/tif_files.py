@@ -99,6 +99,15 @@ def axes_of_tif(path: Path, shape: tuple[int, ...]) -> str | None:
     return None
 
 
+def names_in_tif(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the channels of the first image of this shape; empty if the file has none."""
+    with tifffile.TiffFile(path) as file:
+        for number, series in enumerate(file.series):
+            if series.shape == shape:
+                return _facts(file, number).channel_names
+    return ()
+
+
 def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, ...]]:
     """Number of the image to take, and what is to be said about the others."""
     found = [
