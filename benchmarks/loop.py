@@ -88,7 +88,7 @@ def run(kind: Kind, seed: int, options: argparse.Namespace) -> Iterator[Row]:
             row: Row = {"round": number, "image": desk.sample.name, "ap": ap}
             row |= {"objects": user.objects, "strokes": user.strokes}
             if user.strokes or options.way != "objects":
-                job = service.finetune([desk.annotated()], model, settings(options, seed))
+                job = service.finetune([desk.annotated()], model, settings(options, seed, desk))
                 done = job.wait()
                 new = judge(service, done.model, kind, judges)
                 row |= {
@@ -109,9 +109,14 @@ def run(kind: Kind, seed: int, options: argparse.Namespace) -> Iterator[Row]:
             yield row
 
 
-def settings(options: argparse.Namespace, seed: int) -> FinetuneConfig:
-    """Of a fine-tune."""
-    given = {"steps": options.steps, "seconds": options.seconds, "seed": seed}
+def settings(options: argparse.Namespace, seed: int, desk: Desk) -> FinetuneConfig:
+    """Of a fine-tune on what a desk shows."""
+    given = {
+        "steps": options.steps,
+        "seconds": options.seconds,
+        "seed": seed,
+        "channel": desk.channel,
+    }
     return FinetuneConfig(**{**given, **dict(options.config)})
 
 
@@ -226,7 +231,7 @@ def shuffled(options: argparse.Namespace) -> None:
                     desk.segment(service, model)
                     desk.correct(options.way, options.objects, rng)
                 given = [desk.annotated() for desk in desks]
-                done = service.finetune(given, model, settings(options, seed)).wait()
+                done = service.finetune(given, model, settings(options, seed, desks[0])).wait()
             accepted += done.verdict.accepted
             print(f"  {name} seed {seed}: {done.verdict.why} ({done.check})", flush=True)
         total += accepted
@@ -262,7 +267,7 @@ def sample_minute(options: argparse.Namespace) -> None:
             for number in three:
                 painted[truth == number + 1] = painted.max() + 1
             desk.plane = replace(desk.plane, painted=PaintedPlane((), first, painted))
-            done = service.finetune([desk.annotated()], model, settings(options, seed)).wait()
+            done = service.finetune([desk.annotated()], model, settings(options, seed, desk)).wait()
             second = service.segment(image, "YXC", done.model).wait().labels
         others = [n for n in range(len(demo.NUCLEI)) if n not in three]
         before, after = (

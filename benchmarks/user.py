@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import disk
 
+from napari_unet.config import Channel
 from napari_unet.plugin.carry import carry_over
 from napari_unet.plugin.marks import Box, box_mark
 from napari_unet.plugin.seen import SeenPlane
@@ -153,10 +154,13 @@ class Desk:
     def __init__(self, sample: Sample, *, is_partial: bool = False) -> None:
         self.sample, self.is_partial = sample, is_partial
         self.plane: SeenPlane | None = None
+        # What the model saw of the image; a fine-tune sees the same.
+        self.channel: Channel = None
 
     def segment(self, service: SegmentationService, model: Reference) -> None:
         """Click on Segment: what was corrected before comes along."""
-        labels = service.segment(self.sample.image, self.sample.axes, model).wait().labels
+        done = service.segment(self.sample.image, self.sample.axes, model).wait()
+        labels, self.channel = done.labels, done.look.channel
         states = None
         if self.plane is not None:
             before = self.plane.painted.after
