@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from napari_unet import demo
-from napari_unet.service.image_files import read_image
+from napari_unet.io.images import read_image
 
 Labels = NDArray[np.int32]
 

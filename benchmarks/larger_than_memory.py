@@ -55,8 +55,8 @@ def make(path: Path, side: int) -> None:
 
 def segment(image: str, out: str, scheduler: str = "") -> None:
     """In a process of its own: segment, and print what it took, as JSON."""
-    from napari_unet.service import volumes
-    from napari_unet.service.model_store import ModelStore
+    from napari_unet.large_images import job as volumes
+    from napari_unet.models.store import ModelStore
     from napari_unet.service.segmentation import SegmentationService
 
     service = SegmentationService(ModelStore(Path("none")))

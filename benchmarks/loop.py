@@ -33,9 +33,9 @@ from user import WAYS, Desk, ids
 
 from napari_unet import demo
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.metrics import count_matches, overlaps
-from napari_unet.service.corrections import PaintedPlane
-from napari_unet.service.model_store import ModelStore, Reference
+from napari_unet.core.cells.metrics import count_matches, overlaps
+from napari_unet.corrections.annotations import PaintedPlane
+from napari_unet.models.store import ModelStore, Reference
 from napari_unet.service.segmentation import SegmentationService
 
 # Differences of AP up to this count as none.

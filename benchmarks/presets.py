@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
 import nuclei
 
 from napari_unet.config import FinetuneConfig, train_config
+from napari_unet.corrections.labelled_folders import list_pairs
+from napari_unet.models.store import ModelStore
 from napari_unet.service.evaluation import evaluate
-from napari_unet.service.image_files import list_pairs
-from napari_unet.service.model_store import ModelStore
 from napari_unet.service.segmentation import NewModel, SegmentationService
 
 

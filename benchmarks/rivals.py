@@ -39,9 +39,10 @@ import torch
 from speed import mosaic
 
 from napari_unet.config import train_config
-from napari_unet.core.metrics import Scores
-from napari_unet.service.image_files import list_pairs, read_image, read_pair, write_labels
-from napari_unet.service.model_store import ModelStore
+from napari_unet.core.cells.metrics import Scores
+from napari_unet.corrections.labelled_folders import list_pairs, read_pair
+from napari_unet.io.images import read_image, write_labels
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import NewModel, SegmentationService
 
 # Versions that are known to work together.

@@ -32,18 +32,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_unet.config import PredictConfig, train_config
-from napari_unet.core.instances import label_instances, separate_touching
-from napari_unet.core.unet import UNet, halo_px
-from napari_unet.core.weight_map import border_weights
-from napari_unet.engine.checkpoint import load_model
-from napari_unet.engine.finetune import Trainer
+from napari_unet.core.cells.instances import label_instances, separate_touching
+from napari_unet.core.network.unet import UNet, halo_px
+from napari_unet.core.network.weight_map import border_weights
 from napari_unet.engine.predict import Predictor, foreground_scores
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
-from napari_unet.service.device import Compute, choose
-from napari_unet.service.image_files import read_image
-from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.model_store import SHIPPED
-from napari_unet.service.training import NewModel, new_model
+from napari_unet.engine.trainer import Trainer
+from napari_unet.io.images import read_image
+from napari_unet.learning.training import NewModel, new_model
+from napari_unet.models.checkpoint import load_model
+from napari_unet.models.device import Compute, choose
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.store import SHIPPED
 
 Work = Callable[[], object]
 
@@ -303,7 +303,7 @@ def memory(size_px: int) -> dict[str, float]:
 
 def large(size_px: int) -> None:
     """Segment an image of so many pixels a side, and print the peak memory."""
-    from napari_unet.service.model_store import ModelStore
+    from napari_unet.models.store import ModelStore
     from napari_unet.service.segmentation import SegmentationService
 
     piece = mosaic(1024, "images").astype(np.uint16) * 200

@@ -31,11 +31,11 @@ from scipy import ndimage
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import plane_indices
-from napari_unet.core.metrics import Scores
-from napari_unet.service.corrections import Annotated, Correction
-from napari_unet.service.image_files import read_image
-from napari_unet.service.linking import linked_ids
-from napari_unet.service.model_store import ModelStore, Reference
+from napari_unet.core.cells.metrics import Scores
+from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.io.images import read_image
+from napari_unet.models.store import ModelStore, Reference
+from napari_unet.segmentation.linking import linked_ids
 from napari_unet.service.segmentation import SegmentationService
 
 SETS = {

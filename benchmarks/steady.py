@@ -22,14 +22,14 @@ from scipy.stats import spearmanr
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane
-from napari_unet.core.metrics import count_matches, overlaps
-from napari_unet.engine.checkpoint import load_model
+from napari_unet.core.cells.metrics import count_matches, overlaps
 from napari_unet.engine.samples import AnnotatedPlane
-from napari_unet.service.device import choose
-from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.model_store import ModelStore
+from napari_unet.models.checkpoint import load_model
+from napari_unet.models.device import choose
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.steadiness import sight, steadiness
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.steadiness import sight, steadiness
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from scipy import ndimage
 from skimage.morphology import disk
 
 from napari_unet.config import Channel
-from napari_unet.plugin.carry import carry_over
-from napari_unet.plugin.marks import Box, box_mark
-from napari_unet.plugin.seen import SeenPlane
-from napari_unet.service.corrections import Annotated, PaintedPlane
-from napari_unet.service.model_store import Reference
+from napari_unet.corrections.annotations import Annotated, PaintedPlane
+from napari_unet.models.store import Reference
+from napari_unet.plugin.edits.marks import Box, box_mark
+from napari_unet.plugin.edits.seen import SeenPlane
+from napari_unet.plugin.results.carry_over import carry_over
 from napari_unet.service.segmentation import SegmentationService
 
 # Width of the ring around a corrected cell that counts as seen, as in the dock, in pixels.

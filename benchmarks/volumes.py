@@ -23,11 +23,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig, train_config
-from napari_unet.core.metrics import Scores
-from napari_unet.service.corrections import Annotated, annotate
-from napari_unet.service.model_store import ModelStore
+from napari_unet.core.cells.metrics import Scores
+from napari_unet.corrections.annotations import Annotated, annotate
+from napari_unet.learning.training import NewModel
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.training import NewModel
 
 # Planes 2, 6, 10, ... are painted.
 PAINTED = slice(2, None, 4)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
-from napari_unet.core.metrics import Scores, overlaps
-from napari_unet.service.image_files import list_pairs, read_pair
-from napari_unet.service.model_store import ModelStore, Reference
+from napari_unet.core.cells.metrics import Scores, overlaps
+from napari_unet.corrections.labelled_folders import list_pairs, read_pair
+from napari_unet.models.store import ModelStore, Reference
 from napari_unet.service.segmentation import SegmentationService
 
 # Screens show a pixel of the image as so many.

@@ -32,16 +32,16 @@ from skimage.measure import label
 
 from napari_unet.cli import main as napari_unet
 from napari_unet.config import AugmentConfig, FinetuneConfig, train_config
+from napari_unet.core.network.unet import UNet
 from napari_unet.core.stains import NuclearStain
-from napari_unet.core.unet import UNet
-from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.service.corrections import Annotated
-from napari_unet.service.image_files import read_annotated
-from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.model_store import ModelStore
-from napari_unet.service.replay import ONE
+from napari_unet.corrections.annotations import Annotated
+from napari_unet.corrections.labelled_folders import read_annotated
+from napari_unet.learning.replay import ONE
+from napari_unet.learning.training import NewModel, annotated_planes
+from napari_unet.models.checkpoint import load_model, save_model
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.training import NewModel, annotated_planes
 
 JUDGE = 4
 # Chosen on fold 0, with a model that learnt from folds 1 to 3, and on the tissue of the demo, which
@@ -200,7 +200,7 @@ def sample(
 ) -> None:
     """Write the middles of images, as the network sees them, for fine-tunes to show again.
 
-    See `service.replay`. Images that are smaller than the side are left out.
+    See `learning.replay`. Images that are smaller than the side are left out.
     """
     model = LoadedModel(*load_model(weights))
     crops, masks = [], []

@@ -19,8 +19,8 @@ from pathlib import Path
 import nuclei
 
 from napari_unet.config import AugmentConfig, train_config
-from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.service.training import cell_diameter
+from napari_unet.learning.training import cell_diameter
+from napari_unet.models.checkpoint import load_model, save_model
 
 JUDGE = ("set22", "set24", "set43", "set47")
 TRAINED_ON = "Usiigaci T98G phase contrast, MIT, 12 of 16 fields"

@@ -22,7 +22,7 @@ def _nothing_of_the_user(tmp_path_factory):
 @pytest.fixture
 def models_folder(tmp_path, monkeypatch) -> Path:
     """The user's folder of models, empty, on a computer to which none was shipped."""
-    from napari_unet.service import model_store
+    from napari_unet.models import store as model_store
 
     folder = tmp_path / "user" / "models"
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(folder))
@@ -32,7 +32,7 @@ def models_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def store(models_folder):
-    from napari_unet.service.model_store import ModelStore
+    from napari_unet.models.store import ModelStore
 
     return ModelStore()
 
@@ -47,9 +47,9 @@ def write_model():
     """
     import torch
 
-    from napari_unet.core.unet import UNet, UNetConfig, initialise
-    from napari_unet.engine.checkpoint import save_model
-    from napari_unet.engine.header import ModelHeader
+    from napari_unet.core.network.unet import UNet, UNetConfig, initialise
+    from napari_unet.models.checkpoint import save_model
+    from napari_unet.models.header import ModelHeader
 
     def write(path, *, depth=1, width=2, in_channels=1, seed=0, noise=0.05, z_depth=None, **header):
         config = UNetConfig(
@@ -133,7 +133,7 @@ def slow_machine(monkeypatch):
     """Each training step takes so many seconds of a clock that stands otherwise: `slow(5.0)`."""
     import time
 
-    from napari_unet.engine.finetune import Trainer
+    from napari_unet.engine.trainer import Trainer
 
     def slow(step_s):
         now, learn = [100.0], Trainer._learn
@@ -151,8 +151,8 @@ def slow_machine(monkeypatch):
 @pytest.fixture
 def corrections(store, blobs):
     """The corrections of nuclei, of which one was corrected again."""
-    from napari_unet.service.collection import collection_of
-    from napari_unet.service.corrections import Annotated, Correction
+    from napari_unet.corrections.annotations import Annotated, Correction
+    from napari_unet.corrections.collection import collection_of
 
     collection = collection_of(store, "nuclei")
     for name, seed, rows in (("a", 0, 36), ("b", 1, 72), ("a", 0, 72)):
@@ -161,3 +161,44 @@ def corrections(store, blobs):
         correction = Correction((), labels, trusted, {1: "dividing"} if name == "b" else {})
         collection.add(Annotated(image, "YX", (correction,), name), 0)
     return collection
+
+
+@pytest.fixture
+def service(store):
+    from napari_unet.service.segmentation import SegmentationService
+
+    service = SegmentationService(store)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def files_in():
+    """Each file of a folder, with what is in it."""
+
+    def files(folder):
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return files
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Large jobs come in pieces even where the image is small."""
+    from napari_unet.large_images import job as volumes
+    from napari_unet.segmentation import tiled_plane as large_plane
+
+    monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
+    monkeypatch.setattr(volumes, "_GROUP_TILES", 9)
+
+
+@pytest.fixture
+def same_but_for_names():
+    """Whether two labels differ in their ids alone."""
+
+    def same(labels, expected):
+        pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
+        once = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+        return once and np.array_equal(labels > 0, expected > 0)
+
+    return same

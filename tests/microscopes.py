@@ -1,4 +1,4 @@
-"""Writers of microscopes' files, as small as the formats allow; see `service.microscope_files`."""
+"""Writers of microscopes' files, as small as the formats allow; see `io.microscope`."""
 
 import struct
 from pathlib import Path

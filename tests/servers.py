@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from napari_unet.service.credentials import read_credentials
+from napari_unet.remote.credentials import read_credentials
 
 SOON = 120.0
 

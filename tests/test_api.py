@@ -7,9 +7,9 @@ import torch
 import napari_unet
 from napari_unet import api
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.engine.checkpoint import load_model
-from napari_unet.engine.header import ModelFileError
-from napari_unet.service.jobs import JobFailed
+from napari_unet.jobs import JobFailed
+from napari_unet.models.checkpoint import load_model
+from napari_unet.models.header import ModelFileError
 
 EXACT = PredictConfig(device="cpu", precision="float32")
 QUICK = FinetuneConfig(

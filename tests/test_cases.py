@@ -17,9 +17,9 @@ import zarr
 import napari_unet
 from napari_unet import api
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.service.image_files import read_image
-from napari_unet.service.jobs import JobFailed
-from napari_unet.service.zarr_files import open_zarr
+from napari_unet.io.images import read_image
+from napari_unet.io.ome_zarr import open_zarr
+from napari_unet.jobs import JobFailed
 
 EXACT = ("--device", "cpu", "--precision", "float32")
 CONFIG = PredictConfig(device="cpu", precision="float32")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from napari_unet import demo
-from napari_unet.service.model_store import SHIPPED, ModelStore
+from napari_unet.models.store import SHIPPED, ModelStore
 
 needs_weights = pytest.mark.skipif(
     not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"

@@ -20,7 +20,7 @@ HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
         "import napari_unet.cli",
         "import napari_unet; napari_unet.segment, napari_unet.finetune, napari_unet.PredictConfig",
         "import napari_unet.service.segmentation as s; s.SegmentationService().close()",
-        "import napari_unet.service.image_files, napari_unet.service.evaluation",
+        "import napari_unet.io.images, napari_unet.service.evaluation",
         "import napari_unet; napari_unet.load_model, napari_unet.measure, dir(napari_unet)",
     ],
 )

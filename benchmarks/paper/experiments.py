@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.config import FinetuneConfig, train_config
-from napari_unet.core.metrics import Scores, rand_error, warping_error
-from napari_unet.engine.checkpoint import load_model
-from napari_unet.service.corrections import annotate
-from napari_unet.service.device import choose
-from napari_unet.service.image_files import read_image
-from napari_unet.service.loaded_model import LoadedModel
-from napari_unet.service.model_store import ModelStore, ModelVersion
+from napari_unet.core.cells.metrics import Scores, rand_error, warping_error
+from napari_unet.corrections.annotations import annotate
+from napari_unet.io.images import read_image
+from napari_unet.learning.training import cell_diameter
+from napari_unet.models.checkpoint import load_model
+from napari_unet.models.device import choose
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import NewModel, SegmentationService
-from napari_unet.service.training import cell_diameter
 
 Pairs = list[tuple[NDArray[np.generic], NDArray[np.int32]]]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.service.corrections import annotate
-from napari_unet.service.inputs import check_array_channels, check_numbered, name_array
-from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
+from napari_unet.core.checks import check_array_channels, check_numbered, name_array
+from napari_unet.corrections.annotations import annotate
+from napari_unet.models.store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmentation import SegmentationService
 
 logger = logging.getLogger(__name__)
@@ -159,14 +159,14 @@ def measure(
 
     Returns
     -------
-    Columns, one entry for each id; see `service.measurements.measure`.
+    Columns, one entry for each id; see `segmentation.measurements.measure`.
 
     Raises
     ------
     ValueError
         If shapes, axes or the scale do not fit.
     """
-    from napari_unet.service import measurements
+    from napari_unet.segmentation import measurements
 
     image, axes, _ = name_array(_as_array(image), axes)
     said: list[str] = []

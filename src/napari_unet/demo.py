@@ -14,9 +14,9 @@ from skimage import data, draw
 from skimage.segmentation import find_boundaries
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.metrics import overlaps
-from napari_unet.service.corrections import Annotated, PaintedPlane, corrections_of
-from napari_unet.service.model_store import ModelStore
+from napari_unet.core.cells.metrics import overlaps
+from napari_unet.corrections.annotations import Annotated, PaintedPlane, corrections_of
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 
 # Nuclei of the tissue sample, marked by hand as strokes of a brush: from (y, x), to (y, x), radius.

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_unet.core.instances import label_instances
-from napari_unet.core.unet import UNet, UNetConfig, initialise
+from napari_unet.core.cells.instances import label_instances
+from napari_unet.core.network.unet import UNet, UNetConfig, initialise
 from napari_unet.engine import predict
 from napari_unet.engine.predict import Predictor, foreground_scores, in_16_bits
 

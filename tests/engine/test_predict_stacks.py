@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_unet.core.unet import UNet, UNetConfig, halo_px, initialise
+from napari_unet.core.network.unet import UNet, UNetConfig, halo_px, initialise
 from napari_unet.engine.predict import Predictor
 
 CPU = torch.device("cpu")

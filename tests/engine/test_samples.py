@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
-from napari_unet.core.instances import relative_distance, separate_touching, split_pieces
-from napari_unet.core.unet import UNetConfig
-from napari_unet.core.weight_map import border_weights
+from napari_unet.core.cells.instances import relative_distance, separate_touching, split_pieces
+from napari_unet.core.network.unet import UNetConfig
+from napari_unet.core.network.weight_map import border_weights
 from napari_unet.engine.samples import AnnotatedPlane, Sampler, random_grid
 
 CPU = torch.device("cpu")

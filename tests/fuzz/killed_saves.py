@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_unet.core.unet import UNet, UNetConfig, initialise
-from napari_unet.engine import safe_files
-from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.engine.header import ModelHeader
-from napari_unet.service.drafts import Drafts
-from napari_unet.service.image_files import read_image, write_labels
-from napari_unet.service.measurements import write_table
-from napari_unet.service.model_store import ModelStore
+from napari_unet.core.network.unet import UNet, UNetConfig, initialise
+from napari_unet.corrections.drafts import Drafts
+from napari_unet.io import atomic as safe_files
+from napari_unet.io.images import read_image, write_labels
+from napari_unet.models.checkpoint import load_model, save_model
+from napari_unet.models.header import ModelHeader
+from napari_unet.models.store import ModelStore
+from napari_unet.segmentation.measurements import write_table
 
 # A version is removed when so many are newer, so that the disk does not fill.
 _KEPT = 20

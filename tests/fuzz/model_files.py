@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.unet import UNet, UNetConfig, initialise
-from napari_unet.engine.checkpoint import load_model, save_model
-from napari_unet.engine.header import ModelFileError, ModelHeader
-from napari_unet.service.device import choose
-from napari_unet.service.loaded_model import LoadedModel
+from napari_unet.core.network.unet import UNet, UNetConfig, initialise
+from napari_unet.models.checkpoint import load_model, save_model
+from napari_unet.models.device import choose
+from napari_unet.models.header import ModelFileError, ModelHeader
+from napari_unet.models.loaded import LoadedModel
 
 LARGEST_S, LARGEST_MB = 1.0, 200.0
 EXACT = PredictConfig(device="cpu", precision="float32")

@@ -384,9 +384,9 @@ def write_model(path: Path) -> None:
     """A small model, for which cells are what is bright."""
     import torch
 
-    from napari_unet.core.unet import UNet, UNetConfig, initialise
-    from napari_unet.engine.checkpoint import save_model
-    from napari_unet.engine.header import ModelHeader
+    from napari_unet.core.network.unet import UNet, UNetConfig, initialise
+    from napari_unet.models.checkpoint import save_model
+    from napari_unet.models.header import ModelHeader
 
     network = UNet(UNetConfig(depth=1, width=2, in_channels=1, n_classes=2, dropout=0.0))
     initialise(network, 0)
@@ -404,7 +404,7 @@ def write_model(path: Path) -> None:
 
 def run(minutes: float, seed: int, folder: Path, *, show: bool) -> int:
     """Use the dock for so long; 1 if something failed."""
-    from napari_unet.service.model_store import ModelStore
+    from napari_unet.models.store import ModelStore
 
     ModelStore().add("bright", write_model)
     faults = Faults()

@@ -13,9 +13,9 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_unet.plugin.widget import SegmentWidget
-from napari_unet.service.corrections import Annotated, Correction
-from napari_unet.service.model_store import ModelStore
+from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.models.store import ModelStore
+from napari_unet.plugin.dock.widget import SegmentWidget
 from napari_unet.service.segmentation import SegmentationService
 
 Point = tuple[float, float]
@@ -206,4 +206,4 @@ def docked_by_napari(
 @pytest.fixture(autouse=True)
 def any_number_of_steps_will_do(monkeypatch):
     """A network of these tests learns in the second that it is given, on a slow computer too."""
-    monkeypatch.setattr("napari_unet.service.gate.ENOUGH_STEPS", 1)
+    monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_unet.plugin.layers import channel_names
+from napari_unet.plugin.viewer.layers import channel_names
 
 NAMES = ("DAPI", "GFP", "Cy5")
 

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from napari_unet.plugin.layers import memory
-from napari_unet.plugin.rows import NEW_CLASS
-from napari_unet.plugin.scope import as_seen
+from napari_unet.plugin.dock.widgets import NEW_CLASS
+from napari_unet.plugin.jobs.scope import as_seen
+from napari_unet.plugin.viewer.layers import memory
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_result_tells_the_classes_and_corrections_keep_them(
     hand(widget.viewer).point((20, 20))
     hand(widget.viewer).press("C")
     settle(widget)
-    from napari_unet.service.loaded_model import LoadedModel
+    from napari_unet.models.loaded import LoadedModel
 
     monkeypatch.setattr(LoadedModel, "kinds", lambda self, votes: ("round", "cell", "lobed"))
     widget.segment_button.click()

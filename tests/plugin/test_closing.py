@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_unet.service.drafts import Drafts
-from napari_unet.service.model_store import ModelStore
+from napari_unet.corrections.drafts import Drafts
+from napari_unet.models.store import ModelStore
 
 # What a user does, told by the first argument; the window closes when it is done.
 STORY = """

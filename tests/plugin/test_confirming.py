@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from napari_unet.plugin.seen import CONFIRMED, CORRECTED, UNSEEN
+from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN
 
 SEEN = "seen (napari-unet)"
 

@@ -9,7 +9,7 @@ import tifffile
 import zarr
 from napari.layers import Image, Labels
 
-from napari_unet.plugin.layers import image_from_layer
+from napari_unet.plugin.viewer.layers import image_from_layer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import zarr
 import napari_unet
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_indices
-from napari_unet.plugin.layers import memory, planes_of
+from napari_unet.plugin.viewer.layers import memory, planes_of
 
 SIZES = {"T": 2, "Z": 3, "Y": 40, "X": 56}
 WORDS = {"T": "time", "Z": "slice", "C": "Channel", "Y": "y", "X": "X"}
@@ -281,7 +281,7 @@ def test_finetune_sees_the_channel_of_segment(docked, settle, monkeypatch):
 
 
 def test_a_fine_tune_of_one_channel_learns_and_keeps_that_channel(docked, settle):
-    from napari_unet.service.collection import collection_of
+    from napari_unet.corrections.collection import collection_of
 
     widget = docked()
     image = draw(Layout("CYX", 5), "uint8", 0)

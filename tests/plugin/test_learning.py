@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from napari_unet.engine.finetune import Trainer
-from napari_unet.plugin import widget as widget_module
-from napari_unet.service.jobs import FinishReason
+from napari_unet.engine.trainer import Trainer
+from napari_unet.jobs import FinishReason
+from napari_unet.plugin.dock import widget as widget_module
 
 LEARNING = "learning (napari-unet)"
 
@@ -17,7 +17,7 @@ LEARNING = "learning (napari-unet)"
 @pytest.fixture
 def learning(segmented, outlined, qtbot, monkeypatch):
     """The dock while it learns for long, and the job."""
-    monkeypatch.setattr("napari_unet.service.lesson._LOOK_S", 0.1)
+    monkeypatch.setattr("napari_unet.learning.lesson._LOOK_S", 0.1)
     widget, _ = segmented
     outlined(widget)
     jobs = []

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_unet.engine.predict import Predictor
-from napari_unet.service.jobs import Job
+from napari_unet.jobs import Job
 
 
 @pytest.fixture

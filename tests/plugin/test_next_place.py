@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_unet.core.places import Place
-from napari_unet.plugin.places import CHECK, NEXT, Places
+from napari_unet.core.cells.suggestions import Place
+from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 
 
 @pytest.fixture

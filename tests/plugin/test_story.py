@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_unet.demo import NUCLEI, found
-from napari_unet.service.model_store import SHIPPED
+from napari_unet.models.store import SHIPPED
 
 pytestmark = [
     pytest.mark.slow,

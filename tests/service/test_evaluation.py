@@ -3,10 +3,11 @@ import pytest
 import tifffile
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.metrics import Scores
+from napari_unet.core.cells.metrics import Scores
+from napari_unet.corrections.labelled_folders import list_pairs
+from napari_unet.io.images import write_labels
+from napari_unet.jobs import JobFailed
 from napari_unet.service.evaluation import evaluate
-from napari_unet.service.image_files import list_pairs, write_labels
-from napari_unet.service.jobs import JobFailed
 
 KEYS = {
     "n_images", "n_true", "n_pred", "ap50", "ap75", "map", "f1_50", "precision_50", "recall_50",

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig
-from napari_unet.engine.checkpoint import load_model
-from napari_unet.engine.header import ModelFileError, read_header
-from napari_unet.service.collection import collection_of
-from napari_unet.service.corrections import Annotated, Correction, annotate
-from napari_unet.service.jobs import FinishReason, JobCancelled, JobFailed
-from napari_unet.service.model_store import ModelStore
+from napari_unet.corrections.annotations import Annotated, Correction, annotate
+from napari_unet.corrections.collection import collection_of
+from napari_unet.jobs import FinishReason, JobCancelled, JobFailed
+from napari_unet.learning.training import NewModel
+from napari_unet.models.checkpoint import load_model
+from napari_unet.models.header import ModelFileError, read_header
+from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.training import NewModel
 
 SOON = 60.0
 TINY = NewModel(depth=1, width=4, dropout=0.0, distance=False)
@@ -345,7 +345,7 @@ def test_a_model_file_that_is_overwritten_leaves_the_model_in_memory_as_it_is(
 def test_a_model_is_read_once_and_again_when_its_file_changes(
     run, bright, add_model, write_model, blobs, tmp_path
 ):
-    from napari_unet.engine import checkpoint
+    from napari_unet.models import checkpoint
 
     image = blobs()[0]
     path = tmp_path / "m.safetensors"
@@ -576,7 +576,7 @@ def test_a_failure_adds_no_version(service, store, weak, blobs, monkeypatch):
     def full(path, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    from napari_unet.engine import checkpoint
+    from napari_unet.models import checkpoint
 
     monkeypatch.setattr(checkpoint, "save_model", full)
     with pytest.raises(JobFailed, match="the file system says: No space left on device"):
@@ -606,7 +606,7 @@ from napari_unet.service.segmentation import SegmentationService
 sys.path.insert(0, sys.argv[1])
 from test_segmentation import LONGER
 import numpy as np
-from napari_unet.service.corrections import annotate
+from napari_unet.corrections.annotations import annotate
 
 image, labels = np.load(sys.argv[2])
 service = SegmentationService()

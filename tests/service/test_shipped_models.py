@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from napari_unet.config import PredictConfig
-from napari_unet.service.model_store import SHIPPED, ModelStore
+from napari_unet.models.store import SHIPPED, ModelStore
 from napari_unet.service.segmentation import SegmentationService
 
 pytestmark = pytest.mark.skipif(

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_unet.core.network.unet import UNet
 from napari_unet.core.tiling import Box, Tile, plan_tiles, read_mirrored
-from napari_unet.core.unet import UNet
 
 # Waits for the logits of a tile.
 _Logits = Callable[[], NDArray[np.float32]]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
-from napari_unet.core.augment import jitter_colour, jitter_grey, random_matrix
-from napari_unet.core.elastic import displacement_field, sampling_grid, warp
-from napari_unet.core.instances import relative_distance, separate_touching, split_pieces
+from napari_unet.core.cells.instances import relative_distance, separate_touching, split_pieces
+from napari_unet.core.network.augment import jitter_colour, jitter_grey, random_matrix
+from napari_unet.core.network.elastic import displacement_field, sampling_grid, warp
+from napari_unet.core.network.unet import UNetConfig, halo_px
+from napari_unet.core.network.weight_map import class_weights, weight_map
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
-from napari_unet.core.unet import UNetConfig, halo_px
-from napari_unet.core.weight_map import class_weights, weight_map
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Sample:
     seen
         (O, O) bool.
     distance
-        (O, O) float32, `core.instances.relative_distance`.
+        (O, O) float32, `core.cells.instances.relative_distance`.
     grid
-        (1, S, S, 2), where each pixel came from (see `core.elastic.sampling_grid`).
+        (1, S, S, 2), where each pixel came from (see `core.network.elastic.sampling_grid`).
         Samples of a stack have a Z before Y throughout, and are not cubes.
     plane
         The plane it came from.
@@ -221,7 +221,7 @@ def random_grid(
 
     Returns
     -------
-    (1, S, S, 2), see `core.elastic.sampling_grid`.
+    (1, S, S, 2), see `core.network.elastic.sampling_grid`.
     """
     field = displacement_field(size_px, augment.elastic_sigma_px, augment.grid, generator=generator)
     matrix = random_matrix(

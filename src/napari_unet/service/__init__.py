@@ -1,1 +1,6 @@
-"""Policy and state: jobs, devices, models; knows neither Qt nor napari, loads torch with a job."""
+"""One front for dock, command line and Python.
+
+Entry: `segmentation.SegmentationService`. `backend_choice` chooses where jobs run, `files` segments
+many files, `evaluation` scores labels against the truth.
+Must not know: Qt, napari, the terminal.
+"""

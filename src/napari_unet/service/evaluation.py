@@ -15,13 +15,14 @@ from napari_unet.core.axes import (
     plane_indices,
     stack_indices,
 )
-from napari_unet.core.metrics import Scores
-from napari_unet.service.image_files import Read, read_image, read_pair
-from napari_unet.service.inputs import Unfit
-from napari_unet.service.jobs import JobFailed
-from napari_unet.service.model_store import Reference
+from napari_unet.core.cells.metrics import Scores
+from napari_unet.core.checks import Unfit
+from napari_unet.corrections.labelled_folders import read_pair
+from napari_unet.io.images import Read, read_image
+from napari_unet.jobs import JobFailed
+from napari_unet.learning.stacks import in_stacks
+from napari_unet.models.store import Reference
 from napari_unet.service.segmentation import SegmentationService
-from napari_unet.service.stacks import in_stacks
 
 
 def evaluate(

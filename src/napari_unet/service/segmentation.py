@@ -15,27 +15,27 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
-from napari_unet.engine.safe_files import writing_to
-from napari_unet.service.batch import FileDone, FileJob, Tools, segment_files
-from napari_unet.service.corrections import Annotated, checked
-from napari_unet.service.improving import Improvement, reproduce
-from napari_unet.service.inputs import check_array_channels, check_shape
-from napari_unet.service.jobs import Job, JobRunner, Reporter
-from napari_unet.service.linking import check_link
-from napari_unet.service.loaded_model import Box
-from napari_unet.service.looking import Look, fingerprint
-from napari_unet.service.model_store import ModelStore, ModelVersion, Reference
-from napari_unet.service.segmenting import Segmentation
-from napari_unet.service.servers import Servers
-from napari_unet.service.stacks import check_has_stacks, check_not_resized, check_segmentable
-from napari_unet.service.training import NewModel, preview
-from napari_unet.service.views import View
-from napari_unet.service.volumes import VolumeLabels, check_in_planes, segment_volume
-from napari_unet.service.workers import workers_at
-from napari_unet.service.zarr_files import open_zarr
+from napari_unet.core.checks import check_array_channels, check_shape
+from napari_unet.corrections.annotations import Annotated, checked
+from napari_unet.io.atomic import writing_to
+from napari_unet.io.ome_zarr import open_zarr
+from napari_unet.jobs import Job, JobRunner, Reporter
+from napari_unet.large_images.executors import workers_at
+from napari_unet.large_images.job import VolumeLabels, check_in_planes, segment_volume
+from napari_unet.learning.finetune import Improvement, reproduce
+from napari_unet.learning.live_view import View
+from napari_unet.learning.stacks import check_has_stacks, check_not_resized, check_segmentable
+from napari_unet.learning.training import NewModel, preview
+from napari_unet.models.loaded import Box
+from napari_unet.models.store import ModelStore, ModelVersion, Reference
+from napari_unet.segmentation.linking import check_link
+from napari_unet.segmentation.looking import Look, fingerprint
+from napari_unet.segmentation.planes import Segmentation
+from napari_unet.service.backend_choice import Servers
+from napari_unet.service.files import FileDone, FileJob, Tools, segment_files
 
 if TYPE_CHECKING:
-    from napari_unet.engine.preview import AugmentationPreview
+    from napari_unet.engine.augmentation_preview import AugmentationPreview
 
 T = TypeVar("T")
 

@@ -1,0 +1,171 @@
+"""What a model learns from: images with corrected labels, painted or dense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import Channel
+from napari_unet.core.axes import (
+    check_axes,
+    get_plane,
+    label_axes,
+    label_shape,
+    plane_indices,
+    take_channel,
+)
+from napari_unet.core.checks import whole_labels
+from napari_unet.core.intensity import Statistics
+
+if TYPE_CHECKING:
+    from napari_unet.core.cells.edits import Edits
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Corrected labels of one plane.
+
+    Attributes
+    ----------
+    index
+        Position of the plane along the axes other than C, Y, X.
+    labels
+        (Y, X) instance labels; a copy that nobody else writes to.
+    trusted
+        (Y, X) bool, where the labels are truth; None where all are.
+    classes
+        Class of each id, by name; an id that is missing here is a "cell".
+    """
+
+    index: tuple[int, ...]
+    labels: NDArray[np.int32]
+    trusted: NDArray[np.bool_] | None = None
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image and its corrections.
+
+    Attributes
+    ----------
+    image
+        Array-like.
+    axes
+        One letter of TZCYX for each axis.
+    corrections
+        One for each plane.
+    name
+        What the image is called, for people.
+    statistics
+        Intensities that become 0 and 1, where the image is a piece of the one they were measured
+        on; None measures them.
+    offset_px
+        Where a piece of a plane begins in it, along Y and X.
+    """
+
+    image: Any
+    axes: str
+    corrections: tuple[Correction, ...]
+    name: str = ""
+    statistics: Statistics | None = None
+    offset_px: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class PaintedPlane:
+    """One plane of labels as Segment wrote it and as it is now.
+
+    Attributes
+    ----------
+    index
+        Position along the axes other than C, Y, X.
+    before, after
+        (Y, X) int32.
+    """
+
+    index: tuple[int, ...]
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+
+    def edits(self, ring_px: int) -> Edits:
+        """What was changed, see `core.cells.edits.find_edits`."""
+        from napari_unet.core.cells.edits import find_edits
+
+        return find_edits(self.before, self.after, ring_px)
+
+
+def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction, ...]:
+    """Corrections for each plane on which something was changed."""
+    found = ((plane, plane.edits(ring_px)) for plane in planes)
+    return tuple(
+        Correction(plane.index, plane.after, edits.trusted)
+        for plane, edits in found
+        if edits.n_cells
+    )
+
+
+def painted_planes(axes: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Trusted mask of labels with axes of an image: planes without a label were not looked at."""
+    others = tuple(n for n, axis in enumerate(label_axes(axes)) if axis in "YX")
+    seen = (labels > 0).any(others, keepdims=True)
+    return np.broadcast_to(seen, labels.shape)
+
+
+def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotated:
+    """An image with labels for all its planes, copied.
+
+    Parameters
+    ----------
+    image
+        Array-like.
+    axes
+        One letter of TZCYX for each axis.
+    labels
+        Instance labels, whole numbers, with the image's axes without C.
+    trusted
+        Where the labels are truth, bool, shaped like them; everywhere by default. Planes without
+        a trusted pixel are left out.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or the labels are no instance labels.
+    """
+    shape = label_shape(axes, image.shape)
+    for what, array in (("labels are", labels), ("trusted mask is", trusted)):
+        if array is not None and array.shape != shape:
+            raise ValueError(
+                f"the {what} {array.shape} and the image is {shape}; give one for each pixel"
+            )
+    corrections = []
+    for index in plane_indices(label_axes(axes), shape):
+        seen = None
+        if trusted is not None:
+            seen = get_plane(trusted, label_axes(axes), index)[0].astype(bool)
+        if seen is None or seen.any():
+            plane = get_plane(labels, label_axes(axes), index)[0]
+            corrections.append(Correction(index, whole_labels(plane), seen))
+    return Annotated(image, axes, tuple(corrections))
+
+
+def checked(annotated: Sequence[Annotated], channel: Channel) -> tuple[Annotated, ...]:
+    """What is learnt from, with the channel that the network is to see; None for all.
+
+    Raises
+    ------
+    ValueError
+        If the axes or the channel do not fit an image, or nothing was corrected.
+    """
+    seen = []
+    for item in annotated:
+        axes = check_axes(item.axes, item.image.shape)
+        image, axes = take_channel(item.image, axes, channel)
+        seen.append(replace(item, image=image, axes=axes))
+    if not any(item.corrections for item in annotated):
+        raise ValueError("nothing was corrected; paint at least one cell, then fine-tune")
+    return tuple(seen)

@@ -1,0 +1,312 @@
+"""All corrections of a model, kept as ordinary files, which other tools read, too.
+
+Entries never change, for a model's header tells which it learnt from: by key and sha256. A plane
+that is corrected again gets a new entry with a higher number, which holds what the one before it
+knew as well. How the files lie is told in `entry_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.core.axes import get_plane, label_axes
+from napari_unet.core.checks import check_plane
+from napari_unet.core.intensity import measure
+from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.corrections.entries import Entry, EntryFiles
+from napari_unet.corrections.fingerprint import plane_sha256, slug
+from napari_unet.corrections.truth import Box, Truth, merge, same, truth_of
+from napari_unet.models.store import ModelStore, check_name
+
+__all__ = ["Collection", "Entry", "collection_of", "find_collection"]
+
+# Planes of more pixels are cut to what was seen.
+_WHOLE_PX = 1 << 22
+
+
+class Collection:
+    """The corrections in a folder.
+
+    Parameters
+    ----------
+    folder
+        Need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._files = EntryFiles(self.folder)
+
+    def entries(self, *, superseded: bool = False) -> list[Entry]:
+        """The latest entry of each plane, by key; also those before it if `superseded`.
+
+        Broken and foreign files are left out.
+        """
+        found = []
+        for key in self._files.list_keys():
+            try:
+                entry = self._files.facts(key).entry
+            except ValueError:
+                continue
+            if all(path.is_file() for path in self._files.arrays(key)):
+                found.append(entry)
+        if superseded:
+            return found
+        latest = {entry.identity: entry for entry in sorted(found, key=_age)}
+        return [entry for entry in found if latest[entry.identity] is entry]
+
+    def find(self, key: str) -> Entry:
+        """The entry with this key, the latest of its plane or not.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or it is broken.
+        """
+        if self._files.has(key):
+            return self._files.facts(key).entry
+        there = ", ".join(entry.key for entry in self.entries())
+        raise ValueError(
+            f"there is no correction {key!r} in {self.folder}; choose one of: {there or 'none yet'}"
+        )
+
+    def facts(self, entry: Entry) -> dict[str, Any]:
+        """All that an entry's json says; raises ValueError if it is broken."""
+        return dict(self._files.facts(entry.key).all)
+
+    def files(self, entry: Entry) -> tuple[Path, Path, Path]:
+        """Where the image, the labels and the seen pixels of an entry lie, to be read only."""
+        return self._files.arrays(entry.key)
+
+    def read(self, entry: Entry) -> Annotated:
+        """The plane of an entry, or the piece of it that was kept, with its one correction.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing, or not what was written.
+        """
+        facts = self._files.facts(entry.key)
+        truth = self._files.truth(facts)
+        trusted = None if truth.seen.all() else truth.seen
+        correction = Correction((), truth.labels, trusted, truth.classes)
+        image = self._files.image(facts)
+        return Annotated(
+            image, facts.axes, (correction,), entry.image, facts.statistics, facts.offset_px
+        )
+
+    def seen_in(self, entry: Entry, keys: Container[str]) -> NDArray[np.bool_]:
+        """Where in an entry, (Y, X), other entries of its plane said the same before.
+
+        Parameters
+        ----------
+        entry
+            Says which plane, and which piece of it.
+        keys
+            Names of the other entries that count, this one among them or not.
+        """
+        now = self._files.truth(self._files.facts(entry.key))
+        seen = np.zeros(now.seen.shape, bool)
+        for other in self._of_plane(entry.identity):
+            if other.key in keys:
+                then = self._files.truth(self._files.facts(other.key)).within(now.box)
+                seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
+        return seen
+
+    def add(self, annotated: Annotated, margin_px: int) -> list[Entry]:
+        """Keep corrections, one entry for each plane on which a pixel was seen.
+
+        A plane that was corrected before gets a new entry, with what the latest says about the
+        pixels that were not seen now (see `truth.merge`), or keeps the latest if there is nothing
+        new in it.
+
+        Parameters
+        ----------
+        annotated
+            An image and its corrections.
+        margin_px
+            Pixels kept around the seen ones of a plane of more than 4 megapixels; smaller planes
+            are kept as a whole.
+
+        Raises
+        ------
+        ValueError
+            If a plane holds no numbers, or its labels have another size.
+        OSError
+            If it cannot be written; no half of an entry stays.
+        """
+        return [
+            self._add(annotated, correction, margin_px)
+            for correction in annotated.corrections
+            if correction.trusted is None or correction.trusted.any()
+        ]
+
+    def remove(self, key: str) -> list[str]:
+        """Delete an entry and all that came before it for the same plane; returns their keys.
+
+        The earlier ones go too, or the one before it would come back as the latest of its plane.
+        A broken entry goes alone.
+
+        Raises
+        ------
+        ValueError
+            If there is none with this key.
+        """
+        keys = [key]
+        try:
+            entry = self.find(key)
+        except ValueError:
+            if not self._files.has(key):
+                raise
+        else:
+            earlier = [e for e in self._of_plane(entry.identity) if _age(e) < _age(entry)]
+            # Oldest first: stopped half way, the latest is still there.
+            keys = [*(e.key for e in earlier), key]
+        for each in keys:
+            self._files.delete(each)
+        return keys
+
+    def export(self, folder: Path) -> Collection:
+        """Copy the latest entries to a new or empty folder, which is a collection then.
+
+        Raises
+        ------
+        ValueError
+            If something is in the folder, there is nothing to copy, or an entry is broken.
+        """
+        entries = self.entries()
+        if not entries:
+            raise ValueError(f"{self.folder} holds no corrections; correct an image first")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is not empty; give a new or empty folder")
+        for entry in entries:
+            self._files.check(entry)
+        for entry in entries:
+            self._files.copy(entry.key, EntryFiles(folder))
+        return Collection(folder)
+
+    def _add(self, annotated: Annotated, correction: Correction, margin_px: int) -> Entry:
+        plane = get_plane(annotated.image, annotated.axes, correction.index)
+        check_plane(plane)
+        if plane.dtype == np.longdouble:
+            plane = plane.astype(np.float64)  # which files can hold
+        if plane.shape[1:] != correction.labels.shape:
+            raise ValueError(
+                f"the labels are {correction.labels.shape} and the image is {plane.shape[1:]}; "
+                "give one for each pixel"
+            )
+        facts: dict[str, Any] = {
+            "image": annotated.name,
+            "index": list(correction.index),
+            "statistics": asdict(annotated.statistics or measure(plane)),
+            "identity": plane_sha256(plane, _WHOLE_PX),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        stem, new = _stem(annotated, correction.index), truth_of(correction)
+        while True:
+            known = self._of_plane(facts["identity"])
+            latest, before = self._latest(known)
+            truth = merge(new, before) if before else new
+            if latest and before and same(truth, before):
+                return latest
+            added = self._write(stem, plane, truth, margin_px, facts, known)
+            if added:
+                return added
+
+    def _write(
+        self,
+        stem: str,
+        plane: NDArray[Any],
+        truth: Truth,
+        margin_px: int,
+        facts: dict[str, Any],
+        known: list[Entry],
+    ) -> Entry | None:
+        """A new entry; None if another program corrected the plane in the meantime."""
+        # After every entry of the plane, even one that cannot be read.
+        key = self._files.reserve(stem, known[-1].number + 1 if known else 1)
+        try:
+            box = _kept(truth, plane.shape[1:], margin_px)
+            facts = facts | self._files.write_arrays(key, plane, truth, box)
+            added = self._files.write_facts(key, facts)
+            # Each program looks after it has written, so of two at once one sees the other.
+            if [e for e in self._of_plane(added.identity) if e.key != key] == known:
+                return added
+        except BaseException:
+            self._files.delete(key)
+            raise
+        self._files.delete(key)
+        return None
+
+    def _of_plane(self, identity: str) -> list[Entry]:
+        """All entries of a plane, oldest first."""
+        found = (e for e in self.entries(superseded=True) if e.identity == identity)
+        return sorted(found, key=_age)
+
+    def _latest(self, known: list[Entry]) -> tuple[Entry, Truth] | tuple[None, None]:
+        """The latest of a plane's entries that can be read, and what it says."""
+        for entry in reversed(known):
+            try:
+                return entry, self._files.truth(self._files.facts(entry.key))
+            except ValueError:
+                continue
+        return None, None
+
+
+def collection_of(store: ModelStore, name: str) -> Collection:
+    """The corrections of a model, which all its versions share.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be a model's.
+    """
+    check_name(name)
+    return Collection(store.root / name / "corrections")
+
+
+def find_collection(store: ModelStore, reference: str) -> Collection:
+    """The corrections that NAME, NAME@VERSION or a folder's path stands for.
+
+    Raises
+    ------
+    ValueError
+        If there is neither such a model nor such a folder.
+    """
+    name = reference.partition("@")[0]
+    with suppress(ValueError):
+        own = collection_of(store, name)
+        if own.folder.is_dir() or name in store.names():
+            return own
+    if Path(reference).is_dir():
+        return Collection(Path(reference))
+    raise ValueError(
+        f"there is no model or folder {reference!r}; choose one of: "
+        f"{', '.join(store.names()) or 'none yet'}, or give the path of a folder of corrections"
+    )
+
+
+def _age(entry: Entry) -> tuple[int, str]:
+    return entry.number, entry.key
+
+
+def _kept(truth: Truth, shape: tuple[int, ...], margin_px: int) -> Box:
+    """What is stored of a plane (Y, X) of this shape."""
+    rows, columns = shape
+    if rows * columns > _WHOLE_PX:
+        return truth.seen_box(margin_px, shape)
+    return slice(0, rows), slice(0, columns)
+
+
+def _stem(annotated: Annotated, index: tuple[int, ...]) -> str:
+    letters = [axis for axis in label_axes(annotated.axes).lower() if axis not in "yx"]
+    places = [f"{axis}{i:03d}" for axis, i in zip(letters, index, strict=True)]
+    return "-".join([slug(annotated.name) or "image", *places])

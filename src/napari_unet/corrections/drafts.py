@@ -1,0 +1,319 @@
+"""Autosave: what Segment wrote and the strokes painted on it since; a crash costs one stroke.
+
+    ROOT/KEY/info.json              what the draft is, and the folder of the two below
+    ROOT/KEY/ID/baseline.npz        what Segment wrote
+    ROOT/KEY/ID/plane-3.npz         the strokes on plane 3
+    ROOT/KEY.previous/              the draft before, if something was painted on it
+
+The info names the folder, and is replaced in one step: a new draft counts as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.core.axes import get_plane, plane_indices
+from napari_unet.corrections.fingerprint import plane_sha256, slug
+from napari_unet.io.atomic import clean_once, part_of, replacing
+
+_FORMAT = "napari-unet draft 1"
+_INFO, _BASELINE, _STROKES, _PREVIOUS = "info.json", "baseline.npz", "plane*.npz", ".previous"
+# Windows keeps some names for its devices.
+_SAFE = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9](?:[a-z0-9_-]{0,78}[a-z0-9])?")
+_SAMPLE_PX = 1 << 20
+# What reading a broken file raises.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Labels somebody was painting on.
+
+    Attributes
+    ----------
+    baseline
+        What Segment wrote, int32.
+    labels
+        The baseline with the strokes.
+    info
+        As it was saved.
+    created
+        When the draft was begun, ISO 8601 in UTC.
+    damaged
+        Planes whose strokes cannot be read; their labels are those of the baseline.
+    """
+
+    baseline: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    info: dict[str, Any]
+    created: str
+    damaged: tuple[tuple[int, ...], ...] = ()
+
+
+class Drafts:
+    """Drafts in a folder, one for each image.
+
+    A draft is written by one program at a time.
+
+    Parameters
+    ----------
+    root
+        Need not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        clean_once(self.root)
+
+    def begin(self, key: str, baseline: NDArray[np.int32], info: Mapping[str, Any]) -> None:
+        """Begin a draft; one with strokes, or that cannot be read, is kept as the previous one.
+
+        Parameters
+        ----------
+        key
+            Stands for the image, see `fingerprint`.
+        baseline
+            What Segment wrote, (..., Y, X).
+        info
+            What belongs to it and json can hold.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the earlier draft stays.
+        """
+        folder = self._folder(key)
+        unreadable = (folder / _INFO).exists() and self._head(folder) is None
+        if unreadable or self.has_strokes(key):
+            self._back_up(folder)
+        head: dict[str, Any] = {
+            "format": _FORMAT,
+            "key": key,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "folder": uuid.uuid4().hex[:8],
+            "info": dict(info),
+        }
+        baseline = np.asarray(baseline, np.int32)
+        _write(folder / head["folder"] / _BASELINE, {"baseline": baseline})
+        _write_head(folder, head)
+        for path in folder.iterdir():
+            if path.name == _INFO or path.name == head["folder"]:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def save_plane(
+        self,
+        key: str,
+        index: Sequence[int],
+        changed: NDArray[np.int64],
+        values: NDArray[np.int32],
+    ) -> None:
+        """Save all strokes on a plane, in place of those saved before.
+
+        Parameters
+        ----------
+        key
+            Of the draft.
+        index
+            Position of the plane along the axes before Y and X.
+        changed
+            Where the plane differs from the baseline: positions in it, flattened. If there are
+            none, the plane is as Segment wrote it.
+        values
+            The labels there.
+
+        Raises
+        ------
+        ValueError
+            If there is no such draft, or not one value for each position.
+        OSError
+            If it cannot be written; what was saved before stays.
+        """
+        if changed.shape != values.shape or changed.ndim != 1:
+            raise ValueError(
+                f"the changes are {changed.shape} and their values {values.shape}; "
+                "give one value for each position"
+            )
+        folder = self._folder(key)
+        path = folder / self._readable_head(key)["folder"] / _plane_name(index)
+        if not changed.size:
+            path.unlink(missing_ok=True)
+            return
+        # Neighbours differ by one, which packs well.
+        steps = np.diff(changed.astype(np.int64), prepend=0)
+        _write(path, {"steps": steps, "values": values.astype(np.int32)})
+
+    def save_info(self, key: str, info: Mapping[str, Any]) -> None:
+        """Replace the info of a draft.
+
+        Raises
+        ------
+        ValueError
+            If there is no such draft.
+        """
+        head = self._readable_head(key) | {"info": dict(info)}
+        _write_head(self._folder(key), head)
+
+    def load(self, key: str, *, previous: bool = False) -> Draft | None:
+        """Read a draft, or the one before it; None if there is none or it cannot be read.
+
+        Nothing is ever deleted here. Takes long for large stacks.
+        """
+        folder = self._folder(key, previous)
+        head = self._head(folder)
+        if head is None:
+            return None
+        try:
+            baseline = _read(folder / head["folder"] / _BASELINE)["baseline"]
+            if baseline.dtype != np.int32 or baseline.ndim < 2:
+                raise ValueError("no labels")
+        except _UNREADABLE:
+            return None
+        labels, damaged = baseline.copy(), []
+        for path in sorted((folder / head["folder"]).glob(_STROKES)):
+            index = tuple(int(number) for number in re.findall(r"\d+", path.stem))
+            try:
+                _paint(labels[index], _read(path))
+            except (*_UNREADABLE, IndexError):
+                damaged.append(index)
+        return Draft(baseline, labels, head["info"], head["created"], tuple(damaged))
+
+    def has_strokes(self, key: str, *, previous: bool = False) -> bool:
+        """Whether something was painted on a draft; reads no labels."""
+        folder = self._folder(key, previous)
+        head = self._head(folder)
+        return head is not None and any((folder / head["folder"]).glob(_STROKES))
+
+    def discard(self, key: str, *, previous: bool = False) -> None:
+        """Delete a draft, or the one before it; one whose info cannot be read stays."""
+        folder = self._folder(key, previous)
+        if self._head(folder) is not None:
+            self._delete(folder)
+
+    def keys(self) -> list[str]:
+        """Keys of all drafts whose info can be read, as they were given, sorted."""
+        folders = (path for path in self.root.glob("*") if _SAFE.fullmatch(path.name))
+        heads = (self._head(folder) for folder in folders)
+        return sorted(str(head["key"]) for head in heads if head)
+
+    def _folder(self, key: str, previous: bool = False) -> Path:
+        name = key
+        if not _SAFE.fullmatch(key):
+            name = f"{slug(key) or 'image'}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        return self.root / (name + _PREVIOUS if previous else name)
+
+    def _head(self, folder: Path) -> dict[str, Any] | None:
+        """What the info file holds; None if there is none or it cannot be read."""
+        try:
+            head: dict[str, Any] = json.loads((folder / _INFO).read_text("utf-8"))
+            whole = (
+                head["format"] == _FORMAT
+                and re.fullmatch("[0-9a-f]+", head["folder"])
+                and isinstance(head["info"], dict)
+                and {"key", "created"} <= set(head)
+            )
+        except _UNREADABLE:
+            return None
+        return head if whole else None
+
+    def _readable_head(self, key: str) -> dict[str, Any]:
+        head = self._head(self._folder(key))
+        if head is None:
+            raise ValueError(f"there is no draft of {key!r}; segment the image again")
+        return head
+
+    def _back_up(self, folder: Path) -> None:
+        """Copy a draft beside itself; only then the one kept there before goes."""
+        part = part_of(folder)
+        try:
+            shutil.copytree(folder, part, ignore=shutil.ignore_patterns(".*.part"))
+            previous = folder.with_name(folder.name + _PREVIOUS)
+            self._delete(previous)
+            part.rename(previous)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _delete(self, folder: Path) -> None:
+        """Delete a folder, of which no half is ever to be seen."""
+        if folder.exists():
+            part = part_of(folder)
+            folder.rename(part)
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def fingerprint(image: Any, axes: str, name: str) -> str:
+    """What tells an image from others: 16 hexadecimal digits.
+
+    Of the pixels only the first plane is read, and of that about a million are looked at; so
+    stacks that begin alike are told apart by their name and their shape.
+
+    Parameters
+    ----------
+    image
+        Array-like.
+    axes
+        One letter of TZCYX for each axis.
+    name
+        What the image is called.
+    """
+    words = (str(tuple(image.shape)), str(np.dtype(image.dtype)), axes, name)
+    first = next(plane_indices(axes, image.shape), None)
+    if first is None:
+        return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
+    return plane_sha256(get_plane(image, axes, first), _SAMPLE_PX, *words)[:16]
+
+
+def _plane_name(index: Sequence[int]) -> str:
+    return "-".join(["plane", *(str(int(i)) for i in index)]) + ".npz"
+
+
+def _paint(plane: NDArray[np.int32], strokes: Mapping[str, NDArray[Any]]) -> None:
+    """Write strokes into a plane (Y, X), in place, or raise."""
+    changed, values = np.cumsum(strokes["steps"]), strokes["values"]
+    if plane.ndim != 2 or changed.shape != values.shape or changed.min(initial=0) < 0:
+        raise ValueError("strokes of another plane")
+    if changed.max(initial=0) >= plane.size:
+        raise ValueError("strokes of another plane")
+    plane.reshape(-1)[changed] = values
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An npz, packed fast and piece by piece, where numpy packs hard."""
+    with (
+        replacing(path) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+    ):
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        # Not by its path: numpy leaves files that it cannot read open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:
+        # What unpacks it has exceptions of its own.
+        raise ValueError(f"{path} cannot be read ({error})") from error
+
+
+def _write_head(folder: Path, head: Mapping[str, Any]) -> None:
+    with replacing(folder / _INFO) as part:
+        part.write_text(json.dumps(head, indent=2) + "\n", "utf-8")

@@ -1,0 +1,184 @@
+"""What is known of a plane: labels where somebody has looked; and how new knowledge meets old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.corrections.annotations import Correction
+
+# Along Y and X, with a start and a stop.
+Box = tuple[slice, slice]
+# Class of an id that no class is given for.
+CELL = "cell"
+# Of the pixels of an old object that were seen again, in one new object: it is the same.
+_SAME = 0.9
+_LARGEST_ID = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels within a box of a plane.
+
+    Attributes
+    ----------
+    labels
+        (Y, X) int32, 0 where unseen.
+    seen
+        (Y, X) bool.
+    classes
+        Class of each id that is not plainly a "cell".
+    box
+        Where in the plane.
+    """
+
+    labels: NDArray[np.int32]
+    seen: NDArray[np.bool_]
+    classes: Mapping[int, str]
+    box: Box
+
+    def within(self, box: Box) -> Truth:
+        """The same in another box of the plane; unseen is what lies outside this one."""
+        if box == self.box:
+            return self
+        shape = tuple(line.stop - line.start for line in box)
+        labels, seen = np.zeros(shape, np.int32), np.zeros(shape, bool)
+        common = [
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(self.box, box, strict=True)
+        ]
+        if all(line.stop > line.start for line in common):
+            to, of = (
+                tuple(
+                    slice(line.start - frame.start, line.stop - frame.start)
+                    for line, frame in zip(common, place, strict=True)
+                )
+                for place in (box, self.box)
+            )
+            labels[to], seen[to] = self.labels[of], self.seen[of]
+        return Truth(labels, seen, _present(labels, self.classes), box)
+
+    def seen_box(self, margin_px: int, shape: tuple[int, ...]) -> Box:
+        """The box in a plane (Y, X) of this shape around the seen pixels and a margin."""
+        (top, bottom), (left, right) = (
+            (max(frame.start + line.start - margin_px, 0), frame.start + line.stop + margin_px)
+            for frame, line in zip(self.box, _box_of(self.seen), strict=True)
+        )
+        return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
+
+    def n_cells(self) -> int:
+        """Number of cells; pieces of one id that do not connect are cells of their own."""
+        return int(_pieces(self.labels).max(initial=0))
+
+    def class_names(self) -> tuple[str, ...]:
+        """Classes of the cells, sorted."""
+        ids = np.unique(self.labels[self.labels > 0]).tolist()
+        return tuple(sorted({self.classes.get(i, CELL) for i in ids}))
+
+
+def truth_of(correction: Correction) -> Truth:
+    """What a correction says, cut to the box of its seen pixels (at least one)."""
+    seen = correction.trusted
+    if seen is None:
+        seen = np.ones(correction.labels.shape, bool)
+    box = _box_of(seen)
+    labels = np.where(seen[box], correction.labels[box], 0).astype(np.int32)
+    return Truth(labels, seen[box].astype(bool), _present(labels, correction.classes), box)
+
+
+def merge(new: Truth, old: Truth) -> Truth:
+    """New truth where something was newly seen, old truth elsewhere.
+
+    Of an old object that lies in part where something was newly seen, the rest joins the new
+    object if that is the same as far as it was seen; else it becomes unseen, for half an object
+    would teach what is not so. The ids of the other old objects come after those of the new ones.
+    """
+    box = _union(new.box, old.box)
+    new, old = new.within(box), old.within(box)
+    pieces = _pieces(old.labels)
+    met = np.unique(pieces[new.seen])
+    joins = _same_objects(pieces, new)
+    kept = old.seen & ~new.seen & ~np.isin(pieces, list(set(met.tolist()) - {0} - set(joins)))
+    joined = kept & np.isin(pieces, list(joins))
+    rest = np.where(kept & ~joined, old.labels, 0)
+    labels, classes = new.labels.copy(), new.classes
+    for piece, number in joins.items():
+        labels[joined & (pieces == piece)] = number
+    if int(labels.max(initial=0)) + rest.size > _LARGEST_ID:
+        labels, classes = _renumbered(labels, classes, 0)
+    rest, rest_classes = _renumbered(rest, old.classes, int(labels.max(initial=0)))
+    return Truth(labels + rest, new.seen | kept, {**classes, **rest_classes}, box)
+
+
+def same(one: Truth, other: Truth) -> bool:
+    """Whether two say the same of a plane, whatever the ids are."""
+    box = _union(one.box, other.box)
+    one, other = one.within(box), other.within(box)
+    cells = one.labels > 0
+    if not (np.array_equal(one.seen, other.seen) and np.array_equal(cells, other.labels > 0)):
+        return False
+    pairs = np.unique(one.labels[cells].astype(np.int64) << 32 | other.labels[cells])
+    a, b = pairs >> 32, pairs & 0xFFFFFFFF
+    if not len(np.unique(a)) == len(np.unique(b)) == len(pairs):
+        return False
+    return all(
+        one.classes.get(i, CELL) == other.classes.get(j, CELL)
+        for i, j in zip(a.tolist(), b.tolist(), strict=True)
+    )
+
+
+def _same_objects(pieces: NDArray[np.intp], new: Truth) -> dict[int, int]:
+    """Old objects that are one new object where both were seen, and the id of that."""
+    here = new.seen & (pieces > 0)
+    pairs, counts = np.unique(
+        np.stack([pieces[here], new.labels[here]]), axis=1, return_counts=True
+    )
+    met = np.bincount(pieces[here])
+    return {
+        int(piece): int(number)
+        for (piece, number), count in zip(pairs.T, counts, strict=True)
+        if number and count >= _SAME * met[piece]
+    }
+
+
+def _pieces(labels: NDArray[np.int32]) -> NDArray[np.intp]:
+    from skimage.measure import label
+
+    pieces: NDArray[np.intp] = label(labels, connectivity=2)
+    return pieces
+
+
+def _renumbered(
+    labels: NDArray[np.int32], classes: Mapping[int, str], above: int
+) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Labels with the ids above + 1, above + 2, ..., and their classes."""
+    cells = labels > 0
+    ids = np.unique(labels[cells])
+    out = np.zeros_like(labels)
+    out[cells] = np.searchsorted(ids, labels[cells]) + (above + 1)
+    named = enumerate(ids.tolist(), above + 1)
+    return out, {number: classes[i] for number, i in named if i in classes}
+
+
+def _present(labels: NDArray[np.int32], classes: Mapping[int, str]) -> dict[int, str]:
+    """The classes of the ids that occur, but for plain cells."""
+    named = [i for i, name in classes.items() if name != CELL]
+    if not named:
+        return {}
+    there = np.unique(labels[np.isin(labels, named)]).tolist()
+    return {i: classes[i] for i in there if i}
+
+
+def _box_of(mask: NDArray[np.bool_]) -> Box:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _union(one: Box, other: Box) -> Box:
+    rows, columns = (
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,87 @@
+"""Labels as OME-Zarr that were not made by a job: is a store one of labels, and how one is written.
+
+What a job writes, from zarr to zarr, is in `volumes`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_unet.core.axes import plane_indices
+from napari_unet.core.checks import whole_labels
+from napari_unet.io.atomic import clean_once, part_of
+from napari_unet.io.ome_zarr import create_labels, is_zarr, pyramid
+from napari_unet.io.outputs import check_replaceable
+
+
+def holds_labels(path: Path) -> bool:
+    """Whether a folder is an image of labels in OME-Zarr, as its metadata say; no pixel is read."""
+    import zarr
+
+    if not (path.is_dir() and is_zarr(path)):
+        return False
+    try:
+        node = zarr.open(path, mode="r")
+        attributes: dict[str, Any] = dict(node.attrs)
+    except Exception:
+        # Stores of each kind have exceptions of their own.
+        return False
+    described = attributes.get("ome", attributes)  # OME-Zarr 0.5 keeps it one level deeper
+    return bool(described.get("multiscales")) and "image-label" in described
+
+
+def write_label_store(
+    path: Path,
+    labels: Any,
+    axes: str,
+    scale: Sequence[float],
+    units: Sequence[str | None],
+    translation: Sequence[float],
+) -> None:
+    """Write labels as OME-Zarr; the folder appears as a whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Folder of the store. Labels that this program wrote there before are replaced.
+    labels
+        Whole numbers, with these axes; read plane by plane.
+    axes
+        Letters of TZYX.
+    scale, units, translation
+        Of each axis, see `zarr_files.ZarrImage`.
+
+    Raises
+    ------
+    NotOursError
+        If there is something that this program did not write.
+    ValueError
+        If the labels are no whole numbers, or one is negative or beyond int32.
+    """
+    import zarr
+
+    check_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clean_once(path.parent)
+    # The name of the folder is that of the image in it.
+    folder, before = part_of(path), part_of(path)
+    part = folder / path.name
+    try:
+        create_labels(part, labels.shape, axes, scale, units, translation)
+        group = zarr.open_group(part, mode="r+")
+        levels: list[Any] = [group[str(n)] for n in range(len(pyramid(labels.shape, axes)))]
+        for index in plane_indices(axes, labels.shape):
+            place = iter(index)
+            at = tuple(slice(None) if axis in "YX" else next(place) for axis in axes)
+            plane = whole_labels(labels[at])
+            for number, level in enumerate(levels):
+                level[at] = plane[:: 2**number, :: 2**number]
+        if path.exists():
+            path.replace(before)
+        part.replace(path)
+    finally:
+        for left in (folder, before):
+            shutil.rmtree(left, ignore_errors=True)

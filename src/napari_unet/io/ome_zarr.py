@@ -1,0 +1,360 @@
+"""Images and labels in zarr stores: OME-Zarr up to 0.5, and plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.core.axes import ORDER, Unreadable, axes_from_names
+from napari_unet.core.checks import Undecided, name_array
+from napari_unet.io.image_source import ImageSource, in_s, in_um
+from napari_unet.io.outputs import MARK
+
+if TYPE_CHECKING:
+    import zarr
+
+SUFFIX = ".zarr"
+# Levels of a pyramid halve until both sides are at most this; so large are its chunks, too.
+CHUNK_PX = 1024
+_TYPES = {"T": "time", "C": "channel"}
+# Files that make a folder a zarr store, whatever its name.
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
+
+
+class StoredPixels:
+    """The pixels of an array in a store, read when they are indexed.
+
+    Parameters
+    ----------
+    array
+        The array.
+    path
+        Folder of the array, for messages.
+    """
+
+    def __init__(self, array: zarr.Array[Any], path: Path) -> None:
+        self._array, self._path = array, path
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.ndim, self.dtype = len(self.shape), array.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read a part.
+
+        Raises
+        ------
+        Unreadable
+            If a chunk cannot be; names it.
+        """
+        try:
+            return self._array[key]
+        except (MemoryError, IndexError):
+            raise
+        except Exception as error:
+            # Stores and codecs have exceptions of their own.
+            raise Unreadable(self._broken(error)) from error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+    def _broken(self, error: Exception) -> str:
+        """Which chunk it is, found by reading each; in a sentence."""
+        chunks = self._array.chunks
+        for place in np.ndindex(*(-(-n // c) for n, c in zip(self.shape, chunks, strict=True))):
+            box = zip(place, chunks, strict=True)
+            try:
+                self._array[tuple(slice(p * c, (p + 1) * c) for p, c in box)]
+            except Exception as cause:
+                where = f"the chunk {'/'.join(map(str, place))} of the array {self._path}"
+                return f"{where} cannot be read ({cause}); it is damaged: copy the image anew"
+        return f"the array {self._path} could not be read for a while ({error}); try again"
+
+
+@dataclass(frozen=True)
+class ZarrImage:
+    """An image in a zarr store.
+
+    Attributes
+    ----------
+    data
+        The finest level; pixels are read when it is indexed.
+    axes
+        One letter of TZCYX for each axis.
+    scale, translation
+        Size of a pixel along each axis, and where the first one lies, in `units`.
+    units
+        Of each axis, None where nothing is known.
+    path
+        Folder of the image: that of the store, or of one in it.
+    is_colour, channel_names, notes
+        See `ImageSource`.
+    is_named
+        Whether the store names the axes.
+    """
+
+    data: Any
+    axes: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+    units: tuple[str | None, ...]
+    path: Path
+    is_colour: bool = False
+    channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    is_named: bool = False
+
+    @property
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Along Y and X, in micrometres; None if the store does not say."""
+        y, x = self._in("Y", in_um), self._in("X", in_um)
+        return None if y is None or x is None else (y, x)
+
+    @property
+    def source(self) -> ImageSource:
+        """The same, as what any file gives."""
+        return ImageSource(
+            self.data,
+            self.axes,
+            self.is_colour,
+            self.pixel_size_um,
+            self._in("Z", in_um),
+            self._in("T", in_s),
+            self.channel_names,
+            self.notes,
+        )
+
+    def _in(self, axis: str, convert: Any) -> float | None:
+        place = self.axes.find(axis)
+        found: float | None = None if place < 0 else convert(self.scale[place], self.units[place])
+        return found
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is that of a zarr store, or of an image or array in one."""
+    return path.suffix.lower() == SUFFIX or any((path / mark).is_file() for mark in _MARKS)
+
+
+def open_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ZarrImage:
+    """Open an image for reading.
+
+    Parameters
+    ----------
+    path
+        Folder of an array, or of a group in OME-Zarr.
+    axes
+        Names of its axes; by default what the store says, or else guessed from the shape.
+    series
+        Which image of a store that holds several, from 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no image in it, or its axes are unclear.
+    """
+    import zarr
+
+    node, path, notes = _find(path, series)
+    if isinstance(node, zarr.Array):
+        described, level, omero = _described_above(path)
+    else:
+        attributes = _ome(node)
+        described, omero = attributes["multiscales"][0], attributes.get("omero", {})
+        level = described["datasets"][0]
+        node = node[level["path"]]
+    assert isinstance(node, zarr.Array)
+    pixels = StoredPixels(node, path / level.get("path", "") if described else path)
+    try:
+        image = _named(pixels, described, level, axes)
+    except Undecided as error:
+        raise ValueError(f"{path}: {error.for_files}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    names = tuple(str(channel.get("label", "")) for channel in omero.get("channels", []))
+    return replace(
+        image,
+        path=path,
+        notes=(*notes, *image.notes),
+        channel_names=names if all(names) else (),
+    )
+
+
+def create_labels(
+    path: Path,
+    shape: Sequence[int],
+    axes: str,
+    scale: Sequence[float],
+    units: Sequence[Any],
+    translation: Sequence[float] | None = None,
+) -> None:
+    """Make a group for labels in OME-Zarr 0.4, with the levels of a pyramid, all of it 0.
+
+    Parameters
+    ----------
+    path
+        Folder of the group; must not exist.
+    shape, axes
+        Of the finest level; no C.
+    scale, units, translation
+        As in `ZarrImage`; by default the first pixel lies at 0.
+    """
+    import zarr
+
+    group = zarr.create_group(path, zarr_format=2)
+    datasets: list[Any] = []
+    for level, level_shape in enumerate(pyramid(shape, axes)):
+        group.create_array(
+            str(level),
+            shape=level_shape,
+            chunks=tuple(CHUNK_PX if axis in "YX" else 1 for axis in axes),
+            dtype=np.int32,
+            fill_value=0,
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+        factors = [2.0**level if axis in "YX" else 1.0 for axis in axes]
+        steps = [size * factor for size, factor in zip(scale, factors, strict=True)]
+        changes: list[Any] = [{"type": "scale", "scale": steps}]
+        if translation is not None and any(translation):
+            # Levels are made of every second pixel, from the first on.
+            changes.append({"type": "translation", "translation": list(translation)})
+        datasets.append({"path": str(level), "coordinateTransformations": changes})
+    named: list[Any] = [
+        {"name": axis.lower(), "type": _TYPES.get(axis, "space")} | ({"unit": unit} if unit else {})
+        for axis, unit in zip(axes, units, strict=True)
+    ]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "name": path.stem, "axes": named, "datasets": datasets}
+    ]
+    group.attrs["image-label"] = {"version": "0.4"}
+    group.attrs[MARK] = {"what": "labels"}
+
+
+def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
+    """Shapes of the levels of a pyramid, the finest first; Y and X are halved."""
+    levels = [tuple(shape)]
+    while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "YX") > CHUNK_PX:
+        levels.append(
+            tuple(-(-n // 2) if a in "YX" else n for n, a in zip(levels[-1], axes, strict=True))
+        )
+    return levels
+
+
+def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
+    """The array or the group of the image in a store, its folder, and what was assumed."""
+    import zarr
+
+    try:
+        node = zarr.open(path, mode="r")
+    except Exception as error:
+        # Stores of each kind have exceptions of their own.
+        raise ValueError(f"{path} cannot be read as zarr ({error}); give an OME-Zarr") from error
+    if isinstance(node, zarr.Array) or _ome(node).get("multiscales"):
+        return node, path, ()
+    attributes = _ome(node)
+    if "plate" in attributes:
+        wells = [well["path"] for well in attributes["plate"].get("wells", [])]
+        first = f"{path / wells[0] / '0'}" if wells else "PLATE/A/1/0"
+        raise ValueError(
+            f"{path} is a plate of {len(wells)} wells; give one field, such as {first}"
+        )
+    inside = sorted(node.keys(), key=lambda name: (not name.isdigit(), len(name), name))
+    images = [name for name in inside if _holds_image(node[name])]
+    if not images:
+        raise ValueError(
+            f"{path} is a group without an OME-Zarr image in it (it holds "
+            f"{', '.join(inside) or 'nothing'}); give the folder of the image, or of an array"
+        )
+    if series is not None and series >= len(images):
+        raise ValueError(
+            f"{path} holds {len(images)} images; --series is one from 0 to {len(images) - 1}"
+        )
+    name = images[series or 0]
+    notes: tuple[str, ...] = ()
+    if series is None and len(images) > 1:
+        notes = (
+            f"the store holds {len(images)} images and the first, {name}, was taken; "
+            f"--series N takes another, one from 0 to {len(images) - 1}",
+        )
+    return node[name], path / name, notes
+
+
+def _ome(group: Any) -> dict[str, Any]:
+    """The metadata of OME-Zarr, which 0.5 keeps one level deeper."""
+    attributes = dict(group.attrs)
+    found: dict[str, Any] = attributes.get("ome", attributes)
+    return found
+
+
+def _holds_image(node: Any) -> bool:
+    return hasattr(node, "keys") and bool(_ome(node).get("multiscales"))
+
+
+def _described_above(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What the group of an array says of it: of the image, of the level, and of its channels."""
+    import zarr
+
+    path = path.resolve()
+    for group in list(path.parents)[:3]:
+        if any((group / mark).is_file() for mark in _MARKS):
+            attributes = _ome(zarr.open(group, mode="r"))
+            for described in attributes.get("multiscales", []):
+                for level in described["datasets"]:
+                    if group / level["path"] == path:
+                        return described, {**level, "path": ""}, attributes.get("omero", {})
+    return {}, {}, {}
+
+
+def _named(
+    pixels: Any, described: dict[str, Any], level: dict[str, Any], axes: str | None
+) -> ZarrImage:
+    said = described.get("axes", [])
+    names = [axis if isinstance(axis, str) else axis["name"] for axis in said]
+    ndim, letters = len(pixels.shape), ""
+    if described and not said and ndim == 5:
+        letters = ORDER  # so they are in OME-Zarr 0.1 and 0.2
+    elif len(names) == ndim:
+        letters = axes_from_names(names, pixels.shape)
+    found, named, left_out = name_array(pixels, axes or letters or None)
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes = (f"{left_out} axes of length 1 left out",)
+    guessed = not (axes or letters)
+    if guessed and named != "YX":
+        notes += ("the store does not name its axes (--axes does)",)
+    is_colour = not letters and named[-1] == "C" and found.shape[-1] in (3, 4)
+    n = len(named)
+    scale, shift, units = (1.0,) * n, (0.0,) * n, (None,) * n
+    # Axes that were named anew lose their sizes.
+    if letters and "".join(axis for axis in letters if axis in named) == named:
+        kept = [letters.index(axis) for axis in named]
+        changes = _changes(described, level, ndim)
+        scale, shift = (tuple(part[place] for place in kept) for part in changes)
+        said = said or [None] * ndim
+        units = tuple(
+            said[place].get("unit") if isinstance(said[place], dict) else None for place in kept
+        )
+    return ZarrImage(found, named, scale, shift, units, Path(), is_colour, (), notes, bool(letters))
+
+
+def _changes(
+    described: dict[str, Any], level: dict[str, Any], ndim: int
+) -> tuple[list[float], list[float]]:
+    """Scale and translation along each axis: those of the level, then those of the image."""
+    scale, shift = [1.0] * ndim, [0.0] * ndim
+    for of in (level, described):
+        for change in of.get("coordinateTransformations") or []:
+            if "scale" in change:
+                factors = change["scale"]
+                scale = [a * b for a, b in zip(scale, factors, strict=True)]
+                shift = [a * b for a, b in zip(shift, factors, strict=True)]
+            elif "translation" in change:
+                shift = [a + b for a, b in zip(shift, change["translation"], strict=True)]
+            elif change.get("type") != "identity":
+                raise ValueError(
+                    f"its coordinate transformation {change} is not known; scales and "
+                    "translations are"
+                )
+    return scale, shift

@@ -1,0 +1,271 @@
+"""The pieces of a large job, each for any process that sees its files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.axes import label_axes, take_channel
+from napari_unet.core.intensity import Statistics
+from napari_unet.io.atomic import replacing
+from napari_unet.io.ome_zarr import open_zarr
+from napari_unet.models.device import choose
+from napari_unet.models.loaded import Box, LoadedModel
+from napari_unet.segmentation.tiled_plane import LargePlane
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What is to be done; small, so that it can be sent to workers.
+
+    Attributes
+    ----------
+    image, axes
+        Path of the zarr store, and a letter of TZCYX for each axis.
+    model
+        Path of the model file.
+    work
+        Path of the folder of what is not finished.
+    config
+        Settings, with a diameter in pixels or None.
+    run
+        Another one each time that a job begins or goes on: what was kept in memory in another run
+        is not taken, for the image or the model may have changed since.
+    """
+
+    image: str
+    axes: str
+    model: str
+    work: str
+    config: PredictConfig
+    run: str
+
+    @property
+    def out(self) -> Path:
+        """The labels, as long as they are not finished."""
+        return Path(self.work, "labels.zarr")
+
+    @property
+    def sections(self) -> Path:
+        """Labels of single planes: those themselves, or what they are linked from."""
+        return self.out if self.config.link == "none" else Path(self.work, "sections.zarr")
+
+
+@dataclass(frozen=True)
+class VolumePlane:
+    """One plane of a volume.
+
+    Attributes
+    ----------
+    volume
+        What it is a plane of.
+    index
+        Its place along the axes other than C, Y, X.
+    statistics
+        Its intensities that become 0 and 1; None to measure them.
+    """
+
+    volume: Volume
+    index: tuple[int, ...]
+    statistics: Statistics | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return "-".join(map(str, self.index)) or "plane"
+
+    def path(self, kind: str) -> Path:
+        """A file or folder of one kind that is its own."""
+        return Path(self.volume.work, kind, self.name)
+
+    def is_done(self, kind: str, number: int) -> bool:
+        """Whether a piece is done."""
+        return self._mark(kind, number).exists()
+
+    def mark(self, kind: str, number: int, **arrays: NDArray[Any]) -> None:
+        """Say that a piece is done, and what is known from then on."""
+        with replacing(self._mark(kind, number)) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def known(self, kind: str, number: int) -> dict[str, NDArray[Any]]:
+        """What was told when a piece was done."""
+        with np.load(self._mark(kind, number)) as file:
+            return dict(file)
+
+    def _mark(self, kind: str, number: int) -> Path:
+        return self.path(f"done-{kind}") / f"{number}.npz"
+
+
+def score_tile(plane: VolumePlane, number: int) -> None:
+    """Let the network look at a tile."""
+    large = large_plane(plane)
+    tile = large.tiles[number]
+    scores = _scores(plane)
+    for name, part in large.score(tile).items():
+        scores[name][tile.write] = part
+    plane.mark("tile", number)
+
+
+def label_block(plane: VolumePlane, number: int) -> None:
+    """Label a block of a plane all of whose tiles are done."""
+    large = large_plane(plane)
+    box = large.blocks[number]
+    block = large.label(box, _scores(plane))
+    _local(plane)[box] = block.labels
+    known = {name: value for name, value in vars(block).items() if name != "labels"}
+    plane.mark("block", number, **known)
+
+
+def write_block(plane: VolumePlane, number: int, ids: NDArray[np.int32]) -> None:
+    """Write the labels of a block as what they are called in the whole."""
+    box = large_plane(plane).blocks[number]
+    if len(ids) > 1:
+        _sections(plane)[box] = ids[_local(plane)[box]]
+    plane.mark("ids", number)
+
+
+def count_overlaps(plane: VolumePlane, number: int, earlier: Sequence[VolumePlane]) -> None:
+    """Count what the cells of a block share with those of earlier planes."""
+    from napari_unet.core.cells.linking import overlaps
+
+    box = large_plane(plane).blocks[number]
+    here = _sections(plane)[box]
+    tables = {other.name: np.stack(overlaps(_sections(other)[box], here)) for other in earlier}
+    plane.mark("overlap", number, **tables)
+
+
+def write_objects(plane: VolumePlane, number: int, first: int) -> None:
+    """Write a block with the ids of its objects; those of its sections follow on `first`."""
+    box = large_plane(plane).blocks[number]
+    part = _sections(plane)[box]
+    if part.any():
+        ids = np.concatenate(([0], np.load(plane.path("objects"))))
+        _target(plane, 0)[box] = ids[np.where(part > 0, part - first, 0)]
+    plane.mark("object", number)
+
+
+def write_level(plane: VolumePlane, number: int, level: int, box: Box) -> None:
+    """Write a box of a level of the pyramid from the level before."""
+    y, x = (slice(2 * side.start, 2 * side.stop, 2) for side in box)
+    part = _target(plane, level - 1)[y, x]
+    if part.any():
+        _target(plane, level)[box] = part
+    plane.mark(f"level-{level}", number)
+
+
+def prepared(plane: VolumePlane) -> VolumePlane:
+    """The plane with its statistics, and with places to write to."""
+    import zarr
+
+    measured = large_plane(plane)
+    plane.mark("missing", 0, px=np.array(measured.missing_px))
+    plane = replace(plane, statistics=measured.statistics)
+    large = large_plane(plane)
+    for name, kind in large.score_types().items():
+        tile = large.tiles[0].write
+        path, chunks = plane.path("scores") / name, (tile[0].stop, tile[1].stop)
+        if not path.exists():
+            with whole(path) as part:
+                zarr.create_array(
+                    part, shape=large.seen_shape, dtype=kind, chunks=chunks, compressors=None
+                )
+    if not plane.path("local").exists():
+        block = large.blocks[0]
+        with whole(plane.path("local")) as part:
+            chunks = block[0].stop, block[1].stop
+            zarr.create_array(part, shape=large.shape, dtype=np.int32, chunks=chunks)
+    return plane
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A folder that is there as a whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    yield part
+    part.replace(path)
+
+
+@lru_cache(maxsize=8)
+def large_plane(plane: VolumePlane) -> LargePlane:
+    """The plane with its image and its model, opened once in each process."""
+    volume = plane.volume
+    store = open_zarr(Path(volume.image), volume.axes)
+    image, axes = take_channel(store.data, store.axes, volume.config.channel)
+    compute = choose(volume.config.device, volume.config.precision)
+    large = LargePlane(
+        _model(volume.model, volume.run), image, axes, plane.index, volume.config, compute
+    )
+    if plane.statistics is not None:
+        vars(large)["statistics"] = plane.statistics
+    return large
+
+
+@lru_cache(maxsize=1)
+def _model(path: str, run: str) -> LoadedModel:
+    from napari_unet.models.checkpoint import load_model
+
+    return LoadedModel(*load_model(Path(path)))
+
+
+def _scores(plane: VolumePlane) -> dict[str, Any]:
+    import zarr
+
+    folder = plane.path("scores")
+    return {
+        name: zarr.open_array(folder / name, mode="r+") for name in large_plane(plane).score_types()
+    }
+
+
+def _local(plane: VolumePlane) -> Any:
+    import zarr
+
+    return zarr.open_array(plane.path("local"), mode="r+")
+
+
+def _target(plane: VolumePlane, level: int) -> _PlaneOf:
+    return _plane_of(plane, plane.volume.out / str(level))
+
+
+def _sections(plane: VolumePlane) -> _PlaneOf:
+    return _plane_of(plane, plane.volume.sections / "0")
+
+
+def _plane_of(plane: VolumePlane, path: Path) -> _PlaneOf:
+    import zarr
+
+    return _PlaneOf(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
+
+
+@dataclass(frozen=True)
+class _PlaneOf:
+    """One plane (Y, X) of labels in a store."""
+
+    array: Any
+    axes: str
+    index: tuple[int, ...]
+
+    def __getitem__(self, box: Box) -> NDArray[np.int32]:
+        part: NDArray[np.int32] = np.asarray(self.array[self._key(box)])
+        return part.T if self._is_turned else part
+
+    def __setitem__(self, box: Box, part: NDArray[np.int32]) -> None:
+        self.array[self._key(box)] = part.T if self._is_turned else part
+
+    @property
+    def _is_turned(self) -> bool:
+        return self.axes.index("X") < self.axes.index("Y")
+
+    def _key(self, box: Box) -> tuple[Any, ...]:
+        position, sides = iter(self.index), dict(zip("YX", box, strict=True))
+        return tuple(sides[a] if a in sides else next(position) for a in label_axes(self.axes))

@@ -1,0 +1,281 @@
+"""A fine-tune from beginning to end: collection, lesson, verdict, new version; and once more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_unet.config import AugmentConfig, FinetuneConfig
+from napari_unet.corrections.annotations import Annotated
+from napari_unet.corrections.collection import Collection, Entry, collection_of
+from napari_unet.jobs import Job
+from napari_unet.learning.lesson import Lesson, Run, prepare
+from napari_unet.learning.live_view import View, find_slips, look_at
+from napari_unet.learning.training import size_for, teach_classes
+from napari_unet.learning.validation import Check, Verdict
+from napari_unet.models.decoding import postprocess_for
+from napari_unet.models.device import choose
+from napari_unet.models.header import ModelFileError, ModelHeader
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.store import ModelStore, ModelVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet.core.cells.suggestions import Place
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What a fine-tune or a training gave.
+
+    Attributes
+    ----------
+    model
+        The new version.
+    parent
+        The version it came from, None if trained from scratch.
+    verdict
+        Whether the model's name now stands for it, and why.
+    check, replay
+        Scores on places corrected now that did not teach before they judged, and on those
+        corrected earlier; None where there was nothing to check.
+    steps
+        Optimiser steps taken.
+    compute
+        Where it ran, in words.
+    slips
+        Painted places that the new model contradicts, likely slips of the brush: the plane's
+        index, and the place in it.
+    """
+
+    model: ModelVersion
+    parent: ModelVersion | None
+    verdict: Verdict
+    check: Check | None
+    replay: Check | None
+    steps: int
+    compute: str
+    slips: tuple[tuple[tuple[int, ...], Place], ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a fine-tune learns from.
+
+    Attributes
+    ----------
+    collection
+        All corrections of the model.
+    diameter_px
+        Of the cells that the new version is for; None for a mixture of sizes.
+    zoom
+        The network sees the images larger by this factor.
+    """
+
+    collection: Collection
+    diameter_px: float | None
+    zoom: float
+
+
+def improve(
+    job: Job[Any],
+    store: ModelStore,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+    watch: Callable[[], View | None] = lambda: None,
+) -> Improvement:
+    """Fine-tune a model on all its corrections, and store the new version.
+
+    Parameters
+    ----------
+    job
+        Told how far it is; `Job.finish` ends the training and keeps what was learnt.
+    store
+        Holds the corrections, and gets the version.
+    annotated
+        What was corrected now; joins the collection of `name`.
+    parent
+        The model to begin with.
+    config
+        Settings.
+    name
+        The model that gets the version.
+    watch
+        Asked now and then what the user looks at.
+    """
+    kept = keep(job, store, annotated, parent, config, name)
+    return teach(job, store, kept, annotated, parent, config, name, watch)
+
+
+def keep(
+    job: Job[Any],
+    store: ModelStore,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+) -> Kept:
+    """Add what was corrected now to the collection of `name`: the first part of `improve`."""
+    diameter, zoom = size_for(parent.header, annotated, config.diameter_px)
+    job.report(0.0, "keeping the corrections")
+    collection = collection_of(store, name)
+    if parent.name != name:
+        _inherit(collection_of(store, parent.name), collection)
+    margin = math.ceil(config.tile_px / zoom)
+    for item in annotated:
+        collection.add(item, margin)
+    return Kept(collection, diameter, zoom)
+
+
+def teach(
+    job: Job[Any],
+    store: ModelStore,
+    kept: Kept,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+    watch: Callable[[], View | None] = lambda: None,
+) -> Improvement:
+    """Learn from what was kept: the second part of `improve`, which changes no collection."""
+    from napari_unet.models.checkpoint import load_model
+
+    collection, diameter, zoom = kept.collection, kept.diameter_px, kept.zoom
+    job.report(0.0, "loading the model")
+    model = LoadedModel(*load_model(parent.path))
+    entries = collection.entries()
+    job.report(0.0, "reading images")
+    model = teach_classes(model, _classes(entries))
+    lesson = prepare(model, collection, entries, config, zoom, job.check)
+    _suit(model, lesson, zoom)
+    compute = choose(config.device, config.precision)
+
+    def look() -> None:
+        view = watch()
+        if view is not None:
+            shown = look_at(view, model, compute, zoom, job.check)
+            job.report(run.fraction, "this is how it sees the view now", preview=shown)
+
+    run = Run(job, model, parent.header, lesson, config, compute, look)
+    run.learn()
+    job.report(1.0, "checking")
+    verdict, check, replay = run.verdict()
+    used = replace(config, steps=run.planned, seconds=None, **asdict(compute))
+    header = replace(
+        model.header,
+        parent=parent.sha256(),
+        diameter_px=diameter,
+        zoom=zoom,
+        trained_on=(*model.header.trained_on, _describe(entries)),
+        corrections={entry.key: entry.sha256 for entry in entries},
+        plans=run.plans,
+        scores=_scores(check, replay),
+    )
+    added = store_version(store, model, header, name, used, run.steps, activate=verdict.accepted)
+    sized = replace(config, diameter_px=diameter)
+    slips = tuple(find_slips(model, annotated, sized, compute, zoom, job.check))
+    return Improvement(added, parent, verdict, check, replay, run.steps, compute.describe(), slips)
+
+
+def store_version(
+    store: ModelStore,
+    model: LoadedModel,
+    header: ModelHeader,
+    name: str,
+    config: FinetuneConfig,
+    steps: int,
+    *,
+    activate: bool,
+) -> ModelVersion:
+    """Write a model that was trained, with what its header says besides how it was trained."""
+    from napari_unet.models.checkpoint import architecture, save_model
+
+    header = replace(
+        header,
+        name=name,
+        architecture=architecture(model.network),
+        settings=asdict(config),
+        seed=config.seed,
+        steps=steps,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return store.add(name, lambda path: save_model(path, model.network, header), activate=activate)
+
+
+def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
+    """Train a version again from its parent, its corrections, its settings and its seed.
+
+    Returns whether the weights came out the same, bit for bit; on a CPU, with the same release of
+    torch and the same number of threads, they do.
+
+    Raises
+    ------
+    ValueError
+        If the version was not fine-tuned from corrections, or its parent or a correction is gone.
+    """
+    import torch
+
+    from napari_unet.models.checkpoint import load_model
+
+    header = version.header
+    parent = store.parent(version)
+    if parent is None or not header.corrections:
+        raise ModelFileError(
+            f"{version.reference} cannot be trained again: it was not fine-tuned from corrections, "
+            "or its parent is not here; choose another version, or import its parent"
+        )
+    settings = dict(header.settings)
+    config = FinetuneConfig(**{**settings, "augment": AugmentConfig(**settings["augment"])})
+    collection = collection_of(store, header.name)
+    entries = [collection.find(key) for key in header.corrections]
+    for entry in entries:
+        if entry.sha256 != header.corrections[entry.key]:
+            raise ValueError(
+                f"the correction {entry.key!r} is not what {version.reference} learnt from; "
+                "put its files back"
+            )
+    job.report(0.0, "reading images")
+    model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
+    lesson = prepare(model, collection, entries, config, header.zoom, job.check)
+    _suit(model, lesson, header.zoom)
+    compute = choose(config.device, config.precision)
+    Run(job, model, parent.header, lesson, config, compute, again=header).learn()
+    stored = load_model(version.path)[0].state_dict()
+    again = model.network.cpu().state_dict()
+    return all(torch.equal(stored[key], again[key]) for key in stored)
+
+
+def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
+    """Have a model read cells out as suits those that it is to learn."""
+    suited = postprocess_for(lesson.planes, model, zoom)
+    model.header = replace(model.header, postprocess=suited)
+
+
+def _inherit(parents: Collection, own: Collection) -> None:
+    if parents.entries() and not own.entries():
+        parents.export(own.folder)
+
+
+def _classes(entries: Sequence[Entry]) -> set[str]:
+    return {name for entry in entries for name in entry.classes}
+
+
+def _describe(entries: Sequence[Entry]) -> str:
+    cells, planes = sum(entry.n_cells for entry in entries), len(entries)
+    return f"{cells} corrected cells on {planes} plane{'s' if planes > 1 else ''}"
+
+
+def _scores(check: Check | None, replay: Check | None) -> dict[str, Any]:
+    named = {"held_out": check, "replay": replay}
+    return {
+        f"{name}_{end}": getattr(each, end)
+        for name, each in named.items()
+        if each is not None
+        for end in ("before", "after")
+    }

@@ -1,0 +1,450 @@
+"""What a model is taught from its corrections, and the run that teaches and checks it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import FinetuneConfig
+from napari_unet.corrections.collection import Collection, Entry
+from napari_unet.jobs import ENOUGH_STEPS, Job
+from napari_unet.learning.replay import replay_planes
+from napari_unet.learning.training import annotated_planes, learn, reach, start_training
+from napari_unet.learning.validation import (
+    Check,
+    Counts,
+    Elsewhere,
+    Fit,
+    Verdict,
+    compare,
+    compare_sights,
+    count,
+    judge,
+)
+from napari_unet.models.decoding import thresholds_for
+from napari_unet.models.device import Compute
+from napari_unet.models.header import ModelHeader
+from napari_unet.models.loaded import LoadedModel
+from napari_unet.models.steadiness import Sight, belief, sight
+
+if TYPE_CHECKING:
+    from napari_unet.core.cells.holdout import Split
+    from napari_unet.engine.samples import AnnotatedPlane
+    from napari_unet.engine.trainer import StepReport, Trainer
+
+# With fewer cells than this, those that judged teach as well, in the end.
+_PLENTY = 40
+# Fraction of the steps after which held-out cells are scored and then join the training set.
+_PROBATION = 0.35
+# With fewer new cells than this, each of them judges once: one half after this fraction of the
+# steps, then, by a model that begins anew and learns from that half, the other one.
+_FEW, _FOLD = 10, 0.2
+# Checks in a run, and how many of them without a better score end it.
+_CHECKS, _PATIENCE = 10, 4
+# Where the end is open, it is when the last third of the steps, and so many, brought no gain.
+_OPEN_PATIENCE = 60
+# In a parent that knows nothing of this kind of image: its word that all is background would be
+# as wrong as to count unseen pixels as such.
+_LEAST_TRUST = 0.04
+# So many planes at most, the last ones, are looked at where nobody else looked.
+_ELSEWHERE = 4
+# Fewer cells do not tell how steady the parent is on one plane.
+_TELLING = 20
+# From this belief in the parent on, its way of reading out cells stays.
+_KEEPS_READ_OUT = 0.5
+# Seconds between two looks at the view, and the share of the time that they may take.
+_LOOK_S, _LOOK_SHARE = 4.0, 0.08
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a model learns from, at the size that the network sees.
+
+    Attributes
+    ----------
+    planes
+        Truth of each entry of the collection.
+    split
+        Which of their pixels teach, and which judge.
+    other
+        With few cells, the same the other way round.
+    units
+        (Y, X) for each plane: 0, or the number of a cell with its surroundings, from 1, over all
+        planes.
+    known
+        Whether the parent has learnt from each of them, or was judged by it.
+    n_cells
+        Cells in all.
+    zoom
+        The network sees the images larger by this factor.
+    """
+
+    planes: tuple[AnnotatedPlane, ...]
+    split: Split
+    other: Split | None
+    units: tuple[NDArray[np.int32], ...]
+    known: NDArray[np.bool_]
+    n_cells: int
+    zoom: float
+
+    def teaching(self, split: Split) -> list[AnnotatedPlane]:
+        """The planes with what teaches in a split."""
+        return [
+            replace(plane, trusted=mask, labels=np.where(mask, plane.labels, 0))
+            for plane, mask in zip(self.planes, split.learn, strict=True)
+            if mask.any()
+        ]
+
+    def judging(self, split: Split) -> list[NDArray[np.int32]]:
+        """The units that are held out in a split."""
+        return [
+            np.where(held > 0, units, 0) for held, units in zip(split.held, self.units, strict=True)
+        ]
+
+
+def prepare(
+    model: LoadedModel,
+    collection: Collection,
+    entries: Sequence[Entry],
+    config: FinetuneConfig,
+    zoom: float,
+    check: Callable[[], None],
+) -> Lesson:
+    """Read entries of a collection and split them.
+
+    Parameters
+    ----------
+    model
+        The parent: says how images are prepared, and which entries it has learnt from.
+    collection, entries
+        What to read.
+    config
+        Says how much is held out.
+    zoom
+        The network sees the images larger by this factor.
+    check
+        Called before each entry; may raise to stop.
+
+    Raises
+    ------
+    ValueError
+        If nothing was seen.
+    """
+    from napari_unet.core.cells.holdout import Split, seen_units, split_seen, swapped
+    from napari_unet.core.network.unet import halo_px
+    from napari_unet.core.resample import resize_labels
+
+    planes, known, read, origins = [], [], [], []
+    for entry in entries:
+        annotated = collection.read(entry)
+        (correction,) = annotated.corrections
+        box = reach(correction, round(config.tile_px / zoom))
+        learnt = collection.seen_in(entry, model.header.corrections)[box]
+        for plane in annotated_planes([annotated], model, config, check, zoom):
+            planes.append(plane)
+            known.append(resize_labels(learnt, plane.labels.shape))
+            read.append(entry)
+            starts = (
+                (line.start or 0) + o for line, o in zip(box, annotated.offset_px, strict=True)
+            )
+            y, x = (zoom * start for start in starts)
+            origins.append((y, x))
+    if not planes:
+        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+    labels = [plane.labels for plane in planes]
+    seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
+    n_cells = sum(entry.n_cells for entry in read)
+    units, of_parent = _numbered(
+        [seen_units(*each) for each in zip(labels, seen, strict=True)], known
+    )
+    other = None
+    if config.held_out:
+        plenty = n_cells >= _PLENTY
+        few = not plenty and np.count_nonzero(~of_parent) < _FEW
+        # With plenty, the same images judge from one fine-tune to the next; else new ones.
+        order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        images = sorted(order, key=order.__getitem__)
+        split = split_seen(
+            labels,
+            seen,
+            [images.index(e.image) for e in read],
+            guard_px=2 * halo_px(model.network.config.depth),
+            share=max(0.5, config.held_out) if few else config.held_out,
+            known=None if plenty else known,
+            origins=origins,
+        )
+        if few and split.n_units:
+            other = swapped(split, known)
+    else:
+        empty = tuple(np.zeros(mask.shape, np.int32) for mask in seen)
+        split = Split(tuple(seen), empty, 0, False)
+    return Lesson(tuple(planes), split, other, units, of_parent, n_cells, zoom)
+
+
+def _numbered(
+    units: Sequence[NDArray[np.int32]], known: Sequence[NDArray[np.bool_]]
+) -> tuple[tuple[NDArray[np.int32], ...], NDArray[np.bool_]]:
+    """Units numbered over all planes, and whether each is mostly known."""
+    from napari_unet.core.cells.holdout import mostly
+
+    numbered, of_parent, count = [], [np.zeros(0, bool)], 0
+    for unit, mask in zip(units, known, strict=True):
+        numbered.append(np.where(unit > 0, unit + count, 0).astype(np.int32))
+        of_parent.append(mostly(unit, mask))
+        count += int(unit.max(initial=0))
+    return tuple(numbered), np.concatenate(of_parent)
+
+
+class Run:
+    """Teaches a model a lesson, and checks it on what it has not learnt from.
+
+    With plenty of cells, those that judge never teach; the weights that they like best are kept,
+    and the training ends when they see no more gain. With few, each is needed: those that judge do
+    so after a first part of the training, and then teach as well. With fewer than ten new ones each
+    of them judges once (cross-validation with two folds).
+
+    Parameters
+    ----------
+    job
+        Told how far it is; `Job.finish` ends the run.
+    model
+        Taught in place.
+    parent
+        Header that it had before it was made ready for this lesson.
+    lesson
+        What to learn.
+    config
+        Settings.
+    compute
+        Where to run.
+    look
+        Shows the user what the model has learnt so far.
+    again
+        A version whose run is to be done again: its plans are followed, and it ends at its step,
+        whatever the checks say.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        model: LoadedModel,
+        parent: ModelHeader,
+        lesson: Lesson,
+        config: FinetuneConfig,
+        compute: Compute,
+        look: Callable[[], None] = lambda: None,
+        again: ModelHeader | None = None,
+    ) -> None:
+        self._job, self._model, self._config, self._compute = job, model, config, compute
+        # Where the size changes, the parent's way of reading out cells is for another one.
+        self._parent = parent if parent.zoom == lesson.zoom else model.header
+        self._sights = self._look_elsewhere(lesson, self._parent)
+        self._belief = belief(self._sights.values())
+        self._lesson = lesson = self._with_belief(lesson)
+        self._look, self._last_step = look, again.steps if again else None
+        self._plenty = lesson.n_cells >= _PLENTY and lesson.split.n_units > 0
+        self._folds: list[Split] = []
+        if lesson.split.n_units and not self._plenty:
+            self._folds = [lesson.split, *([lesson.other] if lesson.other else [])]
+        self._before = self._count(lesson.units)
+        self._elsewhere: Elsewhere | None = None
+        # Of those that judge, when they did; of all, in the end.
+        self._judged: Counts | None = None
+        self._after = self._before
+        # The last score of those that judge; at first, the parent's.
+        self._score = self._score_of_parent()
+        self._best: tuple[float, int, dict[str, Any]] | None = None
+        self._checks = self._without_gain = self._checked = 0
+        self._looked = time.perf_counter()
+        self.steps = 0
+        planes = lesson.teaching(lesson.split) if lesson.split.n_units else lesson.planes
+        plans = dict(again.plans) if again else None
+        # Balancing the classes, too, is for keeping what the parent finds. The square, for what is
+        # half right is no guide.
+        trust = self._trust()
+        held = replace(config, anchor=config.anchor * trust**2, balance=config.balance * trust)
+        replay = replay_planes(model.header.replay, model.network.config)
+        self._trainer: Trainer = start_training(model, planes, held, compute, plans, replay)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget that is used up."""
+        return self._trainer.share
+
+    @property
+    def planned(self) -> int:
+        """Steps that fit into the budget."""
+        return self._trainer.planned or self.steps
+
+    @property
+    def plans(self) -> tuple[tuple[int, int], ...]:
+        """After which step how many were planned."""
+        return tuple(self._trainer.plans.items())
+
+    def learn(self) -> None:
+        """Train until the budget is spent, or as `Run` says."""
+        self.steps = learn(
+            self._job, self._trainer, self._on_step, lambda: self._score, decides=self._plenty
+        )
+        if self._last_step is not None:
+            return
+        if self._plenty and self._checked != self.steps:
+            self._keep_better(self.steps)
+        if self._best is not None:
+            _, self.steps, weights = self._best
+            self._model.network.load_state_dict(weights)
+        self._after = self._count(self._lesson.units)
+        if self._judged is None:
+            self._judged = self._count(self._lesson.judging(self._lesson.split))
+        # What was learnt is judged as the parent was: read out at the same score.
+        self._suit_thresholds()
+        if self._sights:
+            after = self._look_elsewhere(self._lesson, self._model.header)
+            n_places = len(self._lesson.known)
+            self._elsewhere = compare_sights(self._sights.values(), after.values(), n_places)
+
+    def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
+        """Whether the model may take its parent's place; the checks on new and earlier places."""
+        from napari_unet.core.cells.metrics import kappa
+
+        lesson = self._lesson
+        if not self._config.held_out or self._judged is None:
+            return Verdict(True, "it was not checked"), None, None
+        judged, known = self._judged, lesson.known
+        new = compare(self._before[~known], judged[~known], lesson.split.weak)
+        # Both have learnt from the earlier places, or neither.
+        replay = self._judged if self._plenty else self._after
+        earlier = compare(self._before[known], replay[known], False)
+        fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
+        steps = self.steps if self._config.seconds else None
+        return judge(new, earlier, fit, self._elsewhere, steps), new, earlier
+
+    def _on_step(self, report: StepReport) -> bool:
+
+        planned = self._trainer.planned
+        if planned is None:
+            return True
+        if self._folds and report.step >= self._end_of_fold(planned):
+            self._judge_fold(planned)
+        if self._last_step is not None:
+            return report.step < self._last_step
+        due = math.floor(_CHECKS * report.step / planned)
+        # By now more steps may be planned.
+        self._checks = min(self._checks, due)
+        is_last = report.step >= planned and not self._trainer.is_open
+        if self._plenty and due > self._checks and not is_last:
+            self._checks = due
+            with self._trainer.paused():
+                self._keep_better(report.step)
+        elif self._is_time_to_look():
+            began = time.perf_counter()
+            with self._trainer.paused():
+                self._look()
+            now = time.perf_counter()
+            self._looked = now + (now - began) * (1 / _LOOK_SHARE - 1) - _LOOK_S
+        if self._trainer.is_open:
+            since = report.step - (self._best[1] if self._best else report.step)
+            return since < max(_OPEN_PATIENCE, report.step / 3)
+        # The beginning tells little: a new kind takes a while until anything is found.
+        return self._without_gain < _PATIENCE or report.step < planned / 2
+
+    def _score_of_parent(self) -> float | None:
+        from napari_unet.core.cells.metrics import kappa
+
+        judging = self._lesson.judging(self._lesson.split)
+        held = np.unique(np.concatenate([units.ravel() for units in judging]))
+        return kappa(self._before[held[held > 0] - 1].sum(0)) if held.any() else None
+
+    def _end_of_fold(self, planned: int) -> int:
+        from napari_unet.engine.trainer import TIMED_STEPS
+
+        if self._lesson.other is None or planned < ENOUGH_STEPS:
+            number, share = 1, _PROBATION
+        else:
+            number = 2 if self._judged is not None else 1
+            share = number * _FOLD
+        # Before that, nobody knows how many steps there will be.
+        return max(math.ceil(share * planned), number * (TIMED_STEPS + 1))
+
+    def _judge_fold(self, planned: int) -> None:
+        from napari_unet.core.cells.metrics import kappa
+
+        fold, *rest = self._folds
+        with self._trainer.paused():
+            counts = self._count(self._lesson.judging(fold))
+        self._judged = counts if self._judged is None else self._judged + counts
+        self._score = kappa(self._judged.sum(0))
+        # Of two folds the second begins anew, so that it has not learnt from what judges it.
+        self._folds = rest if planned >= ENOUGH_STEPS else []
+        if self._folds:
+            self._trainer.learn_from(self._lesson.teaching(self._folds[0]), anew=True)
+        else:
+            self._trainer.learn_from(self._lesson.planes)
+
+    def _is_time_to_look(self) -> bool:
+        return time.perf_counter() - self._looked > _LOOK_S
+
+    def _keep_better(self, step: int) -> None:
+        from napari_unet.core.cells.metrics import kappa
+
+        self._checked = step
+        counts = self._count(self._lesson.judging(self._lesson.split))
+        score = kappa(counts.sum(0))
+        gained = self._best is None or score > self._best[0]
+        self._without_gain = 0 if gained else self._without_gain + 1
+        if self._best is None or score >= self._best[0]:
+            weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
+            # Of equals the later one, which has learnt for longer.
+            self._best, self._judged = (score, step, weights), counts
+        self._score = self._best[0]
+
+    def _suit_thresholds(self) -> None:
+        model, planes = self._model, self._lesson.planes
+        resized = self._lesson.zoom != 1
+        if self._belief >= _KEEPS_READ_OUT:
+            settings = self._parent.postprocess
+        else:
+            found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
+            settings = {**model.header.postprocess, **found}
+        model.header = replace(model.header, postprocess=settings)
+
+    def _trust(self) -> float:
+        """How far the parent's word counts on unseen pixels, from 0 to 1."""
+        from napari_unet.core.cells.metrics import kappa
+
+        if self._lesson.zoom == 1:
+            # It was made for cells like these: what was corrected is where it was wrong.
+            return 1.0
+        return max(kappa(self._before.sum(0)), _LEAST_TRUST)
+
+    def _count(self, units: Sequence[NDArray[np.int32]]) -> Counts:
+        lesson = self._lesson
+        n = len(lesson.known)
+        return count(self._model, lesson.planes, units, n, self._compute, self._job.check)
+
+    def _look_elsewhere(self, lesson: Lesson, header: ModelHeader) -> dict[int, Sight]:
+        """What the network finds, read out as a header says, on the planes corrected last."""
+        if self._model.network.config.z_depth is not None:
+            return {}
+        model = LoadedModel(self._model.network, header)
+        partly = [n for n, plane in enumerate(lesson.planes) if plane.trusted is not None]
+        return {
+            n: sight(model, lesson.planes[n], self._compute, self._job.check)
+            for n in partly[-_ELSEWHERE:]
+        }
+
+    def _with_belief(self, lesson: Lesson) -> Lesson:
+        """The lesson, each plane with how far the parent's word counts on it."""
+        planes = list(lesson.planes)
+        for n, plane in enumerate(planes):
+            seen = self._sights.get(n)
+            is_telling = seen is not None and seen.total >= _TELLING
+            found = belief([seen]) if seen and is_telling else self._belief
+            planes[n] = replace(plane, belief=found)
+        return replace(lesson, planes=tuple(planes))

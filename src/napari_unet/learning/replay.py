@@ -1,0 +1,46 @@
+"""A small sample of what the models that ship learnt from, so that fine-tunes do not forget it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_unet.core.network.unet import UNetConfig
+    from napari_unet.engine.samples import AnnotatedPlane
+
+# What of a normalised intensity, as a byte, is 1.
+ONE = 170
+
+
+@cache
+def replay_planes(name: str, network: UNetConfig) -> tuple[AnnotatedPlane, ...]:
+    """The sample of a model that ships, at the size that its network sees.
+
+    Parameters
+    ----------
+    name
+        From `ModelHeader.replay`.
+    network
+        That is to see them.
+
+    Returns
+    -------
+    Nothing where there is no such sample, or the network takes other channels.
+    """
+    from napari_unet.engine.samples import AnnotatedPlane
+
+    file = files("napari_unet") / "weights" / f"{name}-replay.npz"
+    if not (name.isidentifier() and file.is_file()) or network.z_depth is not None:
+        return ()
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    if images.shape[1] != network.in_channels:
+        return ()
+    return tuple(
+        AnnotatedPlane(image.astype(np.float32) / ONE, label.astype(np.int32))
+        for image, label in zip(images, labels, strict=True)
+    )

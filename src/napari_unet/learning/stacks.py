@@ -1,0 +1,216 @@
+"""Models of stacks: what they learn from, and a fine-tune of one from painted planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.axes import get_stack, split_index
+from napari_unet.core.intensity import Normalisation, measure
+from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.corrections.collection import collection_of
+from napari_unet.jobs import Job
+from napari_unet.learning.finetune import Improvement, store_version
+from napari_unet.learning.training import NewModel, kinds_of, learn, start_training, teach_classes
+from napari_unet.learning.validation import Verdict
+from napari_unet.models.device import choose
+from napari_unet.models.header import ModelHeader
+from napari_unet.models.loaded import Box, LoadedModel
+from napari_unet.models.store import ModelStore, ModelVersion
+
+if TYPE_CHECKING:
+    from napari_unet.engine.samples import AnnotatedPlane
+
+# Cells that lie over others before all of them are taken for pieces of cells.
+_FEW = 3
+
+
+def check_has_stacks(axes: str, reference: str) -> None:
+    """Raise ValueError unless an image with these axes consists of stacks."""
+    if "Z" not in axes:
+        raise ValueError(
+            f"{reference} works on stacks and the image has the axes {axes}, no Z; "
+            "give a stack, or choose a model of planes"
+        )
+
+
+def check_segmentable(
+    version: ModelVersion, axes: str, config: PredictConfig, box: Box | None
+) -> None:
+    """Raise ValueError if whole stacks are wanted and what is asked for does not suit them."""
+    if version.header.for_stacks:
+        check_has_stacks(axes, version.reference)
+        check_not_resized(version.header, config.diameter_px)
+        if box is not None:
+            raise ValueError(
+                f"{version.reference} works on whole stacks, not on a part of a plane; segment the "
+                "stack, or choose a model of planes"
+            )
+    elif config.in_3d:
+        if "Z" not in axes:
+            raise ValueError(
+                f"cells are to be found in 3D and the image has the axes {axes}, no Z; give a "
+                "stack, name its axes, or segment planes"
+            )
+        if box is not None:
+            raise ValueError(
+                "cells are found in 3D in whole stacks, not in a part of a plane; segment the "
+                "stack, or planes"
+            )
+
+
+def in_stacks(header: ModelHeader, config: PredictConfig) -> bool:
+    """Whether an image is segmented stack by stack, not plane by plane."""
+    return header.for_stacks or config.in_3d
+
+
+def check_learns(header: ModelHeader | NewModel, server: str) -> None:
+    """Raise ValueError for a model of stacks, which does not learn on a server."""
+    stacks = header.dims == 3 if isinstance(header, NewModel) else header.for_stacks
+    if stacks:
+        raise ValueError(
+            f"models of stacks do not learn on the server {server}; choose this computer, or a "
+            "model of planes"
+        )
+
+
+def check_not_resized(header: ModelHeader, diameter_px: float | str | None) -> None:
+    """Raise ValueError if the size of cells is given, or looked for, with a model of stacks."""
+    if header.for_stacks and diameter_px not in (None, "auto"):
+        raise ValueError(
+            f"the diameter is {diameter_px} and a model of stacks does not resize them; leave it "
+            "out, or choose a model of planes"
+        )
+
+
+def fewest_planes(annotated: Sequence[Annotated]) -> int | None:
+    """Planes of the lowest stack; None where there is no stack."""
+    return min((i.image.shape[i.axes.index("Z")] for i in annotated if "Z" in i.axes), default=None)
+
+
+def annotated_stacks(
+    annotated: Sequence[Annotated],
+    model: LoadedModel,
+    config: FinetuneConfig,
+    check: Callable[[], None],
+    zoom: float = 1.0,
+) -> Iterator[AnnotatedPlane]:
+    """Annotated stacks, cut down to what training windows around trusted planes can reach.
+
+    Planes without a correction are unseen. For parameters see `training.annotated_planes`.
+
+    Raises
+    ------
+    ValueError
+        If an image is no stack, the stack is to be resized, or a cell has another id on each plane.
+    """
+    from napari_unet.engine.samples import AnnotatedPlane
+
+    check_not_resized(model.header, config.diameter_px)
+    settings = Normalisation(**model.header.normalisation)
+    for item in annotated:
+        check_has_stacks(item.axes, model.header.name)
+        planes: dict[tuple[int, ...], dict[int, Correction]] = {}
+        for correction in item.corrections:
+            index, z = split_index(item.axes, correction.index)
+            planes.setdefault(index, {})[z] = correction
+        for index, corrections in planes.items():
+            check()
+            stack = get_stack(item.image, item.axes, index)
+            labels, trusted, kinds = _truth(corrections, stack.shape[1:], model.header.classes)
+            if not trusted.any():
+                continue
+            _check_ids(labels)
+            box = _reach(trusted, config.tile_px)
+            statistics = item.statistics or measure(stack, settings)
+            image = np.ascontiguousarray(model.prepare(stack, box, statistics))
+            seen = trusted[box]
+            yield AnnotatedPlane(
+                image,
+                labels[box],
+                None if seen.all() else seen,
+                None if kinds is None else kinds[box],
+                model.header.anisotropy or 1.0,
+            )
+
+
+def improve_stacks(
+    job: Job[Improvement],
+    store: ModelStore,
+    annotated: Sequence[Annotated],
+    parent: ModelVersion,
+    config: FinetuneConfig,
+    name: str,
+) -> Improvement:
+    """Fine-tune a model of stacks on what was painted now; for parameters see `improving.improve`.
+
+    The painted planes join the model's collection, which keeps planes and not the stacks around
+    them: later fine-tunes do not learn from them, and no part of them judges.
+    """
+    from napari_unet.models.checkpoint import load_model
+
+    job.report(0.0, "loading the model")
+    model = LoadedModel(*load_model(parent.path))
+    names = {kind for item in annotated for c in item.corrections for kind in c.classes.values()}
+    model = teach_classes(model, names)
+    job.report(0.0, "keeping the corrections")
+    collection = collection_of(store, name)
+    for item in annotated:
+        collection.add(item, config.tile_px)
+    job.report(0.0, "reading images")
+    stacks = list(annotated_stacks(annotated, model, config, job.check))
+    compute = choose(config.device, config.precision)
+    trainer = start_training(model, stacks, config, compute)
+    steps = learn(job, trainer)
+    job.check()
+    n_planes = sum(len(item.corrections) for item in annotated)
+    words = f"{n_planes} corrected plane{'s' if n_planes > 1 else ''} of stacks"
+    header = replace(
+        model.header,
+        parent=parent.sha256(),
+        trained_on=(*model.header.trained_on, words),
+        corrections={},
+        plans=tuple(trainer.plans.items()),
+        scores={},
+    )
+    added = store_version(store, model, header, name, config, steps, activate=True)
+    verdict = Verdict(True, "models of stacks are not checked")
+    return Improvement(added, parent, verdict, None, None, steps, compute.describe())
+
+
+def _truth(
+    corrections: dict[int, Correction], shape: Sequence[int], classes: Sequence[str]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.uint8] | None]:
+    """Labels, trusted mask and kinds (Z, Y, X) of a stack; unseen voxels are 0."""
+    labels, trusted = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    kinds = np.ones(shape, np.uint8) if any(c.classes for c in corrections.values()) else None
+    for z, correction in corrections.items():
+        seen = correction.trusted
+        trusted[z] = True if seen is None else seen
+        labels[z] = np.where(trusted[z], correction.labels, 0)
+        own = kinds_of(labels[z], correction, classes)
+        if kinds is not None and own is not None:
+            kinds[z] = own
+    return labels, trusted, kinds
+
+
+def _check_ids(labels: NDArray[np.int32]) -> None:
+    above, below = labels[:-1], labels[1:]
+    both = (above > 0) & (below > 0)
+    # A few may well be different cells that touch.
+    if len(np.unique(above[both])) > _FEW and not (above == below)[both].any():
+        raise ValueError(
+            "no cell has the same id on two planes; a model of stacks learns from cells that keep "
+            "their id along Z: give each cell one id"
+        )
+
+
+def _reach(trusted: NDArray[np.bool_], margin_px: int) -> tuple[slice, ...]:
+    """The part of a stack that lies within `margin_px` of its trusted voxels' box."""
+    lines = (np.flatnonzero(trusted.any(other)) for other in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)

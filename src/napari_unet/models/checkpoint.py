@@ -1,0 +1,99 @@
+"""One file per model: safetensors with a JSON header, written so that no crash can break it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from napari_unet.core.network.unet import UNet, UNetConfig
+from napari_unet.io.atomic import replacing
+from napari_unet.models.header import ModelFileError, ModelHeader, open_model, times
+
+
+def save_model(path: Path, network: UNet, header: ModelHeader, *, half: bool = False) -> str:
+    """Write a model file and return its SHA-256.
+
+    The file appears whole or not at all, and an older file of that name stays until then.
+
+    Parameters
+    ----------
+    path
+        Where to; the folder is made if it is missing.
+    network
+        The weights; the header's architecture is replaced by the network's own.
+    header
+        Everything else.
+    half
+        Store the weights in 16 bits; they are 32 bits again when loaded.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor)
+        .detach()
+        .cpu()
+        .contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    header = replace(header, architecture=architecture(network))
+    content = save(tensors, metadata=header.to_metadata())
+    with replacing(path) as part:
+        part.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_model(path: Path) -> tuple[UNet, ModelHeader]:
+    """Read a model file: the network in float32 on the CPU, in evaluation mode, and its header.
+
+    Nothing in the file is executed.
+
+    Raises
+    ------
+    ModelFileError
+        If it is missing, broken or not a model of this program.
+    """
+    with open_model(path) as (file, header, shapes):
+        with torch.device("meta"):
+            network = UNet(UNetConfig(**header.architecture))
+        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        # Its weights are read once they are known to be as many as the header says.
+        wrong = _first_difference(shapes, wanted)
+        if not wrong:
+            file.seek(0)
+            try:
+                tensors = {name: t.float() for name, t in load(file.read()).items()}
+            except (SafetensorError, OSError, ValueError) as error:
+                raise _broken(path, "its weights cannot be read") from error
+            wrong = next((n for n, t in tensors.items() if not torch.isfinite(t).all()), "")
+            wrong = wrong and f"its weights {wrong!r} hold NaN or inf, and should be numbers"
+    if wrong:
+        raise _broken(path, wrong)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval(), header
+
+
+def architecture(network: UNet) -> dict[str, int | float]:
+    """Keyword arguments that make the same `UNetConfig` again."""
+    # A model of planes says nothing of Z, so that earlier releases read it, too.
+    return {key: value for key, value in asdict(network.config).items() if value is not None}
+
+
+def _first_difference(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> str:
+    """The first weights that are not those of an architecture, in words; empty if all are."""
+    for name, shape in wanted.items():
+        if name not in found:
+            return f"its weights {name!r} are missing, and should be {times(shape)}"
+        if found[name] != shape:
+            return f"its weights {name!r} are {times(found[name])}, and should be {times(shape)}"
+    extra = next((name for name in found if name not in wanted), None)
+    return "" if extra is None else f"its weights {extra!r} have no place in its architecture"
+
+
+def _broken(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(f"{path} is broken: {what}; take another copy")

@@ -1,0 +1,219 @@
+"""Which device and number format a job uses, and what to do when memory runs out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from napari_unet.config import Device, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+# GPUs that were found, in this session, to lack an operation that the networks need.
+_lacking: set[str] = set()
+# Of an input tile that is a cube.
+_STACK_SIDE_PX = 188
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a number format, by torch's names.
+
+    Attributes
+    ----------
+    device
+        "cpu", "cuda" or "mps".
+    precision
+        "float32" or "bfloat16".
+    """
+
+    device: str
+    precision: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device as torch's object."""
+        import torch
+
+        return torch.device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format as torch's object."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def describe(self) -> str:
+        """In words for the user, for example "CPU, 8 threads, bfloat16"."""
+        import torch
+
+        if self.device == "cuda":
+            where = torch.cuda.get_device_name()
+        elif self.device == "mps":
+            where = "Apple GPU"
+        else:
+            threads = torch.get_num_threads()
+            where = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+        return f"{where}, {self.precision}"
+
+
+def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
+    """The device and number format to use.
+
+    Raises
+    ------
+    ValueError
+        If the device asked for is not there.
+    """
+    import torch
+
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        device = next(
+            name for name in ("cuda", "mps", "cpu") if there[name] and name not in _lacking
+        )
+    if not there.get(device, False):
+        usable = ", ".join(name for name, here in there.items() if here)
+        raise ValueError(f"the device {device!r} is not here; choose auto, or one of: {usable}")
+    if precision == "auto":
+        precision = "bfloat16" if _computes_in_bfloat16(device) else "float32"
+    return Compute(device, precision)
+
+
+def default_tile_px(compute: Compute, depth: int) -> int:
+    """Input tile that keeps the halo cheap and fits into common memories.
+
+    Elsewhere than on CUDA it is 18 halos wide, within limits: for each layer of a larger one the
+    system clears new memory, which takes longer than less halo saves (`docs/benchmarks.md`).
+
+    Parameters
+    ----------
+    compute
+        Where to run.
+    depth
+        Poolings of the network.
+    """
+    from napari_unet.core.network.unet import halo_px
+
+    return 2044 if compute.device == "cuda" else min(max(572, 18 * halo_px(depth)), 1020)
+
+
+def default_stack_tile_px(compute: Compute, depth: int, planes: int) -> int:
+    """As `default_tile_px`, for tiles of so many planes; the more there are, the narrower."""
+    side_px = round(_STACK_SIDE_PX * (1.25 if compute.device == "cuda" else 1))
+    flat_px = math.isqrt(side_px**3 // planes)
+    return min(default_tile_px(compute, depth), max(side_px, flat_px))
+
+
+def run_within_memory(
+    compute: Compute,
+    tile_px: int,
+    smallest_px: int,
+    work: Callable[[Compute, int], T],
+    on_retry: Callable[[str], None] = lambda message: None,
+) -> T:
+    """Do `work(compute, tile_px)`; where memory runs out, with smaller tiles, then on the CPU.
+
+    A GPU that lacks an operation is left for the CPU at once, is told of once, and is not tried
+    again in this session.
+
+    Parameters
+    ----------
+    compute
+        Where to begin.
+    tile_px
+        Tile size to begin with, in pixels.
+    smallest_px
+        No tile is made smaller than this.
+    work
+        What to do; it must leave nothing behind when it raises.
+    on_retry
+        Told in words what is tried next.
+
+    Raises
+    ------
+    ValueError
+        If even the smallest tile does not fit on the CPU.
+    """
+    is_short = False
+    for where, tile in _ladder(compute, tile_px, smallest_px):
+        if where.device in _lacking:
+            continue
+        if is_short:
+            on_retry(f"memory is short: trying tiles of {tile} px on the {where.device}")
+        try:
+            return work(where, tile)
+        except (RuntimeError, MemoryError) as error:
+            is_short = is_out_of_memory(error)
+            if is_missing(error, where.device):
+                _lacking.add(where.device)
+                on_retry(f"{where.describe()} lacks an operation of the network: using the CPU")
+            elif not is_short:
+                raise
+        _release(where)
+    raise ValueError(
+        f"there is not enough memory even for a tile of {smallest_px} px; "
+        "close other programs or use a smaller model"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+    )
+
+
+def is_missing(error: BaseException, device: str) -> bool:
+    """Whether an exception says that a GPU lacks an operation; torch says so for MPS."""
+    return device != "cpu" and isinstance(error, NotImplementedError)
+
+
+# CUDA and MPS; the CPU on Linux; the CPU on Windows; cuDNN and cuBLAS.
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+
+
+def _ladder(compute: Compute, tile_px: int, smallest_px: int) -> Iterator[tuple[Compute, int]]:
+    devices = [compute]
+    if compute.device != "cpu":
+        # Never coarser numbers than before.
+        devices.append(choose("cpu", "float32" if compute.precision == "float32" else "auto"))
+    for where in devices:
+        tile = tile_px
+        while tile > smallest_px:
+            yield where, tile
+            tile //= 2
+        yield where, smallest_px
+
+
+def _release(compute: Compute) -> None:
+    import torch
+
+    if compute.device == "cuda":
+        torch.cuda.empty_cache()
+    elif compute.device == "mps":
+        torch.mps.empty_cache()
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices itself; emulation would be slower."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+    return False

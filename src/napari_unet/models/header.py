@@ -1,0 +1,249 @@
+"""What a model file says of itself. Standard library only: listing models loads no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import reprlib
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from napari_unet.models.header_rules import BrokenModel, check_entries
+
+FORMAT = 1
+_KEY = "napari_unet"
+# In bytes. A header takes a few kilobytes; one that names 40,000 corrections still fits.
+_LARGEST_HEADER = 4_000_000
+# What reading the header of another program's file raises.
+_FOREIGN = (
+    OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+# Number formats of weights, and how many bytes a number takes.
+_FLOATING = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
+
+
+class ModelFileError(ValueError):
+    """A file is no model of this program, or is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHeader:
+    """Header of a model file (JSON in the safetensors metadata).
+
+    Parameters
+    ----------
+    name
+        The model's name; all its versions share it.
+    architecture
+        Keyword arguments of `UNetConfig`.
+    classes
+        Class names, background first.
+    normalisation
+        Keyword arguments of `Normalisation`.
+    postprocess
+        Keyword arguments of `label_instances` that suit the model.
+    pixel_size_um
+        Pixel size of the training images in micrometres, None if unknown or mixed.
+    diameter_px
+        Diameter of the cells that it is for, in pixels of their images; None for all sizes.
+    zoom
+        Factor by which it resizes such images before the network sees them.
+    anisotropy
+        Distance of planes, in pixels, of the stacks that it is made for; None for one of planes.
+    parent
+        SHA-256 of the model file that this one was fine-tuned from, None if trained from scratch.
+    trained_on
+        What it was trained on, in words, with licences.
+    settings
+        The training settings (`FinetuneConfig`).
+    corrections
+        What it was fine-tuned on: names in its collection, and the SHA-256 of what lies there.
+    seed
+        Seed of all random draws.
+    steps
+        Optimiser steps taken.
+    plans
+        Pairs: after which step how many were planned in all, where the budget was in seconds.
+    scores
+        Scores by name, before and after, or on held-out data.
+    created
+        Time of creation, ISO 8601, UTC.
+    licence
+        SPDX identifier of the weights' licence, empty if not given.
+    replay
+        Name of the sample in the package of what it, or the model that it goes back to, learnt
+        from; empty for none (`learning.replay`).
+    """
+
+    name: str
+    architecture: Mapping[str, Any]
+    classes: tuple[str, ...] = ("background", "cell")
+    normalisation: Mapping[str, float] = field(default_factory=dict)
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+    pixel_size_um: float | None = None
+    diameter_px: float | None = None
+    zoom: float = 1.0
+    anisotropy: float | None = None
+    parent: str | None = None
+    trained_on: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    corrections: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    steps: int = 0
+    plans: tuple[tuple[int, int], ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    created: str = ""
+    licence: str = ""
+    replay: str = ""
+    format: int = FORMAT
+
+    @property
+    def for_stacks(self) -> bool:
+        """Whether it looks at stacks, not at planes."""
+        return self.architecture.get("z_depth") is not None
+
+    def to_metadata(self) -> dict[str, str]:
+        """The header as safetensors metadata."""
+        content = asdict(self)
+        if self.anisotropy is None:
+            del content["anisotropy"]
+        return {_KEY: json.dumps(content, sort_keys=True)}
+
+
+def read_header(path: Path) -> ModelHeader:
+    """Read a model file's header, and none of its weights.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, not a safetensors file, not of this program, or if an entry of its
+        header, or its size, is not what it should be.
+    """
+    with open_model(path) as (_, header, _):
+        return header
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, dict[str, tuple[int, ...]]]]:
+    """Open a model file: the file, its header, and the shape of each array of weights by its name.
+
+    Raises
+    ------
+    ModelFileError
+        As `read_header`.
+    """
+    try:
+        # Before it is opened: to open a pipe is to wait for somebody who writes.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelFileError(
+                f"{path} is not a model of napari-unet: it is no file; give a .safetensors file"
+            )
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no file {path}; give the path of a model file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{path} cannot be read: {why}; give another file") from error
+    with file:
+        header, shapes = _read(path, file)
+        yield file, header, shapes
+
+
+def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
+    try:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _LARGEST_HEADER:
+            raise ValueError("header too long")
+        table = json.loads(file.read(length), object_pairs_hook=_each_once)
+        header = parse_metadata(table.pop("__metadata__"))
+        return header, _shapes(table, os.fstat(file.fileno()).st_size - 8 - length)
+    except ModelFileError:
+        raise
+    except BrokenModel as error:
+        raise ModelFileError(f"{path} is broken: {error}; take another copy") from error
+    except _FOREIGN as error:
+        raise ModelFileError(
+            f"{path} is not a model of napari-unet; give a .safetensors file that it saved"
+        ) from error
+
+
+def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
+    """Header of safetensors metadata.
+
+    Raises
+    ------
+    ModelFileError
+        If the model was made by a newer format.
+    BrokenModel
+        If an entry is not what it should be.
+    KeyError, TypeError, ValueError
+        If the metadata are not a model header.
+    """
+    content = json.loads(metadata[_KEY], object_pairs_hook=_each_once)
+    version = content["format"]
+    if type(version) is int and version > FORMAT:
+        raise ModelFileError(
+            f"the model has format {reprlib.repr(version)} and this version reads up to {FORMAT}; "
+            "update napari-unet"
+        )
+    known = {f.name for f in fields(ModelHeader)}
+    content = {key: value for key, value in content.items() if key in known}
+    check_entries(content)
+    content["plans"] = tuple(tuple(pair) for pair in content.get("plans", ()))
+    for key in ("classes", "trained_on"):
+        if key in content:
+            content[key] = tuple(content[key])
+    return ModelHeader(**content)
+
+
+def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]]:
+    """Shapes in a safetensors header, whose arrays have to fill these bytes without a gap."""
+    shapes, places = {}, []
+    for name, entry in table.items():
+        kind, shape, place = (entry[key] for key in ("dtype", "shape", "data_offsets"))
+        named = f"its weights {reprlib.repr(name)}"
+        if kind not in _FLOATING:
+            raise BrokenModel(
+                f"{named} are {reprlib.repr(kind)}, and should be one of {', '.join(_FLOATING)}"
+            )
+        for numbers, most in ((shape, 8), (place, 2)):
+            whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
+            if not whole or len(numbers) > most or not all(0 <= n < 2**48 for n in numbers):
+                raise BrokenModel(f"{named} have a shape or a place that cannot be")
+        if math.prod(shape) * _FLOATING[kind] != place[1] - place[0]:
+            raise BrokenModel(
+                f"{named} are {times(shape)}, which does not fit {place[1] - place[0]} bytes"
+            )
+        shapes[name] = tuple(shape)
+        places.append(place)
+    end = 0
+    for first, last in sorted(places):
+        if first != end:
+            raise BrokenModel("its weights overlap, or there is something between them")
+        end = last
+    if end != n_bytes:
+        raise BrokenModel(f"{n_bytes} bytes of weights are in it, and {end} should be")
+    return shapes
+
+
+def times(shape: Any) -> str:
+    """A shape for people: 2 x 32 x 1 x 1."""
+    return " x ".join(map(str, shape)) or "one number"
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two entries of one name it is not clear which is meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BrokenModel(f"its entry {reprlib.repr(twice)} is there twice, and should be once")
+    return found

@@ -1,0 +1,4 @@
+"""The widgets.
+
+Entry: `widget.SegmentWidget`. One module for each row or panel; `widgets` holds small shared ones.
+"""

@@ -1,0 +1,95 @@
+"""What the boxes of the dock offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image, Labels
+from napari.layers.base import Layer
+from napari.viewer import Viewer
+
+from napari_unet.models.store import ModelStore
+from napari_unet.plugin.results.result_layers import Results
+from napari_unet.plugin.viewer.layers import is_helper
+
+
+class LayerBoxes:
+    """The image and the labels that the dock works on; they follow the layer that is selected.
+
+    Parameters
+    ----------
+    viewer
+        Holds the layers.
+    results
+        Knows which labels belong to which image.
+
+    Attributes
+    ----------
+    image, labels
+        The boxes.
+    """
+
+    def __init__(self, viewer: Viewer, results: Results) -> None:
+        self._viewer, self._results = viewer, results
+        self._followed: Layer | None = None
+        images, labels = (layers_of(viewer, kind) for kind in (Image, Labels))
+        self.image = ComboBox(label="Image", choices=images, nullable=True)
+        self.labels = ComboBox(label="Corrections in", choices=labels, nullable=True)
+
+    def chosen_image(self) -> Image:
+        """The image; a `ValueError` where none is chosen."""
+        if self.image.value is None:
+            raise ValueError("there is no image; open one (File ▸ Open, or drop it here)")
+        return self.image.value
+
+    def chosen_labels(self) -> Labels:
+        """The labels; a `ValueError` where none are chosen."""
+        if self.labels.value is None:
+            raise ValueError("there are no labels to learn from; click Segment, then paint")
+        return self.labels.value
+
+    def refresh(self) -> None:
+        """Offer the layers that are there now."""
+        for box in (self.image, self.labels):
+            box.reset_choices()
+
+    def follow(self) -> None:
+        """Choose the selected layer, and what belongs to it."""
+        layer = self._viewer.layers.selection.active
+        if layer is not None and (is_helper(layer) or layer == self._followed):
+            # A layer that only shows something comes and goes, and leaves the choice as it was.
+            return
+        self._followed = layer
+        if isinstance(layer, Image):
+            self.image.value = layer
+            chosen = self.labels.value
+            source = self._results.source_of(chosen) if chosen is not None else None
+            result = self._results.current(layer)
+            # Those that were made from this image stay, be they the latest or not.
+            if source != layer and (source is not None or result is not None):
+                self.labels.value = result
+        elif isinstance(layer, Labels):
+            self.labels.value = layer
+            source = self._results.source_of(layer)
+            if source is not None:
+                self.image.value = source
+
+
+def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[str, Any]]]:
+    """Layers of a kind, the uppermost first, without those that only show something."""
+    return lambda widget: [
+        (layer.name, layer)
+        for layer in viewer.layers[::-1]
+        if isinstance(layer, kind) and not is_helper(layer)
+    ]
+
+
+def models_of(store: ModelStore) -> Callable[[Any], list[str]]:
+    """Each model's name, then its versions, the newest first; none that was refused."""
+    return lambda widget: [
+        choice
+        for name in store.names()
+        for choice in (name, *(v.reference for v in store.accepted(name)[::-1]))
+    ]

@@ -1,0 +1,172 @@
+"""The row of the dock for what comes of labels: a table of the cells, and many files at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.checks import in_dock, mask_words, whole_labels
+from napari_unet.jobs import Job
+from napari_unet.plugin.dock.files_dialog import FilesDialog
+from napari_unet.plugin.dock.widgets import button, row
+from napari_unet.plugin.edits.features import Columns, show_features, table_of
+from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer, memory
+from napari_unet.segmentation.measurements import measure, write_table
+from napari_unet.service.files import FileDone, summary
+
+# Numbers that a mask holds at most.
+_FEW = 3
+# Failures that fit into the dock.
+_MOST_LINES = 6
+
+
+class MeasureRow(QWidget):
+    """Buttons to measure the cells, to save the table, and to segment files.
+
+    Parameters
+    ----------
+    controller
+        Runs the work.
+    image, labels
+        Tell what is chosen, or raise `ValueError` with a sentence for the user.
+    model
+        Tells the model, and how to segment with it; raises likewise.
+    """
+
+    warned = Signal(str)
+
+    def __init__(
+        self,
+        controller: Controller,
+        image: Callable[[], Image],
+        labels: Callable[[], Labels],
+        model: Callable[[], tuple[str, PredictConfig]],
+    ) -> None:
+        super().__init__()
+        self._controller, self._image, self._labels = controller, image, labels
+        self._model = model
+        self.dialog: FilesDialog | None = None
+        self.measure = button(
+            "Measure",
+            "Size, place, brightness and shape of each cell, into the layer's features",
+            lambda: self._try(self._measure),
+        )
+        self.save = button(
+            "Save table…", "What was measured, as CSV", lambda: self._try(self._ask_where)
+        )
+        self.files = button(
+            "Segment files…",
+            "Many images, without opening them",
+            lambda: self._try(self._ask_files),
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(self.measure, self.save))
+        layout.addWidget(self.files)
+
+    def save_table(self, path: Path) -> None:
+        """Write what was measured of the chosen labels.
+
+        Raises
+        ------
+        ValueError
+            If nothing was measured, or something runs still.
+        """
+        columns = table_of(self._labels())
+
+        def work(job: Job[int]) -> int:
+            write_table(path, columns)
+            return len(columns["label"])
+
+        self._controller.run(
+            "Saving",
+            lambda: self._controller.service.submit("save the table", work),
+            lambda n: (f"{n} cells written to {path}", True),
+        )
+
+    def _measure(self) -> None:
+        image, labels = self._image(), self._labels()
+        check_fits(labels, image)
+        source = image_from_layer(image)
+        # Read plane by plane in the job, each copied: painting may go on. Where the channels are
+        # not the first axis of the image, its labels have one of length 1 for them.
+        axes = axes_of(labels)
+        kept = [n for n, axis in enumerate(axes) if axis != "C"]
+        data = finest(labels)[tuple(0 if axis == "C" else slice(None) for axis in axes)]
+        scale = tuple(labels.scale[n] for n in kept)
+        units, warnings = {str(unit) for unit in labels.units[-2:]}, list[str]()
+
+        def work(job: Job[Columns]) -> Columns:
+            found = measure(data, source.data, source.axes, scale, job.check, warnings.append)
+            # Who paints two cells with one brush has made them what they are.
+            if "baseline" not in memory(labels) and len(found["label"]) <= _FEW:
+                letters = "".join(axes[n] for n in kept)
+                mask = mask_words(whole_labels(np.asarray(data)), letters)
+                if mask:
+                    warnings.append(
+                        f"the labels hold {mask}: a mask, and each value was measured as one "
+                        "cell; give one number to each cell"
+                    )
+            return found
+
+        def show(columns: Columns) -> tuple[str, bool]:
+            known = memory(labels)
+            known["measured"] = columns
+            known["unit"] = units.pop() if len(units) == 1 else ""
+            show_features(labels)
+            n = len(columns["label"])
+            told = f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features"
+            return "; ".join([told, *warnings]), True
+
+        service = self._controller.service
+        self._controller.run("Measuring", lambda: service.submit("measure", work), show)
+
+    def _ask_where(self) -> None:
+        labels = self._labels()
+        table_of(labels)
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save table", f"{labels.name}.csv", "Table (*.csv)"
+        )
+        if path:
+            chosen = Path(path)
+            self.save_table(chosen if chosen.suffix else chosen.with_suffix(".csv"))
+
+    def _ask_files(self) -> None:
+        model, config = self._model()
+        self.dialog = FilesDialog(self)
+        self.dialog.setModal(True)
+        self.dialog.accepted.connect(lambda: self._try(lambda: self._segment(model, config)))
+        self.dialog.show()
+
+    def _segment(self, model: str, config: PredictConfig) -> None:
+        if self.dialog is None:
+            return
+        files, folder = self.dialog.plan(), self.dialog.folder
+
+        def show(done: tuple[FileDone, ...]) -> tuple[str, bool]:
+            told, well = summary(done), [outcome for outcome in done if not outcome.error]
+            n = sum(outcome.n_cells for outcome in well)
+            found = f"{n} cells in {len(well)} of {len(done)} images, in {folder}"
+            notes = dict.fromkeys(note for outcome in well for note in outcome.notes)
+            lines = [*told.splitlines(), *notes]
+            if len(lines) > _MOST_LINES:
+                lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
+            return "\n".join([found, *lines]), not told
+
+        service = self._controller.service
+        self._controller.run(
+            "Segmenting files", lambda: service.segment_files(files, model, config), show
+        )
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (ValueError, OSError) as error:
+            self.warned.emit(in_dock(error))

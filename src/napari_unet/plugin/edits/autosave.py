@@ -1,0 +1,171 @@
+"""Strokes are saved while they are painted: a crash of napari costs the last one at most."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_unet.corrections.drafts import Draft, Drafts, fingerprint
+from napari_unet.plugin.edits.features import show_features
+from napari_unet.plugin.edits.seen import States
+from napari_unet.plugin.edits.tracker import Changes, Memo
+from napari_unet.plugin.viewer.alignment import labels_like
+from napari_unet.plugin.viewer.layers import Index, LayerImage, memory, stack_shape
+
+logger = logging.getLogger(__name__)
+
+
+class Autosave:
+    """Keeps the draft of each image like the labels that are painted on it.
+
+    All methods may take long and belong into one background thread.
+
+    Parameters
+    ----------
+    drafts
+        Where they are kept.
+    """
+
+    def __init__(self, drafts: Drafts) -> None:
+        self._drafts = drafts
+        self._keys: dict[str, str] = {}
+        # Which labels each draft is of, and what is in it.
+        self._owners: dict[str, object] = {}
+        self._saved: dict[str, dict[Index, Changes]] = {}
+        self._infos: dict[str, dict[str, Any]] = {}
+
+    def key_of(self, unique_id: str, source: LayerImage, name: str) -> str:
+        """The draft of an image layer; reads its first plane."""
+        known = f"{unique_id} {name}"
+        if known not in self._keys:
+            self._keys[known] = fingerprint(source.data, source.axes, name)
+        return self._keys[known]
+
+    def save(
+        self,
+        key: str,
+        owner: object,
+        baseline: NDArray[np.int32],
+        info: Mapping[str, Any],
+        changes: Mapping[Index, Changes],
+    ) -> None:
+        """Save what is new.
+
+        Parameters
+        ----------
+        key
+            Of the draft.
+        owner
+            Tells labels apart: those of another owner begin the draft anew.
+        baseline
+            What Segment wrote.
+        info
+            What else is known of the labels.
+        changes
+            All planes that differ from the baseline.
+        """
+        said = dict(info)
+        if self._owners.get(key) != owner:
+            if not changes and not said.get("marks"):
+                return
+            self._drafts.begin(key, baseline, said)
+            self._owners[key], self._saved[key], self._infos[key] = owner, {}, said
+        before = self._saved[key]
+        for index in before.keys() - changes.keys():
+            self._drafts.save_plane(key, index, np.zeros(0, np.int64), np.zeros(0, np.int32))
+        for index, (where, values) in changes.items():
+            if index not in before or not _same(before[index], (where, values)):
+                self._drafts.save_plane(key, index, where, values)
+        self._saved[key] = dict(changes)
+        if said != self._infos[key]:
+            self._drafts.save_info(key, said)
+            self._infos[key] = said
+
+    def find(self, key: str) -> Draft | None:
+        """The draft of an image, if there is one that holds something and was not dismissed."""
+        draft = self._drafts.load(key)
+        if draft is None or draft.info.get("dismissed"):
+            return None
+        strokes = not np.array_equal(draft.baseline, draft.labels)
+        return draft if strokes or draft.info.get("marks") else None
+
+    def dismiss(self, key: str) -> None:
+        """Offer a draft no more; it stays on the disk until the next one takes its place."""
+        draft = self._drafts.load(key)
+        if draft is not None:
+            self._drafts.save_info(key, draft.info | {"dismissed": True})
+
+    def adopt(self, key: str, owner: object) -> None:
+        """Go on with a draft that was restored: these labels are its own now."""
+        self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
+
+
+def info_of(memo: Memo, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of labels, as json can hold it.
+
+    Parameters
+    ----------
+    memo
+        Marks, states that came along, classes.
+    facts
+        Of the labels' metadata, what is text or a number.
+    """
+    channel = facts.get("channel")
+    return {
+        "channel": None if channel is None else int(channel),
+        "image": str(facts.get("image", "")),
+        "model": str(facts.get("model", "")),
+        "marks": [dict(mark) for mark in memo.marks],
+        "classes": {str(cell): name for cell, name in sorted(memo.classes.items())},
+        "seen": {"-".join(map(str, i)): _packed(s) for i, s in sorted(memo.carried.items())},
+    }
+
+
+def labels_from(image: Image, draft: Draft) -> Labels:
+    """The Labels layer that a draft was saved from.
+
+    Raises
+    ------
+    ValueError
+        If it does not fit the image.
+    """
+    info, shape = draft.info, draft.labels.shape
+    if tuple(shape) != stack_shape(image):
+        raise ValueError(f"what was saved is {shape} and the image is not; segment it again")
+    layer = labels_like(image, draft.labels, f"{image.name} cells", {})
+    memory(layer).update(
+        channel=info.get("channel"),
+        source=image.unique_id,
+        image=image.name,
+        model=info.get("model", ""),
+        baseline=draft.baseline,
+        marks=list(info.get("marks", ())),
+        classes={int(cell): name for cell, name in info.get("classes", {}).items()},
+        seen={_index(text): _unpacked(s, shape[-2:]) for text, s in info.get("seen", {}).items()},
+    )
+    layer.selected_label = int(draft.labels.max(initial=0)) + 1
+    show_features(layer)
+    return layer
+
+
+def _same(one: Changes, other: Changes) -> bool:
+    return np.array_equal(one[0], other[0]) and np.array_equal(one[1], other[1])
+
+
+def _packed(states: States) -> str:
+    return base64.b64encode(zlib.compress(states.tobytes(), 1)).decode()
+
+
+def _unpacked(text: str, shape: tuple[int, ...]) -> States:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(shape).copy()
+
+
+def _index(text: str) -> Index:
+    return tuple(int(number) for number in text.split("-")) if text else ()

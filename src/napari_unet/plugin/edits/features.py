@@ -1,0 +1,64 @@
+"""What is known of each cell, as napari's table of a layer's features: class and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_unet.plugin.edits.tracker import DEFAULT_CLASS
+from napari_unet.plugin.viewer.layers import memory
+
+Columns = dict[str, NDArray[Any]]
+# The id of a cell is called so by napari, and so by `segmentation.measurements`.
+INDEX, LABEL = "index", "label"
+
+
+def show_features(layer: Labels) -> None:
+    """Tell napari the classes and measurements of the cells; it shows them under the pointer."""
+    known = memory(layer)
+    classes, measured = known.get("classes", {}), known.get("measured")
+    ids = sorted({*classes, *(measured[LABEL].tolist() if measured else ())})
+    few: Mapping[str, Any] = {
+        INDEX: ids,
+        "class": [classes.get(cell, DEFAULT_CLASS) for cell in ids],
+    }
+    shown = {name: list(layer.features[name]) for name in few if name in layer.features}
+    if (shown == few or not (ids or shown)) and known.get("shown") is measured:
+        return
+    layer.features = few if measured is None else {**few, **_filled(measured, np.array(ids))}
+    known["shown"] = measured
+
+
+def table_of(layer: Labels) -> Columns:
+    """Classes and measurements of the cells that were measured.
+
+    Raises
+    ------
+    ValueError
+        If none were.
+    """
+    known = memory(layer)
+    measured: Columns | None = known.get("measured")
+    if measured is None:
+        raise ValueError(f"the cells of '{layer.name}' were not measured yet; click Measure first")
+    classes = known.get("classes", {})
+    kinds = [classes.get(cell, DEFAULT_CLASS) for cell in measured[LABEL].tolist()]
+    unit = np.full(len(kinds), known.get("unit", ""))
+    return {**measured, "class": np.array(kinds, object), "unit": unit}
+
+
+def _filled(measured: Columns, ids: NDArray[np.int64]) -> Columns:
+    """Measurements for these ids, NaN where there are none: a cell that was painted since."""
+    at = np.searchsorted(ids, measured[LABEL])
+    if len(at) == len(ids):
+        return {name: column for name, column in measured.items() if name != LABEL}
+    filled = {}
+    for name, column in measured.items():
+        if name != LABEL:
+            filled[name] = np.full(len(ids), np.nan)
+            filled[name][at] = column
+    return filled

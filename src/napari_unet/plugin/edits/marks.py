@@ -1,0 +1,104 @@
+"""Confirmed places: small facts that json can hold, kept in a Labels layer's metadata.
+
+A mark names a plane and a box of it, and says which pixels of the box are right as they are
+labelled: all of them, a cell with a ring around it, or a disc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.plugin.viewer.layers import Index
+
+Mark = dict[str, Any]
+Box = tuple[slice, slice]
+
+
+def box_mark(index: Index, box: Box) -> Mark:
+    """All that lies in a box is right."""
+    y, x = box
+    return {"index": list(index), "box": [int(v) for v in (y.start, y.stop, x.start, x.stop)]}
+
+
+def mark_at(
+    index: Index, labels: NDArray[np.int32], at: tuple[int, int], ring_px: int, radius_px: int
+) -> Mark:
+    """The cell at a point is right, with a ring around it; on background, a disc is.
+
+    Parameters
+    ----------
+    index
+        Plane.
+    labels
+        (Y, X), as they are now.
+    at
+        The point (y, x), inside the plane.
+    ring_px
+        Width of the ring.
+    radius_px
+        Of the disc.
+    """
+    cell = int(labels[at])
+    if not cell:
+        y, x = at
+        around = slice(y - radius_px, y + radius_px + 1), slice(x - radius_px, x + radius_px + 1)
+        mark = box_mark(index, _within(around, labels.shape))
+        return mark | {"disc": [int(y), int(x), int(radius_px)]}
+    box = _within(_grow(_piece(labels, at), ring_px), labels.shape)
+    return box_mark(index, box) | {"cell": cell, "ring_px": int(ring_px)}
+
+
+def confirmed(marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(Y, X) bool, what the marks of a plane say is right; later marks need not be disjoint."""
+    out = np.zeros(labels.shape, bool)
+    for mark in marks:
+        if tuple(mark["index"]) != tuple(index):
+            continue
+        top, bottom, left, right = mark["box"]
+        box = slice(top, bottom), slice(left, right)
+        if "cell" in mark:
+            out[box] |= _near(labels[box] == mark["cell"], mark["ring_px"])
+        elif "disc" in mark:
+            y, x, radius = mark["disc"]
+            rows, columns = np.ogrid[box]
+            out[box] |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        else:
+            out[box] = True
+    return out
+
+
+def _near(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    if not mask.any():
+        return mask
+    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= reach_px
+    return near
+
+
+def _piece(labels: NDArray[np.int32], at: tuple[int, int]) -> Box:
+    """Box of the connected piece of one id that a point lies in."""
+    from scipy import ndimage
+
+    same = labels == labels[at]
+    rows, columns = np.flatnonzero(same.any(1)), np.flatnonzero(same.any(0))
+    top, left = int(rows[0]), int(columns[0])
+    pieces, _ = ndimage.label(same[top : rows[-1] + 1, left : columns[-1] + 1], np.ones((3, 3)))
+    y, x = ndimage.find_objects(pieces)[pieces[at[0] - top, at[1] - left] - 1]
+    return slice(y.start + top, y.stop + top), slice(x.start + left, x.stop + left)
+
+
+def _grow(box: Box, by_px: int) -> Box:
+    y, x = box
+    return slice(y.start - by_px, y.stop + by_px), slice(x.start - by_px, x.stop + by_px)
+
+
+def _within(box: Box, shape: tuple[int, ...]) -> Box:
+    y, x = (
+        slice(max(0, side.start), min(n, side.stop)) for side, n in zip(box, shape, strict=True)
+    )
+    return y, x

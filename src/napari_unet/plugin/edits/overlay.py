@@ -1,0 +1,129 @@
+"""Layers that only show something: what was seen, and what a model sees while it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils import DirectLabelColormap
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN, States
+from napari_unet.plugin.viewer.alignment import Lying, over_plane
+from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.layers import (
+    add_quietly,
+    helper_metadata,
+    plane_in_view,
+    plane_shape,
+)
+
+_COLOURS = {
+    None: (0, 0, 0, 0),
+    UNSEEN: (0, 0, 0, 0),
+    CORRECTED: (0.15, 0.45, 1, 1),
+    CONFIRMED: (0.1, 0.85, 0.3, 1),
+}
+_OPACITY = 0.25
+
+
+class Overlay:
+    """A Labels layer over one plane that comes and goes without touching the selection.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    name
+        Of the layer.
+    contour
+        Width of outlines, in pixels; 0 fills the cells.
+    options
+        More of the layer's.
+    """
+
+    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: Any) -> None:
+        self._viewer, self._name, self._options = viewer, name, options
+        self._contour = contour
+        self._layer: Labels | None = None
+
+    def show(self, pixels: NDArray[Any], place: Lying, below: Labels | None) -> None:
+        """Show pixels (Y, X), lying as `alignment.over_plane` says."""
+        layer, pixels = self._layer, place.lay(pixels)
+        if layer is not None and layer.data.shape != pixels.shape:
+            self.remove()
+            layer = None
+        if layer is not None and layer in self._viewer.layers:
+            layer.affine = place.options["affine"]
+            layer.data = pixels
+            # New data make it editable again.
+            layer.editable, layer.visible = False, True
+            return
+        options = self._options | place.options
+        layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
+        layer.editable, layer.contour = False, self._contour
+        self._layer = layer
+        add_quietly(self._viewer, layer, below)
+
+    def hide(self) -> None:
+        """Do not show the layer until there is something else to show."""
+        if self._layer is not None:
+            self._layer.visible = False
+
+    def remove(self) -> None:
+        """Take the layer away; safe to call twice."""
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            remove_soon(self._viewer, layer)
+
+
+class SeenOverlay:
+    """Tints what was corrected and what was confirmed, on the plane in view.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._overlay = Overlay(
+            viewer,
+            "seen (napari-unet)",
+            opacity=_OPACITY,
+            colormap=DirectLabelColormap(color_dict=_COLOURS),
+        )
+        self._shown: tuple[Labels, States] | None = None
+        self.enabled = True
+
+    def show(self, labels: Labels | None, states: Any) -> None:
+        """Show the states of the plane of `labels` that is in view.
+
+        Parameters
+        ----------
+        labels
+            What is corrected, None if there is nothing.
+        states
+            Of each plane of which something was seen.
+        """
+        if labels is None or not self.enabled or labels not in self._viewer.layers:
+            self.remove()
+            return
+        index = plane_in_view(labels, self._viewer.dims.point)
+        here: States | None = states.get(index)
+        if here is None and self._shown is None:
+            return
+        if here is None:
+            here = np.zeros(plane_shape(labels), np.uint8)
+        if self._shown is not None and self._shown[0] == labels and self._shown[1] is here:
+            return
+        self._overlay.show(here, over_plane(labels, index), labels)
+        self._shown = labels, here
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        self._shown = None
+        self._overlay.remove()

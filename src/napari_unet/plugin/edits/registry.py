@@ -1,0 +1,245 @@
+"""What was corrected and confirmed on the Labels layers of a viewer: counted, shown, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from napari.layers import Labels
+from napari.viewer import Viewer
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_unet.corrections.annotations import Correction, corrections_of
+from napari_unet.jobs import log_failure, sentence
+from napari_unet.plugin.edits.autosave import Autosave, info_of
+from napari_unet.plugin.edits.features import show_features
+from napari_unet.plugin.edits.marks import Box, Mark, box_mark, mark_at
+from napari_unet.plugin.edits.overlay import SeenOverlay
+from napari_unet.plugin.edits.seen import States
+from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Survey
+from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.layers import Index, memory, pixel_under, plane_in_view, visible_box
+
+# After the last event of a stroke.
+_PAUSE_MS = 200
+
+
+class Corrections:
+    """Follows what is painted, in the background.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers are.
+    background
+        The thread for comparisons.
+    autosave
+        Keeps drafts; belongs into that thread.
+
+    Attributes
+    ----------
+    ring_px
+        Width of the ring around a corrected cell that counts as looked at.
+    brush_class
+        Class of what is painted.
+
+    Signals
+    -------
+    counted
+        Labels, and in words what was corrected on them.
+    failed
+        A sentence for the user.
+    """
+
+    counted = Signal(object, str)
+    failed = Signal(str)
+
+    def __init__(self, viewer: Viewer, background: Background, autosave: Autosave) -> None:
+        self._viewer, self._background, self._autosave = viewer, background, autosave
+        self.ring_px = 8
+        self.brush_class = DEFAULT_CLASS
+        self._trackers: dict[Labels, EditTracker] = {}
+        self._overlay = SeenOverlay(viewer)
+        self._shown: Labels | None = None
+        self._due: set[Labels] = set()
+        self._surveying = 0
+        self._timer = QTimer()
+        self._timer.setInterval(_PAUSE_MS)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._survey_due)
+        viewer.layers.events.removed.connect(self._forget)
+        viewer.dims.events.current_step.connect(self.refresh)
+
+    def close(self) -> None:
+        """Save what is not saved yet, and let go of the viewer."""
+        self._viewer.layers.events.removed.disconnect(self._forget)
+        self._viewer.dims.events.current_step.disconnect(self.refresh)
+        self._timer.stop()
+        self._survey_due()
+        self._overlay.remove()
+        for tracker in self._trackers.values():
+            tracker.close()
+        self._trackers.clear()
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether something painted is yet to be counted."""
+        return self._timer.isActive() or self._surveying > 0
+
+    def tracker(self, labels: Labels) -> EditTracker:
+        """What follows a layer; begins with the first call."""
+        if labels not in self._trackers:
+            self._trackers[labels] = EditTracker(
+                labels, partial(self.count, labels), lambda: self.brush_class
+            )
+        return self._trackers[labels]
+
+    def snapshot(
+        self, labels: Labels, *, or_all: bool = False
+    ) -> Callable[[], tuple[Correction, ...]]:
+        """What was painted until now, found by a call outside the viewer's thread.
+
+        With `or_all`, where nothing was, the plane in view as it is.
+        """
+        tracker, ring_px = self.tracker(labels), self.ring_px
+        memo, index = tracker.memo(), plane_in_view(labels, self._viewer.dims.point)
+
+        def compare() -> tuple[Correction, ...]:
+            found = tracker.corrections(memo, ring_px)
+            if or_all and not found:
+                found = corrections_of([tracker.whole(index)], ring_px)
+            return found
+
+        return compare
+
+    def count(self, labels: Labels) -> None:
+        """Count and save what was painted on labels, soon; `counted` tells."""
+        self._due.add(labels)
+        self._timer.start()
+
+    def show(self, labels: Labels | None) -> None:
+        """Tint what was seen of these labels, from now on."""
+        self._shown = labels
+        if labels is not None:
+            self.count(labels)
+        # Later: a list of layers that is about to change may not change in between.
+        QTimer.singleShot(0, self.refresh)
+
+    def enable_overlay(self, enabled: bool) -> None:
+        """Switch the tint on or off."""
+        self._overlay.enabled = enabled
+        self.refresh()
+
+    def refresh(self, event: Any = None) -> None:
+        """Tint the plane in view."""
+        labels = self._shown
+        self._overlay.show(labels, {} if labels is None else self.states(labels))
+
+    def states(self, labels: Labels) -> Mapping[Index, States]:
+        """States of each plane of which something was seen, as they were last counted."""
+        return self.tracker(labels).states
+
+    # What the user confirms
+
+    def confirm_view(self, labels: Labels) -> str:
+        """All that is on the canvas is right; returns a sentence."""
+        return self.confirm_box(labels, visible_box(labels))
+
+    def confirm_box(self, labels: Labels, box: Box) -> str:
+        """All that lies in a box of the plane in view is right; returns a sentence."""
+        y, x = box
+        if y.stop <= y.start or x.stop <= x.start:
+            raise ValueError("there is nothing in that rectangle; drag it over the image")
+        self._add(labels, box_mark(plane_in_view(labels, self._viewer.dims.point), box))
+        return f"{y.stop - y.start} × {x.stop - x.start} px confirmed: right as they are"
+
+    def confirm_under_pointer(self, labels: Labels) -> str:
+        """The cell under the pointer is right, or the background there; returns a sentence.
+
+        Raises
+        ------
+        ValueError
+            If the pointer is beside the labels.
+        """
+        at = pixel_under(labels, self._viewer.cursor.position)
+        if at is None:
+            raise ValueError("the pointer is beside the image; point at a cell")
+        index = plane_in_view(labels, self._viewer.dims.point)
+        plane = self.tracker(labels).snapshot(index).after
+        radius = max(1, round(labels.brush_size / 2))
+        self._add(labels, mark_at(index, plane, at, self.ring_px, radius))
+        return f"cell {plane[at]} confirmed" if plane[at] else "background confirmed here"
+
+    def take_back(self, labels: Labels) -> str:
+        """Take the last mark back; returns a sentence.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        marks = memory(labels).get("marks", [])
+        if not marks:
+            raise ValueError("nothing is confirmed on these labels that could be taken back")
+        marks.pop()
+        self.tracker(labels).notify()
+        return f"the last confirmed place was taken back, {len(marks) or 'none'} left"
+
+    def _add(self, labels: Labels, mark: Mark) -> None:
+        memory(labels).setdefault("marks", []).append(mark)
+        self.tracker(labels).notify()
+
+    # In the background
+
+    def _survey_due(self) -> None:
+        due, self._due = self._due, set()
+        for labels in due:
+            if labels in self._viewer.layers:
+                self._survey(labels)
+
+    def _survey(self, labels: Labels) -> None:
+        tracker, ring_px = self.tracker(labels), self.ring_px
+        memo, known = tracker.memo(), memory(labels)
+        key, owner = known.get("draft"), known.get("draft_owner")
+        facts = {name: known.get(name) or "" for name in ("image", "model")}
+        facts["channel"] = known.get("channel")
+
+        def save(changes: Any) -> None:
+            if key is None or tracker.baseline is None:
+                return
+            try:
+                info = info_of(memo, facts)
+                self._autosave.save(key, owner, tracker.baseline, info, changes)
+            except OSError as error:
+                log_failure("saving the strokes", error)
+                failures.append(f"strokes are not being saved: {sentence(error)}")
+
+        failures: list[str] = []
+
+        def tell(future: Future[Survey]) -> None:
+            self._surveying -= 1
+            error = future.exception()
+            if error is not None:
+                self.counted.emit(labels, sentence(error))
+                return
+            tracker.states = future.result().states
+            show_features(labels)
+            self.counted.emit(labels, str(future.result().count))
+            self.refresh()
+            if failures:
+                self.failed.emit(failures[0])
+
+        if self._background.run(partial(tracker.survey, memo, ring_px, save), tell):
+            self._surveying += 1
+
+    def _forget(self, event: Any) -> None:
+        tracker = self._trackers.pop(event.value, None)
+        if tracker is not None:
+            tracker.close()
+        if event.value == self._shown:
+            self._shown = None
+            # Not while the viewer is at it: it may be removing all layers.
+            QTimer.singleShot(0, self.refresh)

@@ -1,0 +1,260 @@
+"""What was painted and confirmed on a Labels layer since Segment wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_unet.core.checks import mask_words
+from napari_unet.corrections.annotations import Correction, PaintedPlane
+from napari_unet.plugin.edits.marks import Mark
+from napari_unet.plugin.edits.seen import SeenPlane, States
+from napari_unet.plugin.viewer.layers import Index, memory, plane_of, planes_of
+
+# Positions in a plane, flattened, that differ from what Segment wrote, and the labels there.
+Changes = tuple[NDArray[np.int64], NDArray[np.int32]]
+# Class of an id for which none is known.
+DEFAULT_CLASS = "cell"
+
+
+@dataclass(frozen=True)
+class EditCount:
+    """How much was corrected.
+
+    Attributes
+    ----------
+    n_cells, n_planes
+        Cells touched, and planes they lie on.
+    own
+        Whether Segment wrote the labels; those from elsewhere count as painted as a whole.
+    n_marks
+        Places confirmed.
+    carried
+        Whether corrections came along from an earlier result.
+    mask
+        That labels from elsewhere are a mask, and what is made of it; else empty.
+    """
+
+    n_cells: int = 0
+    n_planes: int = 0
+    own: bool = True
+    n_marks: int = 0
+    carried: bool = False
+    mask: str = ""
+
+    def __str__(self) -> str:
+        places = "1 place" if self.n_marks == 1 else f"{self.n_marks} places"
+        cells = "1 cell" if self.n_cells == 1 else f"{self.n_cells} cells"
+        planes = f" on {self.n_planes} planes" if self.n_planes > 1 else ""
+        said = []
+        if self.n_cells and self.own:
+            said.append(f"{cells} corrected{planes}")
+        elif self.n_cells:
+            said.append(f"{cells}{planes} in labels from elsewhere: all count as corrected")
+        if self.n_marks:
+            said.append(f"{places} confirmed")
+        if self.carried:
+            said.append("earlier corrections came along" if said else "earlier corrections here")
+        found = ", ".join(said) or "nothing corrected yet"
+        return f"{found}; {self.mask}" if self.mask else found
+
+
+@dataclass(frozen=True)
+class Memo:
+    """A copy of what is kept in a layer's metadata, which somebody else may read at leisure."""
+
+    marks: tuple[Mark, ...] = ()
+    carried: Mapping[Index, States] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at all planes found.
+
+    Attributes
+    ----------
+    count
+        How much was corrected.
+    states
+        Of each plane of which something was seen.
+    changes
+        Of each plane that differs from what Segment wrote.
+    """
+
+    count: EditCount
+    states: Mapping[Index, States]
+    changes: Mapping[Index, Changes]
+
+
+class EditTracker:
+    """Compares a Labels layer with what Segment wrote into it.
+
+    What Segment wrote, the baseline, is kept in the layer's metadata, as are the confirmed marks,
+    the states that came along from an earlier result and the classes: they outlive the dock.
+    Of napari's events none tells all changes (undo, fill and scripts send different ones or none):
+    they only say when to look. What changed is found by comparison, so undone strokes count as
+    nothing.
+
+    Parameters
+    ----------
+    layer
+        The layer that is painted on.
+    on_change
+        Called when the layer may have changed; often, while a stroke is painted.
+    brush_class
+        Asked after a stroke which class was chosen.
+    """
+
+    def __init__(
+        self,
+        layer: Labels,
+        on_change: Callable[[], None],
+        brush_class: Callable[[], str] = lambda: DEFAULT_CLASS,
+    ) -> None:
+        self.layer = layer
+        self.baseline: NDArray[np.int32] | None = memory(layer).get("baseline")
+        # Goes up whenever the layer may have changed.
+        self.revision = 0
+        self.states: Mapping[Index, States] = {}
+        # Of labels from elsewhere, see `EditCount.mask`.
+        self.mask = ""
+        self._on_change, self._brush_class = on_change, brush_class
+        self._events = (layer.events.paint, layer.events.set_data, layer.events.labels_update)
+        for event in self._events:
+            event.connect(self.notify)
+        layer.events.paint.connect(self._name_class)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for event in self._events:
+            event.disconnect(self.notify)
+        self.layer.events.paint.disconnect(self._name_class)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the planes, Y and X last."""
+        return tuple(planes_of(self.layer).shape)
+
+    def notify(self, event: Any = None) -> None:
+        """Say that something may have changed."""
+        self.revision += 1
+        memory(self.layer).pop("handed_on", None)
+        self._on_change()
+
+    def memo(self) -> Memo:
+        """A copy of what the layer's metadata know; quick."""
+        known = memory(self.layer)
+        marks = tuple(dict(mark) for mark in known.get("marks", ()))
+        return Memo(marks, dict(known.get("seen", {})), dict(known.get("classes", {})))
+
+    def snapshot(self, index: Index) -> PaintedPlane:
+        """A copy of one plane (Y, X), beside what it was."""
+        after = plane_of(self.layer, index)
+        before = np.zeros_like(after) if self.baseline is None else self.baseline[index]
+        return PaintedPlane(index, before, after)
+
+    def whole(self, index: Index) -> PaintedPlane:
+        """A copy of one plane, as if all of it had been painted."""
+        plane = self.snapshot(index)
+        return replace(plane, before=np.zeros_like(plane.before))
+
+    def seen_planes(self, memo: Memo) -> list[SeenPlane]:
+        """Copies of the planes of which something was seen, in order.
+
+        Takes long for large stacks: not for the viewer's thread.
+
+        Raises
+        ------
+        ValueError
+            If the layer has another size than Segment gave it.
+        """
+        self._check_size()
+        marked = {tuple(mark["index"]) for mark in memo.marks}
+        found = []
+        for index in np.ndindex(*self.shape[:-2]):
+            painted = self.snapshot(index)
+            known = index in memo.carried or index in marked
+            if known or not np.array_equal(painted.before, painted.after):
+                marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
+                found.append(SeenPlane(painted, memo.carried.get(index), marks))
+        return found
+
+    def corrections(self, memo: Memo, ring_px: int) -> tuple[Correction, ...]:
+        """What a model can learn from; not for the viewer's thread."""
+        planes = self.seen_planes(memo)
+        self._look_for_mask(planes)
+        found = (p.correction(ring_px, memo.classes) for p in planes)
+        return tuple(correction for correction in found if correction is not None)
+
+    def survey(
+        self, memo: Memo, ring_px: int, save: Callable[[Mapping[Index, Changes]], None]
+    ) -> Survey:
+        """Look at all planes; not for the viewer's thread either.
+
+        Parameters
+        ----------
+        memo
+            Copy of what is known of the layer.
+        ring_px
+            Width of the ring around corrected cells.
+        save
+            Gets the changes first, for the rest takes a while.
+        """
+        planes = self.seen_planes(memo)
+        self._look_for_mask(planes)
+        changes = {plane.index: _changes(plane.painted) for plane in planes}
+        changes = {index: change for index, change in changes.items() if change[0].size}
+        if self.baseline is not None:
+            save(changes)
+        looks = {plane.index: plane.look(ring_px) for plane in planes}
+        n_cells = [look.n_cells for look in looks.values() if look.n_cells]
+        count = EditCount(
+            sum(n_cells),
+            len(n_cells),
+            own=self.baseline is not None,
+            n_marks=len(memo.marks),
+            carried=bool(memo.carried),
+            mask=self.mask,
+        )
+        states = {index: look.states for index, look in looks.items() if look.states.any()}
+        return Survey(count, states, changes)
+
+    def _look_for_mask(self, planes: list[SeenPlane]) -> None:
+        """See whether labels from elsewhere number no cells; their pieces are cells then."""
+        found = ""
+        if self.baseline is None and planes:
+            found = mask_words(np.stack([plane.painted.after for plane in planes]), "ZYX")
+        self.mask = ""
+        if found:
+            self.mask = (
+                f"the labels hold {found}: a mask, so each piece is a cell, and cells that touch "
+                "are one"
+            )
+
+    def _check_size(self) -> None:
+        if self.baseline is not None and self.baseline.shape != self.shape:
+            raise ValueError(
+                f"the labels '{self.layer.name}' are {self.shape} and were "
+                f"{self.baseline.shape} when the cells were found; segment the image again"
+            )
+
+    def _name_class(self, event: Any = None) -> None:
+        """The id that was painted has the class that is chosen."""
+        layer = self.layer
+        painted, name = int(layer.selected_label), self._brush_class()
+        if not painted or str(layer.mode) == "erase":
+            return
+        classes = memory(layer).setdefault("classes", {})
+        if name != DEFAULT_CLASS or painted in classes:
+            classes[painted] = name
+
+
+def _changes(plane: PaintedPlane) -> Changes:
+    where = np.flatnonzero(plane.before != plane.after).astype(np.int64)
+    return where, plane.after.ravel()[where]

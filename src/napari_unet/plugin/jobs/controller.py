@@ -1,0 +1,393 @@
+"""Between the viewer and the service: starts jobs, shows their results as layers."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from psygnal import Signal
+
+from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.axes import label_axes, planes_last
+from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.corrections.drafts import Drafts
+from napari_unet.jobs import Job, Progress
+from napari_unet.learning.finetune import Improvement
+from napari_unet.plugin.edits.autosave import Autosave
+from napari_unet.plugin.edits.registry import Corrections
+from napari_unet.plugin.jobs.follower import Follower
+from napari_unet.plugin.jobs.leaving import end_despite
+from napari_unet.plugin.jobs.live_view import LearningView
+from napari_unet.plugin.jobs.partial_results import Arriving
+from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
+from napari_unet.plugin.results.restore import Restoring
+from napari_unet.plugin.results.result_layers import Result, Results, merge
+from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
+from napari_unet.plugin.results.versions import Versions
+from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.canvas import make_current
+from napari_unet.plugin.viewer.layers import (
+    anisotropy,
+    image_from_layer,
+    plane_in_view,
+    show_preview,
+)
+from napari_unet.remote.unfinished import Pending
+from napari_unet.segmentation.planes import Segmentation
+from napari_unet.service.segmentation import SegmentationService
+
+# A job that is cancelled has this long to end before the viewer goes on without it.
+_PATIENCE_S = 1.0
+
+
+class Controller(Follower):
+    """Runs one job at a time for a viewer; all its signals come in the main thread.
+
+    Parameters
+    ----------
+    viewer
+        Where layers are read and added.
+    service
+        Does the work; closed with the controller.
+    drafts
+        Folder for what is painted and not yet learnt; by default one beside the models.
+
+    Attributes
+    ----------
+    corrections
+        What was painted and confirmed.
+    results
+        The layers that Segment made.
+    places
+        Where to paint next.
+    restoring
+        Corrections that were saved before.
+    versions
+        Which version of a model is used, and the way back.
+
+    Signals
+    -------
+    Those of `Follower`, and
+    models_changed
+        Name of a model with another active version, or of the one to choose.
+    computed_on
+        Where the last job ran, in words.
+    diameter_guessed
+        Diameter of the cells in view, in pixels.
+    looked
+        How the model was shown the image, in words; empty if as it is.
+    """
+
+    models_changed = Signal(str)
+    computed_on = Signal(str)
+    diameter_guessed = Signal(float)
+    looked = Signal(str)
+
+    def __init__(
+        self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
+    ) -> None:
+        super().__init__()
+        self.viewer, self.service = viewer, service
+        # Comparing large planes takes longer than the viewer may wait.
+        self._background = Background()
+        self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
+        # Stays when the dock goes: its layers do, too.
+        viewer.layers.events.removing.connect(make_current)
+        self.results = Results(viewer)
+        self.corrections = Corrections(viewer, self._background, self._autosave)
+        self.places = Places(viewer)
+        self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
+        self.versions = Versions(service.store)
+        self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
+        # While Qt is there still: a script may end, or IPython, with its window open.
+        atexit.register(self._at_exit)
+        # The thread of a job that did not end in time.
+        self._at_work: Thread | None = None
+
+    def close(self) -> None:
+        """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.corrections.close()
+        self._background.close()
+        self._learning.end()
+        self._arriving.end()
+        self.places.close()
+        self._at_work = self.service.close(_PATIENCE_S)
+        if self._at_work is None:
+            atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        self.close()
+        if self._at_work is not None:
+            end_despite(self._at_work)
+
+    def segment(
+        self, image: Image, model: str, config: PredictConfig, *, scope: str = PLANE
+    ) -> None:
+        """Segment planes, or a part of the one in view, into a Labels layer over the image.
+
+        Parameters
+        ----------
+        image, model, config
+            What, with what, and how.
+        scope
+            One of `scope.SCOPES`.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, the image has axes that cannot be segmented, or there is no
+            such model or channel.
+        """
+        self._check_idle()
+        asked = ask(image, self.service.store.find(model), config.channel, scope, self.viewer)
+        data, axes = asked.source.data, asked.source.axes
+        config = replace(config, channel=asked.channel, anisotropy=anisotropy(image))
+        job = self.service.segment(data, axes, model, config, asked.planes, asked.box)
+        self._begin("Segmenting")
+        self._arriving.begin(image, lambda: asked.is_outdated)
+        self._follow(job, partial(self._merge, asked))
+
+    def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
+        """Look how large the cells of the plane in view are.
+
+        Raises
+        ------
+        ValueError
+            As for `segment`.
+        """
+        self._check_idle()
+        source = image_from_layer(image)
+        index = plane_in_view(image, self.viewer.dims.point)
+        version = self.service.store.find(model)
+        channel = channel_for(image, version, config.channel, self.viewer.dims)
+        config = replace(config, channel=channel)
+        job = self.service.guess_diameter(source.data, source.axes, model, index, config)
+        self._begin("Measuring")
+
+        def show(diameter_px: float) -> str:
+            self.diameter_guessed.emit(diameter_px)
+            return f"The cells are about {diameter_px:.0f} px wide; click Segment"
+
+        self._follow(job, self._showing(show))
+
+    def finetune(self, image: Image, labels: Labels, model: str, config: FinetuneConfig) -> None:
+        """Teach a model what was painted and confirmed on an image.
+
+        The labels are copied, so painting may go on. That nothing was painted, or that there is
+        no such model, comes with `ended`.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or the labels do not belong to the image.
+        """
+        find = partial(self.service.store.find, model)
+        config = as_seen(config, image, labels, find, self.viewer)
+
+        def start(source: Annotated) -> None:
+            job = self.service.finetune([source], model, config, watch=lambda: self._learning.view)
+            mask = self.corrections.tracker(labels).mask
+            note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
+            show = partial(self._show_improvement, image)
+            self._follow(job, self._showing(lambda done: show(done) + note))
+
+        self._with_corrections(image, labels, "Fine-tuning", start)
+        self._learning.begin(image, config.channel)
+
+    def use_server(self, server: Path | None) -> None:
+        """Have what begins next done on a server, or on this computer again.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or the file of the server cannot be used.
+        """
+        self._check_idle()
+        self.service.servers.use(server)
+
+    def reconnect(self, note: Pending) -> None:
+        """Follow a fine-tune that was left on a server, and take its model.
+
+        Raises
+        ------
+        ValueError
+            As for `use_server`.
+        """
+        self._check_idle()
+        job = self.service.servers.resume(note)
+        self._begin("Fine-tuning", can_finish=True)
+
+        # The image that it was about need not be here.
+        show = partial(self._show_improvement, None)
+        self._follow(job, self._showing(lambda done: show(replace(done, slips=()))))
+
+    def preview_augmentation(
+        self, image: Image, labels: Labels, model: str, config: FinetuneConfig
+    ) -> None:
+        """Add layers that show what fine-tuning draws from the painted cells, or from all.
+
+        Raises
+        ------
+        ValueError
+            As for `finetune`.
+        """
+        find = partial(self.service.store.find, model)
+        config = as_seen(config, image, labels, find, self.viewer)
+
+        def start(source: Annotated) -> None:
+            job = self.service.preview_augmentation(source, model, config)
+            self._follow(job, self._showing(partial(show_preview, self.viewer, image)))
+
+        self._with_corrections(image, labels, "Drawing", start, or_all=True)
+
+    def use_refused(self) -> None:
+        """Use the version that the check refused, at the user's own risk.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or no version was refused.
+        """
+        self._check_idle()
+        used = self.versions.use_refused()
+        self.models_changed.emit(used.name)
+        self.ended.emit(f"{used.reference} is in use; click Segment", True)
+
+    def go_back(self, model: str, image: Image | None) -> None:
+        """Use the parent of a model again, and show its labels of the image.
+
+        Raises
+        ------
+        ValueError
+            If something runs already, or the model has no parent here.
+        """
+        self._check_idle()
+        parent, choice = self.versions.go_back(model)
+        shown = self.results.go_back(image, parent.reference) if image is not None else None
+        self.models_changed.emit(choice)
+        labels = f"; '{shown.name}' is shown as it was" if shown is not None else ""
+        self.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
+
+    def next_place(self, image: Image) -> str:
+        """Move to the next place that is worth a look; returns a sentence.
+
+        Raises
+        ------
+        ValueError
+            If the image was not segmented.
+        """
+        labels = self.results.current(image)
+        if labels is None:
+            raise ValueError("no place is known yet that is worth a look; click Segment first")
+        stop = self.places.go_on(image, self.corrections.states(labels))
+        return str(stop or "You have been at every place that the model is unsure of")
+
+    def _while_running(self, progress: Progress) -> None:
+        if self._learning.is_on:
+            self._learning.go_on(progress.preview)
+        elif progress.preview is not None:
+            self._arriving.take(progress.preview)
+
+    def _after_all(self) -> None:
+        self._learning.end()
+        self._arriving.end()
+
+    def _merge(self, asked: Request, job: Job[Segmentation]) -> None:
+        """Bring along what was seen of the current result, then show the new one."""
+        image, source = asked.image, asked.source
+        done: Segmentation = job.result  # type: ignore[assignment]
+        done = replace(done, labels=planes_last(done.labels, label_axes(source.axes)))
+        if asked.is_outdated:
+            self._show_beside(asked, done)
+            return
+        labels = self.results.current(image)
+        old = self.corrections.tracker(labels) if labels is not None else None
+        revision = old.revision if old is not None else 0
+        ring_px = self.corrections.ring_px
+        work = partial(merge, done, old, old.memo() if old else None, ring_px, asked.box)
+        key_of = partial(self._autosave.key_of, str(image.unique_id), source, image.name)
+
+        def show(future: Future[tuple[Result, str]]) -> None:
+            if old is not None and old.revision != revision and labels in self.viewer.layers:
+                # A stroke was painted meanwhile: it comes along, too.
+                self._merge(asked, job)
+                return
+            self._guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
+
+        self._background.run(lambda: (work(), key_of()), show)
+
+    def _show(
+        self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
+    ) -> None:
+        image, model = asked.image, done.model.reference
+        if asked.is_outdated:
+            self._show_beside(asked, done)
+            return
+        facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
+        facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
+        facts["diameter_px"] = done.look.diameter_px
+        layer = self.results.add(image, result, facts, done.diameter_px)
+        self.corrections.tracker(layer)
+        self.viewer.layers.selection.active = layer
+        self.places.offer(image, NEXT, done.places, done.diameter_px)
+        self.computed_on.emit(done.compute)
+        self.looked.emit("" if done.look.is_as_it_is else done.look.words)
+        self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
+
+    def _show_beside(self, asked: Request, done: Segmentation) -> None:
+        """The layer shows another image now: what was found is not laid over it."""
+        image, shape = asked.image, tuple(asked.source.data.shape)
+        layer = self.results.add_of_earlier(image, done.labels, shape)
+        kept = ""
+        if layer is not None:
+            # Nobody knows which of the pixels were read before they were changed in place.
+            when = "before" if image.data is not asked.pixels else "before or meanwhile"
+            kept = f"; what was found {when} is kept in the hidden layer '{layer.name}'"
+        told = f"the image '{image.name}' was changed meanwhile; click Segment{kept}"
+        self._finish(told, False)
+
+    def _show_improvement(self, image: Image | None, done: Improvement) -> str:
+        if image is not None:
+            self.places.offer(image, CHECK, done.slips)
+        told = self.versions.learnt(done)
+        self.models_changed.emit(done.model.name if done.verdict.accepted else "")
+        self.computed_on.emit(done.compute)
+        return told
+
+    def _with_corrections(
+        self,
+        image: Image,
+        labels: Labels,
+        what: str,
+        start: Callable[[Annotated], None],
+        *,
+        or_all: bool = False,
+    ) -> None:
+        """Copy what was painted, compare it in the background, and go on with the result."""
+        self._check_idle()
+        self.results.check_pair(image, labels)
+        source = image_from_layer(image)
+        compare = self.corrections.snapshot(labels, or_all=or_all)
+        self._begin(what, can_finish=not or_all)
+
+        def go_on(future: Future[tuple[Correction, ...]]) -> None:
+            if self._cancelled:
+                self._finish_cancelled()
+                return
+            self._guarded(
+                lambda: start(Annotated(source.data, source.axes, future.result(), image.name))
+            )
+
+        self._background.run(compare, go_on)

@@ -1,0 +1,308 @@
+"""The layers that Segment made: which belong to an image, which is current, what came before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_unet.plugin.edits.features import show_features
+from napari_unet.plugin.edits.marks import Box, Mark
+from napari_unet.plugin.edits.seen import States
+from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Memo
+from napari_unet.plugin.results.carry_over import carry_around, carry_over
+from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
+from napari_unet.plugin.viewer.alignment import labels_like
+from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.layers import (
+    Index,
+    add_quietly,
+    check_fits,
+    finest,
+    helper_metadata,
+    memory,
+    stack_shape,
+)
+from napari_unet.segmentation.planes import Segmentation
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a new Labels layer holds.
+
+    Attributes
+    ----------
+    labels, baseline
+        Its labels, and what of them is not to count as painted; twice the same on planes that were
+        segmented.
+    seen
+        States that came along, of each plane of which something was seen.
+    marks
+        Those on planes that were not segmented anew.
+    classes
+        Of each id that is no "cell".
+    untouched
+        Whether nothing was made of the result before since it was shown.
+    complete
+        Whether all that was made of it came along.
+    highest
+        The highest id.
+    """
+
+    labels: NDArray[np.int32]
+    baseline: NDArray[np.int32]
+    seen: Mapping[Index, States]
+    marks: tuple[Mark, ...]
+    classes: Mapping[int, str]
+    untouched: bool = False
+    complete: bool = True
+    highest: int = 0
+
+
+def merge(
+    done: Segmentation,
+    old: EditTracker | None,
+    memo: Memo | None,
+    ring_px: int,
+    box: Box | None = None,
+) -> Result:
+    """A new result with all that was seen of the one before; not for the viewer's thread.
+
+    Parameters
+    ----------
+    done
+        What was found; its planes are new.
+    old
+        The result before, None if there is none.
+    memo
+        Copy of what is known of it.
+    ring_px
+        Width of the ring around corrected cells.
+    box
+        What was segmented of the planes, None for all; elsewhere the result before stays.
+    """
+    labels = done.labels.copy()
+    kinds = {n: kind for n, kind in enumerate(done.kinds, 1) if kind != DEFAULT_CLASS}
+    if old is None or memo is None or old.shape != labels.shape:
+        return Result(labels, labels.copy(), {}, (), kinds, complete=False, highest=done.n_cells)
+    planes = {plane.index: plane for plane in old.seen_planes(memo)}
+    fresh = set(done.planes)
+    others = set(np.ndindex(*labels.shape[:-2])) - fresh
+    above = _highest(old) if others or planes.keys() & fresh or box else 0
+    if above > np.iinfo(np.int32).max - done.n_cells:
+        raise ValueError(
+            f"the labels '{old.layer.name}' hold the number {above}, so there is none left for "
+            "new cells; paint that cell with a smaller one"
+        )
+    # Ids of the result before stay as they are, for marks and classes name them.
+    labels[labels > 0] += above
+    classes = {n + above: kind for n, kind in kinds.items()}
+    classes |= memo.classes if above else {}
+    seen = {index: states for index, states in memo.carried.items() if index in others}
+    kin: Kin = Counter()
+    for index in fresh if box else fresh & planes.keys():
+        states = np.zeros(labels.shape[-2:], np.uint8)
+        if index in planes:
+            seen[index] = states = planes[index].look(ring_px).states
+        after = old.snapshot(index).after
+        if box:
+            labels[index] = carry_around(labels[index], after, states > 0, box)
+            continue
+        if done.is_linked:
+            kin += kin_of(labels[index], after, states > 0)
+        labels[index], went_on = carry_over(labels[index], after, states > 0)
+        for ahead, before in went_on.items():
+            classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
+    reunite(labels, done.planes, kin)
+    baseline = labels.copy()
+    for index in others:
+        painted = old.snapshot(index)
+        labels[index], baseline[index] = painted.after, painted.before
+    marks = tuple(mark for mark in memo.marks if tuple(mark["index"]) in others)
+    untouched = all(
+        np.array_equal(p.painted.before, p.painted.after) and not p.marks
+        for index, p in planes.items()
+        if index in fresh
+    )
+    classes = {cell: kind for cell, kind in classes.items() if kind != DEFAULT_CLASS}
+    highest = int(labels.max(initial=0))
+    return Result(labels, baseline, seen, marks, classes, untouched, highest=highest)
+
+
+class Results:
+    """The layers that Segment made, in a viewer.
+
+    One of an image's results is current; the others are retired: hidden, kept to go back to.
+
+    Parameters
+    ----------
+    viewer
+        Where they are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+
+    def source_of(self, labels: Labels) -> Image | None:
+        """The image layer that labels were made from; None if it is gone or Segment made none."""
+        known = memory(labels).get("source")
+        for layer in self._viewer.layers:
+            if isinstance(layer, Image) and layer.unique_id == known:
+                return layer
+        return None
+
+    def check_pair(self, image: Image, labels: Labels) -> None:
+        """See that labels belong to an image.
+
+        Raises
+        ------
+        ValueError
+            If they were made from another one, or have another size.
+        """
+        owner = self.source_of(labels)
+        if owner is not None and owner != image:
+            raise ValueError(
+                f"the labels '{labels.name}' were made from the image '{owner.name}', not from "
+                f"'{image.name}'; choose the two that belong together"
+            )
+        check_fits(labels, image)
+
+    def of(self, image: Image) -> list[Labels]:
+        """All results of an image, the oldest first."""
+        labels = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        return [layer for layer in labels if self.source_of(layer) == image]
+
+    def current(self, image: Image) -> Labels | None:
+        """The result that is worked on, None if there is none."""
+        found = self.of(image)
+        shown = [layer for layer in found if not memory(layer).get("retired")]
+        return (shown or found or [None])[-1]
+
+    def add(
+        self, image: Image, result: Result, facts: Mapping[str, Any], diameter_px: float
+    ) -> Labels:
+        """Show a new result; the current one goes, or is retired if something was made of it.
+
+        Parameters
+        ----------
+        image
+            What was segmented.
+        result
+            What was found, and came along.
+        facts
+            What else the layer is to know of itself.
+        diameter_px
+            Of the median cell; 0 without cells.
+        """
+        old = self.current(image)
+        layer = labels_like(image, result.labels, f"{image.name} cells", {})
+        memory(layer).update(
+            facts,
+            source=image.unique_id,
+            image=image.name,
+            baseline=result.baseline,
+            seen=dict(result.seen),
+            marks=[dict(mark) for mark in result.marks],
+            classes=dict(result.classes),
+        )
+        layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
+        layer.selected_label = result.highest + 1
+        show_features(layer)
+        if old is not None and result.untouched:
+            memory(old)["retired"] = True
+            remove_soon(self._viewer, old)
+        self._viewer.add_layer(layer)
+        if old is not None and not result.untouched:
+            self._retire(old, layer)
+            memory(old)["handed_on"] = result.complete
+        return layer
+
+    def add_of_earlier(
+        self, image: Image, labels: NDArray[np.int32], shape: tuple[int, ...]
+    ) -> Labels | None:
+        """Keep what was found in an image layer that shows another image now, in a hidden layer.
+
+        It is no result of the layer: nothing of it is learnt, and the current result stays.
+
+        Parameters
+        ----------
+        image
+            The layer.
+        labels
+            What was found, (..., Y, X).
+        shape
+            Of the earlier image.
+
+        Returns
+        -------
+        labels
+            The new layer; None, and nothing is added, if the image has another size now.
+        """
+        same = tuple(finest(image).shape) == shape and stack_shape(image) == labels.shape
+        if not same or image not in self._viewer.layers:
+            return None
+        name = f"{image.name} cells (of the earlier image)"
+        layer = labels_like(image, labels, name, helper_metadata())
+        layer.visible = False
+        add_quietly(self._viewer, layer)
+        return layer
+
+    def go_back(self, image: Image, model: str) -> Labels | None:
+        """Show the latest result of a model again, in place of the current one.
+
+        Parameters
+        ----------
+        image
+            Whose result.
+        model
+            NAME@VERSION.
+
+        Returns
+        -------
+        labels
+            The layer, None if there is none: nothing changes.
+        """
+        current = self.current(image)
+        earlier = [
+            layer
+            for layer in self.of(image)
+            if memory(layer).get("model") == model and layer != current
+        ]
+        if current is None or not earlier or memory(current).get("model") == model:
+            return None
+        memory(current)["retired"] = True
+        current.visible = False
+        back = earlier[-1]
+        memory(back).pop("retired", None)
+        memory(back).pop("handed_on", None)
+        back.visible = True
+        self._viewer.layers.selection.active = back
+        return back
+
+    def _retire(self, old: Labels, new: Labels) -> None:
+        """Hide a result whose corrections came along; of those before it one step back stays."""
+        new_model, old_model = memory(new).get("model"), memory(old).get("model")
+        handed_on = [
+            layer
+            for layer in self.of(self.source_of(new))
+            if layer not in (old, new) and memory(layer).get("handed_on")
+        ]
+        keep = [layer for layer in handed_on if memory(layer).get("model") != new_model][-1:]
+        for layer in handed_on:
+            if layer not in keep or old_model != new_model:
+                memory(layer)["retired"] = True
+                remove_soon(self._viewer, layer)
+        memory(old)["retired"] = True
+        old.visible = False
+
+
+def _highest(old: EditTracker) -> int:
+    data = old.layer.data
+    highest = int(data.max(initial=0))
+    return max(highest, int(old.baseline.max(initial=0)) if old.baseline is not None else 0)

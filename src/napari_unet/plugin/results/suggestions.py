@@ -1,0 +1,182 @@
+"""Where to paint next: the places that a result is least sure of, and likely slips of the brush."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Points
+from napari.viewer import Viewer
+
+from napari_unet.plugin.edits.seen import States
+from napari_unet.plugin.viewer.alignment import over_points, place_in
+from napari_unet.plugin.viewer.canvas import canvas_size, remove_soon
+from napari_unet.plugin.viewer.layers import (
+    Index,
+    add_quietly,
+    axes_of,
+    helper_metadata,
+    rows_and_columns,
+)
+
+# Of a plane: its index, and the place in it with `y`, `x` and `weight`.
+Found = tuple[Index, Any]
+NEXT, CHECK = "paint next (napari-unet)", "check these (napari-unet)"
+_COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
+# So many diameters of a cell are seen along the canvas.
+_DIAMETERS = 8
+_USUAL_PX = 24.0
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A place on the way.
+
+    Attributes
+    ----------
+    number, of
+        Which of how many.
+    is_slip
+        Whether it is a likely slip of the brush.
+    """
+
+    number: int
+    of: int
+    is_slip: bool
+
+    def __str__(self) -> str:
+        if self.is_slip:
+            return f"Slip of the brush? Place {self.number} of {self.of}: the model disagrees here"
+        return f"Place {self.number} of {self.of} that the model is unsure of"
+
+
+class Places:
+    """Leads the user from one place of an image to the next.
+
+    Parameters
+    ----------
+    viewer
+        Whose camera and sliders are moved.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._found: dict[str, dict[str, tuple[Found, ...]]] = {}
+        self._visited: dict[str, set[tuple[str, int]]] = {}
+        self._diameter_px: dict[str, float] = {}
+        self._layers: dict[tuple[str, str], Points] = {}
+
+    def offer(
+        self, image: Image, kind: str, found: Sequence[Found], diameter_px: float = 0.0
+    ) -> None:
+        """Take note of the places of an image, in place of those of this kind before.
+
+        Parameters
+        ----------
+        image
+            Whose places.
+        kind
+            `NEXT` or `CHECK`.
+        found
+            Best first.
+        diameter_px
+            Of the image's cells; 0 if unknown.
+        """
+        who = str(image.unique_id)
+        self._found.setdefault(who, {})[kind] = tuple(found)
+        visited = self._visited.setdefault(who, set())
+        self._visited[who] = {visit for visit in visited if visit[0] != kind}
+        if diameter_px:
+            self._diameter_px[who] = diameter_px
+        self._remove(who, kind)
+
+    def go_on(self, image: Image, states: Mapping[Index, States]) -> Stop | None:
+        """Move to the next place; None if each was visited or seen.
+
+        Parameters
+        ----------
+        image
+            Whose places.
+        states
+            Of each plane of which something was seen: places of which that holds are left out,
+            but slips, which lie there.
+        """
+        who = str(image.unique_id)
+        for kind in (CHECK, NEXT):
+            found = self._found.get(who, {}).get(kind, ())
+            for number, (index, place) in enumerate(found):
+                if (kind, number) in self._visited[who]:
+                    continue
+                if kind == NEXT and _is_seen(states, index, place):
+                    continue
+                self._visited[who].add((kind, number))
+                self._show(image, kind, found)
+                self._move(image, index, place)
+                return Stop(number + 1, len(found), kind == CHECK)
+        self._visited[who] = {visit for visit in self._visited.get(who, ()) if visit[0] == CHECK}
+        return None
+
+    def forget(self, image: Image) -> None:
+        """Let go of an image."""
+        who = str(image.unique_id)
+        for kind in (NEXT, CHECK):
+            self._remove(who, kind)
+        for known in (self._found, self._visited, self._diameter_px):
+            known.pop(who, None)
+
+    def close(self) -> None:
+        """Take all layers away."""
+        for who, kind in list(self._layers):
+            self._remove(who, kind)
+
+    def _show(self, image: Image, kind: str, found: Sequence[Found]) -> None:
+        key = str(image.unique_id), kind
+        layer = self._layers.get(key)
+        if layer is not None and layer in self._viewer.layers:
+            return
+        diameter = self._diameter_px.get(key[0], _USUAL_PX)
+        points, lying = over_points(image, [(index, place.y, place.x) for index, place in found])
+        layer = Points(
+            points,
+            name=kind,
+            metadata=helper_metadata(),
+            # napari's own ring is so thick that it covers the cell.
+            symbol="disc",
+            size=2.2 * diameter,
+            face_color="transparent",
+            border_color=_COLOURS[kind],
+            border_width=0.06,
+            opacity=0.9,
+            **lying,
+        )
+        layer.editable = False
+        self._layers[key] = layer
+        add_quietly(self._viewer, layer)
+
+    def _remove(self, who: str, kind: str) -> None:
+        layer = self._layers.pop((who, kind), None)
+        if layer is not None:
+            remove_soon(self._viewer, layer)
+
+    def _move(self, image: Image, index: Index, place: Any) -> None:
+        viewer = self._viewer
+        world = np.asarray(image.data_to_world(place_in(image, index, place.y, place.x)))
+        first = viewer.dims.ndim - len(world)
+        for axis, letter in enumerate(axes_of(image)):
+            if letter not in "CYX":
+                viewer.dims.set_point(first + axis, float(world[axis]))
+        # napari 0.9 moved the camera.
+        camera = getattr(viewer, "scene", viewer).camera
+        diameter = self._diameter_px.get(str(image.unique_id), _USUAL_PX)
+        size = diameter * float(np.abs(image.scale[rows_and_columns(image)]).mean())
+        shown = [axis - first for axis in viewer.dims.displayed[-2:]]
+        height, width = world[shown if min(shown) >= 0 else [-2, -1]]
+        camera.center = (*camera.center[:-2], float(height), float(width))
+        camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
+
+
+def _is_seen(states: Mapping[Index, States], index: Index, place: Any) -> bool:
+    here = states.get(tuple(index))
+    return here is not None and bool(here[round(place.y), round(place.x)])

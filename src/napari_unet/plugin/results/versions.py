@@ -1,0 +1,113 @@
+"""Which version of a model is used: what was learnt last, what was refused, the way back."""
+
+from __future__ import annotations
+
+from napari_unet.learning.finetune import Improvement
+from napari_unet.learning.validation import Check
+from napari_unet.models.store import ModelStore, ModelVersion
+
+
+class Versions:
+    """Remembers the last fine-tune.
+
+    Parameters
+    ----------
+    store
+        The models.
+    """
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self._last: Improvement | None = None
+        self._refused: ModelVersion | None = None
+
+    @property
+    def refused(self) -> ModelVersion | None:
+        """The version that the last check refused, unless it is used all the same."""
+        return self._refused
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether the last fine-tune gave a version that is used, and has a parent."""
+        return self._last is not None and self._last.parent is not None and not self._refused
+
+    def learnt(self, done: Improvement) -> str:
+        """Take note of a fine-tune; returns what is to be told of it."""
+        self._last = done
+        self._refused = None if done.verdict.accepted else done.model
+        numbers, slips = _numbers(done), _slips(done)
+        if self._refused is not None:
+            return f"Not used: {done.verdict.why}{f' ({numbers})' if numbers else ''}{slips}"
+        why = numbers or done.verdict.why
+        return f"Learnt as {done.model.reference}: {why}; click Segment{slips}"
+
+    def forget(self) -> None:
+        """A new fine-tune begins."""
+        self._last = self._refused = None
+
+    def use_refused(self) -> ModelVersion:
+        """Let the model's name stand for the version that was refused.
+
+        Raises
+        ------
+        ValueError
+            If none was.
+        """
+        if self._refused is None:
+            raise ValueError("no version was refused; fine-tune first")
+        used, self._refused = self._refused, None
+        self._store.activate(used)
+        return used
+
+    def go_back(self, name: str) -> tuple[ModelVersion, str]:
+        """Go back from what a model's name stands for, or a version, to its parent.
+
+        A parent that was refused is passed over, for its own parent.
+
+        Returns
+        -------
+        parent
+            The version to use.
+        choice
+            What to choose for it: its name, if that stands for it now, else NAME@VERSION.
+
+        Raises
+        ------
+        ValueError
+            If it has none here.
+        """
+        model = self._store.find(name)
+        last = self._last
+        known = last.parent if last is not None and last.model.path == model.path else None
+        parent = self._store.ancestor(model) if known is None or known.refused else known
+        if parent is None:
+            raise ValueError(f"{model.reference} has no earlier version here; choose another model")
+        if parent.name == model.name:
+            self._store.activate(parent)
+        self.forget()
+        active = self._store.find(parent.name).version == parent.version
+        return parent, parent.name if active else parent.reference
+
+
+def _numbers(done: Improvement) -> str:
+    """Both checks in words; empty without any."""
+    said = []
+    if done.check is not None:
+        check = done.check
+        places = "1 place" if check.n_places == 1 else f"{check.n_places} places"
+        weak = " (a weak check)" if check.weak else ""
+        said.append(f"{_change(check)} on {places} not learnt from{weak}")
+    if done.replay is not None:
+        said.append(f"earlier corrections {_change(done.replay)}")
+    return "; ".join(said)
+
+
+def _slips(done: Improvement) -> str:
+    """A sentence more on what looks wrong; empty without any."""
+    n = len(done.slips)
+    places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
+    return f". {places} of the brush: click Next place" if n else ""
+
+
+def _change(check: Check) -> str:
+    return f"{100 * check.before:.0f} % → {100 * check.after:.0f} %"

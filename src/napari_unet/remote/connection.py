@@ -1,0 +1,180 @@
+"""The wire to a server: questions go out, answers come back, and nobody waits for what is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from napari_unet.remote.credentials import Credentials
+from napari_unet.remote.worker import RELEASE, answer
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Until a server that does not answer counts as away, in seconds.
+PATIENCE_S = 10.0
+# How long an answer is waited for that nobody needs.
+_MOMENT_S = 2.0
+# Between two looks at whether the job was cancelled.
+_LOOK_S = 0.02
+
+
+class ServerAway(ValueError):
+    """The server, or its worker, cannot be reached at the moment."""
+
+
+class Connection:
+    """A connection to a server, made when it is first needed, and made again if it broke.
+
+    Parameters
+    ----------
+    credentials
+        Which server.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self._client: Client | None = None
+        # One question at a time: the first one connects.
+        self._lock = threading.Lock()
+
+    @property
+    def computer(self) -> str:
+        """The server's name, for people."""
+        return self.credentials.computer
+
+    def ask(self, check: Callable[[], None], question: str, *args: Any) -> Any:
+        """What the worker's desk answers; see `desk.Desk`.
+
+        Parameters
+        ----------
+        check
+            Called while the answer is awaited; may raise to wait no longer.
+        question, args
+            Name of a method of `Desk`, and its arguments.
+
+        Raises
+        ------
+        ServerAway
+            If no answer comes; the question may be asked again.
+        ValueError
+            If the server refuses the credentials, or the question.
+        """
+        answered = self._begin(self._ask, question, args)
+        while True:
+            try:
+                return answered.result(_LOOK_S)
+            except TimeoutError:
+                check()
+
+    def tell(self, question: str, *args: Any) -> None:
+        """The same, whatever the answer is, and waited for a moment only."""
+        with suppress(Exception):
+            self._begin(self._ask, question, args).result(_MOMENT_S)
+
+    def hello(self, check: Callable[[], None]) -> None:
+        """See that the server is there and speaks the same language; raises as `ask`."""
+        release, _ = self.ask(check, "hello")
+        if release != RELEASE:
+            raise ValueError(
+                f"{self.computer} has napari-unet {release} and this computer {RELEASE}; "
+                "install the same release on both"
+            )
+
+    def close(self) -> None:
+        """Let go of the server; later questions connect again."""
+        with suppress(Exception):
+            self._begin(self._disconnect).result(_MOMENT_S)
+
+    def _begin(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """What Dask does may take long: it is done where nobody has to wait for it."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                with self._lock:
+                    done.set_result(work(*args))
+            except BaseException as error:
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="napari-unet-server", daemon=True).start()
+        return done
+
+    def _ask(self, question: str, args: tuple[Any, ...]) -> Any:
+        try:
+            answers = self._connected().run(answer, question, *args)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
+                raise
+            lost = self._client is None or self._client.status != "running"
+            self._disconnect()
+            if _refused(error):
+                raise ValueError(
+                    f"{self.computer} refused these credentials; copy the file anew from the "
+                    "computer where napari-unet serve runs"
+                ) from error
+            if lost or isinstance(error, OSError):
+                raise ServerAway(
+                    f"the server {self.computer} at {self.credentials.address} cannot be reached; "
+                    "see that napari-unet serve runs there, and that this computer can reach it"
+                ) from error
+            raise ValueError(
+                f"{self.computer} could not answer ({type(error).__name__}: {error}); see that "
+                "the same release of napari-unet is on both computers"
+            ) from error
+        if not answers:
+            raise ServerAway(
+                f"the worker of {self.computer} is not there; it is started again by itself, or "
+                "start napari-unet serve again"
+            )
+        return next(iter(answers.values()))
+
+    def _connected(self) -> Client:
+        if self._client is not None and self._client.status == "running":
+            return self._client
+        from distributed import Client
+
+        self._disconnect()
+        security = self.credentials.security()
+        self._knock(security.get_connection_args("client")["ssl_context"])
+        self._client = Client(
+            self.credentials.address,
+            security=security,
+            timeout=PATIENCE_S,
+            set_as_default=False,
+            direct_to_workers=False,
+            name="napari-unet",
+        )
+        return self._client
+
+    def _knock(self, context: ssl.SSLContext) -> None:
+        """See whether both sides take the other's certificate: Dask would try for long."""
+        place = urlsplit(self.credentials.address)
+        address = (place.hostname or "", place.port or 0)
+        with socket.create_connection(address, PATIENCE_S) as raw, context.wrap_socket(raw):
+            pass
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                client.close(timeout=_MOMENT_S)
+
+
+def _refused(error: BaseException) -> bool:
+    return any(
+        isinstance(each, ssl.SSLError) or "ssl" in str(each).lower() for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,177 @@
+"""`napari-unet serve`: a Dask scheduler and one worker, which other computers may use.
+
+The scheduler is in this process; the worker is a process of its own, which is started again if it
+dies. Both speak TLS only, and ask who connects for the certificate of the credentials.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from napari_unet.config import Device
+from napari_unet.remote.credentials import (
+    Credentials,
+    make_credentials,
+    read_credentials,
+    require_cluster,
+    write_credentials,
+)
+
+if TYPE_CHECKING:
+    from distributed import SpecCluster
+
+LOOPBACK = "127.0.0.1"
+PORT = 8786
+_EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+def serve(
+    path: Path,
+    host: str = LOOPBACK,
+    port: int = PORT,
+    device: Device = "auto",
+    ready: Callable[[Credentials], None] = lambda credentials: None,
+) -> None:
+    """Work for other computers until SIGINT or SIGTERM; to be called in the main thread.
+
+    Parameters
+    ----------
+    path
+        The file of credentials; made if it is missing. It always says the address of this call.
+    host, port
+        Where to listen; port 0 takes a free one.
+    device
+        Where networks run, for those who leave the choice.
+    ready
+        Called once the server can be used.
+
+    Raises
+    ------
+    ValueError
+        If Dask is not installed, the port is taken, or the file cannot be used.
+    """
+    require_cluster()
+    import dask
+
+    # Its import adds to settings that lack something.
+    import distributed  # noqa: F401
+
+    with TemporaryDirectory(prefix="napari-unet-") as folder, dask.config.set(_settings(device)):
+        port = _free(host, port)
+        credentials = _credentials(path, host, port)
+        stop = threading.Event()
+        before = {
+            which: signal.signal(which, lambda *_: stop.set())
+            for which in (signal.SIGINT, signal.SIGTERM)
+        }
+        cluster = _start(credentials, host, port, folder)
+        try:
+            ready(credentials)
+            # Without a timeout a signal would not be noticed on every system.
+            while not stop.wait(0.5):
+                pass
+        finally:
+            with suppress(TimeoutError):
+                cluster.close(timeout=10)
+            for which, handler in before.items():
+                signal.signal(which, handler)
+
+
+def default_credentials() -> Path:
+    """Where the credentials are kept if nobody says where."""
+    import platformdirs
+
+    return platformdirs.user_data_path("napari-unet", appauthor=False) / "server.json"
+
+
+def _settings(device: Device) -> dict[str, Any]:
+    return {
+        "napari-unet.device": device,
+        # Dask would let the network compute in one thread.
+        "distributed.nanny.pre-spawn-environ": {},
+        # A web page that asks nobody for a certificate: it has nothing to show.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
+
+
+def _credentials(path: Path, host: str, port: int) -> Credentials:
+    """Those in the file, with the address of now, or new ones."""
+    name = socket.getfqdn() if host in _EVERYWHERE else host
+    address = f"tls://[{name}]:{port}" if ":" in name else f"tls://{name}:{port}"
+    if path.exists():
+        credentials = read_credentials(path)
+        if credentials.address == address:
+            return credentials
+        credentials = replace(credentials, address=address)
+    else:
+        credentials = make_credentials(address, platform.node())
+    write_credentials(path, credentials)
+    return credentials
+
+
+def _free(host: str, port: int) -> int:
+    """A port that can be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        if hasattr(socket, "SO_REUSEADDR") and platform.system() != "Windows":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            found: int = probe.getsockname()[1]
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(
+                f"this computer cannot listen on {host}, port {port} ({reason}); is another "
+                "napari-unet serve running? Give another --port, or another --host"
+            ) from error
+    return found
+
+
+def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecCluster:
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    security = credentials.security()
+    common: dict[str, Any] = {
+        "security": security,
+        "protocol": "tls://",
+        "dashboard": False,
+        "dashboard_address": f"{LOOPBACK}:0",
+    }
+    # Clients speak to the scheduler alone, so the worker need not be reached from elsewhere.
+    worker: dict[str, Any] = common | {
+        "host": LOOPBACK,
+        "nthreads": 1,
+        "memory_limit": 0,
+        "local_directory": folder,
+        # Ctrl-C in a terminal reaches the worker too, but its nanny ends it.
+        "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+        # It would tell of every question, and of what it lost when it ends.
+        "silence_logs": logging.CRITICAL,
+    }
+    try:
+        return SpecCluster(
+            scheduler={"cls": Scheduler, "options": common | {"host": host, "port": port}},
+            workers={0: {"cls": Nanny, "options": worker}},
+            security=security,
+            silence_logs=logging.CRITICAL,
+            name="napari-unet",
+        )
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"the server could not be started: {error}") from error
+
+
+def port_of(credentials: Credentials) -> int:
+    """Where the server listens."""
+    return urlsplit(credentials.address).port or PORT

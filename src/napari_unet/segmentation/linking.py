@@ -1,0 +1,160 @@
+"""Labels of a stack or movie with one id for each object, along z, along t or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import Link
+from napari_unet.core.axes import planes_last
+
+if TYPE_CHECKING:
+    from napari_unet.core.cells.linking import Ids, Overlaps
+
+    # Ids of cells, and their pixels.
+    Cells = tuple[Ids, Ids]
+Index = tuple[int, ...]
+
+
+def check_link(link: Link, axes: str) -> None:
+    """See that an image has the axes to link along.
+
+    Raises
+    ------
+    ValueError
+        If one is missing.
+    """
+    missing = [letter for letter in link.upper() if letter not in axes]
+    if link != "none" and missing:
+        raise ValueError(
+            f"cells are to be linked along {missing[0]} and the image has the axes {axes}; "
+            "name its axes, or do not link"
+        )
+
+
+def linked_ids(
+    labels: NDArray[np.int32],
+    axes: str,
+    link: Link,
+    check: Callable[[], None] = lambda: None,
+    within: str = "YX",
+) -> NDArray[np.int32]:
+    """For each id of labels that of its object: 1, 2, ... in the order of the planes; 0 stays 0.
+
+    Along t after z, objects are linked as wholes.
+
+    Parameters
+    ----------
+    labels
+        Ids unique over all planes.
+    axes
+        Theirs: T, Z, Y, X in any order.
+    link
+        Along what.
+    check
+        Called between planes; may raise to stop.
+    within
+        Axes along which a cell has one id already.
+    """
+    from napari_unet.core.cells.linking import areas, overlaps
+
+    if link == "none":
+        return np.arange(int(labels.max(initial=0)) + 1, dtype=np.int32)
+    planes = planes_last(labels, axes)
+
+    def cells(plane: Index) -> Cells:
+        check()
+        return areas(planes[plane])
+
+    def overlapping(earlier: Index, plane: Index) -> Overlaps:
+        check()
+        return overlaps(planes[earlier], planes[plane])
+
+    apart = axes.replace("Y", "").replace("X", "")
+    every = {plane: cells(plane) for plane in np.ndindex(*planes.shape[:-2])}
+    return link_cells(every, overlapping, apart, link, within)
+
+
+def link_cells(
+    cells: Mapping[Index, Cells],
+    overlapping: Callable[[Index, Index], Overlaps],
+    axes: str,
+    link: Link,
+    within: str = "YX",
+) -> NDArray[np.int32]:
+    """The same from areas and overlaps alone.
+
+    Parameters
+    ----------
+    cells
+        Of each plane its ids and their pixels.
+    overlapping
+        Gives what cells of two planes share; called for a plane with each of its `nearest`.
+    axes
+        Those along which the planes lie.
+    link, within
+        As for `linked_ids`.
+    """
+    highest = max(int(ids.max(initial=0)) for ids, _ in cells.values())
+    numbers = np.arange(highest + 1)
+    for letter in link.upper():
+        step, highest = np.zeros_like(numbers), 0
+        for row in _rows(sorted(cells), axes, letter, within):
+            for ids, linked in _link_row(row, cells, overlapping, numbers):
+                step[ids] = linked + highest
+            highest = int(step.max())
+        numbers, within = step[numbers], letter + within
+    return numbers.astype(np.int32)
+
+
+def nearest(plane: Index, axes: str, link: Link) -> list[Index]:
+    """The earlier planes that may show the same objects; for parameters see `link_cells`."""
+    from napari_unet.core.cells.linking import Rule
+
+    found = (
+        (*plane[:along], plane[along] - gap, *plane[along + 1 :])
+        for along in map(axes.index, link.upper())
+        for gap in range(1, 2 + Rule().bridge)
+    )
+    return [earlier for earlier in found if min(earlier) >= 0]
+
+
+def _rows(
+    planes: Sequence[Index], axes: str, letter: str, within: str
+) -> Iterator[list[list[Index]]]:
+    """Rows of frames along an axis; a frame is a plane, or several where objects have several."""
+    along = axes.index(letter)
+    apart = [n for n, axis in enumerate(axes) if axis not in letter + within]
+    rows: dict[Index, dict[int, list[Index]]] = {}
+    for plane in planes:
+        row = rows.setdefault(tuple(plane[n] for n in apart), {})
+        row.setdefault(plane[along], []).append(plane)
+    for row in rows.values():
+        yield list(row.values())
+
+
+def _link_row(
+    row: list[list[Index]],
+    cells: Mapping[Index, Cells],
+    overlapping: Callable[[Index, Index], Overlaps],
+    numbers: Ids,
+) -> Iterator[tuple[Ids, Ids]]:
+    """Ids of each frame of a row, as they are numbered now, and their objects, 1, 2, ..."""
+    from napari_unet.core.cells.linking import add_up, link
+
+    def together(frame: list[Index]) -> Cells:
+        ids = np.concatenate([numbers[cells[plane][0]] for plane in frame])
+        areas = np.concatenate([cells[plane][1] for plane in frame])
+        found, which = np.unique(ids, return_inverse=True)
+        return found, np.bincount(which, areas, len(found)).astype(np.int64)
+
+    def between(one: int, other: int) -> Overlaps:
+        tables = (overlapping(*planes) for planes in zip(row[one], row[other], strict=True))
+        return add_up((numbers[a], numbers[b], shared) for a, b, shared in tables)
+
+    frames = [together(frame) for frame in row]
+    for (ids, _), objects in zip(frames, link(frames, between), strict=True):
+        yield ids, objects

@@ -1,0 +1,233 @@
+"""Stacks through a model of planes: seen from three sides, read out in 3D.
+
+Where a cell ends above and below is hard to see in planes, and plain in cuts across them. So the
+network sees the stack cut along Z, Y and X, and its scores are averaged (as Stringer et al. 2021,
+doi:10.1038/s41592-020-01018-x, average the gradients of theirs).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.config import PredictConfig
+from napari_unet.core.cells.cell_size import median_diameter
+from napari_unet.core.intensity import Statistics
+from napari_unet.jobs import duration
+from napari_unet.models.device import Compute
+from napari_unet.models.loaded import LoadedModel, PlaneScores
+
+# One cut across planes stands for so many: neighbours hardly differ.
+_STEP = 2
+# After so long the time that is left is told.
+_FIRST_GUESS_S = 2.0
+# Cuts across a stack that is not so many cells deep show slivers only.
+_LEAST_CELLS = 2
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Planes `at`, along an axis of (Z, Y, X), that get the scores of the middle one."""
+
+    axis: int
+    at: slice
+    middle: int
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a model of planes sees of a stack; for the attributes see `stack_scores`."""
+
+    model: LoadedModel
+    stack: NDArray[Any]
+    compute: Compute
+    config: PredictConfig
+
+    @property
+    def zoom(self) -> float:
+        """The network sees planes larger by this factor."""
+        assert not isinstance(self.config.diameter_px, str)
+        return self.model.zoom(self.config.diameter_px)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Intensities that become 0 and 1, those of the whole stack."""
+        return self.model.measure(self.stack)
+
+    @property
+    def depth_px(self) -> float:
+        """Of the stack, in pixels of a plane."""
+        return float(self.stack.shape[1] * (self.config.anisotropy or 1.0))
+
+    def area_px(self, cut: _Cut) -> float:
+        """Pixels of a cut as the network sees it, but for the zoom."""
+        sides = [self.depth_px, *self.stack.shape[2:]]
+        return float(math.prod(side for axis, side in enumerate(sides) if axis != cut.axis))
+
+    def look(self, cut: _Cut, progress: Callable[[float, str], None]) -> PlaneScores:
+        """Scores of a cut, as large as the stack is there."""
+        from napari_unet.core.resample import resize_plane
+
+        def at_its_size(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+            resized: NDArray[np.float32] = resize_plane(scores[None], plane.shape[1:])[0]
+            return resized
+
+        plane = self.stack.take(cut.middle, axis=1 + cut.axis)
+        plane = self.model.prepare(plane, statistics=self.statistics)
+        height = max(1, round(self.depth_px)) if cut.axis else plane.shape[1]
+        seen = resize_plane(plane, (height, plane.shape[2]))
+        found = self.model.scores(seen, self.compute, self.config.tile_px, progress, self.zoom)
+        distance = None if found.distance is None else at_its_size(found.distance)
+        return replace(found, foreground=at_its_size(found.foreground), distance=distance)
+
+    def is_deep(self, middle: PlaneScores) -> bool:
+        """Whether cuts across show whole cells, as wide as they are in the middle plane."""
+        areas = np.bincount(self.model.instances(middle, self.config).ravel())[1:]
+        cell_px = self.config.diameter_px or median_diameter(areas)
+        assert not isinstance(cell_px, str)
+        return self.depth_px >= _LEAST_CELLS * cell_px
+
+
+class _Way:
+    """Tells how far the look at a stack is: which side, which plane, and what time is left.
+
+    Parameters
+    ----------
+    cuts, areas_px
+        All of them, in order, and their sizes, which say how long each takes.
+    n_sides
+        How many sides they are seen from.
+    progress
+        Called with (fraction, message); may raise to stop.
+    """
+
+    def __init__(
+        self,
+        cuts: list[_Cut],
+        areas_px: list[float],
+        n_sides: int,
+        progress: Callable[[float, str], None],
+    ) -> None:
+        self._cuts, self._n_sides, self._progress = cuts, n_sides, progress
+        self._ends = np.cumsum(areas_px) / sum(areas_px)
+        self._start = time.perf_counter()
+
+    def tell(self, number: int, fraction: float, message: str) -> None:
+        """So much of this cut is done."""
+        begin = self._ends[number - 1] if number else 0.0
+        done = float(begin + fraction * (self._ends[number] - begin))
+        axis = self._cuts[number].axis
+        own = [n for n, cut in enumerate(self._cuts) if cut.axis == axis]
+        one = ", from above only"
+        side = f", side {axis + 1} of {self._n_sides}" if self._n_sides > 1 else one
+        plane = f", plane {number - own[0] + 1} of {len(own)}"
+        self._progress(done, f"{message}{side}{plane}{self._left(done)}")
+
+    def _left(self, done: float) -> str:
+        """The time that is left, in words; empty where too little is known."""
+        taken_s = time.perf_counter() - self._start
+        if taken_s < _FIRST_GUESS_S or not done:
+            return ""
+        left_s = taken_s * (1 - done) / done
+        exact_s = 5 if left_s < 60 else 30
+        return f", about {duration(max(1, round(left_s / exact_s)) * exact_s)} left"
+
+
+def stack_scores(
+    model: LoadedModel,
+    stack: NDArray[Any],
+    compute: Compute,
+    config: PredictConfig,
+    progress: Callable[[float, str], None],
+) -> PlaneScores:
+    """Scores of a stack by a model of planes.
+
+    Parameters
+    ----------
+    model
+        A model of planes.
+    stack
+        (C, Z, Y, X), as it is in the image. Where it is less than two cells deep it is seen from
+        above only.
+    compute
+        Where to run.
+    config
+        Settings, with a diameter in pixels or None.
+    progress
+        Called with (fraction, message); may raise to stop.
+
+    Returns
+    -------
+    Like those of a plane, each (Z, Y, X). The classes are seen from above, and as much of the stack
+    is over the threshold as from there: that is what the model was read out for.
+
+    Raises
+    ------
+    ValueError
+        If the stack holds no numbers, or its channels do not fit.
+    """
+    view = _View(model, stack, compute, config)
+    shape = stack.shape[1:]
+    first = _Cut(0, slice(0), shape[0] // 2)
+    middle = view.look(first, lambda fraction, message: progress(0.0, message))
+    n_sides = 3 if view.is_deep(middle) else 1
+    foreground = np.zeros(shape, np.float32)
+    distance = None if middle.distance is None else np.zeros(shape, np.float32)
+    kinds = None if middle.kinds is None else np.zeros(shape, np.uint8)
+    threshold = model.decoding(config, view.zoom).threshold
+    over, cuts = 0, list(_cuts(shape, n_sides))
+    way = _Way(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
+    for number, cut in enumerate(cuts):
+        found = view.look(cut, partial(way.tell, number))
+        for whole, part in ((foreground, found.foreground), (distance, found.distance)):
+            if whole is not None and part is not None:
+                planes = np.moveaxis(whole, cut.axis, 0)[cut.at]
+                planes += part / n_sides
+        if cut.axis == 0:
+            over += int((found.foreground > threshold).sum())
+            if kinds is not None and found.kinds is not None:
+                kinds[cut.middle] = found.kinds
+    if n_sides > 1:
+        _lift(foreground, threshold, over / foreground.size)
+    return PlaneScores(foreground, kinds, view.zoom, distance)
+
+
+def stack_instances(
+    model: LoadedModel, scores: PlaneScores, config: PredictConfig
+) -> NDArray[np.int32]:
+    """Labels (Z, Y, X) of `stack_scores`: each cell is one body."""
+    from napari_unet.core.cells.instances import label_instances
+
+    decoding = replace(model.decoding(config, scores.zoom), radius_px=None)
+    if config.min_size_px is None:
+        # A ball as wide as the smallest disc.
+        ball = 4 / (3 * math.sqrt(math.pi)) * decoding.min_size_px**1.5
+        decoding = replace(decoding, min_size_px=round(ball / (config.anisotropy or 1.0)))
+    return label_instances(scores.foreground, distance=scores.distance, **vars(decoding))
+
+
+def _lift(scores: NDArray[np.float32], threshold: float, share: float) -> None:
+    """Move the log-odds of scores, so that such a share of them is over the threshold."""
+    from scipy.special import expit, logit
+
+    if not 0 < share < 1:
+        return
+    least = 1e-4
+    np.clip(scores, least, 1 - least, out=scores)
+    by = logit(threshold) - logit(np.quantile(scores, 1 - share))
+    scores[...] = expit(logit(scores) + np.float32(by))
+
+
+def _cuts(shape: tuple[int, ...], n_sides: int) -> Iterator[_Cut]:
+    for axis in range(n_sides):
+        step = _STEP if axis else 1
+        for start in range(0, shape[axis], step):
+            stop = min(start + step, shape[axis])
+            yield _Cut(axis, slice(start, stop), (start + stop) // 2)
