@@ -82,7 +82,9 @@ def test_an_unknown_field_is_passed_over():
 
 def test_a_newer_format_is_refused(tmp_path):
     path = write(tmp_path / "m.safetensors", edited(format=FORMAT + 1))
-    sentence = f"the model has format {FORMAT + 1} and this version reads up to {FORMAT}; update"
+    sentence = (
+        f"m.safetensors: the model has format {FORMAT + 1} and this version reads up to {FORMAT}"
+    )
     with pytest.raises(ModelFileError, match=sentence):
         read_header(path)
 

@@ -165,8 +165,8 @@ def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int,
         table = json.loads(file.read(length), object_pairs_hook=_each_once)
         header = parse_metadata(table.pop("__metadata__"))
         return header, _shapes(table, os.fstat(file.fileno()).st_size - 8 - length)
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
     except BrokenModel as error:
         raise ModelFileError(f"{path} is broken: {error}; take another copy") from error
     except _FOREIGN as error:
