@@ -271,6 +271,7 @@ def weights(**changes):
         ({"a": weights(), "b": weights()}, "its weights overlap, or there is something between"),
         ({"a": weights(data_offsets=[16, 32])}, "its weights overlap, or there is something"),
         ({"a": weights(data_offsets=[0, 16, 16])}, "its weights 'a' have a shape or a place"),
+        ({"a": weights(data_offsets=[0])}, "its weights 'a' have a shape or a place"),
         ({}, "16 bytes of weights are in it, and 0 should be"),
         ({"a": weights(), "b": weights(data_offsets=[16, 32])}, "16 bytes of weights are in it, a"),
     ],
