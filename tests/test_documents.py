@@ -1,5 +1,7 @@
 """What the documents name is there."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -32,3 +34,21 @@ def test_each_test_that_the_battery_names_exists(path):
     defined = re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / path).read_text("utf-8"), re.M)
     named = {name for where, name in NAMED if where == path}
     assert named <= set(defined), named - set(defined)
+
+
+def modules_with_examples() -> list[str]:
+    """Modules of the core, and the Python API, whose docstrings hold examples."""
+    package = ROOT / "src" / "napari_unet"
+    files = [*sorted((package / "core").rglob("*.py")), package / "api.py"]
+    return [
+        ".".join(file.relative_to(package.parent).with_suffix("").parts)
+        for file in files
+        if ">>> " in file.read_text("utf-8")
+    ]
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings_give_what_they_show(name):
+    failed, attempted = doctest.testmod(importlib.import_module(name))
+    assert attempted > 0
+    assert failed == 0

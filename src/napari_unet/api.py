@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.checks import check_array_channels, check_numbered, name_array
 from napari_unet.corrections.annotations import annotate
 from napari_unet.models.store import ModelStore, ModelVersion, Reference
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def segment(
-    image: Any,
+    image: LazyArray | ArrayLike,
     model: Reference = "nuclei",
     *,
     axes: str | None = None,
@@ -69,8 +70,8 @@ def segment(
 
 
 def finetune(
-    image: Any,
-    labels: NDArray[np.integer[Any]],
+    image: LazyArray | ArrayLike,
+    labels: LazyArray | ArrayLike,
     model: Reference = "nuclei",
     *,
     axes: str | None = None,
@@ -138,12 +139,12 @@ def finetune(
 
 
 def measure(
-    image: Any,
-    labels: Any,
+    image: LazyArray | ArrayLike,
+    labels: LazyArray | ArrayLike,
     *,
     axes: str | None = None,
     scale: Sequence[float] | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Pixels]:
     """Measure the cells of an image: place, size, brightness, shape.
 
     Parameters
@@ -192,5 +193,5 @@ def _service() -> SegmentationService:
     return SegmentationService()
 
 
-def _as_array(image: Any) -> Any:
-    return image if hasattr(image, "shape") else np.asarray(image)
+def _as_array(image: LazyArray | ArrayLike) -> LazyArray:
+    return cast(LazyArray, image) if hasattr(image, "shape") else np.asarray(image)

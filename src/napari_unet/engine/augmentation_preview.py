@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.network.elastic import sampling_grid, warp
 from napari_unet.core.network.unet import halo_px
 from napari_unet.engine.samples import Sample, Sampler
@@ -49,7 +49,7 @@ def preview(sampler: Sampler, depth: int, draws: int) -> AugmentationPreview:
     return AugmentationPreview(*(np.stack(column) for column in zip(*parts, strict=True)))
 
 
-def _show(sample: Sample, halo: int) -> tuple[NDArray[Any], ...]:
+def _show(sample: Sample, halo: int) -> tuple[Pixels, ...]:
     source = torch.from_numpy(np.ascontiguousarray(sample.plane.image)).to(sample.image.device)
     height, width = sample.plane.labels.shape
     lines = torch.zeros(1, height, width, device=source.device)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import label_axes
 from napari_unet.core.checks import Unfit, check_channels
 
@@ -109,7 +109,7 @@ class ImageSource:
         What was assumed while reading, a sentence each.
     """
 
-    data: Any
+    data: LazyArray
     axes: str
     is_colour: bool = False
     pixel_size_um: tuple[float, float] | None = None

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import ORDER
 from napari_unet.core.checks import (
     Unfit,
@@ -102,7 +103,7 @@ def write_labels(
 
 def write_image(
     path: Path,
-    data: NDArray[Any],
+    data: Pixels,
     axes: str,
     pixel_size_um: tuple[float, float] | None = None,
     z_step_um: float | None = None,

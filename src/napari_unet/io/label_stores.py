@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices
 from napari_unet.core.checks import whole_labels
 from napari_unet.io.atomic import clean_once, part_of
@@ -35,7 +36,7 @@ def holds_labels(path: Path) -> bool:
 
 def write_label_store(
     path: Path,
-    labels: Any,
+    labels: LazyArray,
     axes: str,
     scale: Sequence[float],
     units: Sequence[str | None],

@@ -14,14 +14,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from napari_unet.core.arrays import Index, Pixels
 from napari_unet.core.checks import Unfit, name_array
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
 
 # Reads a part of a plane: its place along the outer axes, and a slice for each of the inner ones.
-_Read = Callable[[tuple[int, ...], tuple[slice, ...]], NDArray[Any]]
+_Read = Callable[[tuple[int, ...], tuple[slice, ...]], Pixels]
 _Opened = Callable[[], AbstractContextManager[_Read]]
+# What metadata tell: the size of a pixel (y, x) and the step along Z in micrometres, the interval
+# in seconds, and the names of the channels.
+_Facts = tuple[tuple[float, float] | None, float | None, float | None, list[str]]
 
 
 class Planes:
@@ -46,9 +50,9 @@ class Planes:
         self.ndim = len(self.shape)
         self._n_outer, self._opened = n_outer, opened
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
+    def __getitem__(self, key: Index) -> Pixels:
         """Read a part, given by whole numbers, slices and an ellipsis."""
-        parts = [*key] if isinstance(key, tuple) else [key]
+        parts: list[Any] = [*key] if isinstance(key, tuple) else [key]
         at = next((n for n, part in enumerate(parts) if part is Ellipsis), len(parts))
         rest, parts = parts[at + 1 :], parts[:at]
         parts += [slice(None)] * (self.ndim - len(parts) - len(rest)) + rest
@@ -70,7 +74,7 @@ class Planes:
                     found[place] = read(index, box)[steps]
         return found[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.asarray(self[...], dtype=dtype)
 
 
@@ -182,7 +186,7 @@ def _read_czi(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             rows, columns = box[:2]
             roi = (
                 x + columns.start,
@@ -190,7 +194,7 @@ def _read_czi(path: Path, series: int | None) -> _Found:
                 columns.stop - columns.start,
                 rows.stop - rows.start,
             )
-            part: NDArray[Any] = file.read(roi, dict(zip(order, index, strict=True)), scene)
+            part: Pixels = file.read(roi, dict(zip(order, index, strict=True)), scene)
             # Colours are stored as blue, green, red.
             return part[..., ::-1][..., box[2]] if "S" in inner else part[..., 0]
 
@@ -213,7 +217,7 @@ _CZI_TYPES = {
 }
 
 
-def _czi_facts(root: ElementTree.Element) -> tuple[Any, float | None, float | None, list[str]]:
+def _czi_facts(root: ElementTree.Element) -> _Facts:
     """Size of a pixel, step along Z, interval, and names of the channels."""
     sizes = {
         distance.get("Id"): in_um(distance.findtext("Value"), "m")
@@ -244,7 +248,7 @@ def _read_nd2(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             at = dict(zip(kept, index, strict=True)) | {"P": number}
             place = [at[axis] for axis in outer]
             frame = int(np.ravel_multi_index(place, tuple(outer.values()))) if outer else 0
@@ -307,7 +311,7 @@ def _read_lif(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             at = dict(zip(outer, index, strict=True)) | ({"M": tile} if "M" in sizes else {})
             return np.asarray(image.frame(**at))[box]
 
@@ -323,7 +327,7 @@ def _read_lif(path: Path, series: int | None) -> _Found:
     )
 
 
-def _lif_facts(description: Any) -> tuple[Any, float | None, float | None, list[str]]:
+def _lif_facts(description: Any) -> _Facts:
     """As `_czi_facts`."""
     steps = {}
     for axis in description.iterfind("./Dimensions/DimensionDescription"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
+from napari_unet.core.arrays import Index, LazyArray, Pixels
 from napari_unet.core.axes import ORDER, Unreadable, axes_from_names
 from napari_unet.core.checks import Undecided, name_array
 from napari_unet.io.image_source import ImageSource, in_s, in_um
@@ -22,6 +23,8 @@ SUFFIX = ".zarr"
 # Levels of a pyramid halve until both sides are at most this; so large are its chunks, too.
 CHUNK_PX = 1024
 _TYPES = {"T": "time", "C": "channel"}
+# What a store says about an image, as it was read from JSON.
+Metadata = dict[str, Any]
 # Files that make a folder a zarr store, whatever its name.
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
@@ -42,7 +45,7 @@ class StoredPixels:
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.ndim, self.dtype = len(self.shape), array.dtype
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Index) -> Any:
         """Read a part.
 
         Raises
@@ -58,7 +61,7 @@ class StoredPixels:
             # Stores and codecs have exceptions of their own.
             raise Unreadable(self._broken(error)) from error
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.asarray(self[...], dtype=dtype)
 
     def _broken(self, error: Exception) -> str:
@@ -96,7 +99,7 @@ class ZarrImage:
         Whether the store names the axes.
     """
 
-    data: Any
+    data: LazyArray
     axes: str
     scale: tuple[float, ...]
     translation: tuple[float, ...]
@@ -127,10 +130,9 @@ class ZarrImage:
             self.notes,
         )
 
-    def _in(self, axis: str, convert: Any) -> float | None:
+    def _in(self, axis: str, convert: Callable[[float, str | None], float | None]) -> float | None:
         place = self.axes.find(axis)
-        found: float | None = None if place < 0 else convert(self.scale[place], self.units[place])
-        return found
+        return None if place < 0 else convert(self.scale[place], self.units[place])
 
 
 def is_zarr(path: Path) -> bool:
@@ -187,7 +189,7 @@ def create_labels(
     shape: Sequence[int],
     axes: str,
     scale: Sequence[float],
-    units: Sequence[Any],
+    units: Sequence[str | None],
     translation: Sequence[float] | None = None,
 ) -> None:
     """Make a group for labels in OME-Zarr 0.4, with the levels of a pyramid, all of it 0.
@@ -204,7 +206,7 @@ def create_labels(
     import zarr
 
     group = zarr.create_group(path, zarr_format=2)
-    datasets: list[Any] = []
+    datasets: list[Metadata] = []
     for level, level_shape in enumerate(pyramid(shape, axes)):
         group.create_array(
             str(level),
@@ -216,12 +218,12 @@ def create_labels(
         )
         factors = [2.0**level if axis in "YX" else 1.0 for axis in axes]
         steps = [size * factor for size, factor in zip(scale, factors, strict=True)]
-        changes: list[Any] = [{"type": "scale", "scale": steps}]
+        changes: list[Metadata] = [{"type": "scale", "scale": steps}]
         if translation is not None and any(translation):
             # Levels are made of every second pixel, from the first on.
             changes.append({"type": "translation", "translation": list(translation)})
         datasets.append({"path": str(level), "coordinateTransformations": changes})
-    named: list[Any] = [
+    named: list[Metadata] = [
         {"name": axis.lower(), "type": _TYPES.get(axis, "space")} | ({"unit": unit} if unit else {})
         for axis, unit in zip(axes, units, strict=True)
     ]
@@ -281,10 +283,10 @@ def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
     return node[name], path / name, notes
 
 
-def _ome(group: Any) -> dict[str, Any]:
+def _ome(group: Any) -> Metadata:
     """The metadata of OME-Zarr, which 0.5 keeps one level deeper."""
     attributes = dict(group.attrs)
-    found: dict[str, Any] = attributes.get("ome", attributes)
+    found: Metadata = attributes.get("ome", attributes)
     return found
 
 
@@ -292,7 +294,7 @@ def _holds_image(node: Any) -> bool:
     return hasattr(node, "keys") and bool(_ome(node).get("multiscales"))
 
 
-def _described_above(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _described_above(path: Path) -> tuple[Metadata, Metadata, Metadata]:
     """What the group of an array says of it: of the image, of the level, and of its channels."""
     import zarr
 
@@ -307,9 +309,7 @@ def _described_above(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[s
     return {}, {}, {}
 
 
-def _named(
-    pixels: Any, described: dict[str, Any], level: dict[str, Any], axes: str | None
-) -> ZarrImage:
+def _named(pixels: LazyArray, described: Metadata, level: Metadata, axes: str | None) -> ZarrImage:
     said = described.get("axes", [])
     names = [axis if isinstance(axis, str) else axis["name"] for axis in said]
     ndim, letters = len(pixels.shape), ""
@@ -339,9 +339,7 @@ def _named(
     return ZarrImage(found, named, scale, shift, units, Path(), is_colour, (), notes, bool(letters))
 
 
-def _changes(
-    described: dict[str, Any], level: dict[str, Any], ndim: int
-) -> tuple[list[float], list[float]]:
+def _changes(described: Metadata, level: Metadata, ndim: int) -> tuple[list[float], list[float]]:
     """Scale and translation along each axis: those of the level, then those of the image."""
     scale, shift = [1.0] * ndim, [0.0] * ndim
     for of in (level, described):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import axes_from_names
 from napari_unet.core.checks import Unfit, name_array
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
@@ -124,9 +124,7 @@ def _plane_px(series: Any) -> int:
     return int(sizes.get("Y", 1) * sizes.get("X", 1))
 
 
-def _as_shown(
-    data: NDArray[Any], axes: str, page: Any
-) -> tuple[NDArray[Any], str, tuple[str, ...]]:
+def _as_shown(data: Pixels, axes: str, page: Any) -> tuple[Pixels, str, tuple[str, ...]]:
     """Pixels that grow with brightness, whatever the file counts from."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric == kind.MINISWHITE:
@@ -141,7 +139,7 @@ def _as_shown(
     return data, axes, ()
 
 
-def _inverted(data: NDArray[Any], bits: int) -> NDArray[Any]:
+def _inverted(data: Pixels, bits: int) -> Pixels:
     if data.dtype == bool:
         return ~data
     if data.dtype.kind == "u":
@@ -161,9 +159,7 @@ def _colours(page: Any, axes: str, shape: Sequence[int]) -> int | None:
     return place if is_theirs and (axes[place] == "S" or page.samplesperpixel > 1) else None
 
 
-def _name(
-    data: NDArray[Any], said: str, axes: str | None
-) -> tuple[NDArray[Any], str, tuple[str, ...]]:
+def _name(data: Pixels, said: str, axes: str | None) -> tuple[Pixels, str, tuple[str, ...]]:
     """The pixels with axes of TZCYX, and what was assumed."""
     if axes is not None:
         data, named, _ = name_array(data, axes)
