@@ -1,4 +1,4 @@
-"""Files as microscopes write them: CZI (Zeiss), ND2 (Nikon), LIF (Leica), plane by plane.
+"""Read files that microscopes write, plane by plane: CZI (Zeiss), ND2 (Nikon), LIF (Leica).
 
 The libraries that read them come with the extra `formats`; each is imported when it is needed.
 """
@@ -20,8 +20,10 @@ from napari_unet.core.arrays import Index, Pixels
 from napari_unet.core.checks import Unfit, name_array
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
 
-# Reads a part of a plane: its place along the outer axes, and a slice for each of the inner ones.
+# A function that reads a part of a plane, from its place along the outer axes and a slice for each
+# of the inner axes.
 _Read = Callable[[tuple[int, ...], tuple[slice, ...]], Pixels]
+# A function that opens a file for reading planes.
 _Opened = Callable[[], AbstractContextManager[_Read]]
 # What metadata tell: the size of a pixel (y, x) and the step along Z in micrometres, the interval
 # in seconds, and the names of the channels.
@@ -29,16 +31,16 @@ _Facts = tuple[tuple[float, float] | None, float | None, float | None, list[str]
 
 
 class Planes:
-    """The pixels of an image in a file, read when they are indexed.
+    """The pixels of an image in a file, which are read when they are indexed.
 
-    The file is open only meanwhile.
+    The file is only open while pixels are read.
 
     Parameters
     ----------
     shape, dtype
-        Of the image.
+        Shape and type of the image.
     n_outer
-        How many of the first axes count planes; the others are those of a plane.
+        Number of outer axes, which come first and count planes. The others are those of a plane.
     opened
         Opens the file for reading planes.
     """
@@ -80,7 +82,7 @@ class Planes:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a file says of the image in it; axes of length 1 are left out, S is that of colours."""
+    """What a file says about its image. Axes of length 1 are left out; S is the axis of colours."""
 
     planes: Planes
     axes: str
@@ -92,30 +94,30 @@ class _Found:
 
 
 def is_microscope_file(path: Path) -> bool:
-    """Whether a path has the ending of a file that is read here."""
+    """Whether a path ends like a file of a microscope: .czi, .nd2 or .lif."""
     return path.suffix.lower() in _READERS
 
 
 def read_microscope_file(
     path: Path, axes: str | None = None, series: int | None = None
 ) -> ImageSource:
-    """Open an image of a CZI, ND2 or LIF file; its pixels are read when they are indexed.
+    """Open an image in a CZI, ND2 or LIF file; its pixels are read when they are indexed.
 
     Parameters
     ----------
     path
         The file.
     axes
-        One letter of TZCYX for each axis longer than 1, in place of what the file says.
+        One letter of TZCYX for each axis longer than 1; by default the axes that the file names.
     series
-        Which of the images in it (scenes, positions, series), from 0; by default the largest one.
+        Which image (scene, position, series) of the file, from 0; by default the largest one.
 
     Raises
     ------
     Unfit
-        If the library for it is not installed, or there is no such image, or it has other axes.
+        If the library is not installed, there is no such image, or it has other axes.
     Exception
-        Whatever the library raises, if the file is broken.
+        An exception of the library, if the file is damaged.
     """
     found = _READERS[path.suffix.lower()](path, series)
     said, named = found.axes.replace("S", "C"), axes
@@ -144,12 +146,12 @@ def read_microscope_file(
 
 @contextmanager
 def _from_extra(path: Path) -> Iterator[None]:
-    """Say what to install where a library is missing."""
+    """Raise an error that says what to install if the block misses a library."""
     try:
         yield
     except ModuleNotFoundError as error:
         needs = f"files that end in {path.suffix} are read by {error.name}, which is not installed"
-        # As the extra says.
+        # The extra `formats` has the same condition.
         if path.suffix.lower() == ".czi" and sys.version_info >= (3, 14):
             raise Unfit(f"{needs}, and needs Python 3.13 or older; save it as tif") from error
         raise Unfit(f'{needs}; run: pip install "napari-unet[formats]"') from error
@@ -218,7 +220,7 @@ _CZI_TYPES = {
 
 
 def _czi_facts(root: ElementTree.Element) -> _Facts:
-    """Size of a pixel, step along Z, interval, and names of the channels."""
+    """Return what the metadata of a CZI tell."""
     sizes = {
         distance.get("Id"): in_um(distance.findtext("Value"), "m")
         for distance in root.iterfind("./Metadata/Scaling/Items/Distance")
@@ -328,11 +330,11 @@ def _read_lif(path: Path, series: int | None) -> _Found:
 
 
 def _lif_facts(description: Any) -> _Facts:
-    """As `_czi_facts`."""
+    """Return what the metadata of an image in a LIF tell."""
     steps = {}
     for axis in description.iterfind("./Dimensions/DimensionDescription"):
         count, length = int(axis.get("NumberOfElements")), abs(float(axis.get("Length")))
-        # The length is that from the first pixel to the last one.
+        # The length is the distance from the first pixel to the last one.
         steps[axis.get("DimID")] = length / max(1, count - 1), axis.get("Unit")
     x, y, z = (in_um(*steps[place]) if place in steps else None for place in "123")
     channels = description.iterfind("./Channels/ChannelDescription")

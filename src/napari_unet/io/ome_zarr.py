@@ -1,4 +1,4 @@
-"""Images and labels in zarr stores: OME-Zarr up to 0.5, and plain arrays."""
+"""Read images and make labels in zarr stores: OME-Zarr up to version 0.5, and plain arrays."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import zarr
 
 SUFFIX = ".zarr"
-# Levels of a pyramid halve until both sides are at most this; so large are its chunks, too.
+# Width and height of a chunk, in pixels. The levels of a pyramid are halved down to this size.
 CHUNK_PX = 1024
+# The type that OME-Zarr gives to an axis; all others are "space".
 _TYPES = {"T": "time", "C": "channel"}
 # What a store says about an image, as it was read from JSON.
 Metadata = dict[str, Any]
@@ -30,12 +31,12 @@ _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 class StoredPixels:
-    """The pixels of an array in a store, read when they are indexed.
+    """The pixels of an array in a zarr store, which are read when they are indexed.
 
     Parameters
     ----------
     array
-        The array.
+        The zarr array.
     path
         Folder of the array, for messages.
     """
@@ -51,21 +52,21 @@ class StoredPixels:
         Raises
         ------
         Unreadable
-            If a chunk cannot be; names it.
+            If a chunk cannot be read; the message names it.
         """
         try:
             return self._array[key]
         except (MemoryError, IndexError):
             raise
         except Exception as error:
-            # Stores and codecs have exceptions of their own.
+            # Each kind of store, and each codec, has its own exceptions.
             raise Unreadable(self._broken(error)) from error
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.asarray(self[...], dtype=dtype)
 
     def _broken(self, error: Exception) -> str:
-        """Which chunk it is, found by reading each; in a sentence."""
+        """Return a sentence that names the damaged chunk, which is found by reading all chunks."""
         chunks = self._array.chunks
         for place in np.ndindex(*(-(-n // c) for n, c in zip(self.shape, chunks, strict=True))):
             box = zip(place, chunks, strict=True)
@@ -88,13 +89,13 @@ class ZarrImage:
     axes
         One letter of TZCYX for each axis.
     scale, translation
-        Size of a pixel along each axis, and where the first one lies, in `units`.
+        Size of a pixel along each axis, and where the first pixel lies, in `units`.
     units
-        Of each axis, None where nothing is known.
+        Unit of each axis; None if it is not known.
     path
-        Folder of the image: that of the store, or of one in it.
+        Folder of the image: the store, or a folder in it.
     is_colour, channel_names, notes
-        See `ImageSource`.
+        As in `ImageSource`.
     is_named
         Whether the store names the axes.
     """
@@ -112,13 +113,13 @@ class ZarrImage:
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
-        """Along Y and X, in micrometres; None if the store does not say."""
+        """Size of a pixel along Y and X, in micrometres; None if the store does not say."""
         y, x = self._in("Y", in_um), self._in("X", in_um)
         return None if y is None or x is None else (y, x)
 
     @property
     def source(self) -> ImageSource:
-        """The same, as what any file gives."""
+        """The image as an `ImageSource`, as readers of all formats return it."""
         return ImageSource(
             self.data,
             self.axes,
@@ -136,26 +137,26 @@ class ZarrImage:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a path is that of a zarr store, or of an image or array in one."""
+    """Whether a path is a zarr store, or an image or array in one."""
     return path.suffix.lower() == SUFFIX or any((path / mark).is_file() for mark in _MARKS)
 
 
 def open_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ZarrImage:
-    """Open an image for reading.
+    """Open an image in a zarr store for reading.
 
     Parameters
     ----------
     path
         Folder of an array, or of a group in OME-Zarr.
     axes
-        Names of its axes; by default what the store says, or else guessed from the shape.
+        Names of its axes; by default those in the store, or else guessed from the shape.
     series
-        Which image of a store that holds several, from 0.
+        Which image of a store that holds several, from 0; by default the first one.
 
     Raises
     ------
     ValueError
-        If there is no image in it, or its axes are unclear.
+        If there is no image in the store, or its axes are unclear.
     """
     import zarr
 
@@ -192,14 +193,14 @@ def create_labels(
     units: Sequence[str | None],
     translation: Sequence[float] | None = None,
 ) -> None:
-    """Make a group for labels in OME-Zarr 0.4, with the levels of a pyramid, all of it 0.
+    """Make a group for labels in OME-Zarr 0.4, with all levels of a pyramid, filled with 0.
 
     Parameters
     ----------
     path
-        Folder of the group; must not exist.
+        Folder of the group; it must not exist.
     shape, axes
-        Of the finest level; no C.
+        Shape and axes of the finest level, without C.
     scale, units, translation
         As in `ZarrImage`; by default the first pixel lies at 0.
     """
@@ -220,7 +221,7 @@ def create_labels(
         steps = [size * factor for size, factor in zip(scale, factors, strict=True)]
         changes: list[Metadata] = [{"type": "scale", "scale": steps}]
         if translation is not None and any(translation):
-            # Levels are made of every second pixel, from the first on.
+            # Each level is made of every second pixel, so the first pixel stays where it is.
             changes.append({"type": "translation", "translation": list(translation)})
         datasets.append({"path": str(level), "coordinateTransformations": changes})
     named: list[Metadata] = [
@@ -235,7 +236,7 @@ def create_labels(
 
 
 def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
-    """Shapes of the levels of a pyramid, the finest first; Y and X are halved."""
+    """Return the shapes of the levels of a pyramid, the finest first; Y and X are halved."""
     levels = [tuple(shape)]
     while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "YX") > CHUNK_PX:
         levels.append(
@@ -245,13 +246,13 @@ def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
 
 
 def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
-    """The array or the group of the image in a store, its folder, and what was assumed."""
+    """Return the array or group of the image in a store, its folder, and what was assumed."""
     import zarr
 
     try:
         node = zarr.open(path, mode="r")
     except Exception as error:
-        # Stores of each kind have exceptions of their own.
+        # Each kind of store has its own exceptions.
         raise ValueError(f"{path} cannot be read as zarr ({error}); give an OME-Zarr") from error
     if isinstance(node, zarr.Array) or _ome(node).get("multiscales"):
         return node, path, ()
@@ -284,7 +285,7 @@ def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
 
 
 def _ome(group: Any) -> Metadata:
-    """The metadata of OME-Zarr, which 0.5 keeps one level deeper."""
+    """Return the OME-Zarr metadata of a group; version 0.5 stores them one level deeper."""
     attributes = dict(group.attrs)
     found: Metadata = attributes.get("ome", attributes)
     return found
@@ -295,7 +296,7 @@ def _holds_image(node: Any) -> bool:
 
 
 def _described_above(path: Path) -> tuple[Metadata, Metadata, Metadata]:
-    """What the group of an array says of it: of the image, of the level, and of its channels."""
+    """Return what the group of an array says about its image, its level and its channels."""
     import zarr
 
     path = path.resolve()
@@ -314,7 +315,7 @@ def _named(pixels: LazyArray, described: Metadata, level: Metadata, axes: str | 
     names = [axis if isinstance(axis, str) else axis["name"] for axis in said]
     ndim, letters = len(pixels.shape), ""
     if described and not said and ndim == 5:
-        letters = ORDER  # so they are in OME-Zarr 0.1 and 0.2
+        letters = ORDER  # OME-Zarr 0.1 and 0.2 always have these axes
     elif len(names) == ndim:
         letters = axes_from_names(names, pixels.shape)
     found, named, left_out = name_array(pixels, axes or letters or None)
@@ -327,7 +328,7 @@ def _named(pixels: LazyArray, described: Metadata, level: Metadata, axes: str | 
     is_colour = not letters and named[-1] == "C" and found.shape[-1] in (3, 4)
     n = len(named)
     scale, shift, units = (1.0,) * n, (0.0,) * n, (None,) * n
-    # Axes that were named anew lose their sizes.
+    # If the user gave other axes, the sizes in the store do not apply.
     if letters and "".join(axis for axis in letters if axis in named) == named:
         kept = [letters.index(axis) for axis in named]
         changes = _changes(described, level, ndim)
@@ -340,7 +341,7 @@ def _named(pixels: LazyArray, described: Metadata, level: Metadata, axes: str | 
 
 
 def _changes(described: Metadata, level: Metadata, ndim: int) -> tuple[list[float], list[float]]:
-    """Scale and translation along each axis: those of the level, then those of the image."""
+    """Return scale and translation along each axis: first of the level, then of the image."""
     scale, shift = [1.0] * ndim, [0.0] * ndim
     for of in (level, described):
         for change in of.get("coordinateTransformations") or []:
