@@ -1,7 +1,7 @@
-"""Settings of the jobs: frozen, comparable, with units in the names.
+"""Settings of the jobs: frozen data classes, with units in the names.
 
-Standard library only, so that every room may read them and the widget can show them without
-loading torch.
+This module imports the standard library only. So every package may read the settings, and the
+widget can show them without loading torch.
 """
 
 from __future__ import annotations
@@ -11,46 +11,46 @@ from typing import Literal, get_args
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
-# Along what cells of neighbouring planes get one id.
+# The axes along which cells of neighbouring planes get one id.
 Link = Literal["none", "z", "t", "zt"]
-# What of an image's channels the network sees: one, the nuclear stain of tissue, or all.
+# The channel that the network sees: a number from 0, the nuclear stain of tissue, or None for all.
 Channel = int | Literal["stain"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """How an image is segmented.
+    """Settings for segmenting an image.
 
     Parameters
     ----------
     tile_px
-        Largest input tile along an axis, halo included, in pixels; None lets the memory decide.
-        The labels do not depend on it.
+        Largest input tile along an axis, halo included, in pixels. With None it follows from the
+        memory. The labels do not depend on it.
     device
         Where the network runs; "auto" takes CUDA, then MPS, then the CPU.
     precision
-        Number format of the network; "auto" takes bfloat16 where the hardware computes in it.
+        Number format of the network; "auto" takes bfloat16 if the hardware supports it.
     threshold
         Foreground score in (0, 1) above which a pixel belongs to a cell; None takes the model's.
     min_size_px
         Cells of fewer pixels are dropped; None takes the model's.
     diameter_px
-        Diameter of the image's cells, in pixels, to which the image is resized for the network;
-        "auto" looks for it, and leaves the image's own size only where another one is clearly
-        surer; None takes them for cells like those that the model was made for.
+        Diameter of the image's cells, in pixels. The image is resized so that the network sees
+        cells of the size that it knows. "auto" looks for the diameter; it resizes the image only if
+        the model is clearly surer at another size. None does not resize.
     link
-        Along what cells of neighbouring planes get one id: "z" (one object of a stack), "t" (one
-        cell of a movie), "zt" (both), or "none".
+        Axes along which cells of neighbouring planes get one id: "z" (one cell of a stack), "t"
+        (one cell of a movie), "zt" (both), or "none".
     channel
-        Which channel of an image the network sees, from 0; "stain": the nuclear stain of tissue in
-        colour (haematoxylin), bright on dark; None: all, if their number suits the model; "auto":
-        all, or the stain where that is clearly surer.
+        Channel of the image that the network sees, from 0. "stain" is the nuclear stain of tissue
+        in colour (haematoxylin), bright on dark. None takes all channels, if the model takes that
+        number. "auto" takes all, or the stain if the model is clearly surer with it.
     in_3d
-        Whether a model of planes finds the cells of a stack as wholes: it sees the stack cut along
-        all its axes. They need no linking along z then.
+        Whether a model of planes finds the cells of a stack as 3D cells: it sees the stack cut
+        along all its axes. The cells then need no linking along z.
     anisotropy
-        With `in_3d`, distance of the planes over the size of a pixel; None takes what the file or
-        the layer says, or 1.
+        With `in_3d`: the distance between planes divided by the size of a pixel. None takes it
+        from the file or the layer, or 1.
     """
 
     tile_px: int | None = None
@@ -94,7 +94,7 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Strength of the augmentation (Ronneberger et al. 2015, section 3.1).
+    """Settings for the augmentation of training tiles (Ronneberger et al. 2015, section 3.1).
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class AugmentConfig:
     grid
         Nodes of the coarse displacement grid along each axis.
     rotate
-        Draw a rotation angle uniformly from the full circle.
+        Whether tiles are rotated by an angle that is drawn from the full circle.
     flip
-        Mirror with probability 1/2.
+        Whether tiles are mirrored with probability 1/2.
     scale
         Largest factor of a zoom in or out, drawn log-uniformly from [1/scale, scale].
     grey
@@ -115,10 +115,10 @@ class AugmentConfig:
     invert
         Probability of turning dark into bright.
     colour
-        Of a colour image, standard deviation of the logarithm of the amount of each stain and of
+        For a colour image, standard deviation of the logarithm of the amount of each stain and of
         each colour.
     to_grey
-        Of a colour image, probability of turning it into grey values.
+        For a colour image, probability of turning it into grey values.
     """
 
     elastic_sigma_px: float = 10.0
@@ -145,57 +145,60 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """How a network is trained or fine-tuned.
+    """Settings for training or fine-tuning a network.
 
     Parameters
     ----------
     steps
-        Optimiser steps at most; None leaves the end to `seconds`.
+        Largest number of optimiser steps; with None only `seconds` ends the training.
     seconds
-        Wall time at most, in seconds; None leaves the end to `steps`. "auto" trains until it stops
-        improving: at most 10 minutes, and `steps` or 1500.
+        Longest wall time, in seconds; with None only `steps` ends the training. "auto" trains until
+        the network stops improving: at most 10 minutes, and at most `steps`, or 1500 without them.
     optimiser
         "adam" (decoupled weight decay) or "sgd" (momentum 0.99, the paper's).
     learning_rate
         Peak learning rate.
     warmup_steps
-        Steps over which the learning rate rises from 0.
+        Number of steps over which the learning rate rises from 0.
     decay
-        Let the learning rate fall to 0 along a half cosine over the budget.
+        Whether the learning rate falls to 0 along a half cosine over the budget.
     batch
-        Tiles in one step; the paper takes one big tile.
+        Number of tiles in one step; the paper takes one big tile.
     tile_px
-        Input tile along an axis, halo included, in pixels (rounded down to a
-        valid size). Windows of stacks hold no more voxels than a cube of 100 px or three halos.
+        Side of the input tile, halo included, in pixels (rounded down to a valid size). Windows of
+        stacks hold at most as many voxels as a cube of 100 px, or of three halos if that is more.
     w0
         Height of the border weight (equation 2).
     sigma_px
         Width of the border weight, in pixels (equation 2).
     balance
-        Strength of the class balancing term w_c: 0 is none, 1 makes the classes weigh the same.
+        Strength of the class balancing term w_c: with 0 there is none, with 1 all classes weigh the
+        same.
     anchor
-        Weight of staying near the parent model on unseen pixels that are background to it for
-        sure; 0 lets them drift. What it finds elsewhere may be false, and is not held. Where images
-        are resized, a fine-tune takes the balance times the parent's agreement with what was seen,
-        and this times its square.
+        How strongly the model is kept near its parent on unseen pixels where the parent is sure of
+        background; with 0 it is not. The cells that the parent finds there may be wrong, so the
+        model is not kept near those. If images are resized, a fine-tune multiplies `balance` by the
+        parent's agreement with what was seen, and `anchor` by the square of it.
     replay
-        Share of the steps that show what the model that ships learnt from (a small sample is in
-        the package), so that it does not forget its own kinds of image; 0 shows none.
+        Fraction of the steps that show images on which the shipped model was trained (a small
+        sample is in the package), so that it does not forget them; with 0 there are none.
     average
-        Decay of the running mean of the weights that the final model takes; 0 takes the last.
+        Decay of the running mean of the weights, which the final model gets; with 0 it gets the
+        last weights.
     standardise
-        Whether the weights of each filter are kept at mean 0 and learn their scale apart.
+        Whether the weights of each filter are kept at mean 0, with a scale that is learnt alone.
     workers
-        Processes that draw samples, on the processor, for a GPU that would wait for them; 0 draws
-        them where the training is.
+        Number of processes that draw samples on the CPU, for a GPU that would wait for them; with 0
+        samples are drawn where the training runs.
     augment
-        Strength of the augmentation.
+        Settings for the augmentation.
     diameter_px
-        Diameter of the images' cells, in pixels; None measures it on the corrected ones.
+        Diameter of the images' cells, in pixels; None measures it on the corrected cells.
     held_out
-        Share of the corrected cells that judge and do not teach; 0 goes without a check.
+        Fraction of the corrected cells that are held out to validate the new model and are not
+        trained on; with 0 there is no validation.
     device, precision, channel
-        As in `PredictConfig`, without a choice of the channel: images are seen as they were
+        As in `PredictConfig`, but the channel has no "auto": images are used as they were
         segmented.
     seed
         Seed of every random draw.
@@ -269,17 +272,22 @@ def train_config(
     device: Device = "auto",
     seed: int = 0,
 ) -> FinetuneConfig:
-    """Settings for training from dense labels.
+    """Return settings for training on images in which all cells are labelled.
 
     Parameters
     ----------
     preset
         "paper": stochastic gradient descent, momentum 0.99, one 572 px tile per step, full class
-        balancing (sections 2 and 3). "fast": what reaches good labels soonest on a CPU.
+        balancing (sections 2 and 3). "fast": the settings that give good labels soonest on a CPU.
     steps, seconds
-        The budget; ten minutes where neither is given.
+        The budget; ten minutes if neither is given.
     device, seed
         As in `FinetuneConfig`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, or the budget is not above 0.
     """
     if steps is None and seconds is None:
         seconds = 600.0

@@ -1,4 +1,4 @@
-"""Jobs: work in a background thread, with progress, cancel and an end that always comes."""
+"""Jobs: work in a background thread, with progress and cancel, that ends in every case."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from psygnal import Signal, SignalInstance
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+# How messages name the computer on which this program runs.
 THIS_COMPUTER = "this computer"
-# With fewer steps than this a fine-tune has hardly begun to learn.
+# A fine-tune of fewer steps than this has hardly changed the network.
 ENOUGH_STEPS = 40
 
 
 @dataclass(frozen=True)
 class TooShort:
-    """The time that was asked for holds too few steps.
+    """The fact that the time asked for is too short for a fine-tune; `str` gives it as a sentence.
 
     Attributes
     ----------
     asked_s
-        That time, in seconds.
+        The time asked for, in seconds.
     steps
-        Steps that it holds.
+        Number of steps that fit into it.
     enough_s
-        Seconds that hold enough of them.
+        Time that is long enough, in seconds.
     computer
-        Where, in words.
+        The name of the computer in the sentence.
     """
 
     asked_s: float
@@ -52,14 +53,14 @@ class TooShort:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: 30 s, 1 minute, 1.5 minutes."""
+    """Return a time in words, such as "30 s", "1 minute" or "1.5 minutes"."""
     if seconds < 60:
         return f"{seconds:g} s"
     return "1 minute" if seconds == 60 else f"{seconds / 60:.3g} minutes"
 
 
 class JobState(Enum):
-    """Where a job is; it only moves forward."""
+    """The state of a job; it only moves forward."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -75,31 +76,31 @@ class FinishReason(Enum):
 
 
 class JobCancelled(Exception):
-    """Raised inside a job at its next check, once somebody has cancelled it."""
+    """The job was cancelled. It is raised inside the job, at its next check, and by `Job.wait`."""
 
 
 class JobFailed(Exception):
-    """What `Job.wait` raises for a failed job: one sentence; the cause is chained."""
+    """The job failed. `Job.wait` raises it with one sentence for the user; the cause is chained."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes
     ----------
     fraction
-        In [0, 1].
+        Fraction of the work that is done, in [0, 1].
     message
-        What it is doing, in a few words.
+        What the job is doing, in a few words.
     loss
-        Training loss of the latest step, None outside training.
+        Training loss of the latest step; None outside training.
     preview
-        What the work would give if it ended now, or None.
+        The result that the work would have if it ended now, or None.
     held_out
         Score on held-out cells, in [0, 1]; None if none is known.
     too_short
-        That the time for training holds too few steps, and how much would do; else None.
+        Set if the time for training is too short, else None.
     """
 
     fraction: float
@@ -111,22 +112,26 @@ class Progress:
 
 
 class Job(Generic[T]):
-    """One piece of work. Signals are emitted from the job's own thread.
+    """One piece of work that runs in a thread; signals are emitted from that thread.
 
     Attributes
     ----------
     name
-        What it does, in a few words.
+        What the job does, in a few words.
     state
-        See `JobState`.
+        Whether it waits, runs or has ended.
     reason
-        See `FinishReason`; None until the end.
+        Why it ended; None before.
     result
         What the work returned, if it is done.
     error
-        One sentence for the user, if it failed.
+        One sentence for the user, if it failed; else empty.
+    cause
+        The exception, if it failed.
+    seconds
+        Time that the work took, in seconds.
     extended_s
-        Seconds that somebody asked the training to take, in all; None if nobody did.
+        Seconds that the user wants the training to take, in all; None if nobody asked.
     """
 
     progressed = Signal(Progress)
@@ -144,30 +149,30 @@ class Job(Generic[T]):
         self._cancel, self._end = threading.Event(), threading.Event()
         self._enough = threading.Event()
         self.extended_s: float | None = None
-        # Taken once, by whoever starts the job or cancels it before its start.
+        # Whoever starts the job, or cancels it before its start, takes this lock and keeps it.
         self._claim = threading.Lock()
 
     def cancel(self) -> None:
-        """Ask the job to end: at once if it is queued, else within one tile or training step."""
+        """Cancel the job: at once if it is queued, else within one tile or training step."""
         self._cancel.set()
         if self._claim.acquire(blocking=False):
             self._finish(FinishReason.CANCELLED)
 
     def finish(self) -> None:
-        """Ask the work to come to an end soon, and to keep what it has got."""
+        """Ask the work to end soon, and to keep the result that it has so far."""
         self._enough.set()
 
     def extend(self, seconds: float) -> None:
-        """Ask the work to train for so many seconds in all, if it had fewer."""
+        """Ask the training to take this many seconds in all, if it has fewer."""
         self.extended_s = max(seconds, self.extended_s or 0.0)
 
     @property
     def is_finishing(self) -> bool:
-        """Whether somebody asked for an end; for the work itself to look at."""
+        """Whether somebody called `finish`; the work itself reads this."""
         return self._enough.is_set()
 
     def check(self) -> None:
-        """Raise `JobCancelled` if the job was cancelled; for the work itself to call."""
+        """Raise `JobCancelled` if the job was cancelled; the work itself calls this."""
         if self._cancel.is_set():
             raise JobCancelled(self.name)
 
@@ -180,20 +185,30 @@ class Job(Generic[T]):
         held_out: float | None = None,
         too_short: TooShort | None = None,
     ) -> None:
-        """Tell how far the work is, and end here if it was cancelled; for the work to call."""
+        """Report the progress of the work; the work itself calls this.
+
+        For the parameters see `Progress`.
+
+        Raises
+        ------
+        JobCancelled
+            If the job was cancelled.
+        """
         self.check()
         told = Progress(fraction, message, loss, preview, held_out, too_short)
         self._tell(self.progressed, told)
 
     def wait(self, timeout_s: float | None = None) -> T:
-        """Block until the end and return the result; an interrupt (Ctrl-C) cancels the job.
+        """Wait for the end and return the result; an interrupt (Ctrl-C) cancels the job.
 
         Raises
         ------
         TimeoutError
-            If it has not ended by then.
-        JobCancelled, JobFailed
-            If it did not finish.
+            If the job has not ended after `timeout_s` seconds.
+        JobCancelled
+            If it was cancelled.
+        JobFailed
+            If it failed.
         """
         try:
             ended = self._end.wait(timeout_s)
@@ -209,7 +224,7 @@ class Job(Generic[T]):
         return self.result  # type: ignore[return-value]
 
     def run(self) -> None:
-        """Do the work in this thread, unless it was cancelled before; never raises."""
+        """Do the work in this thread, unless it was cancelled before; never raise an exception."""
         if not self._claim.acquire(blocking=False):
             return
         start = time.perf_counter()
@@ -236,18 +251,18 @@ class Job(Generic[T]):
         try:
             signal.emit(content)
         except BaseException:
-            # The work is worth more than a listener of it.
+            # An error of a listener must not end the work.
             logger.exception("a listener to %s failed", self.name)
 
 
 class Reporter(Protocol):
-    """What work tells of itself: a job, or a part of one."""
+    """Receives progress and cancellation checks from running work: a job, or a part of one."""
 
     def check(self) -> None:
-        """As `Job.check`."""
+        """Raise `JobCancelled` if the job was cancelled."""
 
     def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
-        """As `Job.report`."""
+        """Report the progress of the work, as `Job.report` does."""
 
 
 @dataclass(frozen=True)
@@ -257,11 +272,13 @@ class Part:
     Attributes
     ----------
     whole
-        Told how far it is.
-    number, count
-        Which part, from 0, and of how many.
+        The job, which gets the progress.
+    number
+        Which part this is, from 0.
+    count
+        Number of parts.
     name
-        What it is about.
+        What the part is about, in a few words.
     """
 
     whole: Reporter
@@ -274,13 +291,13 @@ class Part:
         self.whole.check()
 
     def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
-        """Tell how far the part is; what it would give is not shown."""
+        """Report the progress of this part to the job; the preview is dropped."""
         where = f"{self.name} ({self.number + 1} of {self.count}): " if self.count > 1 else ""
         self.whole.report((self.number + fraction) / self.count, where + message)
 
 
 class JobRunner:
-    """Runs jobs one after the other in a thread that starts with the first."""
+    """Runs jobs one after the other in one thread, which starts with the first job."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -289,7 +306,7 @@ class JobRunner:
         self._open: set[Job[Any]] = set()
 
     def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
-        """Queue a job whose `work` gets the job itself, to report progress and notice a cancel."""
+        """Queue a job; `work` is called with the job, to report progress and to see a cancel."""
         job = Job(name, work)
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -303,9 +320,9 @@ class JobRunner:
         return job
 
     def close(self, timeout_s: float = 5.0) -> threading.Thread | None:
-        """Cancel all jobs and let the thread end; a later `submit` starts another.
+        """Cancel all jobs and let the thread end; a later `submit` starts a new one.
 
-        Returns the thread if it has not ended within the time.
+        Returns the thread if it has not ended after `timeout_s` seconds, else None.
         """
         with self._lock:
             thread, self._thread = self._thread, None
@@ -324,14 +341,15 @@ class JobRunner:
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """Log a failure; a traceback in the terminal is for faults of the program only.
+    """Log a failure: as an error if it is a fault of the program, else at level INFO.
 
     Parameters
     ----------
     what
         What failed, in a few words.
     error
-        Why. What a user can mend (`ValueError`, `OSError`, ...) is told elsewhere, as a `sentence`.
+        The exception. Those that a user can correct (`ValueError`, `OSError`, ...) are logged at
+        level INFO, because the user sees them as a `sentence`.
     """
     mendable = ValueError | FloatingPointError | OSError | MemoryError | JobFailed
     expected = isinstance(error, mendable)
@@ -341,7 +359,7 @@ def log_failure(what: str, error: BaseException) -> None:
 
 _ROOM = "make room on that disk, or write to another one"
 _RIGHT = "see that you may read and write there, or choose another place"
-# What to do about errors of the file system.
+# What the user can do about errors of the file system.
 _ADVICE = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -352,7 +370,7 @@ _ADVICE = {
 
 
 def sentence(error: BaseException) -> str:
-    """An exception as one sentence; errors made for users speak for themselves."""
+    """Return an exception as one sentence for the user."""
     text = " ".join(str(error).split())
     if isinstance(error, ValueError | FloatingPointError | JobFailed) and text:
         return text

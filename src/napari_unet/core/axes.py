@@ -1,4 +1,4 @@
-"""Axes: any image with named axes as a sequence of planes (C, Y, X), and back."""
+"""Names of axes, and the planes (C, Y, X) and stacks (C, Z, Y, X) of an image with any axes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
+from napari_unet.core.arrays import Index, LazyArray, Pixels
 from napari_unet.core.stains import NuclearStain
 
+# The letters of the axes, in the order that ImageJ writes them.
 ORDER = "TZCYX"
-# What people and programs call axes, in small letters.
+# Names that people and programs give to each axis, in small letters.
 _NAMES = {
     "T": ("t", "time", "frame", "frames"),
     "Z": ("z", "slice", "slices", "plane", "planes", "depth"),
@@ -24,16 +26,23 @@ _LETTERS = {name: letter for letter, names in _NAMES.items() for name in names}
 
 
 class Unreadable(ValueError):
-    """Pixels could not be read; says which, and why."""
+    """Pixels could not be read; the message says which pixels and why."""
 
 
 def guess_axes(shape: Sequence[int], *, rgb: bool = False) -> str:
-    """Usual axes of an array of this shape: YX, ZYX, TZYX, with C last for RGB.
+    """Return the usual axes of an array of this shape: YX, ZYX or TZYX, with C last for RGB.
 
     Raises
     ------
     ValueError
-        If there are fewer than 2 or more than 4 axes beside the colours.
+        If there are fewer than 2 or more than 4 axes, not counting the axis of the colours.
+
+    Examples
+    --------
+    >>> guess_axes((12, 512, 512))
+    'ZYX'
+    >>> guess_axes((512, 512, 3), rgb=True)
+    'YXC'
     """
     n = len(shape) - int(rgb)
     if not 2 <= n <= 4:
@@ -44,15 +53,15 @@ def guess_axes(shape: Sequence[int], *, rgb: bool = False) -> str:
 
 
 def axes_from_names(names: Sequence[str], shape: Sequence[int], *, rgb: bool = False) -> str:
-    """Axes of an array of which some may be named, in words or letters; the others are the usual.
+    """Return the axes of an array some of whose axes have names; the others are guessed.
 
     Parameters
     ----------
     names
-        For each axis, but for that of the colours of RGB; what is none of the usual names names
-        nothing.
+        One name for each axis, a word or a letter; none for the axis of the colours of RGB. A name
+        that is not known is ignored.
     shape
-        Of the array.
+        Shape of the array.
     rgb
         Whether the last axis holds colours.
 
@@ -60,6 +69,11 @@ def axes_from_names(names: Sequence[str], shape: Sequence[int], *, rgb: bool = F
     ------
     ValueError
         If there are more axes than can be guessed.
+
+    Examples
+    --------
+    >>> axes_from_names(["time", "?", "?"], (9, 512, 512))
+    'TYX'
     """
     named = [_LETTERS.get(str(name).strip().lower()) for name in names]
     told = [letter for letter in named if letter is not None]
@@ -79,7 +93,13 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
     Raises
     ------
     ValueError
-        If the number differs, a letter is not one of TZCYX, repeats, or Y or X is missing.
+        If the number of letters is not that of the axes, a letter is not one of TZCYX or appears
+        twice, or Y or X is missing.
+
+    Examples
+    --------
+    >>> check_axes("zyx", (12, 512, 512))
+    'ZYX'
     """
     axes = axes.upper()
     if len(axes) != len(shape):
@@ -93,36 +113,65 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
 
 
 def label_axes(axes: str) -> str:
-    """Axes of the labels of an image: the image's own without channels."""
+    """Return the axes of the labels of an image: the image's axes without C.
+
+    Examples
+    --------
+    >>> label_axes("TCYX")
+    'TYX'
+    """
     return axes.replace("C", "")
 
 
 def label_shape(axes: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape of the labels of an image with these axes: the image's own without channels."""
+    """Return the shape of the labels of an image: the image's shape without the channels.
+
+    Examples
+    --------
+    >>> label_shape("CYX", (3, 40, 50))
+    (40, 50)
+    """
     return tuple(n for axis, n in zip(axes, shape, strict=True) if axis != "C")
 
 
 def plane_indices(axes: str, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Index of each plane along the axes that are neither C, Y nor X, in order."""
+    """Yield the index of each plane, along the axes that are not C, Y or X, in order.
+
+    Examples
+    --------
+    >>> list(plane_indices("TCYX", (2, 3, 40, 50)))
+    [(0,), (1,)]
+    """
     sizes = (n for axis, n in zip(axes, shape, strict=True) if axis not in "CYX")
     yield from product(*(range(n) for n in sizes))
 
 
 def get_plane(
-    array: Any, axes: str, index: Sequence[int], box: tuple[slice, slice] | None = None
-) -> NDArray[Any]:
-    """One plane (C, Y, X) of an array-like with these axes; only the plane is read.
+    array: LazyArray, axes: str, index: Sequence[int], box: tuple[slice, slice] | None = None
+) -> Pixels:
+    """Return one plane (C, Y, X) of an image with these axes; only this plane is read.
 
     Parameters
     ----------
     array
-        NumPy, dask, zarr or anything that can be indexed with integers and slices.
+        The image, an array of NumPy, Dask or zarr, or any other `LazyArray`.
     axes
         One letter of TZCYX for each axis.
     index
-        Position along the axes that are neither C, Y nor X.
+        Position along the axes that are not C, Y or X.
     box
-        Part of it along Y and X; all by default.
+        Rows and columns to read; the whole plane by default.
+
+    Raises
+    ------
+    Unreadable
+        If the pixels cannot be read.
+
+    Examples
+    --------
+    >>> movie = np.zeros((2, 40, 50, 3))
+    >>> get_plane(movie, "TYXC", (1,)).shape
+    (3, 40, 50)
     """
     position = iter(index)
     parts = {"C": slice(None), **dict(zip("YX", box or (slice(None), slice(None)), strict=True))}
@@ -134,13 +183,13 @@ def get_plane(
     return plane.transpose([kept.index(axis) for axis in "CYX"])
 
 
-def _read(array: Any, key: tuple[Any, ...], axes: str, what: str) -> NDArray[Any]:
-    """A part of an array.
+def _read(array: LazyArray, key: tuple[int | slice, ...], axes: str, what: str) -> Pixels:
+    """Read a part of an array into memory.
 
     Raises
     ------
     Unreadable
-        Says where, and why.
+        If it cannot be read; the message says which part and why.
     """
     try:
         return np.asarray(array[key])
@@ -162,39 +211,47 @@ def _read(array: Any, key: tuple[Any, ...], axes: str, what: str) -> NDArray[Any
 
 
 def plane_shape(axes: str, shape: Sequence[int]) -> tuple[int, int]:
-    """Shape (Y, X) of the planes of an array with these axes."""
+    """Return the shape (Y, X) of the planes of an array with these axes."""
     return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
 
 
-def plane_view(labels: Any, axes: str, index: Sequence[int]) -> Any:
-    """One plane (Y, X) of labels whose axes are `axes` without C, as a view."""
+def plane_view(labels: Pixels, axes: str, index: Sequence[int]) -> Pixels:
+    """Return a view of one plane (Y, X) of labels whose axes are `axes` without C."""
     position = iter(index)
     key = tuple(slice(None) if axis in "YX" else next(position) for axis in label_axes(axes))
     plane = labels[key]
     return plane if axes.index("Y") < axes.index("X") else plane.T
 
 
-def set_plane(labels: NDArray[Any], axes: str, index: Sequence[int], plane: NDArray[Any]) -> None:
+def set_plane(labels: Pixels, axes: str, index: Sequence[int], plane: Pixels) -> None:
     """Write one (Y, X) plane into labels whose axes are `axes` without C."""
     plane_view(labels, axes, index)[...] = plane
 
 
 def stack_indices(axes: str, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Index of each stack along the axes that are neither Z, C, Y nor X, in order."""
+    """Yield the index of each stack, along the axes that are not Z, C, Y or X, in order."""
     yield from product(*(range(n) for a, n in zip(axes, shape, strict=True) if a not in "ZCYX"))
 
 
 def split_index(axes: str, index: Sequence[int]) -> tuple[tuple[int, ...], int]:
-    """Index of the stack that a plane lies in, and the plane's place in it; `axes` have a Z."""
+    """Return the index of the stack that holds a plane, and the plane's place along Z.
+
+    `axes` must have a Z.
+
+    Examples
+    --------
+    >>> split_index("TZYX", (4, 7))
+    ((4,), 7)
+    """
     others = [axis for axis in axes if axis not in "CYX"]
     at = others.index("Z")
     return (*index[:at], *index[at + 1 :]), index[at]
 
 
-def get_stack(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
-    """One stack (C, Z, Y, X) of an array-like with these axes, Z among them.
+def get_stack(array: LazyArray, axes: str, index: Sequence[int]) -> Pixels:
+    """Return one stack (C, Z, Y, X) of an image whose axes include Z.
 
-    For parameters see `get_plane`; the index has no Z.
+    For the parameters and errors see `get_plane`. The index has no entry for Z.
     """
     position = iter(index)
     key = tuple(slice(None) if axis in "ZCYX" else next(position) for axis in axes)
@@ -205,7 +262,7 @@ def get_stack(array: Any, axes: str, index: Sequence[int]) -> NDArray[Any]:
     return stack.transpose([kept.index(axis) for axis in "CZYX"])
 
 
-def set_stack(labels: NDArray[Any], axes: str, index: Sequence[int], stack: NDArray[Any]) -> None:
+def set_stack(labels: Pixels, axes: str, index: Sequence[int], stack: Pixels) -> None:
     """Write one (Z, Y, X) stack into labels whose axes are `axes` without C."""
     position = iter(index)
     kept = label_axes(axes)
@@ -213,49 +270,70 @@ def set_stack(labels: NDArray[Any], axes: str, index: Sequence[int], stack: NDAr
     labels[key] = stack.transpose(["ZYX".index(axis) for axis in kept if axis in "ZYX"])
 
 
-def planes_last(array: Any, axes: str) -> Any:
-    """A view of an array without channels, with Y and X as its last axes."""
+def planes_last(array: Pixels, axes: str) -> Pixels:
+    """Return a view of an array without channels that has Y and X as its last axes."""
     if axes.endswith("YX"):
         return array
     return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (-2, -1))
 
 
 class OneChannel:
-    """One channel of an array-like; nothing is read before it is indexed.
+    """One channel of an image; no pixel is read before it is indexed.
 
     Parameters
     ----------
     image
-        What can be indexed with integers and slices.
+        The image with all channels.
     axis
-        That of the channels.
+        Number of the axis of the channels.
     channel
-        Which one, from 0.
+        Which channel, from 0.
+
+    Examples
+    --------
+    >>> image = np.arange(12).reshape(2, 2, 3)
+    >>> OneChannel(image, axis=0, channel=1)[0]
+    array([6, 7, 8])
     """
 
-    def __init__(self, image: Any, axis: int, channel: int) -> None:
+    def __init__(self, image: LazyArray, axis: int, channel: int) -> None:
         self._image, self._axis, self._channel = image, axis, channel
         self.shape = tuple(n for place, n in enumerate(image.shape) if place != axis)
         self.ndim, self.dtype = len(self.shape), image.dtype
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Index) -> Any:
         given = key if isinstance(key, tuple) else (key,)
         full = (*given, *(slice(None) for _ in range(self.ndim - len(given))))
         return self._image[(*full[: self._axis], self._channel, *full[self._axis :])]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.array(self[()], dtype=dtype)
 
 
-def take_channel(image: Any, axes: str, channel: int | str | None) -> tuple[Any, str]:
-    """One channel of an image, still lazy, and its axes; None leaves the image as it is.
+def take_channel(image: LazyArray, axes: str, channel: int | str | None) -> tuple[LazyArray, str]:
+    """Return one channel of an image, which is not read yet, and its axes.
 
-    So does "auto". "stain" takes the nuclear stain of a colour image (`core.stains`).
+    Parameters
+    ----------
+    image
+        The image.
+    axes
+        One letter of TZCYX for each axis.
+    channel
+        Which channel, from 0. "stain" takes the nuclear stain of a colour image
+        (`core.stains.NuclearStain`). None and "auto" return the image as it is.
 
     Raises
     ------
     ValueError
         If the image has no such channel.
+
+    Examples
+    --------
+    >>> image = np.zeros((3, 40, 50))
+    >>> channel, axes = take_channel(image, "CYX", 0)
+    >>> channel.shape, axes
+    ((40, 50), 'YX')
     """
     if channel is None or channel == "auto":
         return image, axes

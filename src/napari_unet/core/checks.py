@@ -1,42 +1,47 @@
-"""What comes in through the doors: named and checked before the work begins."""
+"""Checks of images and labels that a user gives, made before any work begins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import OneChannel, check_axes, get_plane, guess_axes, plane_indices
 
-# Images are this wide at least; what is narrower along the last axis holds channels, not columns.
+# An image of three axes whose last axis is at most `_NARROW_PX` long, while both others have at
+# least `_WIDE_PX` pixels, may hold channels along the last axis: so few columns are rare.
 _NARROW_PX, _WIDE_PX = 8, 32
 
 
 class Unfit(ValueError):
-    """A file was read and cannot be used; the sentence does not name it."""
+    """A file was read and cannot be used; the message says why and does not name the file."""
 
     @property
     def for_files(self) -> str:
-        """The sentence for a command."""
+        """The message for the command line."""
         return str(self)
 
 
 class Undecided(Unfit):
-    """What an image is cannot be told; says how to decide it, in the words of each door.
+    """It is not clear what an image holds; the user has to say it.
+
+    There is one message each for Python, for the command line and for the dock, because the
+    option to set has another name in each.
 
     Parameters
     ----------
     what
-        What came, and what is not clear.
+        What was given, and what is not clear.
     python, files, dock
-        What to do in Python, with files (the command line) and in the dock.
+        What to do in Python, on the command line, and in the dock.
 
     Attributes
     ----------
     for_dock
-        The sentence for the dock; `str` is that for Python.
+        The message for the dock. `str` gives the one for Python.
     """
 
     def __init__(self, what: str, *, python: str, files: str, dock: str) -> None:
@@ -45,22 +50,22 @@ class Undecided(Unfit):
 
     @property
     def for_files(self) -> str:
-        """The sentence for a command."""
+        """The message for the command line."""
         return self._for_files
 
 
 def in_dock(error: BaseException) -> str:
-    """An error as one sentence for the dock."""
+    """Return the message of an error as the dock shows it."""
     return error.for_dock if isinstance(error, Undecided) else str(error)
 
 
-def size_words(shape: Sequence[int]) -> str:
-    """A shape as people write it: 5 x 40 x 50."""
+def size_words(shape: Sequence[float]) -> str:
+    """Return a shape as text, such as "5 x 40 x 50"."""
     return " x ".join(map(str, shape))
 
 
-def check_shape(shape: Sequence[Any]) -> None:
-    """See that an image has a known size and is not empty.
+def check_shape(shape: Sequence[float]) -> None:
+    """Raise an error if an image is empty or its size is unknown.
 
     Raises
     ------
@@ -74,23 +79,32 @@ def check_shape(shape: Sequence[Any]) -> None:
 
 
 def name_axes(shape: Sequence[int], axes: str | None = None, *, rgb: bool | None = None) -> str:
-    """Axes of an image of this shape: the given ones, or YX, ZYX or TZYX, with C last for RGB.
+    """Return the axes of an image: the given ones, else YX, ZYX or TZYX, with C last for RGB.
 
     Parameters
     ----------
     shape
-        Of the image.
+        Shape of the image.
     axes
         One letter of TZCYX for each axis, if they are known.
     rgb
-        Whether the last axis holds colours; by default where it counts 3 or 4.
+        Whether the last axis holds colours. By default it does if its length is 3 or 4.
 
     Raises
     ------
     ValueError
-        If it is empty, or they do not fit, or are not given and cannot be guessed.
+        If the image is empty, or the axes do not fit, or they are not given and cannot be guessed.
     Undecided
-        If its planes would be a few pixels wide.
+        If the planes would be only a few pixels wide.
+
+    Examples
+    --------
+    >>> name_axes((40, 50))
+    'YX'
+    >>> name_axes((40, 50, 3))
+    'YXC'
+    >>> name_axes((9, 40, 50), "tyx")
+    'TYX'
     """
     check_shape(shape)
     if axes is None:
@@ -102,12 +116,32 @@ def name_axes(shape: Sequence[int], axes: str | None = None, *, rgb: bool | None
     return check_axes(axes, shape)
 
 
+@overload
 def name_array(
-    array: Any, axes: str | None = None, *, rgb: bool | None = None
-) -> tuple[Any, str, int]:
-    """An array without axes of length 1 that nobody names, its axes, and how many were left out.
+    array: Pixels, axes: str | None = None, *, rgb: bool | None = None
+) -> tuple[Pixels, str, int]: ...
 
-    For parameters and errors see `name_axes`. Nothing is read.
+
+@overload
+def name_array(
+    array: LazyArray, axes: str | None = None, *, rgb: bool | None = None
+) -> tuple[LazyArray, str, int]: ...
+
+
+def name_array(
+    array: LazyArray, axes: str | None = None, *, rgb: bool | None = None
+) -> tuple[LazyArray, str, int]:
+    """Return an array with a name for each axis, its axes, and how many axes were left out.
+
+    Axes of length 1 that `axes` does not name are left out. No pixel is read. For the parameters
+    and the errors see `name_axes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array, axes, left_out = name_array(np.zeros((1, 40, 50)), "YX")
+    >>> array.shape, axes, left_out
+    ((40, 50), 'YX', 1)
     """
     check_shape(array.shape)
     ndim, spare = len(array.shape), list(array.shape).count(1)
@@ -129,14 +163,24 @@ def name_array(
 
 
 def check_channels(count: int, n_model: int | None = None, names: Sequence[str] = ()) -> None:
-    """See that separate channels are as many as a model takes, or one.
+    """Raise an error if the user has to choose one of several separate channels.
 
-    Three are never taken for the colours of a photograph.
+    No choice is needed for one channel, or for as many as the model takes. Three separate channels
+    are never used as the colours of a photograph.
+
+    Parameters
+    ----------
+    count
+        Number of separate channels of the image.
+    n_model
+        Number of channels that the model takes, if it is known.
+    names
+        Names of the channels, for the message.
 
     Raises
     ------
     Undecided
-        If one is to be chosen.
+        If one channel has to be chosen.
     """
     if count == 1 or (count == n_model and count != 3):
         return
@@ -155,7 +199,9 @@ def check_channels(count: int, n_model: int | None = None, names: Sequence[str] 
 def check_array_channels(
     axes: str, shape: Sequence[int], n_model: int, names: Sequence[str] = ()
 ) -> None:
-    """The same of an array: 3 or 4 channels as its last axis are colours, all others are separate.
+    """Do `check_channels` for an array.
+
+    3 or 4 channels along the last axis are colours; all other channels are separate.
 
     Raises
     ------
@@ -168,12 +214,12 @@ def check_array_channels(
 
 
 def check_wide(shape: Sequence[int]) -> None:
-    """See that the last axis of an image without channels is not that of a few channels.
+    """Raise an error if the last axis of an image seems to hold channels instead of columns.
 
     Raises
     ------
     Undecided
-        If it is a few pixels long and the others are not.
+        If the last axis is a few pixels long and the two axes before it are long.
     """
     if len(shape) < 3:
         return
@@ -191,12 +237,17 @@ def check_wide(shape: Sequence[int]) -> None:
 
 
 def whole_labels(labels: ArrayLike) -> NDArray[np.int32]:
-    """Instance labels as int32, a copy.
+    """Return a copy of labels as int32.
 
     Raises
     ------
     ValueError
-        If they are no whole numbers, or one is negative or beyond int32.
+        If they are not whole numbers, or one is negative or too large for int32.
+
+    Examples
+    --------
+    >>> whole_labels([[0.0, 2.0]])
+    array([[0, 2]], dtype=int32)
     """
     array = np.asarray(labels)
     if array.dtype.kind == "f" and (array == np.trunc(array)).all():
@@ -214,17 +265,19 @@ def whole_labels(labels: ArrayLike) -> NDArray[np.int32]:
 
 
 def check_numbered(labels: NDArray[np.int32], axes: str) -> None:
-    """See that labels tell cells apart: no mask in which all cells have one number.
+    """Raise an error if labels are a mask, in which all cells have the same number.
 
     Parameters
     ----------
     labels
-        Whole numbers, with these axes (no C).
+        Whole numbers, 0 = background.
+    axes
+        Axes of the labels, without C.
 
     Raises
     ------
     Undecided
-        If they are one, see `mask_words`.
+        If they are a mask (see `mask_words`).
     """
     found = mask_words(labels, axes)
     if found:
@@ -238,10 +291,16 @@ def check_numbered(labels: NDArray[np.int32], axes: str) -> None:
 
 
 def mask_words(labels: NDArray[np.int32], axes: str) -> str:
-    """What labels hold that are a mask, in words; empty if they tell cells apart.
+    """Describe labels that are a mask in a few words; return "" if each cell has its own number.
 
-    A mask has at most three numbers, in twice as many separate pieces or more. For parameters see
-    `check_numbered`.
+    Labels count as a mask if they hold at most three numbers and these lie, on average, in two
+    separate pieces or more on each plane. For the parameters see `check_numbered`.
+
+    Examples
+    --------
+    >>> mask = np.array([[1, 0, 1, 0, 1]], np.int32)
+    >>> mask_words(mask, "YX")
+    'one value (1) in 3 separate pieces'
     """
     from scipy import ndimage
 
@@ -263,9 +322,10 @@ def mask_words(labels: NDArray[np.int32], axes: str) -> str:
 
 
 def split_pieces(labels: NDArray[np.int32], axes: str) -> NDArray[np.int32]:
-    """Labels in which each connected piece of a number is a cell of its own, at each time.
+    """Return labels in which each connected piece is a cell with its own number.
 
-    For parameters see `check_numbered`.
+    Each time point is split alone, so its cells have other numbers than those of the next one. For
+    the parameters see `check_numbered`.
     """
     from skimage.measure import label
 
@@ -278,13 +338,13 @@ def split_pieces(labels: NDArray[np.int32], axes: str) -> NDArray[np.int32]:
     return out
 
 
-def check_plane(plane: NDArray[Any]) -> None:
-    """See that a raw plane (C, Y, X) holds numbers that can be scaled.
+def check_plane(plane: Pixels) -> None:
+    """Raise an error if a raw plane (C, Y, X) does not hold numbers that can be scaled.
 
     Raises
     ------
     ValueError
-        If it is empty, complex or no numbers at all, or none of them is finite.
+        If the plane is empty, holds complex values or no numbers, or no number is finite.
     """
     if plane.dtype.kind == "c":
         raise ValueError(f"the image is {plane.dtype}; give real numbers, such as the magnitude")

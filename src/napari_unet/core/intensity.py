@@ -1,4 +1,4 @@
-"""Intensity normalisation by percentiles."""
+"""Scale the intensities of an image so that two of their percentiles become 0 and 1."""
 
 from __future__ import annotations
 
@@ -27,41 +27,50 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The intensities, one per channel, that became 0 and 1."""
+    """The intensities, one for each channel, that become 0 and 1."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
 
 
-# Percentiles of more pixels than this are taken from a regular subset.
+# Percentiles of a plane with more pixels than this are taken from every n-th row and column, which
+# is quicker and hardly changes them.
 _SAMPLE_PX = 1 << 22
-# Specks are at most this share of the pixels, in percent; smaller shares are tried first. They lie
-# so many times farther out than all other pixels reach.
-_SPECKS, _FAR = (0.4, 0.8, 1.6, 3.0), 15.0
-# What lies this far out, counted likewise, may be the brightest cells.
+# Percentages of the pixels that may be specks (dust, dead pixels); smaller ones are tried first.
+_SPECKS = (0.4, 0.8, 1.6, 3.0)
+# Pixels are specks if with them the range of intensities is this many times as wide as without.
+_FAR = 15.0
+# Pixels that lie less than this many ranges away are kept: they may be the brightest cells.
 _NEAR = 5.0
-# The others hold more than noise if they span so many times the narrowest fifth of them; those of
-# a normal distribution span 10 times as much.
-_STRUCTURE, _FEW = 20.0, 1 << 16
+# Pixels hold more than noise if their range is this many times as wide as the narrowest range that
+# holds a fifth of them. For a normal distribution it is 10 times as wide.
+_STRUCTURE = 20.0
+# About this many pixels are enough to tell structure from noise.
+_FEW = 1 << 16
 
 
 def sample_step(shape: tuple[int, int]) -> int:
-    """Of a plane (Y, X), each so many rows and columns are enough to measure it by."""
+    """Return n so that every n-th row and column of a plane (Y, X) are enough to measure it."""
     return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / _SAMPLE_PX))))
 
 
 def measure(plane: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
-    """Percentiles per channel of a plane (C, Y, X) of any real dtype; NaN and inf are left out."""
+    """Return the low and high percentile of each channel of a plane (C, Y, X).
+
+    The plane may have any real dtype; NaN and inf are left out. Of large planes only every n-th
+    row and column are used (`sample_step`).
+    """
     array = np.asarray(plane)
     step = sample_step((array.shape[1], array.shape[2]))
     return measure_sample(array[:, ::step, ::step], normalisation)
 
 
 def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None) -> Statistics:
-    """Percentiles per channel of all these pixels (C, Y, X), as `measure`.
+    """Return the low and high percentile of each channel of all these pixels (C, Y, X).
 
-    A few specks, far brighter or darker than all the rest, are left out where they would set the
-    scale: at most 3 % of the pixels, and only if the rest holds more than noise.
+    Specks that are far brighter or darker than all other pixels are left out, because otherwise
+    they alone would set the scale. They are at most 3 % of the pixels, and they are left out only
+    if the other pixels hold more than noise.
     """
     n = normalisation or Normalisation()
     lows, highs = [], []
@@ -75,7 +84,7 @@ def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None
 
 
 def _range(values: NDArray[np.float64], n: Normalisation) -> tuple[float, float]:
-    """The two percentiles of finite values, at least one, without specks."""
+    """Return the two percentiles of finite values without specks; at least one value is needed."""
     low, high, *inner = np.percentile(
         values, (n.low, n.high, *(100 - share for share in _SPECKS), *_SPECKS)
     ).tolist()
@@ -93,7 +102,7 @@ def _range(values: NDArray[np.float64], n: Normalisation) -> tuple[float, float]
 
 
 def _is_structured(values: NDArray[np.float64]) -> bool:
-    """Whether values are more than one level and its noise."""
+    """Whether values differ by more than noise around one level."""
     ordered = np.sort(values[:: -(-len(values) // _FEW)])
     fifth = max(1, len(ordered) // 5)
     narrowest = (ordered[fifth:] - ordered[:-fifth]).min(initial=np.inf)
@@ -122,6 +131,15 @@ def normalise(
     -------
     The plane as float32 (C, Y, X), NaN as 0, and the statistics that were used. A constant
     channel becomes 0.
+
+    Examples
+    --------
+    >>> plane = np.array([[[10.0, 20.0, 30.0]]])
+    >>> scaled, used = normalise(plane, Normalisation(low=0, high=100))
+    >>> scaled.tolist()
+    [[[0.0, 0.5, 1.0]]]
+    >>> used
+    Statistics(low=(10.0,), high=(30.0,))
     """
     n = normalisation or Normalisation()
     array = np.asarray(plane)
@@ -135,17 +153,19 @@ def normalise(
     return np.nan_to_num(out, copy=False), stats
 
 
-# A colour with less than this fraction of the contrast of the strongest one shows nothing if it is
-# also no brighter than half of the brightest: it is black, or what JPEG leaves there (up to 0.15 in
-# pictures of nuclei at a quality of 75). Blue has as little contrast in violet tissue, on white.
+# A colour is dark, and shows nothing, if it has less than `_DARK` of the contrast of the strongest
+# colour and is not brighter than `_BLACK` of the brightest colour. JPEG leaves a contrast of up to
+# 0.15 in a black colour (pictures of nuclei saved at quality 75). The second condition is there for
+# violet tissue on white, whose blue has as little contrast but is bright.
 _DARK, _BLACK = 0.2, 0.5
 
 
 def spread_dye(plane: NDArray[np.float32], statistics: Statistics) -> NDArray[np.float32]:
-    """A normalised colour plane (C, Y, X) whose dark colours are given the mean of the others.
+    """Fill the dark colours of a normalised colour plane (C, Y, X) with the mean of the others.
 
-    So a picture of one dye saved in red, green, blue, or a mixture of two is as if it was saved
-    in grey. Planes of other than 3 or 4 channels come back as they are.
+    A picture of one dye may be saved in red, in green, in blue or in two of them. After this step
+    it looks as if it was saved in grey. Planes that do not have 3 or 4 channels are returned as
+    they are.
     """
     if len(plane) not in (3, 4):
         return plane
@@ -159,19 +179,26 @@ def spread_dye(plane: NDArray[np.float32], statistics: Statistics) -> NDArray[np
     return out
 
 
-# ITU-R BT.709 luma, as in skimage.color.rgb2gray.
+# Weights of red, green and blue in the brightness of a colour: the luma of ITU-R BT.709, as in
+# skimage.color.rgb2gray.
 _LUMA = np.array([0.2125, 0.7154, 0.0721], np.float32)
 
 
 def match_channels(plane: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """A normalised plane (C, Y, X) with the number of channels that a model takes.
+    """Return a normalised plane (C, Y, X) with the number of channels that a model takes.
 
-    Red, green and blue become luma, alpha is dropped, one channel is repeated (as a view).
+    For a model of one channel, colours become their brightness (luma). For a model of several, one
+    channel is repeated (as a view), and alpha is dropped.
 
     Raises
     ------
     ValueError
-        If there is no plain way from one number to the other.
+        If the number of channels cannot be changed in one of these ways.
+
+    Examples
+    --------
+    >>> match_channels(np.ones((3, 40, 50), np.float32), 1).shape
+    (1, 40, 50)
     """
     count = plane.shape[0]
     if count == channels:

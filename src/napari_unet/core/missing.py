@@ -1,29 +1,41 @@
-"""Pixels that are no numbers (NaN, infinite): counted, and filled in from their neighbours."""
+"""Missing pixels (NaN or infinite): count them, and fill them in from their neighbours."""
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-# A pixel is filled in from those at most so far away along Y and X.
+from napari_unet.core.arrays import Pixels
+
+# A missing pixel is filled in from pixels that are at most this far away along Y and X, in pixels.
 REACH_PX = 2
 
 
-def count_missing(pixels: NDArray[Any]) -> int:
-    """How many pixels of (C, ...) are no finite number in one channel or more."""
+def count_missing(pixels: Pixels) -> int:
+    """Return how many pixels of an array (C, ...) are not finite in one channel or more.
+
+    Examples
+    --------
+    >>> count_missing(np.array([[[1.0, np.nan, np.inf]]]))
+    2
+    """
     if pixels.dtype.kind != "f":
         return 0
     return int((~np.isfinite(pixels)).any(0).sum())
 
 
-def filled(plane: NDArray[Any]) -> NDArray[Any]:
-    """Planes (..., Y, X) with each missing pixel as the mean of those that are there near by.
+def filled(plane: Pixels) -> Pixels:
+    """Return planes (..., Y, X) in which each missing pixel is the mean of its neighbours.
 
-    Near by are 5 x 5 pixels, so that a part of a plane gives the same as the whole. Where none of
-    them is there, the pixel is NaN. The planes themselves come back if nothing is missing.
+    The neighbours are the finite pixels in the 5 x 5 pixels around it, so a part of a plane gives
+    the same values as the whole plane. If there is none, the pixel becomes NaN. If nothing is
+    missing, the planes are returned as they are, not copied.
+
+    Examples
+    --------
+    >>> filled(np.array([[1.0, np.nan, 3.0]]))
+    array([[1., 2., 3.]])
     """
     if plane.dtype.kind != "f":
         return plane
@@ -45,7 +57,7 @@ def filled(plane: NDArray[Any]) -> NDArray[Any]:
 
 
 def missing_words(count: int, total: int) -> str:
-    """A sentence on missing pixels; empty if there are none."""
+    """Return a sentence that says how many pixels were missing; "" if none were."""
     if not count:
         return ""
     share = 100 * count / max(total, 1)

@@ -1,4 +1,4 @@
-"""Planes at another size: a network sees cells at the diameter that it was trained on."""
+"""Resize planes, so that a network sees cells at the diameter that it was trained on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,27 @@ Box = tuple[slice, slice]
 
 
 def zoomed_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
-    """Shape (Y, X) of a plane after a zoom; at least 1 px along each axis."""
+    """Return the shape (Y, X) of a plane after a zoom; at least 1 px along each axis.
+
+    Examples
+    --------
+    >>> zoomed_shape((100, 51), 0.5)
+    (50, 26)
+    """
     return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
 
 
 def resize_plane(plane: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
-    """A plane (C, Y, X) at another shape (Y, X): bilinear, smoothed before it shrinks.
+    """Resize a plane (C, Y, X) to another shape (Y, X) by bilinear interpolation.
 
-    Pixels are areas: the outer edges of both planes coincide. Stacks can only stay as they are.
+    A plane that shrinks is smoothed first. Pixels are areas: the outer edges of both planes lie
+    on each other. A stack can only be given its own shape, which returns it as it is.
+
+    Examples
+    --------
+    >>> plane = np.array([[[0, 4]]], np.float32)
+    >>> resize_plane(plane, (1, 4)).tolist()
+    [[[0.0, 1.0, 3.0, 4.0]]]
     """
     if plane.shape[1:] == tuple(shape):
         return plane
@@ -35,18 +48,18 @@ def resize_box(
     shape: tuple[int, int],
     box: Box,
 ) -> NDArray[np.float32]:
-    """A box of a plane at another shape; each pixel is exactly that of `resize_plane`.
+    """Return one box of a resized plane; each pixel is exactly that of `resize_plane`.
 
     Parameters
     ----------
     read
-        Gives a box of the plane (C, Y, X).
+        Returns a box of the plane (C, Y, X).
     known
         Shape (Y, X) of the plane.
     shape
-        The other shape.
+        Shape (Y, X) of the resized plane.
     box
-        Which part of the resized plane.
+        Rows and columns of the resized plane that are wanted.
     """
     if known == shape:
         return read(box)
@@ -60,7 +73,13 @@ def resize_box(
 
 
 def resize_labels(labels: NDArray[Scalar], shape: Sequence[int]) -> NDArray[Scalar]:
-    """Labels or a mask (Y, X) at another shape, each pixel from the nearest one."""
+    """Resize labels or a mask (Y, X) to another shape; each pixel takes the nearest one's value.
+
+    Examples
+    --------
+    >>> resize_labels(np.array([[1, 2]]), (1, 4))
+    array([[1, 1, 2, 2]])
+    """
     if labels.shape == tuple(shape):
         return labels
     rows, columns = (nearest(n, m) for n, m in zip(labels.shape, shape, strict=True))
@@ -69,17 +88,27 @@ def resize_labels(labels: NDArray[Scalar], shape: Sequence[int]) -> NDArray[Scal
 
 
 def nearest(n: int, m: int) -> NDArray[np.intp]:
-    """For each of m pixels along an axis, the one of n pixels that it lies in."""
+    """Return, for an axis of n pixels resized to m, the old pixel in which each new one lies."""
     return np.minimum(((np.arange(m) + 0.5) * (n / m)).astype(np.intp), n - 1)
 
 
 def _taps(n: int, m: int, part: slice) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Which of n pixels make each one of a part of m, and with which weights: a triangle's."""
+    """Return which of n pixels are averaged into each of the m new pixels of `part`.
+
+    The weights fall in a straight line to both sides of the new pixel's centre (a triangle).
+
+    Returns
+    -------
+    index
+        (length of `part`, k), the old pixels.
+    weight
+        Of that shape, their weights; each row sums to 1.
+    """
     scale = n / m
     reach = max(scale, 1.0)
     centre = (np.arange(part.start, part.stop) + 0.5) * scale
     first = np.floor(centre - reach + 0.5)
-    # As many for each pixel of each part, so that all sums are made in one order.
+    # The number of old pixels is the same for every new one, so that sums are made in one order.
     index = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 1)
     weight = np.maximum(1 - np.abs(index + 0.5 - centre[:, None]) / reach, 0)
     weight[(index < 0) | (index >= n)] = 0

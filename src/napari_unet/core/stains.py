@@ -1,38 +1,49 @@
-"""Stained tissue as its stains: how much of each dye a pixel holds."""
+"""Split the colours of stained tissue into its dyes: how much of each dye a pixel holds."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from napari_unet.core.arrays import Index, LazyArray, Pixels
 
 # Absorbance of haematoxylin, eosin and DAB in red, green and blue, one row a stain (Ruifrok and
 # Johnston 2001, "Quantification of histochemical staining by color deconvolution").
 HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-# Brightness, over white, below which a pixel counts as this dark: a logarithm has no value at 0.
+# Brightness is raised to this fraction of white where it is lower, because there is no logarithm
+# of 0.
 DARKEST = 0.02
-# Percentile of a channel that counts as white. Pixels that tell it, at most, along an axis.
-_WHITE, _SAMPLE = 99.8, 512
+# Percentile of a channel that counts as white.
+_WHITE = 99.8
+# White is measured on at most this many pixels along each axis.
+_SAMPLE = 512
 
 
 class NuclearStain:
     """The haematoxylin of a colour image, which marks nuclei, as an image of one channel.
 
-    Nuclei are bright in it and the ground is dark, as in fluorescence. Where a colour is no finite
-    number, it is NaN. Nothing but a sample, which tells the white of each colour, is read before it
-    is indexed.
+    Nuclei are bright in it and the background is dark, as in fluorescence. Where a colour is not
+    finite, the pixel is NaN. Only a sample is read at first, to measure the white of each colour;
+    all other pixels are read when they are indexed.
 
     Parameters
     ----------
     image
-        Red, green and blue (and alpha, which is ignored) along `axis`; indexed with integers and
-        slices.
+        Red, green and blue (and alpha, which is ignored) along `axis`.
     axis
-        That of the colours.
+        Number of the axis of the colours.
+
+    Examples
+    --------
+    >>> white, violet = [1.0, 1.0, 1.0], [0.3, 0.2, 0.6]
+    >>> stain = NuclearStain(np.array([[white, violet]]), axis=2)
+    >>> stain.shape
+    (1, 2)
+    >>> bool(stain[0, 1] > stain[0, 0])
+    True
     """
 
-    def __init__(self, image: Any, axis: int) -> None:
+    def __init__(self, image: LazyArray, axis: int) -> None:
         self._image, self._axis = image, axis
         self.shape = tuple(n for place, n in enumerate(image.shape) if place != axis)
         self.ndim, self.dtype = len(self.shape), np.dtype(np.float32)
@@ -44,7 +55,7 @@ class NuclearStain:
         others = tuple(place for place in range(sample.ndim) if place != axis)
         self._white = np.percentile(sample, _WHITE, axis=others)[:3]
 
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+    def __getitem__(self, key: Index) -> NDArray[np.float32]:
         given = key if isinstance(key, tuple) else (key,)
         full = (*given, *(slice(None) for _ in range(self.ndim - len(given))))
         colours = [
@@ -59,12 +70,15 @@ class NuclearStain:
             amount -= np.float32(share) * np.log(light)
         return amount
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.array(self[()], dtype=dtype)
 
 
 def stain_matrices() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Stains (rows) to red, green and blue (columns) in absorbance, and back."""
+    """Return the matrix from stains (rows) to colours (columns), in absorbance, and its inverse.
+
+    The stains are haematoxylin, eosin and DAB; the colours are red, green and blue.
+    """
     unit = HED / np.linalg.norm(HED, axis=1, keepdims=True)
     return unit, np.linalg.inv(unit)
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Slices along (Z,) Y and X.
 Box = tuple[slice, ...]
-# (start, stop) along each axis.
+# (start, stop) along each axis, in pixels.
 Span = tuple[tuple[int, int], ...]
 
 
@@ -42,18 +42,31 @@ class Tile:
 
 
 def smallest_input_px(depth: int) -> int:
-    """Smallest input tile that advances by one lattice step, in pixels: 204 at depth 4."""
+    """Return the side of the smallest useful input tile, in pixels: 204 at depth 4.
+
+    Its output is one step of 2^depth pixels and the 4 pixels by which outputs overlap.
+
+    Examples
+    --------
+    >>> smallest_input_px(4)
+    204
+    """
     step: int = 2**depth
     return 13 * step - 4
 
 
 def valid_input_px(largest_px: int, depth: int) -> int:
-    """Largest valid input size of at most `largest_px` pixels.
+    """Return the largest valid input size that is not larger than `largest_px`, in pixels.
 
     Raises
     ------
     ValueError
-        If even the smallest network input is larger.
+        If `largest_px` is less than `smallest_input_px`.
+
+    Examples
+    --------
+    >>> valid_input_px(600, depth=4)
+    588
     """
     step: int = 2**depth
     smallest = smallest_input_px(depth)
@@ -66,7 +79,7 @@ def valid_input_px(largest_px: int, depth: int) -> int:
 
 
 def plan_tiles(shape: Sequence[int], largest_px: int, depth: int | Sequence[int]) -> list[Tile]:
-    """Tiles that cover a plane, balanced: as few as fit, and none larger than needed.
+    """Return the tiles that cover a plane: as few as possible, and all about equally large.
 
     Parameters
     ----------
@@ -81,6 +94,14 @@ def plan_tiles(shape: Sequence[int], largest_px: int, depth: int | Sequence[int]
     ------
     ValueError
         If the plane is empty or the tile too small.
+
+    Examples
+    --------
+    >>> tiles = plan_tiles((500, 500), largest_px=572, depth=4)
+    >>> len(tiles)
+    4
+    >>> tiles[0].read[1], tiles[0].write[1]
+    ((-92, 352), slice(0, 256, None))
     """
     if min(shape) < 1:
         size = " x ".join(str(length) for length in shape)
@@ -98,24 +119,30 @@ def read_mirrored(
     shape: Sequence[int],
     spans: Span,
 ) -> NDArray[np.float32]:
-    """Part of a plane, or of a stack, continued by mirroring at its edges, however far it reaches.
+    """Return a part of a plane or stack that may reach beyond it, where the image is mirrored.
 
     Parameters
     ----------
     read
-        Gives a box of the plane (C, Y, X), or stack (C, Z, Y, X); is asked for one that lies
-        inside.
+        Returns a box of the plane (C, Y, X), or of the stack (C, Z, Y, X). It is only called for
+        boxes that lie inside.
     shape
-        (Y, X) of the plane, or (Z, Y, X).
+        (Y, X) of the plane, or (Z, Y, X) of the stack.
     spans
-        (start, stop) along each of these axes; may lie outside.
+        (start, stop) of the part along each of these axes. It may lie outside, however far.
+
+    Examples
+    --------
+    >>> plane = np.array([[[1, 2, 3]]], np.float32)
+    >>> read_mirrored(lambda box: plane[(slice(None), *box)], (1, 3), ((0, 1), (-2, 4))).tolist()
+    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
     """
     lines = [_mirror(np.arange(*span), n) for span, n in zip(spans, shape, strict=True)]
     part = read(tuple(slice(int(line.min()), int(line.max()) + 1) for line in lines))
     wanted = tuple(len(line) for line in lines)
     if part.shape[1:] == wanted and min(start for start, _ in spans) >= 0:
         return part
-    index: tuple[Any, ...] = np.ix_(*(line - line.min() for line in lines))
+    index = np.ix_(*(line - line.min() for line in lines))
     return part[(slice(None), *index)]
 
 

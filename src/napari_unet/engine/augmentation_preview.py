@@ -1,25 +1,25 @@
-"""What the augmentation does to an image, to be looked at."""
+"""Pictures that show the user what the augmentation does to an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.network.elastic import sampling_grid, warp
 from napari_unet.core.network.unet import halo_px
 from napari_unet.engine.samples import Sample, Sampler
 
-# Distance of the lines that show the deformation.
+# Distance, in pixels, of the grid lines that show the deformation.
 _LINES_PX = 32
 
 
 @dataclass(frozen=True)
 class AugmentationPreview:
-    """Real draws of the sampler; D of them, arrays (D, O, O), images (D, O, O, C).
+    """Samples before and after augmentation: D draws, arrays (D, O, O), images (D, O, O, C).
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class AugmentationPreview:
     deformed_image, deformed_grid
         The same after augmentation.
     deformed_labels
-        int32, as the network is to learn them: touching cells separated.
+        int32, the labels that the network is trained on: touching cells are separated.
     weight
         float32, w(x) of the loss; 0 where unseen.
     """
@@ -44,12 +44,12 @@ class AugmentationPreview:
 
 
 def preview(sampler: Sampler, depth: int, draws: int) -> AugmentationPreview:
-    """Draw samples for a network of this depth and show them beside where they came from."""
+    """Draw samples for a network of this depth, and show each before and after augmentation."""
     parts = [_show(sampler.draw(), halo_px(depth)) for _ in range(draws)]
     return AugmentationPreview(*(np.stack(column) for column in zip(*parts, strict=True)))
 
 
-def _show(sample: Sample, halo: int) -> tuple[NDArray[Any], ...]:
+def _show(sample: Sample, halo: int) -> tuple[Pixels, ...]:
     source = torch.from_numpy(np.ascontiguousarray(sample.plane.image)).to(sample.image.device)
     height, width = sample.plane.labels.shape
     lines = torch.zeros(1, height, width, device=source.device)

@@ -1,4 +1,4 @@
-"""Samples in batches, on the device that learns; drawn there, or by other processes beforehand."""
+"""Batches of samples on the training device, drawn there or by other processes in advance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from napari_unet.engine.samples import Sampler
 
-# On Linux a spawned process may abort as it ends, when its interpreter stops the thread that was
-# handing out a sample; one of a fork server ends without that. Windows has spawn only.
+# How other processes are started. On Linux a spawned process may crash when it ends, because its
+# interpreter stops the thread that sends a sample. A process of a fork server does not. Windows
+# can only spawn.
 _START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 
 
 class Batch(NamedTuple):
-    """What one step learns from: `engine.samples.Sample`, each with an N in front.
+    """The samples of one training step: fields of `engine.samples.Sample` with a first axis N.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
     distance
         (N, O, O) float32.
     belief
-        (N,) float32, of the planes.
+        (N,) float32, `AnnotatedPlane.belief` of the plane of each sample.
     """
 
     image: Tensor
@@ -47,21 +48,21 @@ class Batch(NamedTuple):
 def batches(
     sampler: Sampler, size: int, n_workers: int, device: torch.device, layout: torch.memory_format
 ) -> Iterator[Batch]:
-    """Batches without end.
+    """Yield batches without end.
 
     Parameters
     ----------
     sampler
-        Draws on `device`; for other processes it has to draw on the CPU.
+        Draws the samples, on `device`, or on the CPU if other processes draw.
     size
-        Samples in a batch.
+        Number of samples in a batch.
     n_workers
-        Processes that draw, each with random numbers of its own, so that the batches depend on
-        their number as well; 0 draws in this one.
+        Number of processes that draw. Each has its own random numbers, so the batches depend on
+        this number as well. With 0 this process draws.
     device
         Where the batches are needed.
     layout
-        How images lie in memory.
+        Memory format of the images.
     """
     drawn: Iterator[Batch]
     if n_workers:
@@ -91,7 +92,7 @@ def _draw(sampler: Sampler) -> Batch:
 
 
 class _Draws(IterableDataset[Batch]):
-    """A sampler's samples, in each process others."""
+    """The samples of a sampler as a data set; each process draws other ones."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler

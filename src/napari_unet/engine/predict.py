@@ -1,4 +1,4 @@
-"""Overlap-tile inference: plane or stack -> tiles -> logits (Ronneberger et al. 2015, figure 2)."""
+"""Predict logits of a plane or stack in overlapping tiles (Ronneberger et al. 2015, figure 2)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from napari_unet.core.network.unet import UNet
 from napari_unet.core.tiling import Box, Tile, plan_tiles, read_mirrored
 
-# Waits for the logits of a tile.
+# A function that waits for the logits of a tile and returns them.
 _Logits = Callable[[], NDArray[np.float32]]
 
 
 class Predictor:
-    """A network on its device and in its number format, ready for planes, or stacks, of any size.
+    """Predicts the logits of planes, or stacks, of any size on one device.
 
     Parameters
     ----------
     network
-        Left as it is; a copy is moved.
+        The network, which is not changed; a copy is moved to the device.
     device
         Where to run.
     dtype
@@ -50,9 +50,10 @@ class Predictor:
         tile_px: int,
         on_tile: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
-        """Logits (n_outputs, Y, X) of a normalised plane (C, Y, X); the same for every tile size.
+        """Return the logits (n_outputs, Y, X) of a normalised plane (C, Y, X).
 
-        Of a stack (C, Z, Y, X) they are (n_outputs, Z, Y, X).
+        They are the same for every tile size. Those of a stack (C, Z, Y, X) are
+        (n_outputs, Z, Y, X).
 
         Parameters
         ----------
@@ -61,15 +62,15 @@ class Predictor:
         tile_px
             Largest input tile along an axis, halo included, in pixels.
         on_tile
-            Called with (tiles done, tiles in all) before the first and after each tile; may raise
-            to stop.
+            Called with (tiles done, tiles in all) before the first and after each tile. It may
+            raise an exception to stop.
 
         Raises
         ------
         ValueError
             If the plane has another number of channels than the network.
         FloatingPointError
-            If a logit is no number: weights that are too large give none.
+            If a logit is not finite, which too large weights cause.
         """
         shape = plane.shape[1:]
         tiles = plan_tiles(shape, tile_px, self.config.depths)
@@ -90,16 +91,16 @@ class Predictor:
     def tile_logits(
         self, read: Callable[[Box], NDArray[np.float32]], shape: Sequence[int], tile: Tile
     ) -> NDArray[np.float32]:
-        """Logits (n_outputs, y, x) of what one tile writes of a plane.
+        """Return the logits (n_outputs, y, x) of the part of a plane that one tile writes.
 
         Parameters
         ----------
         read
-            Gives a box of the normalised plane (C, Y, X), or stack (C, Z, Y, X).
+            Returns a box of the normalised plane (C, Y, X), or stack (C, Z, Y, X).
         shape
-            (Y, X) of the plane, or (Z, Y, X).
+            (Y, X) of the plane, or (Z, Y, X) of the stack.
         tile
-            One of `core.tiling.plan_tiles`.
+            One of the tiles of `core.tiling.plan_tiles`.
 
         Raises
         ------
@@ -132,7 +133,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, tile: Tensor) -> _Logits:
-        """Begin with a tile; what comes back waits for its logits."""
+        """Start to compute a tile, and return a function that waits for its logits."""
         if self.device.type != "cuda":
             batch = tile[None].to(self.device, self.dtype, memory_format=self._layout)
             logits: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
@@ -153,7 +154,7 @@ class Predictor:
 
 
 class _ConvReLU(nn.Module):
-    """A 3x3 convolution and its ReLU in one pass over memory; the same numbers, bit for bit."""
+    """A 3x3 convolution and its ReLU in one pass over memory, with exactly the same results."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -169,8 +170,8 @@ class _ConvReLU(nn.Module):
 
 
 def _fuse(network: UNet) -> None:
-    """Join convolutions with the ReLU behind them, where torch has what it takes (oneDNN)."""
-    # What torch.compile calls; not a public name, so it may be gone one day.
+    """Join each convolution with the ReLU after it, if this torch can do that (with oneDNN)."""
+    # torch.compile calls this function. Its name is not public, so it may disappear one day.
     there = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     if not (there and torch.backends.mkldnn.is_available()):
         return
@@ -182,13 +183,16 @@ def _fuse(network: UNet) -> None:
 
 
 def memory_layout(network: UNet) -> torch.memory_format:
-    """How tensors of a network lie in memory: channels last, about twice as fast on processors."""
+    """Return the memory format of a network's tensors: channels last, twice as fast on a CPU."""
     planes = network.config.z_depth is None
     return torch.channels_last if planes else torch.channels_last_3d
 
 
 def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax probability (Y, X) of not being background, from logits (K, Y, X); of stacks, too."""
+    """Return the probability (Y, X) of not being background, from logits (K, Y, X).
+
+    It is the softmax of the logits. Stacks have a Z before Y in both.
+    """
     highest = logits[1:].max(axis=0)
     others = np.exp(logits[1:] - highest).sum(axis=0)
     with np.errstate(over="ignore"):
@@ -197,9 +201,9 @@ def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def in_16_bits(scores: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Scores in [0, 1] rounded as they are everywhere, for those of a large plane have to be kept.
+    """Round scores in [0, 1] to 16 bits, as the scores of large planes are stored.
 
-    NumPy gives the same numbers, a hundred times slower where many are nearly 0.
+    NumPy returns the same numbers, but is a hundred times slower if many are nearly 0.
     """
     rounded: NDArray[np.float16] = torch.from_numpy(scores).half().numpy()
     return rounded

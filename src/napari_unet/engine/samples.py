@@ -1,4 +1,4 @@
-"""Training samples: random windows of annotated planes, deformed and weighted on the fly."""
+"""Training samples: random windows of annotated planes, deformed and weighted as they are drawn."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from napari_unet.core.tiling import smallest_input_px, valid_input_px
 
 @dataclass(frozen=True)
 class AnnotatedPlane:
-    """One plane with its truth; or a stack, whose arrays have a Z before Y.
+    """A plane with its labels; or a stack, whose arrays have a Z before Y.
 
     Attributes
     ----------
     image
         (C, Y, X) float32, normalised.
     labels
-        (Y, X) int32 instance labels, 0 = background.
+        (Y, X) int32 labels, 0 = background.
     trusted
-        (Y, X) bool, where the labels are truth; None where all are.
+        (Y, X) bool, pixels that were seen, where the labels are right; None for all pixels.
     kinds
-        (Y, X) uint8, class of each labelled pixel, from 1; None where all are 1.
+        (Y, X) uint8, class of each pixel in a cell, from 1; None if all are 1.
     anisotropy
-        Distance of a stack's planes, in pixels.
+        Distance between the planes of a stack, in pixels.
     belief
-        How far the parent's word on what was not seen can be believed, in [0, 1].
+        How far the parent's prediction on unseen pixels can be believed, in [0, 1].
     """
 
     image: NDArray[np.float32]
@@ -49,7 +49,7 @@ class AnnotatedPlane:
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """(Y, X), class of each pixel, 0 = background."""
+        """The class of each pixel, (Y, X), 0 = background."""
         foreground = self.labels > 0
         return foreground.astype(np.int64) * (1 if self.kinds is None else self.kinds)
 
@@ -67,25 +67,26 @@ class AnnotatedPlane:
 
 @dataclass(frozen=True)
 class Sample:
-    """One training tile; the truth covers the network's output, halo px smaller on each side.
+    """One training tile. All but the image and the grid cover the network's smaller output.
 
     Attributes
     ----------
     image
         (C, S, S) float.
     labels
-        (O, O) int32, deformed instances, touching ones separated.
+        (O, O) int32, deformed cells; touching ones are separated.
     classes
-        (O, O) int64.
+        (O, O) int64, class of each pixel.
     weight
         (O, O) float32, w(x); 0 where unseen.
     seen
-        (O, O) bool.
+        (O, O) bool, pixels that were seen.
     distance
         (O, O) float32, `core.cells.instances.relative_distance`.
     grid
-        (1, S, S, 2), where each pixel came from (see `core.network.elastic.sampling_grid`).
-        Samples of a stack have a Z before Y throughout, and are not cubes.
+        (1, S, S, 2), where each pixel of the image came from (see
+        `core.network.elastic.sampling_grid`). Samples of a stack have a Z before Y in all arrays,
+        and are not cubes.
     plane
         The plane it came from.
     """
@@ -101,17 +102,17 @@ class Sample:
 
 
 class Sampler:
-    """Draws samples, reproducibly by seed.
+    """Draws samples at random; the same seed gives the same samples.
 
-    A plane is drawn with a probability in proportion to the root of its seen area; half of the
-    windows are centred near a random object, the others anywhere that was seen.
+    The probability of a plane grows with the square root of its seen area. Half of the windows are
+    centred near a random cell, the others near any seen pixel.
 
     Parameters
     ----------
     planes
         The annotated planes.
     network
-        Architecture the samples are for.
+        Architecture of the network to train.
     config
         Tile size, weights, augmentation and seed.
     device
@@ -147,17 +148,18 @@ class Sampler:
         self.input_px = self._size()
 
     def __reduce__(self) -> tuple[type[Sampler], tuple[object, ...]]:
-        # Another process makes its own; as tensors, planes would each take a file of the system.
+        # Another process makes its own sampler from the arrays. If tensors were sent, each would
+        # need a file handle of the system.
         planes = [source.plane for source in self._sources]
         return type(self), (planes, self._network, self._config, self._device)
 
     def reseed(self, stream: int) -> None:
-        """Go on with the random numbers of one of several streams that the seed has."""
+        """Continue with other random numbers, which follow from the seed and this number."""
         self._rng = np.random.default_rng((self._config.seed, stream))
         self._generator.manual_seed(int(self._rng.integers(2**63)))
 
     def draw(self) -> Sample:
-        """The next random sample."""
+        """Return the next random sample."""
         source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
         halo = halo_px(self._network.depth)
         centre = source.random_centre(self._rng, (self.input_px - 2 * halo) / 4)
@@ -190,7 +192,7 @@ class Sampler:
         return Source(plane, labels, [distance], self._device)
 
     def _size(self) -> int:
-        """Side of the windows: one larger than all planes would show their mirror images only."""
+        """Return the side of the windows, in pixels: not more than the largest plane needs."""
         depth = self._network.depth
         largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(depth)
         needed = max(largest + 2**depth, smallest_input_px(depth))
@@ -204,18 +206,18 @@ def random_grid(
     augment: AugmentConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """One random deformation: elastic field, rotation, flip and zoom about a random centre.
+    """Draw a random deformation: elastic field, rotation, flip and zoom about a centre.
 
     Parameters
     ----------
     shape
         (Y, X) of the source plane.
     centre_px
-        (y, x) in it that the tile's centre shows.
+        (y, x), the point of the source that the tile's centre shows.
     size_px
-        Side S of the tile.
+        Side S of the tile, in pixels.
     augment
-        Strengths.
+        Strength of the deformation.
     generator
         Source of the draws; the grid is made on its device.
 
@@ -231,16 +233,16 @@ def random_grid(
 
 
 class Source:
-    """A plane, or a stack, on the device, with what is needed to draw windows from it.
+    """An annotated plane, or stack, on the device, with all that is needed to draw windows from it.
 
     Parameters
     ----------
     plane
-        Truth.
+        The annotated plane.
     labels
-        Its instances; pieces that do not connect have ids of their own.
+        Its cells; pieces that are not connected have different ids.
     derived
-        What else follows from it and is deformed with it, each like the labels.
+        Arrays that follow from the labels and are deformed with them, each of the same shape.
     device
         Where windows are drawn.
     """
@@ -267,7 +269,7 @@ class Source:
         self._objects = np.flatnonzero(np.bincount(self._trusted_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:
-        """Trusted pixels of each class."""
+        """Return the number of trusted pixels of each class."""
         classes = self.plane.classes
         if self.plane.trusted is not None:
             classes = classes[self.plane.trusted]
@@ -276,7 +278,7 @@ class Source:
     def random_centre(
         self, rng: np.random.Generator, jitter_px: float | Sequence[float]
     ) -> tuple[float, ...]:
-        """A place within the plane, at most so far from one that was seen along each axis."""
+        """Return a random point of the plane, within `jitter_px` of a seen pixel on each axis."""
         if len(self._objects) and rng.random() < 0.5:
             chosen = self._trusted_labels == rng.choice(self._objects)
             pixel = int(rng.choice(np.flatnonzero(chosen)))

@@ -1,4 +1,4 @@
-"""Training samples of stacks: random windows, deformed within their planes, weighted."""
+"""Training samples of stacks: random windows, weighted, and deformed within their planes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from napari_unet.core.network.weight_map import border_weights
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.engine.samples import AnnotatedPlane, Sample, Sampler, Source, random_grid
 
-# Side of a window that is a cube, and at least so many halos: with less, all work is for the halo.
+# A window has at most as many voxels as a cube of this side, in pixels, or of `_LEAST_HALOS` halos
+# if that is more. In a smaller one most of the work would be spent on the halo.
 _SIDE_PX, _LEAST_HALOS = 100, 3
-# The width of a window for which the strength of the elastic deformation is meant.
+# Width of a window, in pixels, for which the strength of the elastic deformation is given.
 _ELASTIC_SIDE_PX = 380
 
 
 class VolumeSampler(Sampler):
-    """Draws windows of stacks, reproducibly by seed; see `Sampler`.
+    """Draws random windows of stacks, as `Sampler` does of planes.
 
-    A few painted planes of a stack are enough: the others weigh nothing (Çiçek et al. 2016,
+    A few painted planes of a stack are enough: all others have weight 0 (Çiçek et al. 2016,
     section 3). Windows are deformed within their planes and mirrored along all axes. The border
-    weights are made once, on the whole stack, and deformed with it.
+    weights are computed once for the whole stack, and deformed with it.
     """
 
     def draw(self) -> Sample:
-        """The next random sample."""
+        """Return the next random sample."""
         source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
         halos = [halo_px(depth) for depth in self._network.depths]
         n_planes = self._n_planes(source)
@@ -41,7 +42,7 @@ class VolumeSampler(Sampler):
         jitter = [(n - 2 * halo) / 4 for n, halo in zip(shape, halos, strict=True)]
         z, *centre = source.random_centre(self._rng, jitter)
         a, g = self._config.augment, self._generator
-        # A window is smaller than that of a plane; so are the displacements.
+        # A window is smaller than one of a plane, so the displacements are smaller, too.
         sigma = a.elastic_sigma_px * min(1.0, self.input_px / _ELASTIC_SIDE_PX)
         grid = stack_grid(
             random_grid(
@@ -81,17 +82,17 @@ class VolumeSampler(Sampler):
         return Source(plane, labels, [distance, border], self._device)
 
     def _size(self) -> int:
-        """Side of the windows within the planes; at most that of the stacks, halo included."""
+        """Return the side of the windows within the planes, in pixels, halo included."""
         depth = self._network.depth
         wide = max(max(source.shape[1:]) for source in self._sources)
         high = max(self._n_planes(source) for source in self._sources)
-        # A cube, or where there are few planes something flatter.
+        # The window is a cube, or flatter and wider if there are few planes.
         side = max(math.isqrt(self._cube_px() ** 3 // high), self._cube_px())
         largest = min(side, self._config.tile_px, wide + 2 * halo_px(depth) + 2**depth)
         return valid_input_px(max(largest, smallest_input_px(depth)), depth)
 
     def _n_planes(self, source: Source) -> int:
-        """Planes of a window: those of the stack, halo included, or as many as a cube has."""
+        """Return the number of planes of a window: those of the stack with halo, or of a cube."""
         depth = self._network.depths[0]
         needed = source.shape[0] + 2 * halo_px(depth) + 2**depth
         largest = min(self._cube_px(), self._config.tile_px, needed)
@@ -104,7 +105,10 @@ class VolumeSampler(Sampler):
 def split_seen_pieces(
     labels: NDArray[np.int32], trusted: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
-    """As `split_pieces`, for a stack (Z, Y, X); unseen planes do not cut a cell."""
+    """Give each connected piece of a cell of a stack (Z, Y, X) its own id.
+
+    Planes of which nothing was seen are ignored, so they do not cut a cell in two.
+    """
     if trusted is None:
         return split_pieces(labels)
     seen = trusted.any((1, 2))

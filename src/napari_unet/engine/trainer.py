@@ -1,4 +1,4 @@
-"""Training and fine-tuning, as a generator of step reports."""
+"""Train or fine-tune a network step by step."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ from napari_unet.engine.predict import memory_layout
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 from napari_unet.engine.stack_samples import VolumeSampler
 
-# So many steps, after the first, tell how many fit into the seconds.
+# Number of steps, after the first, that are timed to plan how many fit into the budget in seconds.
 TIMED_STEPS = 8
-# So many seconds of them tell it roughly, where a step takes long.
+# Where a step takes long, the speed is known roughly once this many seconds were timed.
 _TIMED_S = 2.0
-# A machine that has become slower since then may take this much longer than asked.
+# A run may take this many times the seconds asked for, if the machine became slower meanwhile.
 _OVERRUN = 1.1
-# With an open end: steps of the first leg (each further leg is as long as all before it), steps and
-# seconds at most, and the share of the steps so far that a leg must add to be worth it.
-FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
+# Training with an open end (`seconds="auto"`) is planned in legs. This is the number of steps of
+# the first leg; each further leg is as long as all legs before it.
+FIRST_LEG = 80
+# Largest number of steps, and of seconds, of a training with an open end.
+MOST_STEPS, MOST_S = 1500, 600.0
+# A further leg is begun only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
-# Where the parent's word is believed in all, the anchor is this much stronger, over itself.
+# The anchor is multiplied by 1 + `_FIRM` * belief, where belief, in [0, 1], says how far the
+# parent's prediction can be believed.
 _FIRM = 4.0
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step.
+    """The report of one optimiser step.
 
     Attributes
     ----------
@@ -54,7 +58,7 @@ class StepReport:
     learning_rate
         Learning rate of this step.
     fraction
-        Share of the budget that is used up, in [0, 1].
+        Fraction of the budget that is used up, in [0, 1].
     elapsed_s
         Seconds since the first step began.
     """
@@ -69,19 +73,19 @@ class StepReport:
 class Trainer:
     """Trains a network in place, step by step.
 
-    The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was where that is background for sure. A budget in seconds becomes a number of steps once a
-    few have been timed, and again after twice as many. Training with an open end is planned leg by
-    leg: at the end of each, when the learning rate has fallen, `go_on` begins the next. The
-    schedule, and with it the weights, follow from the planes, the settings, the seed and these
-    plans: on a CPU, bit for bit.
+    The loss is on trusted pixels only. On other pixels, `config.anchor` keeps the network near its
+    first state where that is sure of background. A budget in seconds becomes a number of steps once
+    a few steps have been timed, and again after twice as many. Training with an open end is planned
+    in legs: at the end of each, when the learning rate has fallen, `go_on` begins the next. The
+    schedule, and so the weights, follow from the planes, the settings, the seed and these plans. On
+    a CPU the same plans give exactly the same weights.
 
     Parameters
     ----------
     network
         The network to train, on the CPU or on `device`.
     planes
-        What to learn from.
+        The annotated planes to train on.
     config
         Budget, optimiser, loss and augmentation.
     device
@@ -89,26 +93,26 @@ class Trainer:
     dtype
         Number format of the forward pass; weights stay float32.
     plans
-        The plans of an earlier run, to be followed again.
+        The plans of an earlier run, which are followed again.
     replay
-        Some of what the network learnt from long ago: a share `config.replay` of the batches is
-        drawn from it, so that nothing of it is forgotten.
+        Some planes that the network was trained on before. The fraction `config.replay` of the
+        batches is drawn from them, so that the network does not forget them.
 
     Attributes
     ----------
     planned
         Steps of the whole run, or up to the end of this leg; None until some have been timed.
     plans
-        After which step how many were planned.
+        Number of planned steps, by the step after which they were planned.
     seconds
-        The budget as it is now; None where steps are the budget.
+        The budget in seconds as it is now; None if the budget is in steps.
     speed
         Steps per second; None until some have been timed.
     is_open
         Whether `go_on` may begin another leg.
     asked_s
-        Tells, when it is called after each step, how many seconds in all are wanted by now; None
-        for no change. They become the budget if they are more.
+        Called after each step. It returns how many seconds in all the user wants by now, which
+        become the budget if they are more; None for no change.
 
     Raises
     ------
@@ -161,14 +165,17 @@ class Trainer:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget that is used up, in [0, 1]."""
+        """Fraction of the budget that is used up, in [0, 1]."""
         if self.seconds and self.elapsed_s >= _OVERRUN * self.seconds:
             return 1.0
         return min(1.0, self._step / self.planned) if self.planned else 0.0
 
     @property
     def share(self) -> float:
-        """The same for people: of the time, before steps are planned and where the end is open."""
+        """Fraction of the budget to show to the user, in [0, 1].
+
+        It is the fraction of the time as long as no steps are planned, or if the end is open.
+        """
         if self.seconds and (self.is_open or self.planned is None):
             of_steps = self._step / self._most if self._most else 0.0
             return min(1.0, max(self.elapsed_s / self.seconds, of_steps))
@@ -176,7 +183,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return self._step
 
     @property
@@ -186,13 +193,13 @@ class Trainer:
 
     @property
     def expected(self) -> int | None:
-        """Steps that the budget holds: as planned, or else as the speed tells; None before."""
+        """Number of steps that fit into the budget: as planned, or as the speed allows, or None."""
         if self.planned is not None and not self.is_open:
             return self.planned
         return None if self.speed is None else self._fitting()
 
     def learn_from(self, planes: Sequence[AnnotatedPlane], *, anew: bool = False) -> None:
-        """Go on with other planes; `anew` with the weights of the beginning."""
+        """Train on other planes from now on; with `anew` from the weights of the beginning."""
         self._draws += 1
         config = replace(self.config, seed=self.config.seed + self._draws)
         self._batches = self._draw_from(planes, config)
@@ -202,7 +209,7 @@ class Trainer:
             self._average = _Average(self.network, config.average)
 
     def go_on(self) -> bool:
-        """Begin another leg, at the end of one; False if hardly more fits into the budget."""
+        """Begin another leg at the end of one; return False if too few steps are left for it."""
         self._leg = 2 * self._step
         planned = min(self._fitting(), self._leg)
         if planned < (1 + _LEAST_MORE) * self._step:
@@ -216,8 +223,9 @@ class Trainer:
         Parameters
         ----------
         check
-            Called in each layer, forward and backward; may raise to stop within the step, which
-            takes many seconds on a slow computer. The weights then stay as they were before it.
+            Called in each layer, forward and backward. It may raise an exception to stop within the
+            step, which takes many seconds on a slow computer. The weights then stay as they were
+            before the step.
 
         Raises
         ------
@@ -238,7 +246,7 @@ class Trainer:
             # The first step pays for the memory of all others.
             self._timed_from, self._timed_step = now, 1
         self._time(now)
-        # Only here, so that the plan is the same for whoever looks after this step, then and again.
+        # The budget grows only here, so that a run that is repeated makes the same plan.
         self._extend()
         if self._step in self._replayed:
             self._plan(self._replayed[self._step])
@@ -252,7 +260,10 @@ class Trainer:
 
     @contextmanager
     def paused(self) -> Iterator[UNet]:
-        """The network as it would be kept now, in evaluation mode; the time does not count."""
+        """Give the network as it would be kept now, in evaluation mode.
+
+        The time until the end of the block does not count. Training then continues as before.
+        """
         began = time.perf_counter()
         learning = copy.deepcopy(self.network.state_dict())
         self._take_average()
@@ -266,7 +277,7 @@ class Trainer:
             self._timed_from += spent
 
     def finish(self) -> None:
-        """Leave the network as it is to be kept, in evaluation mode."""
+        """Give the network its final weights, in evaluation mode."""
         self._take_average()
         settle(self.network)
 
@@ -288,7 +299,7 @@ class Trainer:
                 self._next_plan = self._step
 
     def _fitting(self) -> int:
-        """Steps that fit into the budget at the speed so far."""
+        """Return the number of steps that fit into the budget at the speed so far."""
         left = (self.seconds or 0.0) - self.elapsed_s
         steps = self._step + round(left * (self.speed or 0.0))
         return max(self._step, min(steps, self._most or steps))
@@ -357,10 +368,10 @@ def finetune(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[StepReport]:
-    """Train a network in place until the budget is spent; yields a report after each step.
+    """Train a network in place until the budget is used up; yield a report after each step.
 
-    Closing the generator early leaves the network trained so far, in evaluation mode. For
-    parameters and errors see `Trainer`.
+    If the generator is closed early, the network keeps what it has learnt, in evaluation mode. For
+    the parameters and errors see `Trainer`.
     """
     trainer = Trainer(network, planes, config, device, dtype)
     try:
@@ -400,7 +411,7 @@ def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
 
 
 def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
-    """Batches to learn from, and, where there are two sources, a share of replayed ones."""
+    """Yield batches; the fraction `config.replay` comes from the second source, if there is one."""
     rng = np.random.default_rng(config.seed)
     while True:
         is_replay = len(drawn) > 1 and rng.random() < config.replay

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, and what a killed writer leaves behind.
+"""Write files that appear whole or not at all, and clean up after a process that was killed.
 
-What is not finished lies beside its target, as `.NAME.PLACE-PID-RANDOM.part`: the name tells which
-process writes it. When a process first writes into a folder, it deletes what others left there
-that are gone.
+A file that is not finished lies beside its target, as `.NAME.PLACE-PID-RANDOM.part`. The name says
+which process writes it. When a process first writes into a folder, it deletes such files of
+processes that no longer run.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+# The name of an unfinished file; the groups are the place and the number of the process.
 _PART = re.compile(r"\..+\.([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{12}\.part")
-# Of a writer on another computer it cannot be seen whether it still runs. None takes a day.
+# An unfinished file that is older than this, in seconds, is deleted wherever its writer runs: on
+# another computer one cannot see whether a process still runs, but no write takes a day.
 _OLD_S = 86_400.0
-# What is said of the disk that is written to, whatever file it names.
+# Errors that are about the disk that is written to, whatever file they name.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-# Folders that this process has cleaned, with the ending of what may be reserved there.
+# Folders that this process has cleaned, each with the ending of the names reserved there.
 _cleaned: set[tuple[Path, str]] = set()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` at the end of the block.
+    """Give a path to write to; its file replaces `path` at the end of the block.
 
-    An older file stays until then, and stays if the block raises. The folder is made if it is
-    missing.
+    An older file stays until then, and also if the block raises an exception. The folder is made
+    if it is missing.
 
     Raises
     ------
     OSError
-        If it cannot be written; names `path`, and what is wrong with it.
+        If it cannot be written; the error names `path` and says what is wrong.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clean_once(path.parent)
@@ -56,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
     if os.name == "posix":
-        # The new name is on the disk once its folder is.
+        # The new name is only on the disk when the folder has been written there.
         folder = os.open(path.parent, os.O_RDONLY)
         with contextlib.suppress(OSError):  # some network drives cannot
             os.fsync(folder)
@@ -64,12 +66,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """A new name beside a path, for what this process has not finished yet."""
+    """Return a new name beside a path, for a file that this process has not finished yet."""
     return path.with_name(f".{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.part")
 
 
 def reserve(path: Path) -> None:
-    """Make a small file that keeps others from taking a name; `replacing` puts the real one there.
+    """Make a small file that reserves a name; `replacing` later puts the real file there.
 
     Raises
     ------
@@ -81,12 +83,12 @@ def reserve(path: Path) -> None:
     try:
         part.write_text(part.name)
         try:
-            # In one step, so that it says whose it is from the beginning.
+            # This is one step, so that the file is never there without the name of its writer.
             os.link(part, path)
         except FileExistsError:
             raise
         except OSError:
-            # A file system without links.
+            # The file system has no links.
             with path.open("x") as file:
                 file.write(part.name)
     finally:
@@ -94,19 +96,19 @@ def reserve(path: Path) -> None:
 
 
 def clean_once(folder: Path, reserved: str = "") -> None:
-    """Delete what writers that are gone left in a folder: `.part` files and folders of ours.
+    """Delete unfinished files and folders that processes which no longer run left in a folder.
 
     Parameters
     ----------
     folder
-        Looked at once in the life of this process.
+        The folder; it is cleaned only once by this process.
     reserved
-        Ending of files among which there may be some of `reserve`; "" for none.
+        Ending of the files among which there may be some of `reserve`; "" if there are none.
     """
     if (folder, reserved) in _cleaned:
         return
     _cleaned.add((folder, reserved))
-    # What cannot be listed or deleted stays: it harms nobody.
+    # Files that cannot be listed or deleted stay; they do no harm.
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
             name = path.name
@@ -120,12 +122,12 @@ def clean_once(folder: Path, reserved: str = "") -> None:
 
 
 def is_reserved(path: Path) -> bool:
-    """Whether a file is but a name held by `reserve`."""
+    """Whether a file only reserves a name (`reserve`) and has no content yet."""
     return _PART.fullmatch(_reservation(path)) is not None
 
 
 def _reservation(path: Path) -> str:
-    """What `reserve` wrote into a file; empty if it did not."""
+    """Return the text that `reserve` may have written into a file; "" if the file is too large."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file() and path.stat().st_size < 1000:
             return path.read_text()
@@ -143,7 +145,7 @@ def _is_abandoned(name: str, path: Path) -> bool:
 
 def _is_alive(pid: int) -> bool:
     if os.name != "posix":
-        return True  # to ask there is to end it; its age tells
+        return True  # on Windows this question would end the process; the age decides instead
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -155,7 +157,7 @@ def _is_alive(pid: int) -> bool:
 
 @cache
 def _place() -> str:
-    """Where a process number means the same: 8 hexadecimal digits."""
+    """Return 8 hexadecimal digits for the computer or container in which process numbers count."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -164,7 +166,7 @@ def _place() -> str:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """What a full disk says in the block names this path, where it names none."""
+    """Add this path to errors of a full disk in the block that name no file."""
     try:
         yield
     except OSError as error:
@@ -174,9 +176,9 @@ def writing_to(path: Path) -> Iterator[None]:
 
 
 def _named(error: OSError, part: Path, path: Path) -> OSError:
-    """The error with the path that was to be written, not the part or a file that was read."""
+    """Return the error with the path that was to be written, not that of the unfinished file."""
     if error.errno is None:
-        # numpy says only that it wrote less than it was given.
+        # NumPy only says that it wrote too little, so try to write to find out why.
         try:
             with part.open("ab") as file:
                 file.write(bytes(1 << 16))

@@ -1,6 +1,6 @@
-"""What an image is: its axes, sizes, and whether its channels are colours or separate stains.
+"""What a file says about an image: its axes, its sizes, and whether its channels are colours.
 
-Every reader of files ends here, so that each format and each command decides alike.
+Every reader of files returns an `ImageSource`, so all formats are treated in the same way.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import label_axes
 from napari_unet.core.checks import Unfit, check_channels
 
-# Micrometres in a unit of length, and seconds in one of time, as programs write them.
+# Units of length, as programs write them, in micrometres.
 _LENGTHS: Mapping[str, float] = {
     **dict.fromkeys(("pm", "picometer", "picometre"), 1e-6),
     **dict.fromkeys(("å", "a", "angstrom", "ångström", "\u212b"), 1e-4),
@@ -25,6 +25,7 @@ _LENGTHS: Mapping[str, float] = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e6),
     **dict.fromkeys(("in", "inch", "inches", '"'), 25400.0),
 }
+# Units of time, as programs write them, in seconds.
 _TIMES: Mapping[str, float] = {
     **dict.fromkeys(("us", "µs", "\u03bcs", "microsecond", "microseconds"), 1e-6),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
@@ -33,32 +34,33 @@ _TIMES: Mapping[str, float] = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
+# The word for one, and for several, of what lies along an axis.
 _COUNTED = {"T": ("time", "times"), "Z": ("plane", "planes"), "C": ("channel", "channels")}
 
 
 def in_um(size: object, unit: object) -> float | None:
-    """A length in micrometres; None if it is no positive number, or the unit is unknown."""
+    """Return a length in micrometres; None if it is not above 0, or the unit is unknown."""
     return _in(_LENGTHS, size, unit)
 
 
 def in_s(time: object, unit: object) -> float | None:
-    """A time in seconds; None if it is no positive number, or the unit is unknown."""
+    """Return a time in seconds; None if it is not above 0, or the unit is unknown."""
     return _in(_TIMES, time, unit)
 
 
 def choose_image(
     names: Sequence[str], plane_px: Mapping[int, int], asked: int | None
 ) -> tuple[int, tuple[str, ...]]:
-    """Number of the image to take from a file that may hold several, and what is to be said.
+    """Return the number of the image to take from a file, and notes for the user.
 
     Parameters
     ----------
     names
-        Of all images in it; empty where it has none.
+        Names of all images in the file; "" for an image without a name.
     plane_px
-        How many pixels a plane has, of each image that may be taken unasked.
+        Number of pixels of a plane, for each image that may be taken by default.
     asked
-        Which one is asked for, from 0; None takes the largest.
+        The image that the user asks for, from 0; None takes the largest one.
 
     Raises
     ------
@@ -85,31 +87,31 @@ def choose_image(
 
 @dataclass(frozen=True)
 class ImageSource:
-    """An image that was read.
+    """An image that was read from a file.
 
     Attributes
     ----------
     data
-        The pixels, any dtype; of a zarr store or a microscope's file, an array that reads them
-        when it is indexed.
+        The pixels, of any dtype. For a zarr store or a file of a microscope it is an array that
+        reads them when it is indexed.
     axes
         One letter of TZCYX for each axis.
     is_colour
-        Whether the channels are the colours of a photograph (red, green, blue, perhaps alpha);
-        else each is an image of its own.
+        Whether the channels are the colours of a photograph (red, green, blue, perhaps alpha).
+        Otherwise each channel is a separate image.
     pixel_size_um
-        Along Y and X, in micrometres; None if the file does not say.
+        Size of a pixel along Y and X, in micrometres; None if the file does not say.
     z_step_um
-        From plane to plane along Z; None if the file does not say.
+        Distance between planes along Z, in micrometres; None if the file does not say.
     interval_s
-        From time to time along T; None if the file does not say.
+        Time between frames along T, in seconds; None if the file does not say.
     channel_names
-        One for each channel; empty if the file does not say.
+        One name for each channel; empty if the file does not say.
     notes
-        What was assumed while reading, a sentence each.
+        What was assumed while reading, one sentence each.
     """
 
-    data: Any
+    data: LazyArray
     axes: str
     is_colour: bool = False
     pixel_size_um: tuple[float, float] | None = None
@@ -120,19 +122,19 @@ class ImageSource:
 
     @property
     def label_axes(self) -> str:
-        """Axes of its labels."""
+        """The axes of labels of this image."""
         return label_axes(self.axes)
 
     @property
     def anisotropy(self) -> float | None:
-        """Distance of the planes over the size of a pixel; None if the file does not say."""
+        """Distance between planes divided by the size of a pixel; None if the file does not say."""
         if self.pixel_size_um is None or self.z_step_um is None:
             return None
         return self.z_step_um / math.sqrt(math.prod(self.pixel_size_um))
 
     @property
     def scale(self) -> tuple[tuple[float, ...], str]:
-        """Size of a pixel along each of these, and the unit: um, or px where not all is known."""
+        """Size of a pixel along each axis of the labels, and the unit: um, or px if unknown."""
         axes = self.label_axes
         if self.pixel_size_um is None or ("Z" in axes and self.z_step_um is None):
             return (1.0,) * len(axes), "px"
@@ -141,14 +143,14 @@ class ImageSource:
         return tuple(sizes[axis] for axis in axes), "um"
 
     def check_channels(self, channel: object, n_model: int | None = None) -> None:
-        """See that it is clear what a model sees of the channels.
+        """Raise an error if the user has to choose one of the channels.
 
         Parameters
         ----------
         channel
-            The number of the one that was chosen; anything else chooses none.
+            Number of the channel that was chosen; with anything else none was chosen.
         n_model
-            How many channels the model takes.
+            Number of channels that the model takes.
 
         Raises
         ------
@@ -160,9 +162,9 @@ class ImageSource:
             check_channels(count, n_model, self.channel_names)
 
     def words(self, channel: object = None) -> str:
-        """As what it was read, in one sentence; empty where there was nothing to decide.
+        """Return a sentence that says how the file was read; "" if nothing had to be decided.
 
-        `channel` is the one that is used; None if all are.
+        `channel` is the channel that is used; None if all are used.
         """
         if self.axes == "YX" and not self.notes:
             return ""

@@ -1,4 +1,4 @@
-"""Images and labels as files: tif (with axes and sizes), of microscopes, and what imageio reads."""
+"""Read and write files of images and labels: tif, microscope formats, zarr, and pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import ORDER
 from napari_unet.core.checks import (
     Unfit,
@@ -25,14 +26,16 @@ from napari_unet.io.ome_zarr import is_zarr, open_zarr
 from napari_unet.io.outputs import MARK
 from napari_unet.io.tif import axes_of_tif, names_in_tif, read_tif
 
+# Endings of files that are read as tif, and the first four bytes of a tif.
 _TIFF = {".tif", ".tiff", ".svs", ".ndpi", ".qptiff", ".lsm"}
 _TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# The types of pixels that ImageJ knows.
+# The types of pixels that ImageJ can open.
 _IMAGEJ = (np.uint8, np.uint16, np.float32)
-# Between the name of an image and the ending of its labels' file.
+# The name of a file of labels is that of its image, then this, then the ending.
 LABELS = "_labels"
-# Reads an image file: `read_image` with some of its options.
+# A function that reads an image file: `read_image` with some of its options.
 Read = Callable[[Path], ImageSource]
+# Endings of all files that can be read.
 SUFFIXES = _TIFF | MICROSCOPE_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".zarr"}
 
 
@@ -49,20 +52,21 @@ def read_image(
     Parameters
     ----------
     path
-        tif, png, jpg, bmp; or czi, nd2, lif or a zarr store, of which no pixel is read yet.
+        A tif, png, jpg or bmp; or a czi, nd2, lif or zarr store, whose pixels are read later, when
+        they are indexed.
     axes
-        Names of its axes; by default what the file says, or else guessed from the shape.
+        Names of its axes; by default those in the file, or else guessed from the shape.
     series
         Which image of a file that holds several, from 0; by default the largest one.
     rgb
-        Whether its channels are the colours of a photograph, whatever the file says.
+        Whether the channels are the colours of a photograph, whatever the file says.
     as_labels
-        Whether pixels are wanted as the numbers that they are: no palette, no inversion.
+        Whether to keep the numbers of the pixels as they are: no palette, no inversion.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or its axes are unclear.
+        If the file cannot be read, or its axes are unclear.
     OSError
         If the file system refuses it.
     """
@@ -82,18 +86,18 @@ def write_labels(
     z_step_um: float | None = None,
     interval_s: float | None = None,
 ) -> None:
-    """Write labels as a tif that ImageJ opens, or as a plain one if it has none of its types.
+    """Write labels as a tif that ImageJ opens, or as a plain tif if the ids are too large for it.
 
     Parameters
     ----------
     path
-        Where to; replaced as a whole.
+        The file; an older one is replaced as a whole.
     labels
-        int32; written as uint16 where all ids fit, for ImageJ knows no 32-bit integers.
+        int32. They are written as uint16 if all ids fit, because ImageJ has no 32-bit integers.
     axes
-        Its axes, without C.
+        Axes of the labels, without C.
     pixel_size_um, z_step_um, interval_s
-        Along Y and X, Z, and T, as in `ImageSource`.
+        Sizes along Y and X, along Z, and along T, as in `ImageSource`.
     """
     if labels.max(initial=0) < 2**16 and _in_order(axes):
         labels = labels.astype(np.uint16)
@@ -102,7 +106,7 @@ def write_labels(
 
 def write_image(
     path: Path,
-    data: NDArray[Any],
+    data: Pixels,
     axes: str,
     pixel_size_um: tuple[float, float] | None = None,
     z_step_um: float | None = None,
@@ -110,20 +114,20 @@ def write_image(
     *,
     compress: bool = False,
 ) -> None:
-    """Write pixels as a tif that ImageJ opens, or as a compressed one if it has none of its types.
+    """Write pixels as a tif that ImageJ opens, or as a compressed tif if ImageJ lacks their type.
 
     Parameters
     ----------
     path
-        Where to; replaced as a whole.
+        The file; an older one is replaced as a whole.
     data
-        The pixels, any dtype.
+        The pixels, of any dtype.
     axes
         One letter of TZCYX for each axis.
     pixel_size_um, z_step_um, interval_s
-        Along Y and X, Z, and T, as in `ImageSource`.
+        Sizes along Y and X, along Z, and along T, as in `ImageSource`.
     compress
-        Whether to compress the one for ImageJ, too.
+        Whether to compress a tif for ImageJ, too.
     """
     metadata: dict[str, Any] = {"axes": axes}
     options: dict[str, Any] = {
@@ -151,7 +155,7 @@ def write_image(
 
 
 def list_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the images in them, sorted; labels of one of these are none.
+    """Return files as they are, and for each folder the images in it, sorted, without their labels.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not is_zarr(path):
-            # Of names that begin with a dot, a Mac writes one beside each file (._a.tif).
+            # macOS writes a file whose name begins with a dot beside each file (._a.tif).
             inside = sorted(
                 p
                 for p in path.iterdir()
@@ -182,7 +186,7 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
-    """Axes of an image of this shape, as the file that it is from names them; None if it does not.
+    """Return the axes that a file names for an image of this shape; None if it names none.
 
     No pixel is read.
     """
@@ -196,13 +200,13 @@ def axes_in_file(path: Path, shape: tuple[int, ...]) -> str | None:
         else:
             found = axes_of_tif(path, shape) if path.is_file() and _is_tif(path) else None
     except Exception:
-        # Whatever is wrong with the file, the pixels are there.
+        # Whatever is wrong with the file, the caller has the pixels already.
         return None
     return found
 
 
 def channels_in_file(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the channels of an image of this shape, as its file has them; empty if it has none.
+    """Return the names that a file gives to the channels of an image of this shape, if it does.
 
     No pixel is read.
     """
@@ -212,12 +216,12 @@ def channels_in_file(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
             return image.channel_names if image.data.shape == shape else ()
         return names_in_tif(path, shape) if path.is_file() and _is_tif(path) else ()
     except Exception:
-        # As above.
+        # Whatever is wrong with the file, the caller has the pixels already.
         return ()
 
 
 def stem_of(path: Path) -> str:
-    """Name of an image without its ending; of an image in a zarr store, with that of the store."""
+    """Return the name of an image without its ending; in a zarr store, after that of the store."""
     for store in path.parents:
         if is_zarr(store) and is_zarr(path):
             return "_".join([stem_of(store), *path.relative_to(store).parts])
@@ -225,7 +229,7 @@ def stem_of(path: Path) -> str:
 
 
 def _check_readable(path: Path) -> None:
-    """Raise what keeps a file from being read at all, before its format is looked at."""
+    """Raise an error if there is no such file, or it is empty or not readable."""
     if path.is_dir():
         raise ValueError(f"there is no file {path}, it is a folder; give the path of an image")
     try:
@@ -251,7 +255,7 @@ def _read_file(path: Path, axes: str | None, series: int | None, as_labels: bool
     except Unfit as error:
         raise ValueError(f"{path}: {error.for_files}") from error
     except Exception as error:
-        # Each format's reader has exceptions of its own. Where the system says why, that is it.
+        # The reader of each format has its own exceptions. An error of the system is passed on.
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.strerror):
             raise
         raise ValueError(f"{path} cannot be read as an image ({_reason(path, error)}") from error
@@ -263,7 +267,7 @@ def _is_tif(path: Path) -> bool:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Why a file cannot be read, and what helps."""
+    """Return why a file cannot be read, and what the user can do."""
     text = " ".join(str(error).split())
     if "imagecodecs" in text:
         return "its compression needs imagecodecs); run: pip install imagecodecs"
@@ -275,10 +279,10 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _read_picture(path: Path, axes: str | None, series: int | None, as_labels: bool) -> ImageSource:
-    """Read png, jpg, bmp, and what else has one picture, without sizes."""
+    """Read a file that holds one picture, such as png, jpg or bmp; it has no sizes."""
     if series:
         raise Unfit(f"image {series} is asked for and there is one; leave --series out")
-    # Of a mask with a palette the numbers are what was meant, not their colours.
+    # In a mask with a palette, the numbers are the labels, not their colours.
     has_palette = as_labels and iio.immeta(path, plugin="pillow").get("mode") == "P"
     data = np.asarray(iio.imread(path, plugin="pillow", mode="P" if has_palette else None))
     if data.ndim == 3 and data.shape[-1] == 2:
@@ -289,7 +293,7 @@ def _read_picture(path: Path, axes: str | None, series: int | None, as_labels: b
 
 
 def _as_rgb(image: ImageSource, path: Path) -> ImageSource:
-    """The image with its channels as colours, last where it is in memory."""
+    """Return the image with its channels as colours; in memory they become the last axis."""
     place = image.axes.find("C")
     count = image.data.shape[place] if place >= 0 else 1
     if count not in (3, 4):

@@ -1,6 +1,6 @@
-"""Labels as OME-Zarr that were not made by a job: is a store one of labels, and how one is written.
+"""Recognise labels in OME-Zarr, and write labels as OME-Zarr.
 
-What a job writes, from zarr to zarr, is in `volumes`.
+The stores that a job writes piece by piece, from zarr to zarr, are made in `large_images`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices
 from napari_unet.core.checks import whole_labels
 from napari_unet.io.atomic import clean_once, part_of
@@ -18,7 +19,7 @@ from napari_unet.io.outputs import check_replaceable
 
 
 def holds_labels(path: Path) -> bool:
-    """Whether a folder is an image of labels in OME-Zarr, as its metadata say; no pixel is read."""
+    """Whether the metadata of a folder say that it holds labels in OME-Zarr; no pixel is read."""
     import zarr
 
     if not (path.is_dir() and is_zarr(path)):
@@ -27,7 +28,7 @@ def holds_labels(path: Path) -> bool:
         node = zarr.open(path, mode="r")
         attributes: dict[str, Any] = dict(node.attrs)
     except Exception:
-        # Stores of each kind have exceptions of their own.
+        # Each kind of store has its own exceptions.
         return False
     described = attributes.get("ome", attributes)  # OME-Zarr 0.5 keeps it one level deeper
     return bool(described.get("multiscales")) and "image-label" in described
@@ -35,7 +36,7 @@ def holds_labels(path: Path) -> bool:
 
 def write_label_store(
     path: Path,
-    labels: Any,
+    labels: LazyArray,
     axes: str,
     scale: Sequence[float],
     units: Sequence[str | None],
@@ -48,18 +49,18 @@ def write_label_store(
     path
         Folder of the store. Labels that this program wrote there before are replaced.
     labels
-        Whole numbers, with these axes; read plane by plane.
+        Whole numbers, with these axes; they are read plane by plane.
     axes
-        Letters of TZYX.
+        One letter of TZYX for each axis.
     scale, units, translation
-        Of each axis, see `zarr_files.ZarrImage`.
+        One value for each axis, as in `io.ome_zarr.ZarrImage`.
 
     Raises
     ------
     NotOursError
-        If there is something that this program did not write.
+        If there is something at `path` that this program did not write.
     ValueError
-        If the labels are no whole numbers, or one is negative or beyond int32.
+        If the labels are not whole numbers, or one is negative or too large for int32.
     """
     import zarr
 

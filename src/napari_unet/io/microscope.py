@@ -1,4 +1,4 @@
-"""Files as microscopes write them: CZI (Zeiss), ND2 (Nikon), LIF (Leica), plane by plane.
+"""Read files that microscopes write, plane by plane: CZI (Zeiss), ND2 (Nikon), LIF (Leica).
 
 The libraries that read them come with the extra `formats`; each is imported when it is needed.
 """
@@ -14,27 +14,33 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from napari_unet.core.arrays import Index, Pixels
 from napari_unet.core.checks import Unfit, name_array
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
 
-# Reads a part of a plane: its place along the outer axes, and a slice for each of the inner ones.
-_Read = Callable[[tuple[int, ...], tuple[slice, ...]], NDArray[Any]]
+# A function that reads a part of a plane, from its place along the outer axes and a slice for each
+# of the inner axes.
+_Read = Callable[[tuple[int, ...], tuple[slice, ...]], Pixels]
+# A function that opens a file for reading planes.
 _Opened = Callable[[], AbstractContextManager[_Read]]
+# What metadata tell: the size of a pixel (y, x) and the step along Z in micrometres, the interval
+# in seconds, and the names of the channels.
+_Facts = tuple[tuple[float, float] | None, float | None, float | None, list[str]]
 
 
 class Planes:
-    """The pixels of an image in a file, read when they are indexed.
+    """The pixels of an image in a file, which are read when they are indexed.
 
-    The file is open only meanwhile.
+    The file is only open while pixels are read.
 
     Parameters
     ----------
     shape, dtype
-        Of the image.
+        Shape and type of the image.
     n_outer
-        How many of the first axes count planes; the others are those of a plane.
+        Number of outer axes, which come first and count planes. The others are those of a plane.
     opened
         Opens the file for reading planes.
     """
@@ -46,9 +52,9 @@ class Planes:
         self.ndim = len(self.shape)
         self._n_outer, self._opened = n_outer, opened
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
+    def __getitem__(self, key: Index) -> Pixels:
         """Read a part, given by whole numbers, slices and an ellipsis."""
-        parts = [*key] if isinstance(key, tuple) else [key]
+        parts: list[Any] = [*key] if isinstance(key, tuple) else [key]
         at = next((n for n, part in enumerate(parts) if part is Ellipsis), len(parts))
         rest, parts = parts[at + 1 :], parts[:at]
         parts += [slice(None)] * (self.ndim - len(parts) - len(rest)) + rest
@@ -70,13 +76,13 @@ class Planes:
                     found[place] = read(index, box)[steps]
         return found[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.asarray(self[...], dtype=dtype)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a file says of the image in it; axes of length 1 are left out, S is that of colours."""
+    """What a file says about its image. Axes of length 1 are left out; S is the axis of colours."""
 
     planes: Planes
     axes: str
@@ -88,30 +94,30 @@ class _Found:
 
 
 def is_microscope_file(path: Path) -> bool:
-    """Whether a path has the ending of a file that is read here."""
+    """Whether a path ends like a file of a microscope: .czi, .nd2 or .lif."""
     return path.suffix.lower() in _READERS
 
 
 def read_microscope_file(
     path: Path, axes: str | None = None, series: int | None = None
 ) -> ImageSource:
-    """Open an image of a CZI, ND2 or LIF file; its pixels are read when they are indexed.
+    """Open an image in a CZI, ND2 or LIF file; its pixels are read when they are indexed.
 
     Parameters
     ----------
     path
         The file.
     axes
-        One letter of TZCYX for each axis longer than 1, in place of what the file says.
+        One letter of TZCYX for each axis longer than 1; by default the axes that the file names.
     series
-        Which of the images in it (scenes, positions, series), from 0; by default the largest one.
+        Which image (scene, position, series) of the file, from 0; by default the largest one.
 
     Raises
     ------
     Unfit
-        If the library for it is not installed, or there is no such image, or it has other axes.
+        If the library is not installed, there is no such image, or it has other axes.
     Exception
-        Whatever the library raises, if the file is broken.
+        An exception of the library, if the file is damaged.
     """
     found = _READERS[path.suffix.lower()](path, series)
     said, named = found.axes.replace("S", "C"), axes
@@ -140,12 +146,12 @@ def read_microscope_file(
 
 @contextmanager
 def _from_extra(path: Path) -> Iterator[None]:
-    """Say what to install where a library is missing."""
+    """Raise an error that says what to install if the block misses a library."""
     try:
         yield
     except ModuleNotFoundError as error:
         needs = f"files that end in {path.suffix} are read by {error.name}, which is not installed"
-        # As the extra says.
+        # The extra `formats` has the same condition.
         if path.suffix.lower() == ".czi" and sys.version_info >= (3, 14):
             raise Unfit(f"{needs}, and needs Python 3.13 or older; save it as tif") from error
         raise Unfit(f'{needs}; run: pip install "napari-unet[formats]"') from error
@@ -182,7 +188,7 @@ def _read_czi(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             rows, columns = box[:2]
             roi = (
                 x + columns.start,
@@ -190,7 +196,7 @@ def _read_czi(path: Path, series: int | None) -> _Found:
                 columns.stop - columns.start,
                 rows.stop - rows.start,
             )
-            part: NDArray[Any] = file.read(roi, dict(zip(order, index, strict=True)), scene)
+            part: Pixels = file.read(roi, dict(zip(order, index, strict=True)), scene)
             # Colours are stored as blue, green, red.
             return part[..., ::-1][..., box[2]] if "S" in inner else part[..., 0]
 
@@ -213,8 +219,8 @@ _CZI_TYPES = {
 }
 
 
-def _czi_facts(root: ElementTree.Element) -> tuple[Any, float | None, float | None, list[str]]:
-    """Size of a pixel, step along Z, interval, and names of the channels."""
+def _czi_facts(root: ElementTree.Element) -> _Facts:
+    """Return what the metadata of a CZI tell."""
     sizes = {
         distance.get("Id"): in_um(distance.findtext("Value"), "m")
         for distance in root.iterfind("./Metadata/Scaling/Items/Distance")
@@ -244,7 +250,7 @@ def _read_nd2(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             at = dict(zip(kept, index, strict=True)) | {"P": number}
             place = [at[axis] for axis in outer]
             frame = int(np.ravel_multi_index(place, tuple(outer.values()))) if outer else 0
@@ -307,7 +313,7 @@ def _read_lif(path: Path, series: int | None) -> _Found:
 
     @contextmanager
     def opened() -> Iterator[_Read]:
-        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> NDArray[Any]:
+        def read(index: tuple[int, ...], box: tuple[slice, ...]) -> Pixels:
             at = dict(zip(outer, index, strict=True)) | ({"M": tile} if "M" in sizes else {})
             return np.asarray(image.frame(**at))[box]
 
@@ -323,12 +329,12 @@ def _read_lif(path: Path, series: int | None) -> _Found:
     )
 
 
-def _lif_facts(description: Any) -> tuple[Any, float | None, float | None, list[str]]:
-    """As `_czi_facts`."""
+def _lif_facts(description: Any) -> _Facts:
+    """Return what the metadata of an image in a LIF tell."""
     steps = {}
     for axis in description.iterfind("./Dimensions/DimensionDescription"):
         count, length = int(axis.get("NumberOfElements")), abs(float(axis.get("Length")))
-        # The length is that from the first pixel to the last one.
+        # The length is the distance from the first pixel to the last one.
         steps[axis.get("DimID")] = length / max(1, count - 1), axis.get("Unit")
     x, y, z = (in_um(*steps[place]) if place in steps else None for place in "123")
     channels = description.iterfind("./Channels/ChannelDescription")

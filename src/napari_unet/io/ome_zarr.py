@@ -1,15 +1,16 @@
-"""Images and labels in zarr stores: OME-Zarr up to 0.5, and plain arrays."""
+"""Read images and make labels in zarr stores: OME-Zarr up to version 0.5, and plain arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
+from napari_unet.core.arrays import Index, LazyArray, Pixels
 from napari_unet.core.axes import ORDER, Unreadable, axes_from_names
 from napari_unet.core.checks import Undecided, name_array
 from napari_unet.io.image_source import ImageSource, in_s, in_um
@@ -19,20 +20,23 @@ if TYPE_CHECKING:
     import zarr
 
 SUFFIX = ".zarr"
-# Levels of a pyramid halve until both sides are at most this; so large are its chunks, too.
+# Width and height of a chunk, in pixels. The levels of a pyramid are halved down to this size.
 CHUNK_PX = 1024
+# The type that OME-Zarr gives to an axis; all others are "space".
 _TYPES = {"T": "time", "C": "channel"}
+# What a store says about an image, as it was read from JSON.
+Metadata = dict[str, Any]
 # Files that make a folder a zarr store, whatever its name.
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 class StoredPixels:
-    """The pixels of an array in a store, read when they are indexed.
+    """The pixels of an array in a zarr store, which are read when they are indexed.
 
     Parameters
     ----------
     array
-        The array.
+        The zarr array.
     path
         Folder of the array, for messages.
     """
@@ -42,27 +46,27 @@ class StoredPixels:
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.ndim, self.dtype = len(self.shape), array.dtype
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Index) -> Any:
         """Read a part.
 
         Raises
         ------
         Unreadable
-            If a chunk cannot be; names it.
+            If a chunk cannot be read; the message names it.
         """
         try:
             return self._array[key]
         except (MemoryError, IndexError):
             raise
         except Exception as error:
-            # Stores and codecs have exceptions of their own.
+            # Each kind of store, and each codec, has its own exceptions.
             raise Unreadable(self._broken(error)) from error
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
         return np.asarray(self[...], dtype=dtype)
 
     def _broken(self, error: Exception) -> str:
-        """Which chunk it is, found by reading each; in a sentence."""
+        """Return a sentence that names the damaged chunk, which is found by reading all chunks."""
         chunks = self._array.chunks
         for place in np.ndindex(*(-(-n // c) for n, c in zip(self.shape, chunks, strict=True))):
             box = zip(place, chunks, strict=True)
@@ -85,18 +89,18 @@ class ZarrImage:
     axes
         One letter of TZCYX for each axis.
     scale, translation
-        Size of a pixel along each axis, and where the first one lies, in `units`.
+        Size of a pixel along each axis, and where the first pixel lies, in `units`.
     units
-        Of each axis, None where nothing is known.
+        Unit of each axis; None if it is not known.
     path
-        Folder of the image: that of the store, or of one in it.
+        Folder of the image: the store, or a folder in it.
     is_colour, channel_names, notes
-        See `ImageSource`.
+        As in `ImageSource`.
     is_named
         Whether the store names the axes.
     """
 
-    data: Any
+    data: LazyArray
     axes: str
     scale: tuple[float, ...]
     translation: tuple[float, ...]
@@ -109,13 +113,13 @@ class ZarrImage:
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
-        """Along Y and X, in micrometres; None if the store does not say."""
+        """Size of a pixel along Y and X, in micrometres; None if the store does not say."""
         y, x = self._in("Y", in_um), self._in("X", in_um)
         return None if y is None or x is None else (y, x)
 
     @property
     def source(self) -> ImageSource:
-        """The same, as what any file gives."""
+        """The image as an `ImageSource`, as readers of all formats return it."""
         return ImageSource(
             self.data,
             self.axes,
@@ -127,33 +131,32 @@ class ZarrImage:
             self.notes,
         )
 
-    def _in(self, axis: str, convert: Any) -> float | None:
+    def _in(self, axis: str, convert: Callable[[float, str | None], float | None]) -> float | None:
         place = self.axes.find(axis)
-        found: float | None = None if place < 0 else convert(self.scale[place], self.units[place])
-        return found
+        return None if place < 0 else convert(self.scale[place], self.units[place])
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a path is that of a zarr store, or of an image or array in one."""
+    """Whether a path is a zarr store, or an image or array in one."""
     return path.suffix.lower() == SUFFIX or any((path / mark).is_file() for mark in _MARKS)
 
 
 def open_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ZarrImage:
-    """Open an image for reading.
+    """Open an image in a zarr store for reading.
 
     Parameters
     ----------
     path
         Folder of an array, or of a group in OME-Zarr.
     axes
-        Names of its axes; by default what the store says, or else guessed from the shape.
+        Names of its axes; by default those in the store, or else guessed from the shape.
     series
-        Which image of a store that holds several, from 0.
+        Which image of a store that holds several, from 0; by default the first one.
 
     Raises
     ------
     ValueError
-        If there is no image in it, or its axes are unclear.
+        If there is no image in the store, or its axes are unclear.
     """
     import zarr
 
@@ -187,24 +190,24 @@ def create_labels(
     shape: Sequence[int],
     axes: str,
     scale: Sequence[float],
-    units: Sequence[Any],
+    units: Sequence[str | None],
     translation: Sequence[float] | None = None,
 ) -> None:
-    """Make a group for labels in OME-Zarr 0.4, with the levels of a pyramid, all of it 0.
+    """Make a group for labels in OME-Zarr 0.4, with all levels of a pyramid, filled with 0.
 
     Parameters
     ----------
     path
-        Folder of the group; must not exist.
+        Folder of the group; it must not exist.
     shape, axes
-        Of the finest level; no C.
+        Shape and axes of the finest level, without C.
     scale, units, translation
         As in `ZarrImage`; by default the first pixel lies at 0.
     """
     import zarr
 
     group = zarr.create_group(path, zarr_format=2)
-    datasets: list[Any] = []
+    datasets: list[Metadata] = []
     for level, level_shape in enumerate(pyramid(shape, axes)):
         group.create_array(
             str(level),
@@ -216,12 +219,12 @@ def create_labels(
         )
         factors = [2.0**level if axis in "YX" else 1.0 for axis in axes]
         steps = [size * factor for size, factor in zip(scale, factors, strict=True)]
-        changes: list[Any] = [{"type": "scale", "scale": steps}]
+        changes: list[Metadata] = [{"type": "scale", "scale": steps}]
         if translation is not None and any(translation):
-            # Levels are made of every second pixel, from the first on.
+            # Each level is made of every second pixel, so the first pixel stays where it is.
             changes.append({"type": "translation", "translation": list(translation)})
         datasets.append({"path": str(level), "coordinateTransformations": changes})
-    named: list[Any] = [
+    named: list[Metadata] = [
         {"name": axis.lower(), "type": _TYPES.get(axis, "space")} | ({"unit": unit} if unit else {})
         for axis, unit in zip(axes, units, strict=True)
     ]
@@ -233,7 +236,7 @@ def create_labels(
 
 
 def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
-    """Shapes of the levels of a pyramid, the finest first; Y and X are halved."""
+    """Return the shapes of the levels of a pyramid, the finest first; Y and X are halved."""
     levels = [tuple(shape)]
     while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "YX") > CHUNK_PX:
         levels.append(
@@ -243,13 +246,13 @@ def pyramid(shape: Sequence[int], axes: str) -> list[tuple[int, ...]]:
 
 
 def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
-    """The array or the group of the image in a store, its folder, and what was assumed."""
+    """Return the array or group of the image in a store, its folder, and what was assumed."""
     import zarr
 
     try:
         node = zarr.open(path, mode="r")
     except Exception as error:
-        # Stores of each kind have exceptions of their own.
+        # Each kind of store has its own exceptions.
         raise ValueError(f"{path} cannot be read as zarr ({error}); give an OME-Zarr") from error
     if isinstance(node, zarr.Array) or _ome(node).get("multiscales"):
         return node, path, ()
@@ -281,10 +284,10 @@ def _find(path: Path, series: int | None) -> tuple[Any, Path, tuple[str, ...]]:
     return node[name], path / name, notes
 
 
-def _ome(group: Any) -> dict[str, Any]:
-    """The metadata of OME-Zarr, which 0.5 keeps one level deeper."""
+def _ome(group: Any) -> Metadata:
+    """Return the OME-Zarr metadata of a group; version 0.5 stores them one level deeper."""
     attributes = dict(group.attrs)
-    found: dict[str, Any] = attributes.get("ome", attributes)
+    found: Metadata = attributes.get("ome", attributes)
     return found
 
 
@@ -292,8 +295,8 @@ def _holds_image(node: Any) -> bool:
     return hasattr(node, "keys") and bool(_ome(node).get("multiscales"))
 
 
-def _described_above(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What the group of an array says of it: of the image, of the level, and of its channels."""
+def _described_above(path: Path) -> tuple[Metadata, Metadata, Metadata]:
+    """Return what the group of an array says about its image, its level and its channels."""
     import zarr
 
     path = path.resolve()
@@ -307,14 +310,12 @@ def _described_above(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[s
     return {}, {}, {}
 
 
-def _named(
-    pixels: Any, described: dict[str, Any], level: dict[str, Any], axes: str | None
-) -> ZarrImage:
+def _named(pixels: LazyArray, described: Metadata, level: Metadata, axes: str | None) -> ZarrImage:
     said = described.get("axes", [])
     names = [axis if isinstance(axis, str) else axis["name"] for axis in said]
     ndim, letters = len(pixels.shape), ""
     if described and not said and ndim == 5:
-        letters = ORDER  # so they are in OME-Zarr 0.1 and 0.2
+        letters = ORDER  # OME-Zarr 0.1 and 0.2 always have these axes
     elif len(names) == ndim:
         letters = axes_from_names(names, pixels.shape)
     found, named, left_out = name_array(pixels, axes or letters or None)
@@ -327,7 +328,7 @@ def _named(
     is_colour = not letters and named[-1] == "C" and found.shape[-1] in (3, 4)
     n = len(named)
     scale, shift, units = (1.0,) * n, (0.0,) * n, (None,) * n
-    # Axes that were named anew lose their sizes.
+    # If the user gave other axes, the sizes in the store do not apply.
     if letters and "".join(axis for axis in letters if axis in named) == named:
         kept = [letters.index(axis) for axis in named]
         changes = _changes(described, level, ndim)
@@ -339,10 +340,8 @@ def _named(
     return ZarrImage(found, named, scale, shift, units, Path(), is_colour, (), notes, bool(letters))
 
 
-def _changes(
-    described: dict[str, Any], level: dict[str, Any], ndim: int
-) -> tuple[list[float], list[float]]:
-    """Scale and translation along each axis: those of the level, then those of the image."""
+def _changes(described: Metadata, level: Metadata, ndim: int) -> tuple[list[float], list[float]]:
+    """Return scale and translation along each axis: first of the level, then of the image."""
     scale, shift = [1.0] * ndim, [0.0] * ndim
     for of in (level, described):
         for change in of.get("coordinateTransformations") or []:

@@ -1,4 +1,4 @@
-"""What a result may take the place of: labels and tables that this program wrote, nothing else."""
+"""Check that a result replaces nothing but labels and tables that this program wrote."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import os
 import re
 from pathlib import Path
 
-# What labels carry that this program writes: an attribute in zarr, the software in tif.
+# The mark in labels that this program writes: an attribute in zarr, the software in tif.
 MARK = "napari-unet"
-# Files of a zarr store, and what file browsers leave in every folder.
+# Names of files in a zarr store, and of files that file browsers leave in every folder.
 _IN_ZARR = re.compile(
     r"\.z(?:attrs|group|array|metadata)|zarr\.json|c|[0-9.]+|\.DS_Store|Thumbs\.db|desktop\.ini"
 )
-# The columns that `measurements.measure` makes, and those that are added to it.
+# Names of the columns that `measurements.measure` makes, and of those that are added to them.
 _COLUMN = re.compile(
     r"label|[tz](?:_first|_last)?|area|volume|centroid_[zyx]|intensity_(?:mean|max|min)(?:_\d+)?|"
     r"equivalent_diameter|axis_major_length|axis_minor_length|eccentricity|solidity|perimeter|"
@@ -23,23 +23,23 @@ _COLUMN = re.compile(
 
 
 class NotOursError(ValueError):
-    """Something is in the way of a result that this program did not make."""
+    """A result cannot be written, because a file of another program has its name."""
 
 
 def check_replaceable(path: Path, *, overwrite: bool = False) -> None:
-    """See that a result may be written to a path.
+    """Raise an error if a result must not be written to a path.
 
     Parameters
     ----------
     path
-        Of labels (zarr, tif) or of a table (csv).
+        The path of labels (zarr, tif) or of a table (csv).
     overwrite
-        Whether what others made may be replaced, too.
+        Whether files of other programs may be replaced, too.
 
     Raises
     ------
     NotOursError
-        If there is something that this program did not write.
+        If there is something at `path` that this program did not write.
     """
     if overwrite or not os.path.lexists(path) or is_ours(path):
         return
@@ -50,13 +50,13 @@ def check_replaceable(path: Path, *, overwrite: bool = False) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether something was written by this program as a result, or is an empty folder."""
+    """Whether a path is a result that this program wrote, or an empty folder."""
     if path.is_dir():
         return not any(path.iterdir()) or _is_our_zarr(path)
     try:
         return (_is_our_table if path.suffix.lower() == ".csv" else _is_our_tif)(path)
     except Exception:
-        # Readers have exceptions of their own.
+        # Each reader has its own exceptions.
         return False
 
 

@@ -1,4 +1,4 @@
-"""Tif files as ImageJ, OME and scanners write them: which image, its axes, sizes and colours."""
+"""Read tif files of ImageJ, OME and scanners: the image, its axes, its sizes and its colours."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import axes_from_names
 from napari_unet.core.checks import Unfit, name_array
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
 
-# Names that scanners give to what is beside the image itself.
+# Names that scanners give to pictures beside the image itself.
 _SIDE = ("thumbnail", "label", "macro", "overview")
-# Pixels of a plain tif that tells no program are taken for measured up to this size; printers' and
-# screens' resolutions, such as 72 or 300 dots per inch, are coarser.
+# Largest size of a pixel, in micrometres, that is believed in a plain tif. A larger one comes from
+# the resolution of a printer or a screen, such as 72 or 300 dots per inch.
 _LARGEST_UM = 5.0
+# The size of a pixel in micrometres, as SVS files write it.
 _MPP = re.compile(r"\bMPP\s*=\s*([\d.]+)")
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the metadata of a tif say; see `ImageSource`."""
+    """What the metadata of a tif say: sizes and names, as in `ImageSource`."""
 
     pixel_size_um: tuple[float, float] | None = None
     z_step_um: float | None = None
@@ -37,25 +38,25 @@ class _Facts:
 def read_tif(
     path: Path, axes: str | None = None, series: int | None = None, as_labels: bool = False
 ) -> ImageSource:
-    """Read the image of a tif: the largest one, where it holds several.
+    """Read the image in a tif; if there are several, the largest one.
 
     Parameters
     ----------
     path
         The file.
     axes
-        One letter of TZCYX for each axis, in place of what the file says.
+        One letter of TZCYX for each axis; by default the axes that the file names.
     series
-        Which of the images in it, from 0.
+        Which image of the file, from 0.
     as_labels
-        Whether pixels are wanted as the numbers that they are: no palette, no inversion.
+        Whether to keep the numbers of the pixels as they are: no palette, no inversion.
 
     Raises
     ------
     ValueError
         If there is no such image, or its axes are unclear.
     Exception
-        Whatever tifffile raises, if the file is broken.
+        An exception of tifffile, if the file is damaged.
     """
     with tifffile.TiffFile(path) as file:
         number, notes = _choose(file.series, series)
@@ -78,20 +79,20 @@ def read_tif(
         samples = data.shape[said.index("S")] if "S" in said else 0
         if samples == 2 and page.extrasamples and not as_labels:
             data, said = data.take(0, said.index("S")), said.replace("S", "")  # grey with alpha
-    # Of labels the shape is enough.
+    # For labels only the shape matters.
     data, named, more = (data, said, ()) if as_labels else _name(data, said, axes)
-    # Without an axis of the user's own, an axis of length 1 before that of the colours may be gone.
+    # If the user gave no axes, an axis of length 1 before that of the colours may be gone.
     place = -1 if colours is None else colours - (len(said) - len(named))
     is_colour = place >= 0 and named[place] in "CS"
     if is_colour:
-        # Also where a file holds one plane of each colour.
+        # The colours become the last axis, also if the file holds one plane for each colour.
         data = np.moveaxis(data, place, -1)
         named = named[:place] + named[place + 1 :] + "C"
     return ImageSource(data, named, is_colour, **vars(facts), notes=notes + more)
 
 
 def axes_of_tif(path: Path, shape: tuple[int, ...]) -> str | None:
-    """Axes of the first image of this shape, if the file names all that are longer than 1."""
+    """Return the axes of the first image of this shape; None if the file does not name them all."""
     with tifffile.TiffFile(path) as file:
         for series in file.series:
             if series.shape == shape and not set(series.axes) - set("TZCYX"):
@@ -100,7 +101,7 @@ def axes_of_tif(path: Path, shape: tuple[int, ...]) -> str | None:
 
 
 def names_in_tif(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the channels of the first image of this shape; empty if the file has none."""
+    """Return the names of the channels of the first image of this shape; () if there are none."""
     with tifffile.TiffFile(path) as file:
         for number, series in enumerate(file.series):
             if series.shape == shape:
@@ -109,7 +110,7 @@ def names_in_tif(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, ...]]:
-    """Number of the image to take, and what is to be said about the others."""
+    """Return the number of the image to take, and notes for the user about the others."""
     found = [
         n
         for n, one in enumerate(series)
@@ -124,24 +125,23 @@ def _plane_px(series: Any) -> int:
     return int(sizes.get("Y", 1) * sizes.get("X", 1))
 
 
-def _as_shown(
-    data: NDArray[Any], axes: str, page: Any
-) -> tuple[NDArray[Any], str, tuple[str, ...]]:
-    """Pixels that grow with brightness, whatever the file counts from."""
+def _as_shown(data: Pixels, axes: str, page: Any) -> tuple[Pixels, str, tuple[str, ...]]:
+    """Return pixels that are larger where the image is brighter, their axes, and notes."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric == kind.MINISWHITE:
         return _inverted(data, page.bitspersample), axes, ("0 is white in it: inverted",)
     if page.photometric == kind.PALETTE and page.colormap is not None:
         colours = np.asarray(page.colormap).T.astype(np.int64)  # (N, 3), 16 bits each
         used = colours[np.unique(data)]
-        # A look-up table of ImageJ grows with the number; else the numbers are names of colours.
+        # The colours of an ImageJ look-up table grow with the number. In other palettes the numbers
+        # are only names of colours, so the palette has to be applied.
         if (np.diff(used, axis=0) < 0).any():
             shown = (colours >> 8).astype(np.uint8)[data]
             return shown, f"{axes}S", ("its palette was applied",)
     return data, axes, ()
 
 
-def _inverted(data: NDArray[Any], bits: int) -> NDArray[Any]:
+def _inverted(data: Pixels, bits: int) -> Pixels:
     if data.dtype == bool:
         return ~data
     if data.dtype.kind == "u":
@@ -150,21 +150,19 @@ def _inverted(data: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def _colours(page: Any, axes: str, shape: Sequence[int]) -> int | None:
-    """Place of the axis of the colours; None where the file marks none."""
+    """Return the number of the axis of the colours; None if the file does not mark one."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric not in (kind.RGB, kind.YCBCR, kind.CIELAB, kind.PALETTE):
         return None
-    # Metadata may call the samples of a pixel channels.
+    # Some metadata call the samples of a pixel channels (C).
     place = axes.find("S") if "S" in axes else axes.find("C")
     samples = page.samplesperpixel if page.samplesperpixel > 1 else 3
     is_theirs = place >= 0 and shape[place] == samples and samples in (3, 4)
     return place if is_theirs and (axes[place] == "S" or page.samplesperpixel > 1) else None
 
 
-def _name(
-    data: NDArray[Any], said: str, axes: str | None
-) -> tuple[NDArray[Any], str, tuple[str, ...]]:
-    """The pixels with axes of TZCYX, and what was assumed."""
+def _name(data: Pixels, said: str, axes: str | None) -> tuple[Pixels, str, tuple[str, ...]]:
+    """Return the pixels, their axes as letters of TZCYX, and what was assumed."""
     if axes is not None:
         data, named, _ = name_array(data, axes)
         return data, named, ()
@@ -172,7 +170,7 @@ def _name(
         if "C" in said and data.shape[said.index("C")] == 1:
             data, said = data.squeeze(said.index("C")), said.replace("C", "")
         said = said.replace("S", "C")
-    # Those that tifffile has no name for (Q, I, ...) hold nothing if they are of length 1.
+    # Axes that tifffile cannot name (Q, I, ...) are left out if their length is 1.
     spare = tuple(n for n, a in enumerate(said) if a not in "TZCYX" and data.shape[n] == 1)
     if spare:
         data, said = data.squeeze(spare), "".join(a for n, a in enumerate(said) if n not in spare)
@@ -204,7 +202,7 @@ def _facts(file: tifffile.TiffFile, series: int) -> _Facts:
 
 
 def _names(described: dict[str, Any]) -> tuple[str, ...]:
-    """Names of channels in ImageJ: the labels of the first slices, if they are names."""
+    """Return the names of the channels in ImageJ: the labels of the first slices, if all differ."""
     labels = described.get("Labels") or ()
     count = described.get("channels", 1)
     names = tuple(str(label) for label in labels[:count])
@@ -212,7 +210,7 @@ def _names(described: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _resolution(tags: Any, in_um: Callable[[float], float | None]) -> tuple[float, float] | None:
-    """Size of a pixel (y, x) from the tags of the resolution."""
+    """Return the size of a pixel (y, x) in micrometres, from the tags of the resolution."""
     if "XResolution" not in tags or "YResolution" not in tags:
         return None
     found = []
@@ -226,7 +224,7 @@ def _resolution(tags: Any, in_um: Callable[[float], float | None]) -> tuple[floa
 
 
 def _of_plain(file: tifffile.TiffFile, tags: Any) -> tuple[float, float] | None:
-    """Size of a pixel in a tif of a scanner, or of a plain one."""
+    """Return the size of a pixel (y, x) in micrometres, for a tif of a scanner or a plain tif."""
     told = _MPP.search(str(file.pages.first.description))
     if file.is_svs and told:
         size = in_um(told[1], "um")

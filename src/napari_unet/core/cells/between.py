@@ -1,8 +1,8 @@
-"""Cells that are known on some planes of a stack, on the planes between: shape-based interpolation.
+"""Fill in cells on the planes between those on which they are known (shape-based interpolation).
 
-Signed distances to a cell's outline are averaged between its sections, which are moved onto each
-other before (Raya and Udupa 1990, IEEE Transactions on Medical Imaging 9:32-42). A cell that is
-known not to be on the next plane that was looked at shrinks until there.
+The two known sections of a cell are moved onto each other, and the signed distances to their
+outlines are averaged (Raya and Udupa 1990, IEEE Transactions on Medical Imaging 9:32-42). If the
+next plane that the user looked at does not hold the cell, the cell shrinks until that plane.
 """
 
 from __future__ import annotations
@@ -19,34 +19,43 @@ from scipy import ndimage
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
-# A section is known if so much of it was seen; so is that a cell is absent where it would be.
+# A section of a cell is known if more than this fraction of its pixels was seen. A cell is known
+# to be absent from a plane if more than this fraction of its last section's pixels was seen there.
 _MOSTLY = 0.5
 
 
 def fill_between(labels: NDArray[np.integer], seen: Mask, reach: int = 10) -> NDArray[np.int32]:
-    """Cells on the planes between those on which they are known.
+    """Return the cells on the planes between those on which they are known.
 
-    Sections of one id that share no pixel, seen from above, are two cells: nothing is put between
-    them. Where cells would meet, the outline is where both are as deep.
+    Where two cells would meet, the outline between them is where a pixel lies equally deep in both.
 
     Parameters
     ----------
     labels
-        (Z, Y, X) ids, the same along Z for what is one object; 0 = background.
+        (Z, Y, X) ids, the same on all planes of one cell; 0 = background.
     seen
-        (Z, Y, X) bool, where they are known to be right.
+        (Z, Y, X) bool, where the labels are known to be right.
     reach
-        Planes from one known section to the next at most.
+        Largest distance of two known sections that are joined, in planes.
 
     Returns
     -------
     filled
-        (Z, Y, X) ids of what was put between, 0 elsewhere: wherever `seen` holds, too.
+        (Z, Y, X) ids of the pixels that were filled in, 0 elsewhere. Pixels that were seen are 0.
 
     Raises
     ------
     ValueError
-        If the shapes differ or are not of a stack.
+        If the shapes differ or are not those of a stack.
+
+    Examples
+    --------
+    >>> labels = np.zeros((3, 5, 5), int)
+    >>> labels[0, 1:4, 1:4] = labels[2, 1:4, 1:4] = 7
+    >>> seen = np.zeros(labels.shape, bool)
+    >>> seen[0] = seen[2] = True
+    >>> fill_between(labels, seen)[1, 2].tolist()
+    [0, 7, 7, 7, 0]
     """
     if labels.ndim != 3 or labels.shape != seen.shape:
         raise ValueError(
@@ -68,7 +77,7 @@ def fill_between(labels: NDArray[np.integer], seen: Mask, reach: int = 10) -> ND
 
 @dataclass(frozen=True)
 class _Section:
-    """A cell on a plane, in a box of rows and columns."""
+    """The pixels of one cell on one plane, in a box of rows and columns."""
 
     z: int
     box: tuple[slice, slice]
@@ -80,7 +89,7 @@ class _Section:
         return self.box[0].start + y, self.box[1].start + x
 
     def within(self, box: tuple[slice, slice]) -> Mask:
-        """The mask in a box that holds this one."""
+        """Return the mask in a larger box, which must hold the box of this section."""
         before = [b.start - a.start for a, b in zip(box, self.box, strict=True)]
         after = [a.stop - b.stop for a, b in zip(box, self.box, strict=True)]
         return np.pad(self.mask, list(zip(before, after, strict=True)))
@@ -88,9 +97,9 @@ class _Section:
 
 @dataclass(frozen=True)
 class _Gap:
-    """Planes from a section to the next one, or to a plane `end` without the cell.
+    """The planes between a section and the next one, or a plane `end` that lacks the cell.
 
-    `box` holds whatever may come between, within the plane.
+    `box` holds the rows and columns in which the cell may lie on these planes.
     """
 
     first: _Section
@@ -99,7 +108,7 @@ class _Gap:
     box: tuple[slice, slice]
 
     def planes(self) -> Iterator[tuple[int, Distances]]:
-        """Each plane between, and how deep in the cell its pixels are, in pixels."""
+        """Yield each plane between, and how deep in the cell its pixels lie, in pixels."""
         one = _depth(self.first.within(self.box))
         other = one - one.max() if self.last is None else _depth(self.last.within(self.box))
         way = np.zeros(2)
@@ -115,7 +124,7 @@ class _Gap:
 
 
 def _known(labels: NDArray[np.integer], seen: Mask, looked: list[int]) -> dict[int, list[_Section]]:
-    """Sections of which most was seen, by the cell, in the order of the planes."""
+    """Return, for each cell, its sections that were mostly seen, in the order of the planes."""
     known: dict[int, list[_Section]] = defaultdict(list)
     for z in looked:
         ids = np.unique(labels[z][seen[z]])
@@ -133,16 +142,15 @@ def _known(labels: NDArray[np.integer], seen: Mask, looked: list[int]) -> dict[i
 
 
 def _gaps(sections: list[_Section], seen: Mask, looked: list[int], reach: int) -> Iterator[_Gap]:
-    """The gaps of a cell that can be filled."""
+    """Yield the gaps of a cell that can be filled."""
     height, width = seen.shape[1:]
     for number, section in enumerate(sections):
         after = sections[number + 1] if number + 1 < len(sections) else None
         before = sections[number - 1].z if number else -1
         if after is not None and 1 < after.z - section.z <= reach:
             box = _around(section, after, (height, width))
-            if True:
-                yield _Gap(section, after, after.z, box)
-                continue
+            yield _Gap(section, after, after.z, box)
+            continue
         if after is None or after.z - section.z > reach:
             yield from _end(section, seen, [z for z in looked if z > section.z], reach)
         if before < 0 or section.z - before > reach:
@@ -150,7 +158,7 @@ def _gaps(sections: list[_Section], seen: Mask, looked: list[int], reach: int) -
 
 
 def _end(section: _Section, seen: Mask, planes: list[int], reach: int) -> Iterator[_Gap]:
-    """From the last section to the first plane on which the cell is known not to be."""
+    """Yield the gap between the last section and the first plane known not to hold the cell."""
     for z in planes:
         if abs(z - section.z) > reach:
             return
@@ -161,7 +169,7 @@ def _end(section: _Section, seen: Mask, planes: list[int], reach: int) -> Iterat
 
 
 def _around(one: _Section, other: _Section, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """A box for both and all between: a section that is moved stays in it."""
+    """Return a box that holds both sections and every section between them."""
     move = np.abs(np.subtract(one.centre, other.centre))
     return tuple(
         slice(max(0, min(a.start, b.start) - by), min(n, max(a.stop, b.stop) + by))
@@ -172,7 +180,10 @@ def _around(one: _Section, other: _Section, shape: tuple[int, int]) -> tuple[sli
 
 
 def _depth(mask: Mask) -> Distances:
-    """Distance to the outline, which lies between pixels: positive inside."""
+    """Return the distance of each pixel to the outline, in pixels: positive inside the cell.
+
+    The outline lies between pixels, so no distance is 0.
+    """
     ground = np.pad(mask, 1)
     inside = ndimage.distance_transform_edt(ground)
     outside = ndimage.distance_transform_edt(~ground)

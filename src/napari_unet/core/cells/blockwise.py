@@ -1,16 +1,16 @@
-"""Labels of a plane, block by block: each cell as if the plane had been labelled at once.
+"""Label a plane block by block; the cells are the same as if the plane had been labelled at once.
 
-A block looks at a window that holds each of its cells whole. All blocks that meet in a cell then
-see the same cell, and call it by the same name, its first pixel; nothing is joined afterwards.
-Only what is larger than `largest_px`, which is one part whatever it looks like, is joined where
-blocks meet.
+Each block is labelled in a window that is large enough to hold all its cells whole. Blocks that
+share a cell therefore see the same cell, and give it the same key: the number of its first pixel.
+So nothing has to be joined afterwards. The exception is a component that is larger than
+`largest_px`. It is never split, and its pieces are joined where blocks meet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,18 @@ from scipy.sparse.csgraph import connected_components
 from napari_unet.core.cells.instances import LARGEST_PX, close_gaps, label_parts
 
 Box = tuple[slice, slice]
-# Foreground scores of a box, and the distance where it is needed.
+# Foreground scores of a box (y, x), and the relative distance of its pixels or None.
 Scores = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+# A coordinate along one axis, or those of many pixels.
+Place = TypeVar("Place", int, NDArray[np.intp])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How scores become labels; see `core.cells.instances.label_instances`."""
+    """The settings that turn scores into labels.
+
+    Each is the parameter of the same name of `core.cells.instances.label_instances`.
+    """
 
     threshold: float = 0.5
     seed_threshold: float | None = None
@@ -47,10 +52,11 @@ class BlockLabels:
     labels
         (y, x) int32, 0 = background, else 1, 2, ...
     keys
-        (n,) int64, name of each cell: the number of its first pixel, in rows, in the plane.
+        (n,) int64, key of each label, the background included: the number of the cell's first
+        pixel, counted row by row in the plane.
     seams
-        (m, 2) int64: of what is too large to be seen whole, the numbers of its pixels on both
-        sides of the block's edge, and its key here.
+        (m, 2) int64, for components that are too large to be seen whole: the number of each of
+        their pixels near the block's edge, on both sides of it, and the key of the component.
     """
 
     labels: NDArray[np.int32]
@@ -59,7 +65,13 @@ class BlockLabels:
 
 
 def plan_blocks(shape: tuple[int, int], side_px: int) -> list[Box]:
-    """Boxes of at most `side_px` that cover a plane (Y, X), row by row."""
+    """Return boxes, at most `side_px` wide and high, that cover a plane (Y, X), row by row.
+
+    Examples
+    --------
+    >>> plan_blocks((4, 6), 4)
+    [(slice(0, 4, None), slice(0, 4, None)), (slice(0, 4, None), slice(4, 6, None))]
+    """
     starts = [range(0, n, side_px) for n in shape]
     return [
         (slice(y, min(y + side_px, shape[0])), slice(x, min(x + side_px, shape[1])))
@@ -80,15 +92,16 @@ def label_block(
     Parameters
     ----------
     read
-        Gives the scores of a box of the plane.
+        Returns the scores of a box of the plane.
     shape
         (Y, X) of the plane.
     block
         The box to label.
     decoding
-        How.
+        The settings that turn scores into labels.
     margin_px
-        What it looks at beyond the block at first; doubled until its cells are seen whole.
+        How far the window reaches beyond the block at first, in pixels. It is doubled until all
+        cells of the block are whole.
     """
     reach = _reach(decoding)
     limit = decoding.largest_px + reach + 1
@@ -117,7 +130,7 @@ def label_block(
 def number_cells(
     found: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
 ) -> tuple[list[NDArray[np.int32]], int]:
-    """Ids 1, 2, ... for the cells of all blocks of a plane, in the order of their first pixels.
+    """Give ids 1, 2, ... to the cells of all blocks of a plane, in the order of their first pixels.
 
     Parameters
     ----------
@@ -127,9 +140,9 @@ def number_cells(
     Returns
     -------
     numbers
-        Of each block, the id of each of its labels, 0 for background.
+        For each block, the id of each of its labels; 0 for background.
     count
-        Cells in all.
+        Number of cells in the plane.
     """
     keys = [block_keys for block_keys, _ in found]
     unique, position = np.unique(np.concatenate(keys), return_inverse=True)
@@ -141,7 +154,10 @@ def number_cells(
 
 
 def _join(keys: NDArray[np.int64], seams: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each key the first of those that share a pixel with it, directly or through others."""
+    """Return, for each key, the lowest key of the component that it is a piece of.
+
+    Two keys belong to one component if they share a pixel, directly or through other keys.
+    """
     seams = seams[np.argsort(seams[:, 0], kind="stable")]
     same = seams[1:, 0] == seams[:-1, 0]
     owners = np.searchsorted(keys, seams[:, 1])
@@ -155,7 +171,13 @@ def _join(keys: NDArray[np.int64], seams: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
-    """A box with so many pixels around it, as far as the plane goes."""
+    """Return a box that is `margin` pixels larger on each side, but ends where the plane ends.
+
+    Examples
+    --------
+    >>> grown((slice(0, 4), slice(4, 6)), 3, (100, 100))
+    (slice(0, 7, None), slice(1, 9, None))
+    """
     y, x = (
         slice(max(0, part.start - margin), min(n, part.stop + margin))
         for part, n in zip(box, shape, strict=True)
@@ -164,7 +186,13 @@ def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
 
 
 def inside(box: Box, window: Box) -> Box:
-    """A box as a part of a window that it lies in."""
+    """Return a box in the coordinates of a window that it lies in.
+
+    Examples
+    --------
+    >>> inside((slice(4, 6), slice(4, 6)), (slice(1, 9), slice(4, 9)))
+    (slice(3, 5, None), slice(0, 2, None))
+    """
     y, x = (
         slice(part.start - outer.start, part.stop - outer.start)
         for part, outer in zip(box, window, strict=True)
@@ -173,7 +201,7 @@ def inside(box: Box, window: Box) -> Box:
 
 
 def _cut(mask: NDArray[np.bool_], window: Box, needed: Box, shape: tuple[int, int]) -> bool:
-    """Whether a component that is needed goes on beyond the window."""
+    """Whether a component in the box `needed` may go on beyond the window."""
     components, count = ndimage.label(mask)
     cut = np.zeros(count + 1, bool)
     for axis, (part, n) in enumerate(zip(window, shape, strict=True)):
@@ -192,7 +220,10 @@ def _name(
     width: int,
     decoding: Decoding,
 ) -> BlockLabels:
-    """Cut the block out of labelled pixels of its window; `parts` are those before gaps closed."""
+    """Cut the block out of the labels of its window, and find the keys and the seams of its cells.
+
+    `parts` are the labels before the gaps between cells were closed.
+    """
     own = labels[inside(block, window)]
     ids, local = np.unique(np.append(own.ravel(), np.int32(0)), return_inverse=True)
     keys = np.zeros(len(ids), np.int64)
@@ -206,7 +237,8 @@ def _name(
             continue
         y, x = divmod(int(np.argmax(own.ravel() == cell)), own.shape[1])
         keys[n] = _number(y, x, block, width)
-        # Wider than gaps are closed: of some blocks it has no more than that.
+        # The ring has to be wider than the gaps that were closed: in some blocks the component has
+        # only pixels that it got then.
         y, x = np.nonzero(_ring(parts, block, window, _reach(decoding)) == cell)
         pixels = _number(y, x, window, width)
         seams.append(np.stack([pixels, np.full(len(pixels), keys[n])], axis=1))
@@ -215,7 +247,7 @@ def _name(
 
 
 def _ring(parts: NDArray[np.int32], block: Box, window: Box, reach: int) -> NDArray[np.int32]:
-    """Parts within `reach` of the block's edge, on both sides of it; 0 elsewhere."""
+    """Return the parts within `reach` pixels of the block's edge, on both sides; 0 elsewhere."""
     ring = np.zeros_like(parts)
     (top, bottom), (left, right) = ((p.start, p.stop) for p in inside(block, window))
     outer = (
@@ -227,9 +259,10 @@ def _ring(parts: NDArray[np.int32], block: Box, window: Box, reach: int) -> NDAr
     return ring
 
 
-def _number(y: Any, x: Any, box: Box, width: int) -> Any:
-    """Number of a pixel of a box, in rows, in a plane of this width."""
-    return (y + box[0].start) * width + x + box[1].start
+def _number(y: Place, x: Place, box: Box, width: int) -> Place:
+    """Return the number of a pixel of a box, counted row by row in a plane of this width."""
+    number: Place = (y + box[0].start) * width + x + box[1].start
+    return number
 
 
 def _reach(decoding: Decoding) -> int:

@@ -1,4 +1,4 @@
-"""How large cells are."""
+"""The size of cells, from their areas."""
 
 from __future__ import annotations
 
@@ -7,5 +7,13 @@ from numpy.typing import NDArray
 
 
 def median_diameter(areas: NDArray[np.int64]) -> float:
-    """Diameter of a disc of the median of these areas, in pixels; 0 without any."""
+    """Return the diameter, in pixels, of a disc whose area is the median of these areas.
+
+    Without areas it is 0.
+
+    Examples
+    --------
+    >>> round(median_diameter(np.array([314, 314, 9000])))
+    20
+    """
     return float(np.sqrt(4 / np.pi * np.median(areas))) if len(areas) else 0.0

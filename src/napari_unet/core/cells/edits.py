@@ -1,8 +1,8 @@
-"""What a user changed: the pixels that a correction says something about.
+"""Find the pixels that a user's correction says something about.
 
-A correction speaks for the cells that were painted or shaped, for what was erased, and for the
-background in a ring around them. Every other pixel is unseen, and unseen is not background. A cell
-beside them, which nobody painted, is unseen as well: it may be wrong.
+These are the cells that were painted or reshaped, the pixels that were erased, and the background
+in a ring around them. Every other pixel is unseen, and unseen does not mean background. A cell
+nearby that nobody painted is unseen too, because it may be wrong.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
-# A found cell that was painted over in part is seen as the other half of a split where so much of
-# the painted cell lies in it, and what is left of it is at most so many times larger or smaller.
+# When a cell is painted over in part, its rest counts as seen if the user has split the cell in
+# two. That is so if at least the fraction `_INSIDE` of the painted cell lies in the old one, and
+# the rest has at most `_HALVES` times and at least 1 / `_HALVES` times the painted cell's area.
 _INSIDE, _HALVES = 0.9, 2.0
 
 
@@ -28,7 +29,7 @@ class Edits:
     trusted
         (Y, X) bool, pixels whose label the user has made or looked at.
     n_cells
-        Objects touched; pieces of one id that do not connect count as objects of their own.
+        Number of cells that were changed. Pieces of one id that do not touch count as several.
     """
 
     trusted: NDArray[np.bool_]
@@ -41,15 +42,30 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
     Parameters
     ----------
     before, after
-        (Y, X) instance labels, 0 = background.
+        (Y, X) labels, 0 = background.
     ring_px
-        Width of the ring around a touched object whose background the user has looked at, in
-        pixels.
+        Width, in pixels, of the ring around a changed cell whose background the user has looked
+        at.
 
     Raises
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> before = np.zeros((5, 5), int)
+    >>> after = before.copy()
+    >>> after[2, 2] = 1
+    >>> edits = find_edits(before, after, ring_px=1)
+    >>> edits.n_cells
+    1
+    >>> edits.trusted.astype(int)
+    array([[0, 0, 0, 0, 0],
+           [0, 0, 1, 0, 0],
+           [0, 1, 1, 1, 0],
+           [0, 0, 1, 0, 0],
+           [0, 0, 0, 0, 0]])
     """
     if before.shape != after.shape:
         raise ValueError(
@@ -73,10 +89,10 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
 def _seen_pieces(
     before: NDArray[np.integer], after: NDArray[np.integer], changed: NDArray[np.bool_]
 ) -> list[int]:
-    """Numbers of the connected pieces of `after` that the user has made, shaped or split off."""
+    """Return the numbers of the connected pieces of `after` that the user made, shaped or split."""
     areas = np.bincount(after.ravel())
     seen = set(np.unique(after[changed & (after > 0)]).tolist())
-    # Each old piece that lost pixels, with what is there now.
+    # For each old piece that lost pixels: which piece has them now, and how many.
     lost = changed & (before > 0)
     old, now, counts = _pairs(before[lost], after[lost])
     kept = ~changed & np.isin(before, np.unique(old))
@@ -95,13 +111,13 @@ def _seen_pieces(
 def _pairs(
     first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-    """The pairs of numbers that occur, and how often each does."""
+    """Return the pairs of numbers that occur, and how often each pair does."""
     pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
     return pairs[0], pairs[1], counts
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
-    """Every pixel at most `reach_px` from the mask; works within the mask's box."""
+    """Return a mask of all pixels that are at most `reach_px` pixels from this one."""
     out = mask.copy()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not (rows.size and reach_px):

@@ -1,15 +1,14 @@
-"""Keeping a part of what the user has seen out of the training, so that it can judge.
+"""Hold out some of the corrected cells: they are not trained on, and validate the new model.
 
-Whole images where there are several; else one side of an image, with a guard band of the receptive
-field between the two, so that no pixel that is learnt from is seen by the network where it is
-judged.
+If there are several images, whole images are held out. Otherwise it is the cells at one side of an
+image, with a guard band as wide as the network's receptive field. So, when the network is scored
+on held-out cells, it sees no pixel that it was trained on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +16,27 @@ from scipy import ndimage
 from skimage.measure import label
 
 Mask = NDArray[np.bool_]
-# More of what is left to learn from is not given away for a guard band.
+# Largest fraction of the pixels to train on that may be lost to a guard band. If more would be
+# lost, there is no guard band.
 _LARGEST_LOSS = 0.25
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which seen pixels are learnt from, and which judge.
+    """The seen pixels to train on, and those that are held out.
 
     Attributes
     ----------
     learn
-        (Y, X) bool for each plane.
+        (Y, X) bool for each plane, the pixels to train on.
     held
-        (Y, X) int32 for each plane: 0, or the number of the held-out unit, a cell with its
-        surroundings; numbers run over all planes.
+        (Y, X) int32 for each plane: 0, or the number of the held-out unit, which is a cell with
+        its surroundings. No two planes use the same number.
     n_units
-        Held-out units.
+        Number of held-out units.
     weak
-        Whether there was no room for a guard band: the network may know the surroundings of what
-        judges it.
+        Whether there was no room for a guard band. The network may then know the surroundings of
+        the held-out cells, so the validation is weak.
     """
 
     learn: tuple[Mask, ...]
@@ -54,28 +54,29 @@ def split_seen(
     known: Sequence[Mask] | None = None,
     origins: Sequence[tuple[float, float]] | None = None,
 ) -> Split:
-    """Hold out about `share` of the cells; the same split for the same planes.
+    """Hold out about `share` of the cells. The same planes always give the same split.
 
     Parameters
     ----------
     labels, seen
-        (Y, X) instance labels of each plane, and where they are truth.
+        (Y, X) labels of each plane, and where they were seen.
     groups
-        Number of each plane's image: planes of one image, slices or frames, show the same places
-        and stay on one side. Images of low numbers are held out first.
+        Number of each plane's image. Planes of one image show the same places, so they are held
+        out together or not at all. Images with low numbers are held out first.
     guard_px
         Width of the guard band, in pixels: the receptive field of the network.
     share
-        Of the cells, in (0, 1).
+        Fraction of the cells to hold out, in (0, 1).
     known
-        (Y, X) bool for each plane, what the model has learnt before and cannot be judged on; its
-        cells are not held out.
+        (Y, X) bool for each plane, pixels that the model was trained on before. Cells there are
+        not held out, since they cannot validate it.
     origins
-        Where each plane, as a piece of its image, begins in it, along Y and X in pixels.
+        For each plane that is a piece of its image: where it begins in the image, along Y and X,
+        in pixels.
 
     Returns
     -------
-    With less than two units nothing is held out.
+    The split. With fewer than two units nothing is held out.
     """
     units = [seen_units(*plane) for plane in zip(labels, seen, strict=True)]
     if known is not None:
@@ -107,16 +108,17 @@ def split_seen(
 
 
 def swapped(split: Split, known: Sequence[Mask]) -> Split:
-    """The split the other way round: what was held out teaches, what taught is held out.
+    """Return the reverse of a split: pixels to train on are held out, and held-out ones trained on.
 
-    With few cells each of them can judge so, once.
+    With few cells, each of them can so be held out once (cross-validation with two folds).
 
     Parameters
     ----------
     split
-        From `split_seen`.
+        A result of `split_seen`.
     known
-        (Y, X) bool for each plane, what teaches both times, since it cannot judge.
+        (Y, X) bool for each plane, pixels that the model was trained on before. They are trained on
+        both times, since they cannot validate it.
     """
     held = [
         np.asarray(label(mask & ~old, connectivity=2), np.int32)
@@ -130,7 +132,16 @@ def swapped(split: Split, known: Sequence[Mask]) -> Split:
 
 
 def seen_units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
-    """Number, from 1, of the nearest cell for each seen pixel; of its region where none is."""
+    """Return, for each seen pixel, the number of the nearest seen cell, from 1; else 0.
+
+    If no cell was seen, the connected regions of seen background are numbered instead.
+
+    Examples
+    --------
+    >>> labels = np.array([[5, 0, 0, 0, 9]])
+    >>> seen_units(labels, np.array([[True, True, False, True, True]]))
+    array([[1, 1, 0, 2, 2]], dtype=int32)
+    """
     cells = label(np.where(seen, labels, 0), connectivity=2)
     if not cells.any():
         return np.asarray(label(seen, connectivity=2), np.int32)
@@ -141,22 +152,22 @@ def seen_units(labels: NDArray[np.integer], seen: Mask) -> NDArray[np.int32]:
 
 
 def mostly(units: NDArray[np.int32], mask: Mask) -> Mask:
-    """Whether each unit 1, 2, ... lies for the most part in a mask."""
+    """Return, for each unit 1, 2, ..., whether more than half of it lies in a mask."""
     inside = np.bincount(units[mask], minlength=int(units.max(initial=0)) + 1)
     majority: Mask = inside[1:] > np.bincount(units.ravel(), minlength=len(inside))[1:] / 2
     return majority
 
 
 def _without(units: NDArray[np.int32], known: Mask) -> NDArray[np.int32]:
-    """The units that are not mostly known, numbered anew."""
+    """Return the units that do not mostly lie in `known`, with new numbers."""
     new = ~mostly(units, known)
     numbers = np.concatenate([[0], np.cumsum(new) * new]).astype(np.int32)
     renumbered: NDArray[np.int32] = numbers[units]
     return renumbered
 
 
-def _whole_groups(counts: NDArray[Any], share: float) -> set[int]:
-    """Images that together hold about the share; none where that is not to be had."""
+def _whole_groups(counts: NDArray[np.number], share: float) -> set[int]:
+    """Return images that together hold about this share of the cells; none if there are no such."""
     wanted, held, total = share * counts.sum(), set[int](), 0.0
     for group in range(len(counts)):
         if counts[group] > 0 and total + counts[group] <= max(1.5 * wanted, 1):
@@ -178,7 +189,7 @@ def _cut(
 ) -> tuple[list[NDArray[np.int32]], list[Mask]]:
     """Hold out the units of one image at one of its edges.
 
-    Returns the units held out on each plane, and the pixels too near to them to learn from.
+    Returns the held-out units of each plane, and the pixels that are too near them to train on.
     """
     places = [
         (sign * (centre[axis] + origins[i]), i, unit)

@@ -1,4 +1,4 @@
-"""From scores to labelled cells, and from labelled cells to what the network learns."""
+"""Turn scores into labelled cells, and labelled cells into what the network is trained on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 Labels = NDArray[np.int32]
-# Of what is split, along an axis.
+# Largest width and height, in pixels, of a component that is split into cells.
 LARGEST_PX = 1024
 
 
 def separate_touching(labels: NDArray[np.integer]) -> Labels:
-    """Put background between touching instances (Ronneberger et al. 2015, section 3).
+    """Put background between touching cells (Ronneberger et al. 2015, section 3).
 
-    Each pixel (Y, X) with another instance among its 8 neighbours becomes background, so a line of
-    contact turns into a gap of 2 px. In a stack (Z, Y, X) it is one among 26.
+    A pixel becomes background if one of its 8 neighbours (26 in a stack) belongs to another cell,
+    so two touching cells get a gap of 2 px.
+
+    Parameters
+    ----------
+    labels
+        (Y, X) or (Z, Y, X), 0 = background.
+
+    Examples
+    --------
+    >>> separate_touching(np.array([[1, 1, 1, 2, 2, 2]]))
+    array([[1, 1, 0, 0, 2, 2]], dtype=int32)
     """
     highest, lowest = _neighbour_range(labels, size=3)
     return np.where((labels > 0) & (lowest != highest), 0, labels).astype(np.int32)
@@ -31,19 +41,25 @@ def relative_distance(
     trusted: NDArray[np.bool_] | None = None,
     anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Distance to the cell's outline over the largest one in that cell, in [0, 1].
+    """Return each pixel's distance to the outline of its cell, divided by the largest in that cell.
 
-    It falls between touching cells, where foreground scores alone leave a narrow gap or none. The
-    edge of the plane, and of what is trusted, is no outline: nobody knows how a cell goes on there.
+    The values lie in [0, 1]; the background has 0. They are low where cells touch, even if the
+    foreground scores leave only a narrow gap there, or none. The edge of the plane does not count
+    as an outline, and neither does the edge of the trusted pixels: the cell may go on beyond it.
 
     Parameters
     ----------
     labels
-        (Y, X) or (Z, Y, X), 0 = background; touching instances already separated.
+        (Y, X) or (Z, Y, X), 0 = background; touching cells are already separated.
     trusted
-        Of that shape, where the labels are truth; None for everywhere.
+        Bool, of that shape, where the labels are right; None for everywhere.
     anisotropy
-        Distance of planes, in pixels.
+        Distance between the planes of a stack, in pixels.
+
+    Examples
+    --------
+    >>> relative_distance(np.array([[0, 1, 1, 1, 0]]))
+    array([[0. , 0.5, 1. , 0.5, 0. ]], dtype=float32)
     """
     background = labels == 0
     outside = background if trusted is None else background & trusted
@@ -69,36 +85,47 @@ def label_instances(
     largest_px: int = LARGEST_PX,
     peak_threshold: float | None = None,
 ) -> Labels:
-    """Instance labels (Y, X), int32, of foreground scores (Y, X) in [0, 1]; or of a stack's.
+    """Return the cells in foreground scores as labels, int32, 0 = background.
 
-    The parts of `label_parts`, given back the pixels that the separation took (`close_gaps`).
+    The scores above the threshold are split into parts (`label_parts`). Then the cells get back
+    the pixels that `separate_touching` takes away in training (`close_gaps`).
 
     Parameters
     ----------
     foreground
-        Probability that a pixel belongs to a cell.
+        (Y, X) or (Z, Y, X), probability that a pixel belongs to a cell, in [0, 1].
     threshold
-        Score above which it does.
+        Score above which a pixel belongs to a cell.
     seed_threshold
-        Distance, or score, above which connected pixels are one core; a component with several
-        cores is split between them by a watershed. None splits nothing.
+        Relative distance (or score, if there is no `distance`) above which connected pixels are one
+        core. A component with several cores is split between them by a watershed. With None nothing
+        is split.
     min_size_px
-        Smaller cells, and cores of less than half of it, are dropped, but for what is larger than
-        `largest_px`.
+        Cells of fewer pixels are dropped; so are cores of less than half as many. Components that
+        are larger than `largest_px` are kept.
     gap_px
         Pixels that the separation took from each of two touching cells.
     radius_px
-        Of a typical cell; components that are larger than it are split where they have a waist
-        (`split_at_waists`). None splits nothing; a stack can only be given that.
+        Radius of a typical cell. Larger components are split at their waists (`split_at_waists`).
+        With None they are not; for a stack it has to be None.
     distance
-        (Y, X), where a model tells it (`relative_distance`); cores are looked for there, else in
-        the score.
+        Of the shape of the scores, the relative distance (`relative_distance`) if the model
+        predicts it. Cores are then found in it instead of in the scores.
     largest_px
-        What is wider or higher than this stays in one part. So no part depends on pixels that are
-        farther away, and planes can be labelled block by block.
+        Components that are wider or higher than this are not split. So no cell depends on pixels
+        that are farther away, and planes can be labelled block by block.
     peak_threshold
-        Distance that each cell has to reach somewhere: what has no middle is none, but for what is
-        larger than `largest_px`. None drops nothing, nor where no distance is told.
+        Relative distance that a cell has to reach somewhere; cells that do not are dropped, except
+        those larger than `largest_px`. With None, or without `distance`, none is dropped.
+
+    Examples
+    --------
+    >>> scores = np.zeros((6, 12), np.float32)
+    >>> scores[1:5, 1:5] = scores[1:5, 7:11] = 0.9
+    >>> label_instances(scores)[2]  # the gap of two pixels is closed
+    array([0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0], dtype=int32)
+    >>> int(label_instances(scores, min_size_px=17).max())
+    0
     """
     parts, cells = label_parts(
         foreground,
@@ -124,17 +151,17 @@ def label_parts(
     largest_px: int = LARGEST_PX,
     peak_threshold: float | None = None,
 ) -> tuple[Labels, Labels]:
-    """Connected components above the threshold, split where they hold several cells.
+    """Return the connected components above the threshold, split where they hold several cells.
 
-    For parameters see `label_instances`.
+    For the parameters see `label_instances`.
 
     Returns
     -------
     parts
-        (Y, X), split at waists and between cores.
+        (Y, X) labels, split at waists and between cores.
     cells
-        (Y, X), split at waists alone, so that neighbours are pixels away, and without what is
-        larger than `largest_px`: what gaps are closed between.
+        (Y, X) labels between which gaps are closed: split at waists only, and without components
+        that are larger than `largest_px`.
     """
     labels, _ = ndimage.label(foreground > threshold)
     if radius_px is not None:
@@ -150,7 +177,7 @@ def label_parts(
     small = np.arange(len(sides), dtype=np.int32)
     small[large] = 0
     if peak_threshold is not None and distance is not None:
-        # What is too large was not split: its ids are those of before.
+        # Components that are too large were not split, so they still have their old ids.
         parts = _drop_flat(parts, distance > peak_threshold, large)
         cells = np.where(parts > 0, cells, 0)
     return parts, small[cells]
@@ -162,22 +189,22 @@ def split_at_waists(
     depth: float = 0.3,
     largest_px: int = LARGEST_PX,
 ) -> Labels:
-    """Split instances that are larger than a typical cell and consist of several round parts.
+    """Split cells that are larger than a typical one and consist of several round parts.
 
-    A part has a centre whose distance to the outline is by `depth` radii larger than on every way
-    to the centre of another (h-maxima of the distance transform, then a watershed: Soille 2003,
-    Morphological Image Analysis, section 9.2). It takes no pixel away.
+    Each part has a centre. Between two centres there is a waist, where the distance to the outline
+    is smaller by `depth` radii or more (h-maxima of the distance transform, then a watershed:
+    Soille 2003, Morphological Image Analysis, section 9.2). No pixel is removed.
 
     Parameters
     ----------
     labels
         (Y, X), 0 = background.
     radius_px
-        Of a typical cell.
+        Radius of a typical cell, in pixels.
     depth
-        Of a waist, in radii.
+        Depth of a waist, in radii.
     largest_px
-        What is wider or higher stays as it is.
+        Cells that are wider or higher than this, in pixels, are not split.
     """
     out = labels.astype(np.int32)
     area = np.bincount(out.ravel())
@@ -206,20 +233,25 @@ def split_at_waists(
 def close_gaps(
     labels: NDArray[np.integer], gap_px: int = 1, cells: NDArray[np.integer] | None = None
 ) -> Labels:
-    """Give back what `separate_touching` took: grow instances towards each other only.
+    """Give cells back the pixels that `separate_touching` took, by growing them towards each other.
 
-    A background pixel joins an instance that is at most `gap_px` away if a second instance lies
-    within `2 gap_px`; free outlines stay where they are. Which of two instances it joins follows
-    from where they lie, not from their ids.
+    A background pixel joins a cell that is at most `gap_px` away if there is a second cell within
+    `2 gap_px`. Outlines that face no other cell stay where they are. Which of two cells a pixel
+    joins depends on where they lie, not on their ids.
 
     Parameters
     ----------
     labels
         (Y, X) or (Z, Y, X), 0 = background.
     gap_px
-        Pixels that the separation took from each.
+        Pixels that the separation took from each cell.
     cells
-        Of that shape, the instances that gaps are between, where they are not those of `labels`.
+        Of that shape, the cells between which gaps are closed; by default those of `labels`.
+
+    Examples
+    --------
+    >>> close_gaps(np.array([[0, 1, 1, 0, 0, 2, 2, 0]]))
+    array([[0, 1, 1, 1, 2, 2, 2, 0]], dtype=int32)
     """
     out = labels.astype(np.int32)
     if gap_px < 1:
@@ -243,13 +275,22 @@ def close_gaps(
 
 
 def split_pieces(labels: NDArray[np.integer]) -> Labels:
-    """Give each connected piece of an instance an id of its own, 1, 2, ...; 0 stays 0."""
+    """Give each connected piece of a cell its own id, 1, 2, ...; 0 stays 0.
+
+    Examples
+    --------
+    >>> split_pieces(np.array([[5, 0, 5]]))
+    array([[1, 0, 2]], dtype=int32)
+    """
     pieces: Labels = label(labels, connectivity=2).astype(np.int32)
     return pieces
 
 
 def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Labels, Labels]:
-    """Highest and lowest id within a square window, or a cube; with none there, 0 and the top."""
+    """Return the highest and the lowest id in the square window (or cube) around each pixel.
+
+    If there is no cell in the window, they are 0 and the largest int32.
+    """
     ids = labels.astype(np.int32)
     top = np.iinfo(np.int32).max
     highest = _sliding(np.maximum, ids, size, 0)
@@ -257,13 +298,14 @@ def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Labels, La
 
 
 def _sliding(extreme: np.ufunc, values: Labels, size: int, outside: int) -> Labels:
-    """`extreme` over the square window of odd `size` around each pixel.
+    """Apply `extreme` to the square window of odd `size` around each pixel.
 
-    Windows double: a few passes over the plane, five times faster than scipy's filters.
+    The window doubles with each pass over the plane, which is five times faster than scipy's
+    filters.
     """
     reach = size // 2
     values = np.pad(values, reach, constant_values=outside)
-    # Along the rows of what is turned each time.
+    # Work along the first axis, and then move the next axis there.
     for _ in range(values.ndim):
         width = 1
         while width < size:
@@ -279,7 +321,7 @@ def _drop_small(
 ) -> Labels:
     area = np.bincount(labels.ravel())
     numbers = np.where(area < min_size_px, 0, np.arange(len(area), dtype=np.int32))
-    # A block that does not see it whole cannot tell how many pixels it has.
+    # These are kept, since a block may hold only a part of them, which may be small.
     numbers[list(kept)] = kept
     dropped: Labels = numbers[labels]
     return dropped

@@ -1,6 +1,6 @@
-"""Cells of neighbouring planes as one object: along z, or along t.
+"""Link cells of neighbouring planes that are one cell, along z or along t.
 
-Everything is decided from areas and overlaps, so that a caller who never holds two planes whole
+Only areas and overlaps of cells are needed. A caller who cannot hold two whole planes in memory
 can count them block by block.
 """
 
@@ -23,26 +23,26 @@ Overlaps = tuple[Ids, Ids, Ids]
 
 @dataclass(frozen=True)
 class Rule:
-    """When sections are of one object.
+    """The rule that decides which sections belong to one linked cell.
 
-    Neighbours are where they cover each other (`min_iou`); of several that fit, those are chosen
-    that give the largest sum of IoUs. What is left over may be a cap of an object, which is much
-    smaller than the section beside it but lies on it (`min_share`): the last section of one run of
-    planes and the first of another, of which one is short (`cap`). Two long ones are two cells,
-    one above the other.
+    First, sections of neighbouring planes are linked where they cover each other (`min_iou`). If
+    several fit, the pairs with the largest sum of IoUs are chosen. This gives runs of planes.
+    Then a short run (`cap`) may be the cap of a long one: it is much smaller than the section
+    beside it, but lies on it (`min_share`). Two long runs are never joined: they are two cells, one
+    above the other.
 
     Parameters
     ----------
     bridge
-        Planes that may be missing.
+        Largest number of planes that may be missing between two linked sections.
     min_iou
-        Shared pixels over all pixels of both.
+        Smallest IoU of sections on neighbouring planes: shared pixels over all pixels of both.
     bridge_iou
-        The same over missing planes, where one object may end and another begin.
+        Smallest IoU of sections across missing planes, where one cell may end and another begin.
     min_share
-        Shared pixels over the pixels of the smaller.
+        Smallest share of the smaller section that must lie on the larger one for a cap.
     cap
-        Planes of a cap at most; 0 looks for none.
+        Largest number of planes of a cap; with 0 there are none.
     """
 
     bridge: int = 1
@@ -53,19 +53,35 @@ class Rule:
 
 
 def areas(labels: NDArray[np.integer]) -> tuple[Ids, Ids]:
-    """Ids of labels of any shape, in the order in which they appear, and their pixels."""
+    """Return the ids in labels of any shape, in the order in which they appear, and their areas.
+
+    Examples
+    --------
+    >>> areas(np.array([[7, 7, 0, 3]]))
+    (array([7, 3]), array([2, 1]))
+    """
     ids, first, counts = np.unique(labels[labels > 0], return_index=True, return_counts=True)
     order = np.argsort(first)
     return ids[order].astype(np.int64), counts[order].astype(np.int64)
 
 
 def overlaps(a: NDArray[np.integer], b: NDArray[np.integer]) -> Overlaps:
-    """Ids of `a` and of `b` that share pixels, and how many; two labels of the same shape.
+    """Return the ids of `a`, the ids of `b` with which they share pixels, and how many pixels.
+
+    Parameters
+    ----------
+    a, b
+        Labels of two planes, of the same shape.
 
     Raises
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> overlaps(np.array([[7, 7, 7, 0]]), np.array([[0, 1, 1, 1]]))
+    (array([7]), array([1]), array([2]))
     """
     if a.shape != b.shape:
         raise ValueError(f"the planes are {a.shape} and {b.shape}; give two of the same size")
@@ -74,46 +90,46 @@ def overlaps(a: NDArray[np.integer], b: NDArray[np.integer]) -> Overlaps:
 
 
 def add_up(tables: Iterable[Overlaps]) -> Overlaps:
-    """Overlaps of two planes from those of their parts."""
+    """Return the overlaps of two planes from the overlaps of their parts."""
     columns = [np.concatenate(column) for column in zip(*tables, strict=True)]
     return _counted(columns[0], columns[1], columns[2]) if columns else _none()
 
 
 class Linker:
-    """Tells which cells of one plane after the other are one object.
+    """Links the cells of planes that are given one after the other.
 
-    `add` gives the cells of each plane the numbers of their runs, 1, 2, ...: a run is an object,
-    or a piece of one; `objects` says in the end which runs are one. No two cells of a plane are.
-    Nearer planes come first: over missing ones only cells are linked that nothing nearer was.
-    Planes in reverse give the same objects, but for ties: there, cells that come first win.
+    `add` gives each cell of a plane the number of its run, 1, 2, .... A run is a linked cell, or a
+    piece of one; at the end `objects` returns which runs belong together. Two cells of one plane
+    are never linked. Across a gap, only cells that have no link to a nearer plane are considered.
+    The planes in reverse order give the same links, except for ties, where the first cells win.
 
     Parameters
     ----------
     rule
-        When sections are of one object.
+        Decides which sections belong together.
     """
 
     def __init__(self, rule: Rule | None = None) -> None:
         self.rule = rule or Rule()
         self._before: deque[_Plane] = deque(maxlen=self.rule.bridge + 1)
         self._n_planes = 0
-        # Of each run: its first and its last plane, and on how many it is.
+        # The first and the last plane of each run, and the number of planes that hold it.
         self._first: list[int] = [0]
         self._last: list[int] = [0]
         self._count: list[int] = [0]
-        # IoU, plane, and the runs that end before it and begin on it and may be one.
+        # Candidates for caps: IoU, plane, the run that ends before it, the run that begins on it.
         self._maybe: list[tuple[float, int, int, int]] = []
 
     def add(self, ids: Ids, areas: Ids, before: Sequence[Overlaps]) -> Ids:
-        """The run of each cell of the next plane.
+        """Add the next plane, and return the run of each of its cells.
 
         Parameters
         ----------
         ids, areas
-            The plane's cells, and their pixels.
+            The ids of the plane's cells, and their areas in pixels.
         before
-            Overlaps with each of the last `1 + bridge` planes, the nearest first; ids of that
-            plane first in each. Fewer will do.
+            Overlaps with each of the last `1 + bridge` planes, the nearest first; fewer are
+            allowed. In each, the ids of the earlier plane come first.
 
         Raises
         ------
@@ -145,7 +161,7 @@ class Linker:
         return plane.runs.copy()
 
     def objects(self) -> Ids:
-        """The object of each run: 0 for 0, then 1, 2, ... in the order in which they begin."""
+        """Return the linked cell of each run: 0 for run 0, then 1, 2, ... as they begin."""
         root = list(range(len(self._first)))
         first, last, count = list(self._first), list(self._last), list(self._count)
 
@@ -163,7 +179,7 @@ class Linker:
         return np.unique(tops, return_inverse=True)[1].astype(np.int64)
 
     def _look_for_caps(self, pairs: _Pairs, new: NDArray[np.bool_]) -> None:
-        """Remember pairs of which the one ends where the other begins."""
+        """Remember pairs of runs of which one ends where the other begins."""
         ends = ~pairs.earlier.goes_on[pairs.first] & new[pairs.second]
         for number in np.flatnonzero(ends & (pairs.share >= self.rule.min_share)):
             one = int(pairs.earlier.runs[pairs.first[number]])
@@ -176,16 +192,22 @@ def link(
     overlapping: Callable[[int, int], Overlaps],
     rule: Rule | None = None,
 ) -> list[Ids]:
-    """The objects, 1, 2, ..., of the cells of each of a row of planes (or volumes).
+    """Return the linked cell, 1, 2, ..., of each cell of a series of planes (or volumes).
 
     Parameters
     ----------
     frames
-        Cells of each, and their pixels.
+        For each plane, the ids of its cells and their areas in pixels.
     overlapping
-        Gives the overlaps of two of them by their numbers, the earlier first.
+        Returns the overlaps of two planes from their numbers, the earlier plane first.
     rule
-        When sections are of one object.
+        Decides which sections belong together.
+
+    Examples
+    --------
+    >>> planes = np.array([[[1, 1, 1, 0, 2, 2]], [[0, 5, 5, 0, 0, 0]]])
+    >>> link([areas(plane) for plane in planes], lambda a, b: overlaps(planes[a], planes[b]))
+    [array([1, 2]), array([1])]
     """
     linker = Linker(rule)
     runs = []
@@ -199,10 +221,10 @@ def link(
 def assign(
     rows: NDArray[np.intp], columns: NDArray[np.intp], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """One-to-one choice of pairs with the largest sum of values, all above 0.
+    """Choose one-to-one pairs with the largest sum of their values, which are all above 0.
 
-    Kuhn's assignment (scipy's `linear_sum_assignment`) on each connected group of pairs, so that
-    a plane with thousands of cells takes no matrix of all of them.
+    Each connected group of pairs is solved alone by Kuhn's assignment (`linear_sum_assignment` of
+    scipy), so a plane with thousands of cells needs no matrix of all of them.
     """
     if not len(rows):
         return rows, columns
@@ -224,7 +246,7 @@ def assign(
 
 
 class _Plane:
-    """Cells of a plane: their runs, and whether these go on after it."""
+    """The cells of a plane: their runs, and whether each run goes on after the plane."""
 
     def __init__(self, ids: Ids, areas: Ids) -> None:
         self.areas = np.asarray(areas, np.int64)
@@ -234,7 +256,13 @@ class _Plane:
         self._sorted = np.asarray(ids, np.int64)[self._order]
 
     def find(self, ids: Ids) -> NDArray[np.intp]:
-        """Places of ids in the plane."""
+        """Return the positions of ids in the plane's list of cells.
+
+        Raises
+        ------
+        ValueError
+            If the plane has no such cell.
+        """
         at = np.searchsorted(self._sorted, ids)
         known = at < len(self._sorted)
         known[known] = self._sorted[at[known]] == ids[known]
@@ -247,7 +275,7 @@ class _Plane:
 
 
 class _Pairs:
-    """Cells of two planes that share pixels, by their places in them."""
+    """Pairs of cells of two planes that share pixels, by their positions in the planes."""
 
     def __init__(
         self,
@@ -261,13 +289,13 @@ class _Pairs:
         one, other = earlier.areas[first], plane.areas[second]
         self.iou = shared / (one + other - shared)
         self.share = shared / np.minimum(one, other)
-        # Neither is linked to something nearer.
+        # Neither cell is linked to a nearer plane.
         self.free = ~earlier.goes_on[first] & (plane.runs[second] == 0)
 
     def of(
         self, which: NDArray[np.bool_]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-        """Some of them, with their IoU."""
+        """Return some of the pairs, with their IoU."""
         return self.first[which], self.second[which], self.iou[which]
 
 

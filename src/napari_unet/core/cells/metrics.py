@@ -1,4 +1,4 @@
-"""How good labels are: AP, SEG, IoU; Rand, warping and pixel error."""
+"""Scores that compare labels with the truth: AP, SEG, IoU; Rand, warping and pixel error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import adapted_rand_error
 
+# The IoU thresholds at which AP is computed: 0.5, 0.55, ..., 0.95.
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
 @dataclass
 class Scores:
-    """Running scores over a set of images; every object counts the same, whichever image it is in.
+    """Scores over a set of images, which are added one by one; every cell counts the same.
 
     AP = TP / (TP + FP + FN) at an IoU threshold, with one-to-one matches (as in Caicedo et al.
-    2019, doi:10.1038/s41592-019-0612-7); SEG is the Cell Tracking Challenge's: the mean IoU of the
-    true objects, 0 for one that no prediction covers by more than half.
+    2019, doi:10.1038/s41592-019-0612-7). SEG is that of the Cell Tracking Challenge: the mean IoU
+    of the true cells, where a cell counts 0 if no prediction covers more than half of it.
+
+    Examples
+    --------
+    >>> scores = Scores()
+    >>> scores.add(np.array([[1, 1, 0, 2, 2]]), np.array([[1, 1, 0, 0, 0]]))
+    >>> summary = scores.summary()
+    >>> summary["n_true"], summary["n_pred"], summary["ap50"], summary["recall_50"]
+    (2, 1, 0.5, 0.5)
     """
 
     n_images: int = 0
@@ -32,7 +41,7 @@ class Scores:
     n_px: int = 0
 
     def add(self, truth: NDArray[np.integer], pred: NDArray[np.integer]) -> None:
-        """Count one image: instance labels of the same shape, 0 = background.
+        """Add one image: the true and the predicted labels, of the same shape, 0 = background.
 
         Raises
         ------
@@ -52,7 +61,7 @@ class Scores:
         self.n_px += truth.size
 
     def summary(self) -> dict[str, float]:
-        """The scores by name; 1 where there was nothing to find and nothing was found."""
+        """Return the scores by name; a score is 1 if nothing was to be found and nothing was."""
         # TP + FP + FN, FP = n_pred - TP, FN = n_true - TP.
         ap = [_ratio(h, self.n_true + self.n_pred - h) for h in self.hits.tolist()]
         hits = int(self.hits[0])
@@ -75,12 +84,30 @@ class Scores:
 def overlaps(
     truth: NDArray[np.integer], pred: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """IoU, and the share of each true object that is covered; both (true objects, predicted).
+    """Return the IoU of all pairs of cells, and how much of each true cell is covered.
+
+    Parameters
+    ----------
+    truth, pred
+        Labels of one image, of the same shape, 0 = background.
+
+    Returns
+    -------
+    iou
+        (true cells, predicted cells), pixels in both cells over pixels in one or the other.
+    covered
+        Of that shape, the share of the true cell's pixels that lie in the predicted cell.
 
     Raises
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> iou, covered = overlaps(np.array([[1, 1, 1, 0]]), np.array([[0, 4, 4, 4]]))
+    >>> iou, covered.round(2)
+    (array([[0.5]]), array([[0.67]]))
     """
     if truth.shape != pred.shape:
         raise ValueError(
@@ -99,9 +126,22 @@ def overlaps(
 
 
 def count_matches(iou: NDArray[np.float64], threshold: float) -> int:
-    """Most one-to-one matches of true and predicted objects with an IoU of at least `threshold`."""
+    """Return the largest number of one-to-one matches with an IoU of at least `threshold`.
+
+    Parameters
+    ----------
+    iou
+        (true cells, predicted cells), as from `overlaps`.
+    threshold
+        In (0, 1].
+
+    Examples
+    --------
+    >>> count_matches(np.array([[0.5, 0.5], [0.0, 0.6]]), 0.5)
+    2
+    """
     possible = iou >= threshold
-    # Above 0.5 no object can have two partners; at 0.5 it can, and the matches are to be counted.
+    # Above 0.5 no cell can have two partners. At 0.5 or below it can, so the matches are searched.
     if (possible.sum(0) <= 1).all() and (possible.sum(1) <= 1).all():
         return int(possible.sum())
     rows, columns = linear_sum_assignment(possible, maximize=True)
@@ -109,10 +149,10 @@ def count_matches(iou: NDArray[np.float64], threshold: float) -> int:
 
 
 def rand_error(truth: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
-    """Foreground-restricted Rand error of the ISBI 2012 challenge, 0 is best.
+    """Return the foreground-restricted Rand error of the ISBI 2012 challenge; 0 is best.
 
-    Predicted background within the true objects counts as one segment. Without true objects the
-    error is 0 if none was found, else 1.
+    Predicted background inside the true cells counts as one segment. Without true cells the error
+    is 0 if no cell was found, else 1.
     """
     if not truth.any():
         return float(pred.any())
@@ -120,11 +160,11 @@ def rand_error(truth: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
 
 
 def warping_error(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> float:
-    """Share of pixels that differ in topology, not only in where a border runs.
+    """Return the share of pixels where truth and prediction differ in topology.
 
-    The truth is bent towards the prediction: differing pixels are flipped one by one, so long as a
-    flip neither splits, merges, opens nor fills anything (cells 4-connected, membranes
-    8-connected). What still differs counts (Jain et al., CVPR 2010, "Boundary learning by
+    The truth is bent towards the prediction: pixels that differ are flipped one by one, as long as
+    a flip does not split, merge, open or fill anything (cells are 4-connected, membranes
+    8-connected). The pixels that still differ count (Jain et al., CVPR 2010, "Boundary learning by
     optimization with topological constraints").
 
     Parameters
@@ -137,7 +177,7 @@ def warping_error(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> float:
     before = -1
     while before != (left := int((bent != pred).sum())):
         before = left
-        # Pixels of one lattice are no neighbours: none of their flips concerns another.
+        # No two pixels of one lattice are neighbours, so they can be flipped at the same time.
         for lattice in lattices:
             around = np.zeros(truth.shape, np.uint8)
             padded = np.pad(bent, 1)
@@ -149,12 +189,12 @@ def warping_error(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> float:
     return left / truth.size
 
 
-# The 8 neighbours, in a circle.
+# The 8 neighbours (y, x) of a pixel, in a circle around it.
 _AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def _simple_points() -> NDArray[np.bool_]:
-    """For each set of neighbours, as bits, whether the middle may flip without consequence."""
+    """Return, for each set of neighbours (as bits), whether a flip keeps the topology."""
     table = np.zeros(256, bool)
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
     for code in range(256):
@@ -176,18 +216,18 @@ def confusion(
     n_units: int,
     n_classes: int,
 ) -> NDArray[np.float64]:
-    """Weight of the pixels of each unit by true and by predicted class: (units, K, K).
+    """Return a confusion matrix for each unit: the weight of its pixels, (units, K, K).
 
     Parameters
     ----------
     truth, pred
-        (Y, X), classes.
+        (Y, X), the true and the predicted classes: rows and columns of the matrix.
     weight
         (Y, X), how much a pixel counts.
     units
-        (Y, X), 0 = does not count, or the number of the unit, from 1.
+        (Y, X), the number of the unit, from 1; pixels with 0 do not count.
     n_units, n_classes
-        Sizes of the result.
+        Number of units, and of classes K.
     """
     here = units > 0
     unit = units[here].astype(np.int64) - 1
@@ -197,10 +237,15 @@ def confusion(
 
 
 def kappa(counts: NDArray[np.float64]) -> float:
-    """Agreement beyond chance of a confusion matrix (K, K): 1 is perfect, 0 what guessing gives.
+    """Return Cohen's kappa of a confusion matrix (K, K): 1 is perfect, 0 is as good as guessing.
 
-    Cohen 1960, doi:10.1177/001316446002000104. Where the truth is all one class there is no
-    chance to beat, and it is the share that is right.
+    Cohen 1960, doi:10.1177/001316446002000104. If the truth is all one class, kappa has no meaning,
+    and the share of the weight that is right is returned instead.
+
+    Examples
+    --------
+    >>> kappa(np.array([[8.0, 0.0], [0.0, 2.0]]))
+    1.0
     """
     total = counts.sum()
     if not total:

@@ -1,4 +1,4 @@
-"""Places that are worth a look: where a correction would help most, and where one may be a slip."""
+"""Suggest where to look next: where a correction helps most, and where one may be a mistake."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# Blocks along a cell's diameter that the doubt is averaged over.
+# The doubt is averaged over square blocks; this many of them make a cell's diameter.
 _BLOCKS = 8
-# Mean doubt over a cell's surroundings below which nothing is worth a look.
+# A place is suggested only if the mean doubt around it is above this. Doubt lies in [0, 1].
 _LEAST_DOUBT = 0.05
-# A model that is this sure of the contrary of what was painted contradicts it.
+# A model contradicts what was painted if it gives the contrary a probability above this.
 _SURE = 0.9
 
 
 @dataclass(frozen=True)
 class Place:
-    """A point of a plane.
+    """A suggestion: a point of a plane that is worth a look.
 
     Attributes
     ----------
     y, x
-        In pixels.
+        The point, in pixels.
     weight
-        How much it matters, in (0, 1]; comparable within one plane.
+        How important it is, in (0, 1]; only points of one plane can be compared.
     """
 
     y: float
@@ -39,22 +39,22 @@ def doubtful_places(
     seen: NDArray[np.bool_] | None = None,
     count: int = 20,
 ) -> list[Place]:
-    """Where to paint next, the most helpful place first, a cell's diameter apart.
+    """Return where to paint next, the most helpful place first, at least a cell's diameter apart.
 
-    Doubt is 4 p (1 - p): 1 where a pixel is as likely cell as background. Its mean over the
-    surroundings of a cell's size weighs both how unsure the model is and on how many pixels;
-    a line of doubt between two cells, which decides whether they are one, counts as well.
+    Doubt is 4 p (1 - p): it is 1 where a pixel is as likely cell as background. Its mean over an
+    area of a cell's size tells both how unsure the model is and on how many pixels. So a line of
+    doubt between two cells counts too, which decides whether they are one cell.
 
     Parameters
     ----------
     scores
         (Y, X), probability p that a pixel belongs to a cell.
     diameter_px
-        Of a typical cell.
+        Diameter of a typical cell, in pixels.
     seen
-        (Y, X) bool, what the user has seen already; left out.
+        (Y, X) bool, pixels that the user has seen already; they are left out.
     count
-        Places at most.
+        Largest number of places.
     """
     doubt = 4 * scores * (1 - scores)
     if seen is not None:
@@ -69,7 +69,7 @@ def doubtful_places(
     while len(left) and len(places) < count:
         y, x = np.minimum((left[0] + 0.5) * block - 0.5, limit)
         places.append(Place(float(y), float(x), float(blocks[tuple(left[0])])))
-        # Where the doubt is the same everywhere, each block is a peak.
+        # Drop the peaks nearby: where the doubt is the same everywhere, each block is a peak.
         left = left[np.abs(left - left[0]).max(1) >= _BLOCKS]
     return places
 
@@ -81,20 +81,21 @@ def contradicted_places(
     diameter_px: float,
     count: int = 20,
 ) -> list[Place]:
-    """Where a model that has learnt is sure of the contrary of what was painted, largest first.
+    """Return where a trained model is sure of the contrary of what was painted, largest spot first.
 
     Parameters
     ----------
     scores
         (Y, X), probability that a pixel belongs to a cell.
     foreground
-        (Y, X) bool, whether it was painted as one.
+        (Y, X) bool, whether the pixel was painted as part of a cell.
     seen
-        (Y, X) bool, where that was said.
+        (Y, X) bool, whether the user has seen the pixel.
     diameter_px
-        Of a typical cell; spots of less than a tenth of its area are outlines, not slips.
+        Diameter of a typical cell, in pixels. Spots of less than a tenth of its area are left out:
+        they are differences of outlines, not mistakes.
     count
-        Places at most.
+        Largest number of places.
     """
     against = seen & (np.where(foreground, 1 - scores, scores) > _SURE)
     spots, n = ndimage.label(against)
@@ -112,7 +113,7 @@ def contradicted_places(
 
 
 def _block_means(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:
-    """Means over squares of `block` px; those at the far edges may be smaller."""
+    """Return the means over squares of `block` px; squares at the far edges may be smaller."""
     for axis in (0, 1):
         n = values.shape[axis]
         starts = np.arange(0, n, block)

@@ -1,4 +1,4 @@
-"""Random geometry and random grey values for one training tile (section 3.1 and its readers)."""
+"""Random geometry, grey values and colours for one training tile (section 3.1 of the paper)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_unet.core.stains import DARKEST, stain_matrices
 def random_matrix(
     *, rotate: bool = True, flip: bool = True, scale: float = 1.25, generator: torch.Generator
 ) -> Tensor:
-    """A random linear map (2, 2) on (y, x): rotation by any angle, flip, zoom.
+    """Draw a random linear map (2, 2) on (y, x): rotation by any angle, flip, zoom.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def jitter_grey(
     invert: float = 0.0,
     generator: torch.Generator,
 ) -> Tensor:
-    """Random gamma, contrast, brightness, inversion and noise of a normalised image (C, Y, X).
+    """Change gamma, contrast, brightness and noise of a normalised image (C, Y, X) at random.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def jitter_grey(
 def jitter_colour(
     image: Tensor, *, colour: float = 0.2, to_grey: float = 0.0, generator: torch.Generator
 ) -> Tensor:
-    """Random stains, white balance and saturation of a normalised colour image (3, Y, X).
+    """Change stains, white balance and saturation of a normalised colour image (3, Y, X) at random.
 
-    The amounts of haematoxylin, eosin and DAB are scaled at random, so that one laboratory's
-    tissue teaches how that of another looks (Tellez et al. 2019, arXiv:1902.06543).
+    The amounts of haematoxylin, eosin and DAB are scaled at random, so that a network trained on
+    tissue of one laboratory also knows that of another (Tellez et al. 2019, arXiv:1902.06543).
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def jitter_colour(
 
 
 def _range(values: Tensor) -> tuple[float, float]:
-    """The first percentile and the 99.8th."""
+    """Return the percentiles 1 and 99.8 of all values."""
     flat = values.flatten()
     low, high = max(1, round(0.01 * len(flat))), max(1, round(0.998 * len(flat)))
     return float(flat.kthvalue(low).values), float(flat.kthvalue(high).values)

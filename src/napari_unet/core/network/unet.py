@@ -42,11 +42,11 @@ class UNetConfig:
     dropout
         Probability of dropping a value at the end of the contracting path, while training.
     distance
-        Whether one more output, after the classes, tells the logit of the relative distance
-        (`core.cells.instances`), so that touching cells are told apart by their cores.
+        Whether one more output, after the classes, is the logit of the relative distance
+        (`core.cells.instances.relative_distance`), by which touching cells are separated.
     z_depth
-        None for a network of planes. For one of stacks, the number of its poolings, the last ones,
-        that pool along Z as well; on the levels above them kernels are 1x3x3.
+        None for a network of planes. For a network of stacks, how many of the poolings also pool
+        along Z. These are the last ones; on the levels above them kernels are 1x3x3.
     """
 
     depth: int = 4
@@ -70,29 +70,40 @@ class UNetConfig:
 
     @property
     def n_outputs(self) -> int:
-        """Channels of the output: the classes, and the distance if there is one."""
+        """Number of channels of the output: the classes, and the distance if there is one."""
         return self.n_classes + self.distance
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Poolings along each axis that the network looks along: (Z,) Y, X."""
+        """Number of poolings along each axis: (Z,) Y, X."""
         z = () if self.z_depth is None else (self.z_depth,)
         return (*z, self.depth, self.depth)
 
 
 def halo_px(depth: int) -> int:
-    """Context that the output lacks on each side, in pixels: 92 at depth 4."""
+    """Return by how much the output is smaller than the input on each side, in pixels.
+
+    Examples
+    --------
+    >>> halo_px(4)
+    92
+    """
     step: int = 2**depth
     return 6 * step - 4
 
 
 def output_px(input_px: int, depth: int) -> int:
-    """Output size of a valid input size, in pixels: 572 -> 388 at depth 4.
+    """Return the output size for a valid input size, in pixels.
 
     Raises
     ------
     ValueError
-        If a pooling would meet an odd size, or nothing is left.
+        If a pooling would get an odd size, or no pixel would be left.
+
+    Examples
+    --------
+    >>> output_px(572, depth=4)
+    388
     """
     step: int = 2**depth
     blocks, rest = divmod(input_px - 4 * (step - 1), step)
@@ -110,8 +121,14 @@ class UNet(nn.Module):
     Shapes
     ------
     (N, in_channels, H, W) float -> (N, n_outputs, H - 2 halo, W - 2 halo) logits, where H and W
-    are valid input sizes (see `output_px`). For stacks the same with a Z, whose halo and sizes are
-    those of `z_depth`, before H.
+    are valid input sizes (see `output_px`). A network of stacks has one more axis, Z, before H; its
+    halo and valid sizes along Z are those of `z_depth`.
+
+    Examples
+    --------
+    >>> network = UNet(UNetConfig(depth=1, width=2))
+    >>> network(torch.zeros(1, 1, 30, 40)).shape
+    torch.Size([1, 2, 14, 24])
     """
 
     def __init__(self, config: UNetConfig | None = None) -> None:
@@ -126,7 +143,7 @@ class UNet(nn.Module):
             nn.ConvTranspose2d if planes else nn.ConvTranspose3d
         )
         kernels = [_sizes(self.config, level, 3) for level in range(depth + 1)]
-        # How much each level is coarser than the one above it.
+        # By which factor each pooling makes the next level coarser, along each axis.
         self._steps = [_sizes(self.config, level, 2) for level in range(depth)]
         self.down = nn.ModuleList(
             _conv_pair(conv, *shape) for shape in zip(inputs, channels, kernels, strict=True)
@@ -137,19 +154,20 @@ class UNet(nn.Module):
         self.head = conv(width, self.config.n_outputs, kernel_size=1)
 
     def forward(self, image: Tensor, dropout: torch.Generator | None = None) -> Tensor:
-        """Logits (N, n_outputs, H', W') of images (N, in_channels, H, W).
+        """Return the logits (N, n_outputs, H', W') of images (N, in_channels, H, W).
 
         Parameters
         ----------
         image
             Normalised intensities.
         dropout
-            Draws what is dropped in training, on the image's device; torch's own by default.
+            Random generator, on the image's device, that draws which values are dropped in
+            training; torch's own by default.
 
         Raises
         ------
         ValueError
-            If H, W or the number of planes is no valid input size.
+            If H, W or the number of planes is not a valid input size.
         """
         for size, depth in zip(image.shape[2:], self.config.depths, strict=True):
             output_px(size, depth)
@@ -165,7 +183,7 @@ class UNet(nn.Module):
             skips.append(x)
         skips.pop()
         for up, convs in zip(self.up, self.join, strict=True):
-            # Nothing here holds on to what went into it: it is large, and the next ones are too.
+            # No variable keeps the inputs of a level alive, because they take much memory.
             x = convs(_crop_and_join(skips.pop(), up(x)))
         logits: Tensor = self.head(x)
         return logits
@@ -186,16 +204,16 @@ def _crop_and_join(skip: Tensor, x: Tensor) -> Tensor:
 
 
 def with_classes(network: UNet, n_classes: int) -> UNet:
-    """A copy of a network that knows more classes; new ones begin as copies of its last one.
+    """Return a copy of a network that knows more classes; each new class copies the last one.
 
-    The last class and its copies share its probability, so what is background stays so.
+    The last class and its copies share its probability, so background stays background.
 
     Parameters
     ----------
     network
-        Left as it is.
+        The network, which is not changed.
     n_classes
-        Of the copy, background included; at least those of the network.
+        Classes of the copy, background included; not fewer than those of the network.
     """
     known = network.config.n_classes
     wider = UNet(replace(network.config, n_classes=n_classes))
@@ -209,7 +227,13 @@ def with_classes(network: UNet, n_classes: int) -> UNet:
 
 
 def with_distance(network: UNet) -> UNet:
-    """A copy of a network that tells the distance as well; the new output begins at 1/2."""
+    """Return a copy of a network that also predicts the relative distance, 1/2 at first.
+
+    Raises
+    ------
+    ValueError
+        If the network predicts the distance already.
+    """
     if network.config.distance:
         raise ValueError("the network tells the distance already; take it as it is")
     wider = UNet(replace(network.config, distance=True))
@@ -223,9 +247,9 @@ def with_distance(network: UNet) -> UNet:
 def initialise(network: UNet, seed: int) -> None:
     """Draw all weights from N(0, sqrt(2 / N)), biases 0 (section 3; He et al. 2015).
 
-    N is the number of incoming nodes of a neuron. An up-convolution has no ReLU behind it to
-    halve its variance, so its N counts each incoming channel twice. On average each layer, with
-    the ReLU behind it, then keeps the mean square of what it is given; only pooling raises it.
+    N is the number of incoming nodes of a neuron. An up-convolution is not followed by a ReLU,
+    which would halve its variance, so its N counts each incoming channel twice. On average each
+    layer, with its ReLU, then keeps the mean square of its input; only pooling raises it.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -242,9 +266,10 @@ def initialise(network: UNet, seed: int) -> None:
 
 
 def _sizes(config: UNetConfig, level: int, size: int) -> Any:
-    """A kernel, or the pooling below a level: of this size, but 1 along Z where planes are coarse.
+    """Return the size of a kernel, or of the pooling below a level, along each axis.
 
-    Each of the lowest `z_depth` poolings and all kernels below the first of them reach along Z.
+    It is `size`, but 1 along Z on the levels where the network looks at single planes. The last
+    `z_depth` poolings, and all kernels from the level of the first of them on, reach along Z.
     """
     if config.z_depth is None:
         return size, size

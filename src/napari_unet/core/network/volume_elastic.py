@@ -1,7 +1,7 @@
-"""Deformation of stacks: each plane like the others, planes moved as wholes.
+"""Deformation of stacks: all planes are deformed in the same way.
 
-The elastic field, the rotation and the zoom act within the planes and are the same for all of
-them, so that a plane that was painted stays one plane, and those beside it stay unseen.
+The elastic field, the rotation and the zoom act only within the planes. So a plane that was
+painted stays one plane, and the planes beside it stay unseen.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from torch import Tensor
 
 
 def stack_grid(plane_grid: Tensor, first: int, n_planes: int, of: int, *, flip: bool) -> Tensor:
-    """Where in a source stack each voxel of a deformed window is taken from.
+    """Return where in a source stack each voxel of a deformed window is taken from.
 
     Parameters
     ----------
     plane_grid
-        (1, S, S, 2), the grid of each plane, see `core.network.elastic.sampling_grid`.
+        (1, S, S, 2), the grid of each plane (see `core.network.elastic.sampling_grid`).
     first
-        Plane of the source that the window begins with; planes beyond the source are mirrored.
+        Plane of the source with which the window begins. Beyond the source, planes are mirrored.
     n_planes
-        Planes D of the window.
+        Number of planes D of the window.
     of
-        Planes of the source.
+        Number of planes of the source.
     flip
         Whether the window shows its planes in reverse order.
 

@@ -22,21 +22,26 @@ def border_weights(
     sigma_px: float = 5.0,
     anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
-    """The border term alone, (Y, X) or (Z, Y, X) float32; 0 inside cells.
+    """Return the border term of the weights alone, (Y, X) or (Z, Y, X) float32; 0 inside cells.
 
-    Cost grows with the cells' boxes, not with cells times pixels: one distance transform per cell
-    in its box, as far as the term reaches.
+    There is one distance transform for each cell, in a box around it that is as large as the term
+    reaches. So the time grows with the boxes of the cells, not with cells times pixels.
 
     Parameters
     ----------
     labels
-        (Y, X) or (Z, Y, X) instance labels, 0 = background; touching cells already separated.
+        (Y, X) or (Z, Y, X) labels, 0 = background; touching cells are already separated.
     w0
         Height of the term.
     sigma_px
-        Its width, in pixels.
+        Width of the term, in pixels.
     anisotropy
-        Distance of planes, in pixels.
+        Distance between the planes of a stack, in pixels.
+
+    Examples
+    --------
+    >>> border_weights(np.array([[1, 1, 0, 0, 2, 2]]), w0=10, sigma_px=5).round(1)
+    array([[0. , 0. , 8.4, 8.4, 0. , 0. ]], dtype=float32)
     """
     sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
     reach = [int(np.ceil(_REACH_SIGMA * sigma_px / step)) for step in sampling or (1.0, 1.0)]
@@ -60,14 +65,19 @@ def border_weights(
 
 
 def class_weights(counts: NDArray[np.integer], balance: float = 1.0) -> NDArray[np.float32]:
-    """w_c per class from pixel counts (K,), with a mean of 1 over the pixels.
+    """Return the weight w_c of each class (K,), with a mean of 1 over the pixels.
 
     Parameters
     ----------
     counts
-        Pixels of each class.
+        (K,), number of pixels of each class.
     balance
-        0 weighs all pixels the same; 1 makes each class weigh the same in sum.
+        With 0 all pixels weigh the same; with 1 all classes weigh the same in sum.
+
+    Examples
+    --------
+    >>> class_weights(np.array([75, 25])).round(2)
+    array([0.67, 2.  ], dtype=float32)
     """
     counts = np.maximum(np.asarray(counts, np.float64), 1)
     weights: NDArray[np.float64] = (counts / counts.sum()) ** -balance
@@ -82,6 +92,24 @@ def weight_map(
     w0: float = 10.0,
     sigma_px: float = 5.0,
 ) -> NDArray[np.float32]:
-    """w(x) of equation 2, (Y, X) float32, from labels (Y, X), classes (Y, X) and w_c (K,)."""
+    """Return the weights w(x) of equation 2, (Y, X) float32.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), 0 = background; touching cells are already separated.
+    classes
+        (Y, X), class of each pixel, 0 = background.
+    w_c
+        (K,), weight of each class (see `class_weights`).
+    w0, sigma_px
+        Height and width of the border term (see `border_weights`).
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 0, 0, 2, 2]])
+    >>> weight_map(labels, (labels > 0).astype(int), np.array([1, 2], np.float32)).round(1)
+    array([[2. , 2. , 9.4, 9.4, 2. , 2. ]], dtype=float32)
+    """
     weight: NDArray[np.float32] = w_c[classes] + border_weights(labels, w0, sigma_px)
     return weight

@@ -1,8 +1,9 @@
-"""Weight standardisation while a network learns; afterwards it is a plain network again.
+"""Weight standardisation during training; afterwards the network is a plain one again.
 
-Qiao et al. 2019 (arXiv:1903.10520), scaled as by Brock et al. 2021 (arXiv:2101.08692): the weights
-of each filter have mean 0 and He's variance 2 / N, times a gain that is learnt. Like batch
-normalisation it makes learning fast, but it looks at weights alone, so tiles stay seamless.
+It is that of Qiao et al. 2019 (arXiv:1903.10520), scaled as by Brock et al. 2021
+(arXiv:2101.08692): the weights of each filter have mean 0 and He's variance 2 / N, times a gain
+that is learnt. Like batch normalisation it makes training faster. But it depends on the weights
+alone, not on a tile, so tiles stay seamless.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+# The axes of a convolution's weights (O, I, H, W) that belong to one filter.
 _AXES = (1, 2, 3)
+# This is added to the variance of a filter, so that no division is by 0.
 _EPSILON = 1e-4
-# Weights of 16 bits have means that are not quite 0.
+# A mean counts as 0 up to this share of the standard deviation: that of weights which were stored
+# in 16 bits is not exactly 0.
 _ZERO = 1e-2
 
 
@@ -30,20 +34,20 @@ class _Standardised(nn.Module):
 
 
 def standardise(network: nn.Module) -> None:
-    """Let the 3x3 convolutions of a network learn standardised weights, from now on."""
+    """Standardise the weights of a network's 3x3 convolutions from now on, while it is trained."""
     for layer in _convolutions(network):
         parametrize.register_parametrization(layer, "weight", _Standardised(layer.weight))
 
 
 def settle(network: nn.Module) -> None:
-    """Make the weights as they are now plain ones; the network computes the same."""
+    """Turn standardised weights into plain ones; the network's output stays the same."""
     for layer in _convolutions(network):
         if parametrize.is_parametrized(layer):
             parametrize.remove_parametrizations(layer, "weight")
 
 
 def is_standardised(network: nn.Module) -> bool:
-    """Whether the weights would stay what they are: whether their means are 0."""
+    """Whether the mean of each filter is 0, so that `standardise` would not change the weights."""
     return all(
         bool((layer.weight.mean(_AXES).abs() < _ZERO * layer.weight.std(_AXES)).all())
         for layer in _convolutions(network)
@@ -60,7 +64,7 @@ def _centred(weight: Tensor) -> Tensor:
 
 
 def _deviation(centred: Tensor) -> Tensor:
-    """Standard deviation of each filter over He's, (O, 1, 1, 1)."""
-    # Several times as fast as torch.var.
+    """Return the standard deviation of each filter divided by He's, (O, 1, 1, 1)."""
+    # This is several times as fast as torch.var.
     variance = centred.square().mean(_AXES, keepdim=True)
     return (variance * (centred[0].numel() / 2) + _EPSILON).sqrt()
