@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet.backends.local import Backend, LocalBackend
+from napari_unet.backends.base import Backend
+from napari_unet.backends.local import LocalBackend
 from napari_unet.jobs import Job, JobRunner
 from napari_unet.learning.finetune import Improvement
 from napari_unet.models.store import ModelStore
