@@ -1,12 +1,14 @@
 import hashlib
 import threading
 import time
+import zlib
+from pathlib import Path
 
 import pytest
 
 from napari_unet.jobs import FinishReason
 from napari_unet.remote import worker as module
-from napari_unet.remote.worker import JobQueue, unpack
+from napari_unet.remote.worker import JobQueue, pack, unpack
 
 SOON = 30.0
 
@@ -179,3 +181,11 @@ def test_what_nobody_asks_for_is_forgotten(queue, monkeypatch):
     assert queue.status("a", 0, False) is None
     assert queue.status("b", 0, False) is None
     until(queue, "c", ended)
+
+
+def test_what_is_packed_here_can_be_unpacked_on_another_system():
+    path = Path("models", "nuclei", "0001.safetensors")
+    content = pack({"file": path})
+    assert unpack(content) == {"file": path}
+    # On Windows no PosixPath can be made, and here no WindowsPath.
+    assert type(path).__name__.encode() not in zlib.decompress(content)

@@ -8,6 +8,7 @@ after the other in one thread, whichever client sent them, and do not need a con
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import platform
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.backends.local import LocalBackend
@@ -309,8 +310,10 @@ def _queue(folder: str, device: Device) -> JobQueue:
 
 
 def pack(thing: Any) -> bytes:
-    """Pickle and compress an object."""
-    return zlib.compress(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL), 1)
+    """Pickle and compress an object, so that a computer with another system can unpack it."""
+    content = io.BytesIO()
+    _Pickler(content, pickle.HIGHEST_PROTOCOL).dump(thing)
+    return zlib.compress(content.getvalue(), 1)
 
 
 def unpack(content: bytes) -> Any:
@@ -319,6 +322,18 @@ def unpack(content: bytes) -> Any:
     Only for bytes from those who have the credentials: unpickling can run any code.
     """
     return pickle.loads(zlib.decompress(content))
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles a path by its parts: a `PosixPath` cannot be made on Windows, nor the reverse."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Return how to make a path again; `NotImplemented` for all other objects."""
+        return (_path, thing.parts) if isinstance(thing, PurePath) else NotImplemented
+
+
+def _path(*parts: str) -> Path:
+    return Path(*parts)
 
 
 def _add_news(queued: QueuedJob, progress: Progress) -> None:
