@@ -32,7 +32,7 @@ def ended(state):
     return state["reason"] is not None
 
 
-def test_a_job_runs_tells_and_brings_its_result(queue):
+def test_a_job_runs_reports_and_has_a_result(queue):
     def task(job, inputs):
         job.report(0.5, "half", 0.25)
         return {"device": inputs.device}
@@ -48,7 +48,7 @@ def test_a_job_runs_tells_and_brings_its_result(queue):
     assert queue.result("a") is None
 
 
-def test_a_job_that_was_posted_twice_runs_once(queue):
+def test_a_job_that_is_started_twice_runs_once(queue):
     runs = []
     for _ in range(2):
         queue.start("a", lambda job, inputs: runs.append(1))
@@ -108,7 +108,7 @@ def test_a_client_that_falls_silent_does_not_block_the_others(queue, monkeypatch
     assert "the server gave up" in queue.status("a", 0, False)["error"]
 
 
-def test_jobs_that_wait_are_told_for_how_many(queue):
+def test_a_job_that_waits_knows_how_many_are_before_it(queue):
     hold = threading.Event()
     queue.start("a", lambda job, inputs: hold.wait(SOON))
     queue.start("b", lambda job, inputs: None)

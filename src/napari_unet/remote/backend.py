@@ -44,7 +44,7 @@ from napari_unet.remote.tasks import (
     plane_key,
     sent_model,
 )
-from napari_unet.remote.unfinished import Pending, PendingJobs
+from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.remote.worker import Task, pack
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
@@ -58,8 +58,8 @@ class RemoteBackend:
     ----------
     server
         Path of the server's credentials.
-    pending
-        Keeps a note of each training job from its start until its result has come back.
+    unfinished
+        Keeps each training job on disk from its start until its result has come back.
 
     Raises
     ------
@@ -67,10 +67,10 @@ class RemoteBackend:
         If the file cannot be used, or Dask is not installed.
     """
 
-    def __init__(self, server: Path, pending: PendingJobs) -> None:
+    def __init__(self, server: Path, unfinished: UnfinishedJobs) -> None:
         require_cluster()
         self._server = server.absolute()
-        self._connection, self._pending = Connection(read_credentials(server)), pending
+        self._connection, self._unfinished = Connection(read_credentials(server)), unfinished
         self._leaving = False
 
     def segment(self, job: Job[Any], request: SegmentRequest) -> Segmentation:
@@ -161,9 +161,9 @@ class RemoteBackend:
         sent = replace(request, annotated=(), parent=model)
         task = FinetuneTask(sent, tuple(entries), kept.diameter_px, kept.zoom)
         indices = tuple(c.index for item in annotated for c in item.corrections)
-        note = self._note(name, parent.reference, indices)
-        trained = self._do(job, task, offers, watch, note)
-        return self._adopt(job, store, note, trained)
+        unfinished = self._unfinished_job(name, parent.reference, indices)
+        trained = self._do(job, task, offers, watch, unfinished)
+        return self._adopt(job, store, unfinished, trained)
 
     def train(self, job: Job[Improvement], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`; copies of the images are sent."""
@@ -178,11 +178,13 @@ class RemoteBackend:
             start, file = sent_model(start)
             offers.update(file)
         task = TrainTask(replace(request, annotated=(), start=start), len(alone))
-        note = self._note(request.name, parent, ())
-        trained = self._do(job, task, offers, note=note)
-        return self._adopt(job, store, note, trained)
+        unfinished = self._unfinished_job(request.name, parent, ())
+        trained = self._do(job, task, offers, unfinished=unfinished)
+        return self._adopt(job, store, unfinished, trained)
 
-    def resume(self, job: Job[Improvement], store: ModelStore, note: Pending) -> Improvement:
+    def resume(
+        self, job: Job[Improvement], store: ModelStore, unfinished: UnfinishedJob
+    ) -> Improvement:
         """Follow a job that was started earlier, and add its version to the store.
 
         Raises
@@ -190,11 +192,11 @@ class RemoteBackend:
         ValueError
             If the server cannot be reached (it may be tried again), or the job failed.
         """
-        there = RemoteJob(job, self._connection, note.number)
+        there = RemoteJob(job, self._connection, unfinished.number)
         there.connect()
-        with self._ending(there, note):
+        with self._ending(there, unfinished):
             trained = there.follow({}, lambda: None)
-        return self._adopt(job, store, note, trained)
+        return self._adopt(job, store, unfinished, trained)
 
     def leave(self) -> None:
         """Let jobs that have begun to learn go on there, even if they are cancelled here later."""
@@ -214,12 +216,14 @@ class RemoteBackend:
         """The server's name, for people."""
         return self._connection.computer
 
-    def drop(self, job: Job[Any], note: Pending) -> None:
-        """Cancel a job that was started earlier, and remove its note."""
-        self._forget(RemoteJob(job, self._connection, note.number), note)
+    def drop(self, job: Job[Any], unfinished: UnfinishedJob) -> None:
+        """Cancel a job that was started earlier, and forget it."""
+        self._forget(RemoteJob(job, self._connection, unfinished.number), unfinished)
 
-    def _note(self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]) -> Pending:
-        return Pending(uuid4().hex, name, parent, str(self._server), self.computer, indices)
+    def _unfinished_job(
+        self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]
+    ) -> UnfinishedJob:
+        return UnfinishedJob(uuid4().hex, name, parent, str(self._server), self.computer, indices)
 
     def _do(
         self,
@@ -227,7 +231,7 @@ class RemoteBackend:
         task: Task,
         offers: Offers,
         watch: Callable[[], View | None] = lambda: None,
-        note: Pending | None = None,
+        unfinished: UnfinishedJob | None = None,
     ) -> Any:
         """Run a task on the server and return its result.
 
@@ -241,35 +245,35 @@ class RemoteBackend:
             What the task may fetch.
         watch
             Returns what the user looks at.
-        note
-            To be kept until the result has come back; None for a job that does not train.
+        unfinished
+            The job as it is kept until its result has come back; None if it does not train.
         """
-        there = RemoteJob(job, self._connection, note.number if note else uuid4().hex)
+        there = RemoteJob(job, self._connection, unfinished.number if unfinished else uuid4().hex)
         there.connect()
-        with self._ending(there, note):
-            if note is not None:
-                self._pending.add(note)
+        with self._ending(there, unfinished):
+            if unfinished is not None:
+                self._unfinished.add(unfinished)
             there.start(task)
             return there.follow(offers, watch)
 
     @contextmanager
-    def _ending(self, there: RemoteJob, note: Pending | None) -> Iterator[None]:
+    def _ending(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> Iterator[None]:
         """Cancel a job on the server if it ends with an error here, unless it may go on there."""
         try:
             yield
         except ServerAway:
-            # The job may go on there: its note stays, so that `resume` finds it.
+            # The job may go on there. It stays an unfinished job, which can be resumed.
             raise
         except JobCancelled:
-            if not (self._leaving and note is not None and there.has_all):
-                self._forget(there, note)
+            if not (self._leaving and unfinished is not None and there.has_all):
+                self._forget(there, unfinished)
             raise
         except BaseException:
-            self._forget(there, note)
+            self._forget(there, unfinished)
             raise
 
     def _adopt(
-        self, job: Job[Any], store: ModelStore, note: Pending, trained: Trained
+        self, job: Job[Any], store: ModelStore, unfinished: UnfinishedJob, trained: Trained
     ) -> Improvement:
         """Add a version from the server to the store; then remove it from the server."""
         done = trained.done
@@ -278,16 +282,16 @@ class RemoteBackend:
             with replacing(path) as part:
                 part.write_bytes(trained.content)
 
-        added = store.add(note.name, write, activate=done.verdict.accepted)
-        parent = store.find(note.parent) if note.parent else None
-        slips = tuple((note.indices[number], place) for (number,), place in done.slips)
-        self.drop(job, note)
+        added = store.add(unfinished.name, write, activate=done.verdict.accepted)
+        parent = store.find(unfinished.parent) if unfinished.parent else None
+        slips = tuple((unfinished.indices[number], place) for (number,), place in done.slips)
+        self.drop(job, unfinished)
         compute = self._on_server(done.compute)
         return replace(done, model=added, parent=parent, slips=slips, compute=compute)
 
-    def _forget(self, there: RemoteJob, note: Pending | None) -> None:
-        if note is not None:
-            self._pending.remove(note)
+    def _forget(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> None:
+        if unfinished is not None:
+            self._unfinished.remove(unfinished)
         there.forget()
 
     def _on_server(self, compute: str) -> str:

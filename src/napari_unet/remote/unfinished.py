@@ -12,7 +12,7 @@ FORMAT = "napari-unet pending 1"
 
 
 @dataclass(frozen=True)
-class Pending:
+class UnfinishedJob:
     """A fine-tune or training on a server whose result has not come back.
 
     Attributes
@@ -39,7 +39,7 @@ class Pending:
     indices: tuple[tuple[int, ...], ...] = ()
 
 
-class PendingJobs:
+class UnfinishedJobs:
     """The unfinished jobs of this user, one file each.
 
     Parameters
@@ -51,17 +51,17 @@ class PendingJobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, note: Pending) -> None:
-        """Write the note of a job; it survives a crash of this program."""
-        with replacing(self._path(note)) as part:
-            part.write_text(json.dumps({"format": FORMAT} | asdict(note), indent=2) + "\n", "utf-8")
+    def add(self, job: UnfinishedJob) -> None:
+        """Write a job to disk, where it survives a crash of this program."""
+        with replacing(self._path(job)) as part:
+            part.write_text(json.dumps({"format": FORMAT} | asdict(job), indent=2) + "\n", "utf-8")
 
-    def remove(self, note: Pending) -> None:
-        """Delete the note of a job, if there is one."""
-        self._path(note).unlink(missing_ok=True)
+    def remove(self, job: UnfinishedJob) -> None:
+        """Delete a job, if it is there."""
+        self._path(job).unlink(missing_ok=True)
 
-    def all(self) -> list[Pending]:
-        """Return all notes, the oldest first, without files that cannot be read."""
+    def all(self) -> list[UnfinishedJob]:
+        """Return all jobs, the oldest first, without those that cannot be read."""
         found = []
         for path in sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
             try:
@@ -69,12 +69,12 @@ class PendingJobs:
                 if content.pop("format") != FORMAT:
                     continue
                 content["indices"] = tuple(tuple(index) for index in content["indices"])
-                note = Pending(**content)
+                job = UnfinishedJob(**content)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-            if path == self._path(note):
-                found.append(note)
+            if path == self._path(job):
+                found.append(job)
         return found
 
-    def _path(self, note: Pending) -> Path:
-        return self._folder / f"{note.number}.json"
+    def _path(self, job: UnfinishedJob) -> Path:
+        return self._folder / f"{job.number}.json"
