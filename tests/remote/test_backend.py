@@ -224,14 +224,14 @@ def test_only_the_planes_that_are_asked_for_are_sent(
 def test_a_model_is_sent_once(remote, add_model, blobs, monkeypatch):
     add_model("bright", seed=7)
     given = []
-    ask = connection.Connection.ask
+    call = connection.Connection.call
 
-    def spy(self, check, question, *args):
-        if question == "give":
+    def spy(self, check, method, *args):
+        if method == "give":
             given.append(args[1])
-        return ask(self, check, question, *args)
+        return call(self, check, method, *args)
 
-    monkeypatch.setattr(connection.Connection, "ask", spy)
+    monkeypatch.setattr(connection.Connection, "call", spy)
     for _ in range(2):
         remote.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
     assert [len(key) == 64 for key in given] == [True, False, False]
@@ -339,7 +339,7 @@ def test_what_a_server_tells_is_not_about_this_computer():
 
     def work(job):
         short = TooShort(30.0, 6, 240.0)
-        RemoteJob(job, SimpleNamespace(computer="gpu"), "1")._tell(
+        RemoteJob(job, SimpleNamespace(computer="gpu"), "1")._report(
             Progress(0.1, "measuring the speed of this computer", 0.5, None, 0.25, short)
         )
 

@@ -4,7 +4,7 @@ import pytest
 
 from napari_unet.jobs import JobRunner
 from napari_unet.remote.credentials import make_credentials, write_credentials
-from napari_unet.remote.unfinished import Pending, PendingJobs
+from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.service.backend_choice import Servers
 
 pytest.importorskip("distributed")
@@ -64,8 +64,8 @@ def test_what_was_used_is_closed_after_the_jobs_before(servers, file, runner, mo
 
 
 def test_a_note_stays_until_it_is_dropped(servers, store, tmp_path):
-    note = Pending("ab", "cells", "cells@1", str(tmp_path / "nothing.json"), "gpu")
-    PendingJobs(store.root.parent / "on-servers").add(note)
+    note = UnfinishedJob("ab", "cells", "cells@1", str(tmp_path / "nothing.json"), "gpu")
+    UnfinishedJobs(store.root.parent / "on-servers").add(note)
     with pytest.raises(ValueError, match="there is no file"):
         servers.resume(note)
     assert servers.pending() == [note]

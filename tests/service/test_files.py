@@ -61,10 +61,10 @@ def test_what_fails_is_told_and_the_rest_is_done(
     (folder / "a.png").write_bytes(b"broken")
     segment = service.servers.local.segment
 
-    def fail(job, image, *rest):
-        if image[0, 0] == read_image(folder / "b.png").data[0, 0]:
+    def fail(job, request):
+        if request.image[0, 0] == read_image(folder / "b.png").data[0, 0]:
             raise RuntimeError("the device is gone")
-        return segment(job, image, *rest)
+        return segment(job, request)
 
     monkeypatch.setattr(service.servers.local, "segment", fail)
     pixels = iio.imread(folder / "b.png")

@@ -1,5 +1,6 @@
-"""Where jobs run: the protocol, and this computer.
+"""Where jobs run: the protocol, its requests, and this computer.
 
-Entry: `local.Backend` (the protocol), `local.LocalBackend`.
-Must not know: which backend was chosen, the network protocol, Qt, napari.
+Words: a *request* describes one job (image, model, settings); a *backend* does it.
+Entry: `base.Backend` (the protocol), `requests` (one class a job), `local.LocalBackend`.
+Must not know: which backend was chosen, the network protocol, how a model learns, Qt, napari.
 """

@@ -2,7 +2,8 @@
 
 Words: a *lesson* is what a fine-tune trains on and what it is checked on; *held-out* cells check
 and do not teach; the *verdict* says whether the new version may be used.
-Entry: `finetune.improve` (corrections to version), `training` (the loop), `lesson.Run`,
-`validation.judge`, `stacks` (models of stacks), `live_view` (what the model sees meanwhile).
+Entry: `finetune.improve` (corrections to version), `train.train` (dense labels to version),
+`training` (the loop), `lesson.Run`, `validation.judge`, `stacks` (models of stacks), `live_view`
+(what the model sees meanwhile).
 Must not know: which computer asked for it, Qt, napari.
 """

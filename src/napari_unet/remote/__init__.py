@@ -1,6 +1,7 @@
 """The same backend on another computer.
 
-Words: the *server* serves, its *worker* holds the queue of jobs, a *task* is a job as it is sent.
+Words: the *worker* is the process of a server that runs jobs, one after the other; a *task* is a
+request of a backend as it is sent there.
 Entry: `backend.RemoteBackend` on the client, `server.serve` on the server.
 Must not know: Qt, napari, files of images.
 """

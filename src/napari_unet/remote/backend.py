@@ -1,9 +1,9 @@
-"""A server does the work, this computer keeps the models and the corrections."""
+"""The backend on a server: that does the work; models and corrections stay on this computer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,51 +13,53 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import get_plane, label_axes, label_shape, set_plane
-from napari_unet.corrections.annotations import Annotated
+from napari_unet.backends.requests import (
+    DiameterRequest,
+    FinetuneRequest,
+    SegmentRequest,
+    TrainRequest,
+)
+from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices, set_plane
 from napari_unet.corrections.collection import Collection
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import Job, JobCancelled
 from napari_unet.learning.finetune import Improvement, keep
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_learns, check_segmentable, in_stacks
-from napari_unet.learning.training import NewModel
-from napari_unet.models.loaded import Box
 from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.remote.connection import Connection, ServerAway
 from napari_unet.remote.credentials import read_credentials, require_cluster
 from napari_unet.remote.job import Offers, RemoteJob
 from napari_unet.remote.tasks import (
-    Learnt,
-    MeasureErrand,
-    SegmentErrand,
+    ANNOTATED,
+    DiameterTask,
+    FinetuneTask,
+    SegmentTask,
     SentEntry,
-    SentModel,
-    TeachErrand,
-    TrainErrand,
+    Trained,
+    TrainTask,
     one_by_one,
     pack_entry,
     plane_key,
+    sent_model,
 )
-from napari_unet.remote.unfinished import Pending, PendingJobs
-from napari_unet.remote.worker import Errand, pack
+from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.remote.worker import Task, pack
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
 from napari_unet.segmentation.stacks import link_stacks, whole_stacks
 
 
 class RemoteBackend:
-    """A server, see `Backend` and `server`.
+    """Sends requests to a server as tasks; see `base.Backend` and `tasks`.
 
     Parameters
     ----------
     server
-        The file of its credentials.
-    pending
-        Gets a note of each job whose result is yet to come.
+        Path of the server's credentials.
+    unfinished
+        Keeps each training job on disk from its start until its result has come back.
 
     Raises
     ------
@@ -65,48 +67,52 @@ class RemoteBackend:
         If the file cannot be used, or Dask is not installed.
     """
 
-    def __init__(self, server: Path, pending: PendingJobs) -> None:
+    def __init__(self, server: Path, unfinished: UnfinishedJobs) -> None:
         require_cluster()
         self._server = server.absolute()
-        self._connection, self._pending = Connection(read_credentials(server)), pending
+        self._connection, self._unfinished = Connection(read_credentials(server)), unfinished
         self._leaving = False
 
-    def segment(
-        self,
-        job: Job[Any],
-        image: Any,
-        axes: str,
-        version: ModelVersion,
-        config: PredictConfig,
-        planes: tuple[tuple[int, ...], ...],
-        box: Box | None = None,
-    ) -> Segmentation:
-        """See `Backend.segment`; planes, in 3D those of whole stacks, are sent in their turn."""
-        check_segmentable(version, axes, config, box)
-        alone: tuple[tuple[int, ...], ...] = planes
+    def segment(self, job: Job[Any], request: SegmentRequest) -> Segmentation:
+        """See `Backend.segment`; each plane is sent when the server asks for it.
+
+        Cells are linked on this computer, where the image has all its axes.
+        """
+        image, axes, config = request.image, request.axes, request.config
+        check_segmentable(request.model, axes, config, request.box)
+        planes: tuple[tuple[int, ...], ...] = request.planes
+        # What is numbered one after the other: planes, or the stacks that they lie in.
+        units = planes
         link: Callable[..., Segmentation] = link_found
         shape: tuple[int, ...] = (len(planes),)
-        if in_stacks(version.header, config):
+        if in_stacks(request.model.header, config):
             stacks = whole_stacks(axes, image.shape, planes)
-            alone, planes = tuple(stacks), tuple(chain(*stacks.values()))
-            link, shape = link_stacks, (len(alone), len(planes) // len(alone))
+            units, planes = tuple(stacks), tuple(chain(*stacks.values()))
+            link, shape = link_stacks, (len(units), len(planes) // len(units))
         first = get_plane(image, axes, planes[0])
-        model, offers = _model(version)
+        model, offers = sent_model(request.model)
         for number, index in enumerate(planes):
             offers[plane_key(number)] = partial(_plane, image, axes, index)
-        # Cells are linked here, where they have their axes.
         settings = replace(config, link="none")
         if config.channel != "auto":
-            # It was taken already.
+            # The image has this channel alone by now.
             settings = replace(settings, channel=None)
-        errand = SegmentErrand(model, (*shape, *first.shape), settings, box)
-        done: Segmentation = self._do(job, errand, offers)
+        sent_shape, sent_axes = (*shape, *first.shape), "TCYX" if len(shape) == 1 else "TZCYX"
+        sent = SegmentRequest(
+            None,
+            sent_axes,
+            model,
+            settings,
+            tuple(plane_indices(sent_axes, sent_shape)),
+            request.box,
+        )
+        done: Segmentation = self._do(job, SegmentTask(sent, sent_shape), offers)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
         for index, found in zip(planes, done.labels.reshape(-1, *first.shape[1:]), strict=True):
             set_plane(labels, axes, index, found)
         tops = np.maximum.accumulate([0, *(found.max(initial=0) for found in done.labels)])
         cells = [np.arange(a, b)[:, None] for a, b in pairwise(tops)]
-        labels, order = number_in_order(labels, alone, cells)
+        labels, order = number_in_order(labels, units, cells)
         places = tuple((planes[np.ravel_multi_index(at, shape)], p) for at, p in done.places)
         look = done.look
         if config.channel != "auto":
@@ -116,36 +122,34 @@ class RemoteBackend:
             look=look,
             labels=labels,
             planes=planes,
-            model=version,
+            model=request.model,
             places=places,
             kinds=tuple(done.kinds[cell] for cell in order[:, 0]),
-            compute=self._place(done.compute),
+            compute=self._on_server(done.compute),
         )
         return link(job, here, label_axes(axes), config.link)
 
-    def measure(
-        self, job: Job[float], plane: NDArray[Any], version: ModelVersion, config: PredictConfig
-    ) -> float:
-        """See `segmenting.measure_cells`."""
-        model, offers = _model(version)
+    def guess_diameter(self, job: Job[float], request: DiameterRequest) -> float:
+        """See `Backend.guess_diameter`."""
+        plane = get_plane(request.image, request.axes, request.index)
+        model, offers = sent_model(request.model)
         offers[plane_key(0)] = partial(pack, plane)
-        found: float = self._do(job, MeasureErrand(model, config), offers)
+        sent = DiameterRequest(None, "TCYX", (0,), model, request.config)
+        found: float = self._do(job, DiameterTask(sent), offers)
         return found
 
-    def improve(
+    def finetune(
         self,
         job: Job[Improvement],
         store: ModelStore,
-        annotated: Sequence[Annotated],
-        parent: ModelVersion,
-        config: FinetuneConfig,
-        name: str,
+        request: FinetuneRequest,
         watch: Callable[[], View | None],
     ) -> Improvement:
-        """See `improving.improve`; the corrections are kept here, then copies are sent."""
+        """See `Backend.finetune`; the corrections are stored here, then copies are sent."""
+        annotated, parent, name = request.annotated, request.parent, request.name
         check_learns(parent.header, self.computer)
-        kept = keep(job, store, annotated, parent, config, name)
-        model, offers = _model(parent)
+        kept = keep(job, store, annotated, parent, request.config, name)
+        model, offers = sent_model(parent)
         entries = []
         for key in _keys(kept.collection, parent):
             job.check()
@@ -153,68 +157,58 @@ class RemoteBackend:
             sha256 = hashlib.sha256(content).hexdigest()
             entries.append(SentEntry(key, sha256))
             offers[sha256] = partial(pack_entry, kept.collection, key)
-        alone = one_by_one(annotated)
-        offers["annotated"] = partial(pack, alone)
-        errand = TeachErrand(model, tuple(entries), kept.diameter_px, kept.zoom, config, name)
+        offers[ANNOTATED] = partial(pack, one_by_one(annotated))
+        sent = replace(request, annotated=(), parent=model)
+        task = FinetuneTask(sent, tuple(entries), kept.diameter_px, kept.zoom)
         indices = tuple(c.index for item in annotated for c in item.corrections)
-        note = self._note(name, parent.reference, indices)
-        learnt = self._do(job, errand, offers, watch, note)
-        return self._adopt(job, store, note, learnt)
+        unfinished = self._unfinished_job(name, parent.reference, indices)
+        trained = self._do(job, task, offers, watch, unfinished)
+        return self._adopt(job, store, unfinished, trained)
 
-    def train(
-        self,
-        job: Job[Improvement],
-        store: ModelStore,
-        annotated: Sequence[Annotated],
-        origin: ModelVersion | NewModel,
-        config: FinetuneConfig,
-        name: str,
-        trained_on: Sequence[str],
-    ) -> Improvement:
-        """See `SegmentationService.train`; copies of the images are sent."""
-        check_learns(origin.header if isinstance(origin, ModelVersion) else origin, self.computer)
-        alone = one_by_one(annotated)
+    def train(self, job: Job[Improvement], store: ModelStore, request: TrainRequest) -> Improvement:
+        """See `Backend.train`; copies of the images are sent."""
+        start, parent = request.start, ""
+        check_learns(start.header if isinstance(start, ModelVersion) else start, self.computer)
+        alone = one_by_one(request.annotated)
         offers: dict[str, Callable[[], bytes]] = {
             plane_key(number): partial(pack, item) for number, item in enumerate(alone)
         }
-        start: SentModel | NewModel
-        parent = ""
-        if isinstance(origin, ModelVersion):
-            start, more = _model(origin)
-            offers.update(more)
-            parent = origin.reference
-        else:
-            start = origin
-        errand = TrainErrand(start, len(alone), config, name, tuple(trained_on))
-        note = self._note(name, parent, ())
-        learnt = self._do(job, errand, offers, note=note)
-        return self._adopt(job, store, note, learnt)
+        if isinstance(start, ModelVersion):
+            parent = start.reference
+            start, file = sent_model(start)
+            offers.update(file)
+        task = TrainTask(replace(request, annotated=(), start=start), len(alone))
+        unfinished = self._unfinished_job(request.name, parent, ())
+        trained = self._do(job, task, offers, unfinished=unfinished)
+        return self._adopt(job, store, unfinished, trained)
 
-    def resume(self, job: Job[Improvement], store: ModelStore, note: Pending) -> Improvement:
-        """Follow a job that was begun earlier, and add the version that it brings.
+    def resume(
+        self, job: Job[Improvement], store: ModelStore, unfinished: UnfinishedJob
+    ) -> Improvement:
+        """Follow a job that was started earlier, and add its version to the store.
 
         Raises
         ------
         ValueError
             If the server cannot be reached (it may be tried again), or the job failed.
         """
-        there = RemoteJob(job, self._connection, note.number)
+        there = RemoteJob(job, self._connection, unfinished.number)
         there.connect()
-        with self._ending(there, note):
-            learnt = there.follow({}, lambda: None)
-        return self._adopt(job, store, note, learnt)
+        with self._ending(there, unfinished):
+            trained = there.follow({}, lambda: None)
+        return self._adopt(job, store, unfinished, trained)
 
     def leave(self) -> None:
-        """From now on a cancel leaves jobs alone that have all they need: they go on there."""
+        """Let jobs that have begun to learn go on there, even if they are cancelled here later."""
         self._leaving = True
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connection to the server."""
         self._leaving = False
         self._connection.close()
 
     def is_for(self, server: Path) -> bool:
-        """Whether this is the server of a file as it is now; raises as for a new one."""
+        """Return whether a file has the credentials of this backend; raises as `__init__`."""
         return read_credentials(server) == self._connection.credentials
 
     @property
@@ -222,75 +216,86 @@ class RemoteBackend:
         """The server's name, for people."""
         return self._connection.computer
 
-    def drop(self, job: Job[Any], note: Pending) -> None:
-        """Cancel a job that was begun earlier, and forget it."""
-        self._forget(RemoteJob(job, self._connection, note.number), note)
+    def drop(self, job: Job[Any], unfinished: UnfinishedJob) -> None:
+        """Cancel a job that was started earlier, and forget it."""
+        self._forget(RemoteJob(job, self._connection, unfinished.number), unfinished)
 
-    def _note(self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]) -> Pending:
-        return Pending(uuid4().hex, name, parent, str(self._server), self.computer, indices)
+    def _unfinished_job(
+        self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]
+    ) -> UnfinishedJob:
+        return UnfinishedJob(uuid4().hex, name, parent, str(self._server), self.computer, indices)
 
     def _do(
         self,
         job: Job[Any],
-        errand: Errand,
+        task: Task,
         offers: Offers,
         watch: Callable[[], View | None] = lambda: None,
-        note: Pending | None = None,
+        unfinished: UnfinishedJob | None = None,
     ) -> Any:
-        there = RemoteJob(job, self._connection, note.number if note else uuid4().hex)
+        """Run a task on the server and return its result.
+
+        Parameters
+        ----------
+        job
+            Follows the work.
+        task
+            What is to be done.
+        offers
+            What the task may fetch.
+        watch
+            Returns what the user looks at.
+        unfinished
+            The job as it is kept until its result has come back; None if it does not train.
+        """
+        there = RemoteJob(job, self._connection, unfinished.number if unfinished else uuid4().hex)
         there.connect()
-        with self._ending(there, note):
-            if note is not None:
-                self._pending.add(note)
-            there.start(errand)
+        with self._ending(there, unfinished):
+            if unfinished is not None:
+                self._unfinished.add(unfinished)
+            there.start(task)
             return there.follow(offers, watch)
 
     @contextmanager
-    def _ending(self, there: RemoteJob, note: Pending | None) -> Iterator[None]:
-        """See to it that the server goes on with a job, or forgets it."""
+    def _ending(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> Iterator[None]:
+        """Cancel a job on the server if it ends with an error here, unless it may go on there."""
         try:
             yield
         except ServerAway:
-            # It may go on there, and the note of it stays.
+            # The job may go on there. It stays an unfinished job, which can be resumed.
             raise
         except JobCancelled:
-            if not (self._leaving and note is not None and there.has_all):
-                self._forget(there, note)
+            if not (self._leaving and unfinished is not None and there.has_all):
+                self._forget(there, unfinished)
             raise
         except BaseException:
-            self._forget(there, note)
+            self._forget(there, unfinished)
             raise
 
     def _adopt(
-        self, job: Job[Any], store: ModelStore, note: Pending, learnt: Learnt
+        self, job: Job[Any], store: ModelStore, unfinished: UnfinishedJob, trained: Trained
     ) -> Improvement:
-        """Add a version that a server brought; then the server may forget it."""
-        done = learnt.done
+        """Add a version from the server to the store; then remove it from the server."""
+        done = trained.done
 
         def write(path: Path) -> None:
             with replacing(path) as part:
-                part.write_bytes(learnt.content)
+                part.write_bytes(trained.content)
 
-        added = store.add(note.name, write, activate=done.verdict.accepted)
-        parent = store.find(note.parent) if note.parent else None
-        slips = tuple((note.indices[number], place) for (number,), place in done.slips)
-        self.drop(job, note)
-        compute = self._place(done.compute)
+        added = store.add(unfinished.name, write, activate=done.verdict.accepted)
+        parent = store.find(unfinished.parent) if unfinished.parent else None
+        slips = tuple((unfinished.indices[number], place) for (number,), place in done.slips)
+        self.drop(job, unfinished)
+        compute = self._on_server(done.compute)
         return replace(done, model=added, parent=parent, slips=slips, compute=compute)
 
-    def _forget(self, there: RemoteJob, note: Pending | None) -> None:
-        if note is not None:
-            self._pending.remove(note)
+    def _forget(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> None:
+        if unfinished is not None:
+            self._unfinished.remove(unfinished)
         there.forget()
 
-    def _place(self, compute: str) -> str:
+    def _on_server(self, compute: str) -> str:
         return f"{self._connection.computer}: {compute}"
-
-
-def _model(version: ModelVersion) -> tuple[SentModel, dict[str, Callable[[], bytes]]]:
-    content = version.path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return SentModel(version.name, version.version, sha256), {sha256: lambda: content}
 
 
 def _plane(image: Any, axes: str, index: tuple[int, ...]) -> bytes:
@@ -298,7 +303,7 @@ def _plane(image: Any, axes: str, index: tuple[int, ...]) -> bytes:
 
 
 def _keys(collection: Collection, parent: ModelVersion) -> list[str]:
-    """Entries that a fine-tune reads: the latest, and earlier ones that the parent learnt from."""
+    """Return the entries that a fine-tune reads: the latest, and those the parent learnt from."""
     latest = {entry.key for entry in collection.entries()}
     every = collection.entries(superseded=True)
     return [e.key for e in every if e.key in latest or e.key in parent.header.corrections]

@@ -1,4 +1,4 @@
-"""The wire to a server: questions go out, answers come back, and nobody waits for what is gone."""
+"""RPC client with timeouts and reconnection: calls methods of the job queue on a server."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from napari_unet.remote.credentials import Credentials
-from napari_unet.remote.worker import RELEASE, answer
+from napari_unet.remote.worker import RELEASE, call
 
 if TYPE_CHECKING:
     from distributed import Client
 
-# Until a server that does not answer counts as away, in seconds.
+# A server that does not answer for so many seconds counts as away.
 PATIENCE_S = 10.0
-# How long an answer is waited for that nobody needs.
+# Longest wait, in seconds, for an answer that is not needed.
 _MOMENT_S = 2.0
-# Between two looks at whether the job was cancelled.
-_LOOK_S = 0.02
+# Seconds between two checks whether the job was cancelled.
+_CHECK_S = 0.02
 
 
 class ServerAway(ValueError):
-    """The server, or its worker, cannot be reached at the moment."""
+    """The server, or its worker, cannot be reached at the moment; a later call may succeed."""
 
 
 class Connection:
-    """A connection to a server, made when it is first needed, and made again if it broke.
+    """A connection to a server: made by the first call, and made again if it broke.
 
     Parameters
     ----------
     credentials
-        Which server.
+        Address and key of the server.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
         self._client: Client | None = None
-        # One question at a time: the first one connects.
+        # One call at a time: the first one connects.
         self._lock = threading.Lock()
 
     @property
@@ -50,38 +50,38 @@ class Connection:
         """The server's name, for people."""
         return self.credentials.computer
 
-    def ask(self, check: Callable[[], None], question: str, *args: Any) -> Any:
-        """What the worker's desk answers; see `desk.Desk`.
+    def call(self, check: Callable[[], None], method: str, *args: Any) -> Any:
+        """Call a method of the worker's `JobQueue`, and return its result.
 
         Parameters
         ----------
         check
-            Called while the answer is awaited; may raise to wait no longer.
-        question, args
-            Name of a method of `Desk`, and its arguments.
+            Called again and again during the wait; may raise to end it.
+        method, args
+            Name of a method of `worker.JobQueue`, and its arguments.
 
         Raises
         ------
         ServerAway
-            If no answer comes; the question may be asked again.
+            If no answer comes; the call may be repeated.
         ValueError
-            If the server refuses the credentials, or the question.
+            If the server refuses the credentials, or the call fails there.
         """
-        answered = self._begin(self._ask, question, args)
+        answered = self._begin(self._call, method, args)
         while True:
             try:
-                return answered.result(_LOOK_S)
+                return answered.result(_CHECK_S)
             except TimeoutError:
                 check()
 
-    def tell(self, question: str, *args: Any) -> None:
-        """The same, whatever the answer is, and waited for a moment only."""
+    def notify(self, method: str, *args: Any) -> None:
+        """Call a method, wait for a moment only, and ignore errors."""
         with suppress(Exception):
-            self._begin(self._ask, question, args).result(_MOMENT_S)
+            self._begin(self._call, method, args).result(_MOMENT_S)
 
     def hello(self, check: Callable[[], None]) -> None:
-        """See that the server is there and speaks the same language; raises as `ask`."""
-        release, _ = self.ask(check, "hello")
+        """Check that the server can be reached and has the same release; raises as `call`."""
+        release, _ = self.call(check, "hello")
         if release != RELEASE:
             raise ValueError(
                 f"{self.computer} has napari-unet {release} and this computer {RELEASE}; "
@@ -89,12 +89,12 @@ class Connection:
             )
 
     def close(self) -> None:
-        """Let go of the server; later questions connect again."""
+        """Close the connection; a later call connects again."""
         with suppress(Exception):
             self._begin(self._disconnect).result(_MOMENT_S)
 
     def _begin(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        """What Dask does may take long: it is done where nobody has to wait for it."""
+        """Run a call in a thread of its own: calls of Dask may take long and cannot be ended."""
         done: Future[Any] = Future()
 
         def run() -> None:
@@ -107,9 +107,9 @@ class Connection:
         threading.Thread(target=run, name="napari-unet-server", daemon=True).start()
         return done
 
-    def _ask(self, question: str, args: tuple[Any, ...]) -> Any:
+    def _call(self, method: str, args: tuple[Any, ...]) -> Any:
         try:
-            answers = self._connected().run(answer, question, *args)
+            answers = self._connected().run(call, method, *args)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
                 raise
@@ -155,7 +155,7 @@ class Connection:
         return self._client
 
     def _knock(self, context: ssl.SSLContext) -> None:
-        """See whether both sides take the other's certificate: Dask would try for long."""
+        """Make a TLS connection, to fail at once if a certificate is refused: Dask retries."""
         place = urlsplit(self.credentials.address)
         address = (place.hostname or "", place.port or 0)
         with socket.create_connection(address, PATIENCE_S) as raw, context.wrap_socket(raw):

@@ -1,7 +1,7 @@
-"""The file with which a computer may use a server: its address, a certificate, and its key.
+"""The credentials of a server, in a file: its address, a certificate, and the certificate's key.
 
-Server and clients show the same certificate and trust no other. Whoever lacks the key is refused in
-the TLS handshake, before anything that they sent is read.
+Server and clients show the same certificate and trust no other. A client without the key is refused
+in the TLS handshake, before the server reads anything else from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 FORMAT = "napari-unet server 1"
-# So long as Dask's own temporary credentials.
+# Days until new credentials expire; those that Dask makes itself last as long.
 _DAYS = 365
 _NAME = "napari-unet server"
 _MISSING = (
@@ -30,7 +30,7 @@ _MISSING = (
 
 
 class CredentialsError(ValueError):
-    """A file of credentials is missing, broken, too old, or open to others."""
+    """A file of credentials is missing, broken, expired, or can be read by others."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,9 +44,9 @@ class Credentials:
     computer
         The server's name, for people.
     certificate, key
-        PEM; the key is the secret.
+        In PEM format; the key is secret.
     expires
-        ISO 8601, UTC.
+        Date and time, ISO 8601, UTC.
     """
 
     address: str
@@ -56,7 +56,7 @@ class Credentials:
     expires: str
 
     def security(self) -> Security:
-        """The same for Dask, which asks for certificates on both sides."""
+        """Return Dask's settings of TLS; both sides have to show the certificate."""
         require_cluster()
         from distributed.security import Security
 
@@ -69,7 +69,7 @@ class Credentials:
 
 
 def make_credentials(address: str, computer: str) -> Credentials:
-    """New credentials, which nobody else has, for a year."""
+    """Return credentials with a new key, which are valid for a year."""
     require_cluster()
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -90,10 +90,10 @@ def make_credentials(address: str, computer: str) -> Credentials:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Clocks differ.
+        # The clock of another computer may be behind.
         .not_valid_before(now - timedelta(hours=24))
         .not_valid_after(ends)
-        # What strict checks of a certificate that vouches for itself ask for.
+        # Strict checks of a self-signed certificate require these extensions.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(
             x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), critical=True
@@ -115,19 +115,19 @@ def make_credentials(address: str, computer: str) -> Credentials:
 
 
 def write_credentials(path: Path, credentials: Credentials) -> None:
-    """Write a file that nobody else on this computer can read."""
+    """Write a file of credentials that other users of this computer cannot read."""
     with replacing(path) as part:
         part.touch(mode=0o600, exist_ok=False)
         part.write_text(json.dumps({"format": FORMAT} | asdict(credentials), indent=2) + "\n")
 
 
 def read_credentials(path: Path) -> Credentials:
-    """Read such a file.
+    """Read a file of credentials.
 
     Raises
     ------
     CredentialsError
-        If it is missing, none of ours, too old, or others on this computer can read it.
+        If it is missing, not a file of credentials, expired, or can be read by other users.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -165,7 +165,7 @@ def read_credentials(path: Path) -> Credentials:
 
 
 def require_cluster() -> None:
-    """See that what work on a server needs is installed; raises ValueError if not."""
-    # Looked for only: to import it takes longer than a viewer may wait.
+    """Raise ValueError unless the packages that work on a server needs are installed."""
+    # They are searched for, not imported: an import would block the viewer for too long.
     if find_spec("cryptography") is None or find_spec("distributed") is None:
         raise ValueError(_MISSING)

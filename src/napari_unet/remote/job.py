@@ -1,4 +1,4 @@
-"""A job here that follows one on a server: tells of its progress, sends what it wants, ends it."""
+"""Follows a job on a server: reports its progress, sends it data, and ends it."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from napari_unet.core.axes import get_plane
 from napari_unet.jobs import THIS_COMPUTER, FinishReason, Job, Progress
 from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.remote.connection import Connection, ServerAway
-from napari_unet.remote.worker import Errand, unpack
+from napari_unet.remote.worker import PackedTask, Task, pack, unpack
 
-# Gives the bytes that a key stands for.
+# What a task may fetch: by key, a function that returns the bytes.
 Offers = Mapping[str, Callable[[], bytes]]
 
-# A connection that broke is made again for so long, in seconds, before the job here gives up.
+# After a connection broke, calls are repeated for so many seconds; then the job here fails.
 PERSIST_S = 60.0
-# Between two questions how far the work is.
-_ASK_S = 0.1
+# Seconds between two calls that ask for the state of the job.
+_POLL_S = 0.1
 
 
 class RemoteJob:
-    """The two ends of a job, by its number at the server.
+    """A job on a server, and the job on this computer that follows it.
 
     Parameters
     ----------
     job
-        The one here; its cancel and finish are passed on.
+        The job on this computer; `cancel`, `finish` and `extend` of it are passed on.
     connection
         To the server.
     number
-        What the server calls the job.
+        Id of the job on the server.
 
     Attributes
     ----------
     has_all
-        Whether it was seen to learn, so that it goes on without this computer.
+        Whether it has begun to learn: it has all its data then, and goes on without this computer.
     """
 
     def __init__(self, job: Job[Any], connection: Connection, number: str) -> None:
@@ -48,43 +48,43 @@ class RemoteJob:
         self.has_all = False
 
     def connect(self) -> None:
-        """See that the server is there.
+        """Check that the server can be reached.
 
         Raises
         ------
         ValueError
-            If it cannot be reached, or refuses.
+            If it cannot be reached, refuses the credentials, or has another release.
         """
         self._job.report(0.0, f"connecting to {self._connection.computer}")
         self._connection.hello(self._job.check)
 
-    def start(self, errand: Errand) -> None:
-        """Post it; once, however often the connection breaks."""
-        self._ask("start", errand)
+    def start(self, task: Task) -> None:
+        """Add the job to the server's queue; it runs once, even if the call has to be repeated."""
+        self._call("start", PackedTask(pack(task)))
 
     def follow(self, offers: Offers, watch: Callable[[], View | None]) -> Any:
-        """Until the end; returns the result.
+        """Follow the job until it ends, and return its result.
 
         Parameters
         ----------
         offers
-            What it may want.
+            What the task may fetch.
         watch
-            Tells what the user looks at.
+            Returns what the user looks at, or None.
 
         Raises
         ------
         ServerAway
-            If the server cannot be reached for a minute; the job may go on there.
+            If the server cannot be reached for `PERSIST_S`; the job may go on there.
         ValueError
-            If it failed, with the same sentence as here.
+            If the job failed, with the sentence of its error.
         JobCancelled
-            If the job here was cancelled; the one there has yet to be told.
+            If the job here was cancelled; `forget` cancels the one on the server.
         """
-        eyes, since = _Eyes(watch), 0
+        live_view, since = _LiveView(watch), 0
         while True:
             job = self._job
-            state = self._ask("status", since, job.is_finishing, job.extended_s)
+            state = self._call("status", since, job.is_finishing, job.extended_s)
             if state is None:
                 raise ValueError(
                     f"the server {self._connection.computer} was started again and lost this job; "
@@ -92,7 +92,7 @@ class RemoteJob:
                 )
             since = state["since"]
             for progress in state["news"]:
-                self._tell(eyes.here(progress))
+                self._report(live_view.with_own_image(progress))
             if state["waiting"]:
                 n = state["waiting"]
                 self._job.report(0.0, f"waiting for {n} other job{'s' if n > 1 else ''}")
@@ -100,19 +100,19 @@ class RemoteJob:
                 self._give(key, offers)
             if state["reason"] is not None:
                 return self._result(state)
-            if (view := eyes.moved()) is not None:
-                self._ask("look", view)
+            if (view := live_view.if_changed()) is not None:
+                self._call("set_view", view)
             if not state["wants"]:
-                self._rest(_ASK_S)
+                self._sleep(_POLL_S)
 
     def forget(self) -> None:
-        """Have the server cancel and forget it, if it can be reached."""
-        self._connection.tell("cancel", self._number)
+        """Cancel and delete the job on the server, if that can be reached."""
+        self._connection.notify("cancel", self._number)
 
-    def _tell(self, progress: Progress) -> None:
+    def _report(self, progress: Progress) -> None:
+        """Report progress of the server to the job here, with the server's name in the words."""
         self._fraction = progress.fraction
         self.has_all = self.has_all or progress.loss is not None
-        # "This computer" is the server, where it was said.
         server, short = self._connection.computer, progress.too_short
         message = progress.message.replace(THIS_COMPUTER, server)
         self._job.report(
@@ -129,47 +129,47 @@ class RemoteJob:
             raise ValueError(
                 "not everything had been sent when the connection ended; start it again"
             )
-        self._ask("give", key, offers[key]())
+        self._call("give", key, offers[key]())
 
     def _result(self, state: Mapping[str, Any]) -> Any:
         if state["reason"] is FinishReason.DONE:
-            return unpack(self._ask("take"))
+            return unpack(self._call("result"))
         if state["reason"] is FinishReason.CANCELLED:
             raise ValueError(
                 f"the server {self._connection.computer} ended the job; start it again"
             )
         raise ValueError(state["error"])
 
-    def _ask(self, question: str, *args: Any) -> Any:
-        """Ask, and ask again for a while where the connection breaks."""
+    def _call(self, method: str, *args: Any) -> Any:
+        """Call a method of the queue; repeat this for `PERSIST_S` if the connection breaks."""
         began = time.monotonic()
         while True:
             try:
-                return self._connection.ask(self._job.check, question, self._number, *args)
+                return self._connection.call(self._job.check, method, self._number, *args)
             except ServerAway:
                 if time.monotonic() - began > PERSIST_S:
                     raise
                 self._job.report(
                     self._fraction, f"{self._connection.computer} does not answer; trying again"
                 )
-                self._rest(1.0)
+                self._sleep(1.0)
 
-    def _rest(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._job.check()
             time.sleep(0.02)
 
 
-class _Eyes:
-    """What the user looks at, on its way there, and what the model makes of it, on its way back."""
+class _LiveView:
+    """Sends what the user looks at to the server, and puts the labels that come back on it."""
 
     def __init__(self, watch: Callable[[], View | None]) -> None:
         self._watch = watch
         self._sent: View | None = None
 
-    def moved(self) -> View | None:
-        """What to send if the user looks at something else now."""
+    def if_changed(self) -> View | None:
+        """Return a view to send, with its plane alone, if the user looks at another one now."""
         view, sent = self._watch(), self._sent
         if view is None or (
             sent is not None
@@ -181,8 +181,8 @@ class _Eyes:
         plane = np.ascontiguousarray(get_plane(view.image, view.axes, view.index))
         return replace(view, image=plane, axes="CYX", index=())
 
-    def here(self, progress: Progress) -> Progress:
-        """The same as if it had happened here: labels of what the user looks at."""
+    def with_own_image(self, progress: Progress) -> Progress:
+        """Return progress whose labels, if there are any, belong to the image on this computer."""
         shown = progress.preview
         if not isinstance(shown, ViewLabels):
             return progress

@@ -1,7 +1,7 @@
 """`napari-unet serve`: a Dask scheduler and one worker, which other computers may use.
 
-The scheduler is in this process; the worker is a process of its own, which is started again if it
-dies. Both speak TLS only, and ask who connects for the certificate of the credentials.
+The scheduler runs in this process. The worker is a process of its own, and is started again if it
+dies. Both accept TLS connections only, from those who have the certificate of the credentials.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def serve(
     device: Device = "auto",
     ready: Callable[[Credentials], None] = lambda credentials: None,
 ) -> None:
-    """Work for other computers until SIGINT or SIGTERM; to be called in the main thread.
+    """Run the server until SIGINT or SIGTERM; to be called in the main thread.
 
     Parameters
     ----------
     path
-        The file of credentials; made if it is missing. It always says the address of this call.
+        File of the credentials; made if it is missing. The address of this call is written into it.
     host, port
         Where to listen; port 0 takes a free one.
     device
-        Where networks run, for those who leave the choice.
+        Where networks run if a client leaves the choice.
     ready
         Called once the server can be used.
 
@@ -64,7 +64,7 @@ def serve(
     require_cluster()
     import dask
 
-    # Its import adds to settings that lack something.
+    # This import adds the default settings of distributed to those of Dask.
     import distributed  # noqa: F401
 
     with TemporaryDirectory(prefix="napari-unet-") as folder, dask.config.set(_settings(device)):
@@ -78,7 +78,7 @@ def serve(
         cluster = _start(credentials, host, port, folder)
         try:
             ready(credentials)
-            # Without a timeout a signal would not be noticed on every system.
+            # On some systems a wait without a timeout is not interrupted by a signal.
             while not stop.wait(0.5):
                 pass
         finally:
@@ -89,7 +89,7 @@ def serve(
 
 
 def default_credentials() -> Path:
-    """Where the credentials are kept if nobody says where."""
+    """Return the path of the credentials that is used if none is given."""
     import platformdirs
 
     return platformdirs.user_data_path("napari-unet", appauthor=False) / "server.json"
@@ -98,16 +98,16 @@ def default_credentials() -> Path:
 def _settings(device: Device) -> dict[str, Any]:
     return {
         "napari-unet.device": device,
-        # Dask would let the network compute in one thread.
+        # By default Dask limits the numeric libraries of a worker to one thread.
         "distributed.nanny.pre-spawn-environ": {},
-        # A web page that asks nobody for a certificate: it has nothing to show.
+        # Web pages of Dask would be open to those without a certificate: none is served.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
 
 
 def _credentials(path: Path, host: str, port: int) -> Credentials:
-    """Those in the file, with the address of now, or new ones."""
+    """Return the credentials of the file with the address of this call, or new ones."""
     name = socket.getfqdn() if host in _EVERYWHERE else host
     address = f"tls://[{name}]:{port}" if ":" in name else f"tls://{name}:{port}"
     if path.exists():
@@ -122,7 +122,7 @@ def _credentials(path: Path, host: str, port: int) -> Credentials:
 
 
 def _free(host: str, port: int) -> int:
-    """A port that can be listened on."""
+    """Return a port that is free: the given one, or any if that is 0."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         if hasattr(socket, "SO_REUSEADDR") and platform.system() != "Windows":
@@ -149,15 +149,15 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
         "dashboard": False,
         "dashboard_address": f"{LOOPBACK}:0",
     }
-    # Clients speak to the scheduler alone, so the worker need not be reached from elsewhere.
+    # Clients connect to the scheduler only: the worker listens on this computer alone.
     worker: dict[str, Any] = common | {
         "host": LOOPBACK,
         "nthreads": 1,
         "memory_limit": 0,
         "local_directory": folder,
-        # Ctrl-C in a terminal reaches the worker too, but its nanny ends it.
+        # Ctrl-C in a terminal is sent to the worker as well, but its nanny has to end it.
         "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-        # It would tell of every question, and of what it lost when it ends.
+        # Dask logs each call, and warns of lost connections at the end.
         "silence_logs": logging.CRITICAL,
     }
     try:
@@ -173,5 +173,5 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
 
 
 def port_of(credentials: Credentials) -> int:
-    """Where the server listens."""
+    """Return the port of the server's address."""
     return urlsplit(credentials.address).port or PORT

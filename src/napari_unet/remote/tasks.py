@@ -1,15 +1,17 @@
-"""The work of a job as it is sent to a server, and done there with the code that works here.
+"""The tasks of a server: a request of a backend as it is sent, and done there by the local backend.
 
-An errand holds settings and says by hash or by name what else it needs; see `desk.Supply`. A plane
-travels as (C, Y, X), so an image is here made of those that were asked for, TCYX; where they are
-whole stacks, TZCYX.
+A request is sent without its images, and with the hash of the model's file in place of the path.
+The task fetches both when it runs; see `worker.TaskInputs`. A plane is sent as (C, Y, X). On the
+server the image of a `SegmentRequest` consists of the planes of the request alone, with the axes
+TCYX; or TZCYX where they form whole stacks.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,34 +20,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.axes import get_plane, plane_indices
+from napari_unet.backends.requests import (
+    DiameterRequest,
+    FinetuneRequest,
+    SegmentRequest,
+    TrainRequest,
+)
+from napari_unet.core.axes import get_plane
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.collection import Collection
 from napari_unet.corrections.entries import EntryFiles
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import Job, Part
 from napari_unet.learning.finetune import Improvement, Kept, teach
-from napari_unet.learning.training import NewModel
-from napari_unet.models.header import read_header
-from napari_unet.models.loaded import Box
 from napari_unet.models.store import ModelStore, ModelVersion
-from napari_unet.remote.worker import Supply, unpack
+from napari_unet.remote.worker import TaskInputs, unpack
 from napari_unet.segmentation.planes import Segmentation
 
-
-@dataclass(frozen=True)
-class SentModel:
-    """A model version without its file, which is known by its hash."""
-
-    name: str
-    version: int
-    sha256: str
-
-    def load(self, supply: Supply) -> ModelVersion:
-        """The version, with its file here."""
-        (path,) = supply.files([self.sha256])
-        return ModelVersion(self.name, self.version, path, read_header(path))
+# The key of the corrections of a fine-tune.
+ANNOTATED = "annotated"
 
 
 @dataclass(frozen=True)
@@ -57,32 +50,35 @@ class SentEntry:
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What an errand that trains brings back: the model's file, and what else is to be told."""
+class Trained:
+    """The result of a task that trains: the content of the model's file, and what is known of it.
+
+    The paths in `done` are those of the server, where the files are deleted.
+    """
 
     content: bytes
     done: Improvement
 
 
-class Planes:
-    """An image that is sent plane by plane, and kept for as long as its T stays the same.
+class FetchedPlanes:
+    """An image that is fetched from the client; the planes of the last T are kept.
 
     Parameters
     ----------
-    supply
-        Gives them.
+    inputs
+        Fetches the planes; they are numbered in the order of the image.
     shape
         T, C, Y, X, or T, Z, C, Y, X.
     """
 
-    def __init__(self, supply: Supply, shape: tuple[int, ...]) -> None:
-        self._supply, self.shape = supply, shape
+    def __init__(self, inputs: TaskInputs, shape: tuple[int, ...]) -> None:
+        self._inputs, self.shape = inputs, shape
         self._number, self._part = -1, np.zeros(shape[1:])
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         number = key[0]
         if isinstance(number, slice):
-            # A sample is of the first plane.
+            # A slice along T is read for a sample of the image only: it gets the first plane.
             return self[(0, *key[1:])][None]
         if number != self._number:
             self._number, self._part = number, self._fetch(number)
@@ -92,17 +88,17 @@ class Planes:
         size = math.prod(self.shape[1:-3])
         keys = [plane_key(n) for n in range(number * size, (number + 1) * size)]
         if len(self.shape) == 5:
-            return np.stack([unpack(content) for content in self._supply.fetch_many(keys)])
-        # The next one comes while this one is worked on.
+            return np.stack([unpack(content) for content in self._inputs.fetch_many(keys)])
+        # The next plane is sent while this one is worked on.
         ahead = [plane_key(number + 1)] if number + 1 < self.shape[0] else []
-        (content,) = self._supply.fetch(*keys, ahead=ahead)
+        (content,) = self._inputs.fetch(*keys, ahead=ahead)
         plane: NDArray[Any] = unpack(content)
         return plane
 
 
 @dataclass(frozen=True)
 class OnePlane:
-    """An image of which one plane (C, Y, X) was sent, whichever is asked for."""
+    """An image of which one plane (C, Y, X) was sent: every index gives that plane."""
 
     plane: NDArray[Any]
 
@@ -111,101 +107,139 @@ class OnePlane:
 
 
 @dataclass(frozen=True)
-class SegmentErrand:
-    """See `segmenting.segment_planes`; of an image of a shape as `Planes` has, all planes."""
+class SegmentTask:
+    """Segments an image.
 
-    model: SentModel
+    Attributes
+    ----------
+    request
+        Its image is None, and its axes are those of `shape`.
+    shape
+        Of the image, see `FetchedPlanes`.
+    """
+
+    request: SegmentRequest
     shape: tuple[int, ...]
-    config: PredictConfig
-    box: Box | None = None
 
-    def __call__(self, job: Job[Any], supply: Supply) -> Segmentation:
-        """Do it."""
-        version, image = self.model.load(supply), Planes(supply, self.shape)
-        config = _placed(self.config, supply)
-        axes = "TCYX" if len(self.shape) == 4 else "TZCYX"
-        indices = tuple(plane_indices(axes, self.shape))
-        # What is done meanwhile is not sent: a part is told of without it.
-        part = Part(job, 0, 1, "")
-        return supply.backend.segment(part, image, axes, version, config, indices, self.box)
-
-
-@dataclass(frozen=True)
-class MeasureErrand:
-    """See `segmenting.measure_cells`."""
-
-    model: SentModel
-    config: PredictConfig
-
-    def __call__(self, job: Job[Any], supply: Supply) -> float:
-        """Do it."""
-        version = self.model.load(supply)
-        (content,) = supply.fetch(plane_key(0))
-        return supply.backend.measure(job, unpack(content), version, _placed(self.config, supply))
+    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Segmentation:
+        """Run in the worker."""
+        request = replace(
+            self.request,
+            image=FetchedPlanes(inputs, self.shape),
+            model=_received(self.request.model, inputs),
+            config=_on_device(self.request.config, inputs),
+        )
+        # Labels of finished planes are not sent: a `Part` reports the progress without them.
+        return inputs.backend.segment(Part(job, 0, 1, ""), request)
 
 
 @dataclass(frozen=True)
-class TeachErrand:
-    """See `improving.teach`."""
+class DiameterTask:
+    """Guesses the diameter of cells; the image of the request is None, its axes are TCYX."""
 
-    parent: SentModel
+    request: DiameterRequest
+
+    def __call__(self, job: Job[Any], inputs: TaskInputs) -> float:
+        """Run in the worker."""
+        model = _received(self.request.model, inputs)
+        (content,) = inputs.fetch(plane_key(0))
+        request = replace(
+            self.request,
+            image=OnePlane(unpack(content)),
+            model=model,
+            config=_on_device(self.request.config, inputs),
+        )
+        return inputs.backend.guess_diameter(job, request)
+
+
+@dataclass(frozen=True)
+class FinetuneTask:
+    """Learns from corrections that the client has stored already; see `finetune.teach`.
+
+    Attributes
+    ----------
+    request
+        Without `annotated`, which is fetched.
+    entries
+        The corrections in the model's collection.
+    diameter_px, zoom
+        As of `finetune.Kept`.
+    """
+
+    request: FinetuneRequest
     entries: tuple[SentEntry, ...]
     diameter_px: float | None
     zoom: float
-    config: FinetuneConfig
-    name: str
 
-    def __call__(self, job: Job[Any], supply: Supply) -> Learnt:
-        """Do it, with a store and a collection that are gone afterwards."""
+    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Trained:
+        """Run in the worker, with a store and a collection that are deleted afterwards."""
         job.report(0.0, "sending the corrections")
-        files = supply.files([entry.sha256 for entry in self.entries])
-        (content,) = supply.fetch("annotated")
+        files = inputs.files([entry.sha256 for entry in self.entries])
+        (content,) = inputs.fetch(ANNOTATED)
         annotated: list[Annotated] = unpack(content)
         with TemporaryDirectory() as folder:
             store, collection = ModelStore(Path(folder, "models")), Collection(Path(folder, "seen"))
             for entry, path in zip(self.entries, files, strict=True):
                 unpack_entry(path.read_bytes(), collection, entry.key)
-            parent = self.parent.load(supply)
-            kept = Kept(collection, self.diameter_px, self.zoom)
-            config = _placed(self.config, supply)
-            done = teach(job, store, kept, annotated, parent, config, self.name, supply.view)
-            return Learnt(done.model.path.read_bytes(), done)
+            done = teach(
+                job,
+                store,
+                Kept(collection, self.diameter_px, self.zoom),
+                annotated,
+                _received(self.request.parent, inputs),
+                _on_device(self.request.config, inputs),
+                self.request.name,
+                inputs.view,
+            )
+            return Trained(done.model.path.read_bytes(), done)
 
 
 @dataclass(frozen=True)
-class TrainErrand:
-    """See `SegmentationService.train`."""
+class TrainTask:
+    """Trains a model on labelled images.
 
-    origin: SentModel | NewModel
-    n_images: int
-    config: FinetuneConfig
-    name: str
-    trained_on: tuple[str, ...]
+    Attributes
+    ----------
+    request
+        Without `annotated`, which is fetched.
+    n_planes
+        Number of labelled planes; each is sent as an image of its own.
+    """
 
-    def __call__(self, job: Job[Any], supply: Supply) -> Learnt:
-        """Do it, with a store that is gone afterwards."""
+    request: TrainRequest
+    n_planes: int
+
+    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Trained:
+        """Run in the worker, with a store that is deleted afterwards."""
         job.report(0.0, "sending the images")
-        annotated = [
-            unpack(part) for part in supply.fetch_many(map(plane_key, range(self.n_images)))
-        ]
-        origin = self.origin
-        start = origin.load(supply) if isinstance(origin, SentModel) else origin
-        config = _placed(self.config, supply)
+        keys = map(plane_key, range(self.n_planes))
+        annotated = tuple(unpack(content) for content in inputs.fetch_many(keys))
+        start = self.request.start
+        request = replace(
+            self.request,
+            annotated=annotated,
+            start=_received(start, inputs) if isinstance(start, ModelVersion) else start,
+            config=_on_device(self.request.config, inputs),
+        )
         with TemporaryDirectory() as folder:
-            store = ModelStore(Path(folder))
-            done = supply.backend.train(
-                job, store, annotated, start, config, self.name, self.trained_on
-            )
-            return Learnt(done.model.path.read_bytes(), done)
+            done = inputs.backend.train(job, ModelStore(Path(folder)), request)
+            return Trained(done.model.path.read_bytes(), done)
+
+
+def sent_model(version: ModelVersion) -> tuple[ModelVersion, dict[str, Callable[[], bytes]]]:
+    """Return a version with its file's SHA-256 in place of the path, and the file by that hash."""
+    content = version.path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return replace(version, path=Path(sha256)), {sha256: lambda: content}
 
 
 def plane_key(number: int) -> str:
-    """What a plane is called on its way."""
+    """Return the key of a plane that is sent; planes are numbered from 0."""
     return f"plane {number}"
 
 
 def one_by_one(annotated: Sequence[Annotated]) -> list[Annotated]:
-    """Each correction with its plane alone; the planes are numbered, (0,), (1,), ..."""
+    """Return an image for each correction, with its plane alone; numbered (0,), (1,), ..."""
     found: list[Annotated] = []
     for item in annotated:
         for correction in item.corrections:
@@ -217,7 +251,7 @@ def one_by_one(annotated: Sequence[Annotated]) -> list[Annotated]:
 
 
 def pack_entry(collection: Collection, key: str) -> bytes:
-    """The files of a correction as they are."""
+    """Return the content of a correction's files, pickled."""
     return pickle.dumps([path.read_bytes() for path in _paths(collection, key)])
 
 
@@ -232,6 +266,12 @@ def _paths(collection: Collection, key: str) -> tuple[Path, ...]:
     return (*EntryFiles(collection.folder).arrays(key), collection.folder / f"{key}.json")
 
 
-def _placed(config: Any, supply: Supply) -> Any:
-    """With the server's own choice of device, where the user left it."""
-    return replace(config, device=supply.device) if config.device == "auto" else config
+def _received(model: ModelVersion, inputs: TaskInputs) -> ModelVersion:
+    """Return a version that was sent with the path of its file on this computer."""
+    (path,) = inputs.files([model.path.name])
+    return replace(model, path=path)
+
+
+def _on_device(config: Any, inputs: TaskInputs) -> Any:
+    """Return settings with the server's device, if the user left the choice."""
+    return replace(config, device=inputs.device) if config.device == "auto" else config

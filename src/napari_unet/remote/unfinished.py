@@ -1,4 +1,4 @@
-"""Notes of what was sent to a server and is yet to come back, for when napari ended meanwhile."""
+"""Unfinished jobs on servers, kept on disk, so that their results can be had after a restart."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ FORMAT = "napari-unet pending 1"
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A fine-tune or training on a server.
+class UnfinishedJob:
+    """A fine-tune or training on a server whose result has not come back.
 
     Attributes
     ----------
     number
-        The job's id there.
+        Id of the job on the server.
     name
         The model that gets the version.
     parent
-        Reference of the version that it began with; empty if none.
+        Reference of the version that it began with; empty for a new model.
     server
-        Path of the file of credentials.
+        Path of the server's credentials.
     computer
         The server's name, for people.
     indices
-        Plane of each correction that was made for it.
+        For each correction that was sent, the index of its plane.
     """
 
     number: str
@@ -39,29 +39,29 @@ class Pending:
     indices: tuple[tuple[int, ...], ...] = ()
 
 
-class PendingJobs:
-    """Such notes, in a folder.
+class UnfinishedJobs:
+    """The unfinished jobs of this user, one file each.
 
     Parameters
     ----------
     folder
-        Need not exist yet.
+        Folder of the files; made when it is needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, note: Pending) -> None:
-        """Write a note; it is there after a crash."""
-        with replacing(self._path(note)) as part:
-            part.write_text(json.dumps({"format": FORMAT} | asdict(note), indent=2) + "\n", "utf-8")
+    def add(self, job: UnfinishedJob) -> None:
+        """Write a job to disk, where it survives a crash of this program."""
+        with replacing(self._path(job)) as part:
+            part.write_text(json.dumps({"format": FORMAT} | asdict(job), indent=2) + "\n", "utf-8")
 
-    def remove(self, note: Pending) -> None:
-        """Remove a note, if it is there."""
-        self._path(note).unlink(missing_ok=True)
+    def remove(self, job: UnfinishedJob) -> None:
+        """Delete a job, if it is there."""
+        self._path(job).unlink(missing_ok=True)
 
-    def all(self) -> list[Pending]:
-        """All notes, the oldest first; what cannot be read is left out."""
+    def all(self) -> list[UnfinishedJob]:
+        """Return all jobs, the oldest first, without those that cannot be read."""
         found = []
         for path in sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
             try:
@@ -69,12 +69,12 @@ class PendingJobs:
                 if content.pop("format") != FORMAT:
                     continue
                 content["indices"] = tuple(tuple(index) for index in content["indices"])
-                note = Pending(**content)
+                job = UnfinishedJob(**content)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-            if path == self._path(note):
-                found.append(note)
+            if path == self._path(job):
+                found.append(job)
         return found
 
-    def _path(self, note: Pending) -> Path:
-        return self._folder / f"{note.number}.json"
+    def _path(self, job: UnfinishedJob) -> Path:
+        return self._folder / f"{job.number}.json"

@@ -1,13 +1,14 @@
-"""What the worker of a server keeps: jobs that were posted from elsewhere, and what they need.
+"""The job queue in the server's worker process.
 
-A client asks with `answer`, which Dask runs in the worker (`Client.run`). Every question may be
-asked again, so a client whose connection broke asks once more. The jobs run one after the other in
-one thread, whoever posted them, and do not depend on a connection.
+A client calls methods of `JobQueue` through `call`, which Dask runs in the worker (`Client.run`).
+Every call may be repeated, so a client whose connection broke calls once more. The jobs run one
+after the other in one thread, whichever client sent them, and do not need a connection.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import platform
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.backends.local import LocalBackend
@@ -30,39 +31,42 @@ from napari_unet.learning.live_view import View, ViewLabels
 if TYPE_CHECKING:
     from distributed import Worker
 
-# Client and server must have the same, for what they exchange is not described anywhere else.
+# Client and server must have the same release: the form of what they exchange may change with it.
 RELEASE = version("napari-unet")
-# A job that waits for what its client has yet to send gives up after this many seconds without a
-# word from it: the others wait behind it.
+# A job that waits for data of its client fails after this many seconds without a call from it:
+# other jobs wait behind it.
 SILENT_S = 300.0
-# What nobody asks for any more is dropped: a job that runs, a result.
+# Jobs and results are deleted after this many seconds without a call from their client.
 FORGOTTEN_S = 24 * 3600.0
-# Steps that are told together if a client was away.
+# Largest number of progress reports that are kept for a client that does not call.
 _NEWS = 2000
-# Things that are sent together.
+# Largest number of keys that a job waits for at once.
 _AT_ONCE = 8
-# Of files that were sent, models and corrections, this much is kept on the disk.
+# Files that were sent (models and corrections) are deleted, the oldest first, where all of them
+# together have more bytes than this.
 _KEPT_BYTES = 8 << 30
 
 
 @dataclass
-class Posted:
-    """A job, and what is exchanged about it.
+class QueuedJob:
+    """A job on the server, and what is exchanged with its client.
 
     Attributes
     ----------
     job
-        Runs in the worker's thread of jobs.
+        Runs in the queue's thread.
     news
-        What it told, numbered from 1; the oldest are dropped.
+        Its progress reports, numbered from 1; the oldest are dropped.
     wants
-        Keys of what it waits for.
+        Keys of the data that it waits for.
     given
-        What was sent, by key.
+        Data that was sent, by key.
+    arrived
+        Is notified when data arrives; guards `wants` and `given`.
     view
-        What its user looks at.
+        What the user looks at.
     asked
-        When the client last asked, in monotonic seconds.
+        Time of the client's last call, in seconds of the monotonic clock.
     """
 
     job: Job[bytes] = field(init=False)
@@ -74,68 +78,70 @@ class Posted:
     asked: float = field(default_factory=time.monotonic)
 
 
-class Supply:
-    """What an errand can ask for.
+class TaskInputs:
+    """What a task can use in the worker: data from its client, and the local backend.
 
     Parameters
     ----------
-    job, posted
-        What runs.
+    job, queued
+        The job of the task.
     folder
-        Where files are kept, by their hash.
-    backend, device
-        What works on this computer, and the device for those who leave the choice.
+        Folder of the files that were sent; each has its SHA-256 as name.
+    backend
+        Does the work on this computer.
+    device
+        Where networks run if the client leaves the choice.
     """
 
     def __init__(
         self,
         job: Job[Any],
-        posted: Posted,
+        queued: QueuedJob,
         folder: Path,
         backend: LocalBackend,
         device: Device,
     ) -> None:
-        self._job, self._posted, self._folder = job, posted, folder
+        self._job, self._queued, self._folder = job, queued, folder
         self.backend, self.device = backend, device
 
     def fetch(self, *keys: str, ahead: Sequence[str] = ()) -> list[bytes]:
-        """Have the client send what these keys stand for; see `remote`.
+        """Wait until the client has sent the data of some keys, and return it.
 
         Parameters
         ----------
         keys
-            What is waited for; the client's backend knows them.
+            Names of the data, as the client's `RemoteBackend` knows them.
         ahead
-            What is asked for as well, and waited for by a later call.
+            Keys that the client sends as well, and for which a later call waits.
 
         Raises
         ------
         ValueError
-            If the client falls silent.
+            If the client does not call for `SILENT_S`.
         """
-        posted = self._posted
-        with posted.arrived:
-            posted.wants = (*keys, *ahead)
-            while not posted.given.keys() >= set(keys):
-                posted.arrived.wait(0.1)
+        queued = self._queued
+        with queued.arrived:
+            queued.wants = (*keys, *ahead)
+            while not queued.given.keys() >= set(keys):
+                queued.arrived.wait(0.1)
                 self._job.check()
-                if time.monotonic() - posted.asked > SILENT_S:
+                if time.monotonic() - queued.asked > SILENT_S:
                     raise ValueError(
                         "the connection ended before all was sent, so the server gave up; "
                         "start this again"
                     )
-            posted.wants = tuple(ahead)
-            return [posted.given.pop(key) for key in keys]
+            queued.wants = tuple(ahead)
+            return [queued.given.pop(key) for key in keys]
 
     def fetch_many(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """The same for many keys, a few at a time."""
+        """Fetch the data of many keys, a few at a time."""
         rest = list(keys)
         while rest:
             yield from self.fetch(*rest[:_AT_ONCE])
             rest = rest[_AT_ONCE:]
 
     def files(self, hashes: Sequence[str]) -> list[Path]:
-        """Files with these hashes (SHA-256), sent only if they were not sent before."""
+        """Return the paths of files, given their SHA-256; only files not yet here are fetched."""
         missing = [h for h in dict.fromkeys(hashes) if not (self._folder / h).exists()]
         for expected, content in zip(missing, self.fetch_many(missing), strict=True):
             if hashlib.sha256(content).hexdigest() != expected:
@@ -145,143 +151,198 @@ class Supply:
         return [self._folder / h for h in hashes]
 
     def view(self) -> View | None:
-        """What the user looks at."""
-        return self._posted.view
+        """Return what the user looks at, or None."""
+        return self._queued.view
 
 
-# Done in the worker, in the job's thread; what it returns is pickled.
-Errand = Callable[[Job[Any], Supply], Any]
+# Runs in the worker, in the job's thread; its result is pickled.
+Task = Callable[[Job[Any], TaskInputs], Any]
 
 
-class Desk:
-    """Jobs by their ids.
+@dataclass(frozen=True)
+class PackedTask:
+    """A task as bytes (see `pack`): it is unpickled in the thread of its job.
+
+    Attributes
+    ----------
+    content
+        The packed task.
+    """
+
+    content: bytes
+
+    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Any:
+        """Unpack the task and run it."""
+        return unpack(self.content)(job, inputs)
+
+
+class JobQueue:
+    """The jobs of a server, by the ids that their clients gave them.
 
     Parameters
     ----------
     folder
         For files that were sent.
     device
-        Where networks run, if a client leaves the choice.
+        Where networks run if a client leaves the choice.
     """
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._device = folder, device
         self._backend, self._runner = LocalBackend(), JobRunner()
-        self._jobs: dict[str, Posted] = {}
+        self._jobs: dict[str, QueuedJob] = {}
 
     def hello(self) -> tuple[str, str]:
-        """Release of this program, and the computer's name."""
+        """Return the release of this program, and the computer's name."""
         return RELEASE, platform.node()
 
-    def start(self, number: str, errand: Errand) -> None:
-        """Post a job, unless it was posted before."""
+    def start(self, number: str, task: Task) -> None:
+        """Add a job to the queue, unless there is one with this id."""
         self._tidy()
         if number in self._jobs:
             return
 
-        posted = self._jobs[number] = Posted()
+        queued = self._jobs[number] = QueuedJob()
 
         def work(job: Job[bytes]) -> bytes:
-            return pack(errand(job, Supply(job, posted, self._folder, self._backend, self._device)))
+            inputs = TaskInputs(job, queued, self._folder, self._backend, self._device)
+            return pack(task(job, inputs))
 
-        posted.job = self._runner.submit("errand", work)
-        posted.job.progressed.connect(lambda progress: _note(posted, progress))
+        queued.job = self._runner.submit("task", work)
+        queued.job.progressed.connect(lambda progress: _add_news(queued, progress))
 
     def status(
         self, number: str, since: int, finish: bool, extended_s: float | None = None
     ) -> dict[str, Any] | None:
-        """How far a job is, from news `since` on; None if it is not here (any more)."""
-        posted = self._jobs.get(number)
-        if posted is None:
+        """Return the state of a job, and pass on what the user asked for.
+
+        Parameters
+        ----------
+        number
+            The job's id.
+        since
+            Number of the last progress report that the client has.
+        finish
+            Whether the job is to end early and keep what was learnt.
+        extended_s
+            New length of the training in seconds; None changes nothing.
+
+        Returns
+        -------
+        None if there is no such job, or no longer. Otherwise a dict: `news` (later progress
+        reports), `since` (number of the last one), `wants` (keys of data to send), `waiting`
+        (number of jobs before this one), `reason` (why it ended, or None), `error`.
+        """
+        queued = self._jobs.get(number)
+        if queued is None:
             return None
-        posted.asked = time.monotonic()
+        queued.asked = time.monotonic()
         if finish:
-            posted.job.finish()
+            queued.job.finish()
         if extended_s is not None:
-            posted.job.extend(extended_s)
-        news = [(n, progress) for n, progress in tuple(posted.news) if n > since]
-        # Only the newest preview is worth its way.
+            queued.job.extend(extended_s)
+        news = [(n, progress) for n, progress in tuple(queued.news) if n > since]
+        # Previews are large and replace each other: only the newest one is sent.
         shown = [n for n, progress in news if progress.preview is not None][-1:]
         told = [progress if n in shown else replace(progress, preview=None) for n, progress in news]
         before = list(self._jobs.values())[: list(self._jobs).index(number)]
         return {
             "news": told,
             "since": news[-1][0] if news else since,
-            "wants": [key for key in posted.wants if key not in posted.given],
-            "waiting": sum(p.job.reason is None for p in before),
-            "reason": posted.job.reason,
-            "error": posted.job.error,
+            "wants": [key for key in queued.wants if key not in queued.given],
+            "waiting": sum(other.job.reason is None for other in before),
+            "reason": queued.job.reason,
+            "error": queued.job.error,
         }
 
     def give(self, number: str, key: str, content: bytes) -> None:
-        """Bring what a job wants."""
-        posted = self._jobs.get(number)
-        if posted is not None:
-            with posted.arrived:
-                posted.asked = time.monotonic()
-                posted.given[key] = content
-                posted.arrived.notify_all()
+        """Store data that a job waits for."""
+        queued = self._jobs.get(number)
+        if queued is not None:
+            with queued.arrived:
+                queued.asked = time.monotonic()
+                queued.given[key] = content
+                queued.arrived.notify_all()
 
-    def look(self, number: str, view: View) -> None:
-        """Tell what the user looks at."""
-        posted = self._jobs.get(number)
-        if posted is not None:
-            posted.view = view
+    def set_view(self, number: str, view: View) -> None:
+        """Store what the user looks at; its image is one plane (C, Y, X)."""
+        queued = self._jobs.get(number)
+        if queued is not None:
+            queued.view = view
 
     def cancel(self, number: str) -> None:
-        """Cancel a job and forget it."""
-        posted = self._jobs.pop(number, None)
-        if posted is not None:
-            posted.job.cancel()
+        """Cancel a job and delete it with its result."""
+        queued = self._jobs.pop(number, None)
+        if queued is not None:
+            queued.job.cancel()
 
-    def take(self, number: str) -> bytes | None:
-        """The packed result; it stays until `cancel`."""
-        posted = self._jobs.get(number)
-        return posted.job.result if posted is not None else None
+    def result(self, number: str) -> bytes | None:
+        """Return the packed result of a job; it stays here until `cancel`."""
+        queued = self._jobs.get(number)
+        return queued.job.result if queued is not None else None
 
     def _tidy(self) -> None:
+        """Delete jobs that no client calls for, and files where there are too many."""
         now = time.monotonic()
-        for number, posted in list(self._jobs.items()):
-            if now - posted.asked > FORGOTTEN_S:
+        for number, queued in list(self._jobs.items()):
+            if now - queued.asked > FORGOTTEN_S:
                 self.cancel(number)
         files = sorted(self._folder.iterdir(), key=lambda path: -path.stat().st_mtime)
         total = 0
         for path in files:
             total += path.stat().st_size
-            if total > _KEPT_BYTES and not any(p.job.reason is None for p in self._jobs.values()):
+            if total > _KEPT_BYTES and not any(q.job.reason is None for q in self._jobs.values()):
                 path.unlink()
 
 
-def answer(question: str, *args: Any, dask_worker: Worker) -> Any:
-    """Answer a client's question, in the worker: the name of a method of `Desk`, its arguments."""
+def call(method: str, *args: Any, dask_worker: Worker) -> Any:
+    """Call a method of the worker's `JobQueue`, by its name, and return its result."""
     import dask
 
     device = dask.config.get("napari-unet.device", "auto")
-    return getattr(_desk(dask_worker.local_directory, device), question)(*args)
+    return getattr(_queue(dask_worker.local_directory, device), method)(*args)
 
 
 @lru_cache(maxsize=1)
-def _desk(folder: str, device: Device) -> Desk:
-    return Desk(Path(folder) / "sent", device)
+def _queue(folder: str, device: Device) -> JobQueue:
+    return JobQueue(Path(folder) / "sent", device)
 
 
 def pack(thing: Any) -> bytes:
-    """A thing as bytes, for its way."""
-    return zlib.compress(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL), 1)
+    """Pickle and compress an object, so that a computer with another system can unpack it."""
+    content = io.BytesIO()
+    _Pickler(content, pickle.HIGHEST_PROTOCOL).dump(thing)
+    return zlib.compress(content.getvalue(), 1)
 
 
 def unpack(content: bytes) -> Any:
-    """What was packed. Only from who has the credentials: this can run any code."""
+    """Return the object that was packed.
+
+    Only for bytes from those who have the credentials: unpickling can run any code.
+    """
     return pickle.loads(zlib.decompress(content))
 
 
-def _note(posted: Posted, progress: Progress) -> None:
-    number = posted.news[-1][0] + 1 if posted.news else 1
+class _Pickler(pickle.Pickler):
+    """Pickles a path by its parts: a `PosixPath` cannot be made on Windows, nor the reverse."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Return how to make a path again; `NotImplemented` for all other objects."""
+        return (_path, thing.parts) if isinstance(thing, PurePath) else NotImplemented
+
+
+def _path(*parts: str) -> Path:
+    return Path(*parts)
+
+
+def _add_news(queued: QueuedJob, progress: Progress) -> None:
+    """Store a progress report; cancel the job if no client has called for long."""
+    number = queued.news[-1][0] + 1 if queued.news else 1
     if isinstance(progress.preview, ViewLabels):
-        # The client has the image.
+        # The client has the image already.
         view = replace(progress.preview.view, image=None)
         progress = replace(progress, preview=replace(progress.preview, view=view))
-    posted.news.append((number, progress))
-    if time.monotonic() - posted.asked > FORGOTTEN_S:
-        posted.job.cancel()
+    queued.news.append((number, progress))
+    if time.monotonic() - queued.asked > FORGOTTEN_S:
+        queued.job.cancel()

@@ -1,4 +1,4 @@
-"""One front for dock, command line and Python.
+"""The service that dock, command line and Python call.
 
 Entry: `segmentation.SegmentationService`. `backend_choice` chooses where jobs run, `files` segments
 many files, `evaluation` scores labels against the truth.

@@ -1,4 +1,4 @@
-"""Where jobs are done: on this computer, or on a server that the user chose."""
+"""The choice where jobs run: on this computer, or on a server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet.backends.local import Backend, LocalBackend
+from napari_unet.backends.base import Backend
+from napari_unet.backends.local import LocalBackend
 from napari_unet.jobs import Job, JobRunner
 from napari_unet.learning.finetune import Improvement
 from napari_unet.models.store import ModelStore
-from napari_unet.remote.unfinished import Pending, PendingJobs
+from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 
 if TYPE_CHECKING:
     from napari_unet.remote.backend import RemoteBackend
@@ -24,14 +25,14 @@ class Servers:
     store
         Gets the versions that come back from servers.
     runner
-        Does the work.
+        Runs the jobs.
 
     Attributes
     ----------
     local
         This computer.
     chosen
-        What does the jobs that begin now.
+        The backend of jobs that start from now on.
     """
 
     def __init__(self, store: ModelStore, runner: JobRunner) -> None:
@@ -39,10 +40,10 @@ class Servers:
         self.local = LocalBackend()
         self.chosen: Backend = self.local
         self._server: RemoteBackend | None = None
-        self._pending = PendingJobs(store.root.parent / "on-servers")
+        self._unfinished = UnfinishedJobs(store.root.parent / "on-servers")
 
     def use(self, server: Path | None) -> str:
-        """Have later jobs done on a server, or here again; returns the computer's name, or "".
+        """Choose a server, or this computer, for later jobs; returns the server's name, or "".
 
         Parameters
         ----------
@@ -52,7 +53,7 @@ class Servers:
         Raises
         ------
         ValueError
-            If the file cannot be used, or Dask is not installed; all stays as it was.
+            If the file cannot be used, or Dask is not installed; the choice is unchanged then.
         """
         if server is None:
             self._choose(self.local)
@@ -63,12 +64,12 @@ class Servers:
             self._server = backend
         return self._server.computer
 
-    def pending(self) -> list[Pending]:
-        """Jobs on servers whose results did not come back, the oldest first."""
-        return self._pending.all()
+    def pending(self) -> list[UnfinishedJob]:
+        """Return the unfinished jobs on servers, the oldest first."""
+        return self._unfinished.all()
 
-    def resume(self, note: Pending) -> Job[Improvement]:
-        """Start to follow such a job again; its version is added as if nothing had happened.
+    def resume(self, note: UnfinishedJob) -> Job[Improvement]:
+        """Start to follow an unfinished job again; its new version is added to the store.
 
         Raises
         ------
@@ -82,9 +83,9 @@ class Servers:
             f"reconnect to {note.computer}", lambda job: backend.resume(job, self._store, note)
         )
 
-    def drop(self, note: Pending) -> None:
-        """Cancel such a job, if its server can be reached, and forget it."""
-        self._pending.remove(note)
+    def drop(self, note: UnfinishedJob) -> None:
+        """Cancel an unfinished job, if its server can be reached, and forget it."""
+        self._unfinished.remove(note)
         with suppress(ValueError):
             server = self._remote(Path(note.server))
             self._runner.submit("drop", lambda job: server.drop(job, note))
@@ -93,10 +94,10 @@ class Servers:
     def _choose(self, backend: Backend) -> None:
         before, self.chosen, self._server = self.chosen, backend, None
         if before is not backend:
-            # In its turn: a job may use it.
+            # Closed after the jobs that wait: they may use it.
             self._runner.submit("let go", lambda job: before.close())
 
     def _remote(self, server: Path) -> RemoteBackend:
         from napari_unet.remote.backend import RemoteBackend
 
-        return RemoteBackend(server, self._pending)
+        return RemoteBackend(server, self._unfinished)

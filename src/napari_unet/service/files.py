@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet.backends.requests import SegmentRequest
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
@@ -108,14 +109,14 @@ class Tools:
     Attributes
     ----------
     segment
-        Segments planes of an image, as `backends.Backend.segment`.
+        Segments planes of an image, as `Backend.segment`.
     load
         Gives the model to what goes from zarr to zarr.
     workers
         Do what goes from zarr to zarr.
     """
 
-    segment: Callable[..., Segmentation]
+    segment: Callable[[Reporter, SegmentRequest], Segmentation]
     load: Callable[[], LoadedModel]
     workers: Workers
 
@@ -278,7 +279,7 @@ def segment_file(
         planes = tuple(plane_indices(axes, pixels.shape))
         if config.anisotropy is None:
             config = replace(config, anisotropy=image.anisotropy)
-        found = tools.segment(job, pixels, axes, version, config, planes)
+        found = tools.segment(job, SegmentRequest(pixels, axes, version, config, planes))
         # It may have come while the image was segmented.
         file.check_written()
         write_labels(

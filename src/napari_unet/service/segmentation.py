@@ -1,7 +1,7 @@
-"""The service that every door calls: segment, fine-tune, train, as jobs.
+"""The service that the dock, the command line and Python call: segment, fine-tune, train, as jobs.
 
-Torch, scikit-image and what needs them are imported inside the jobs, so that a widget can hold a
-service without loading them.
+Torch, scikit-image and the modules that need them are imported inside the jobs. So a widget can
+hold a service without loading them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from napari_unet.backends.requests import (
+    DiameterRequest,
+    FinetuneRequest,
+    SegmentRequest,
+    TrainRequest,
+)
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
-from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
+from napari_unet.core.axes import check_axes, plane_indices, take_channel
 from napari_unet.core.checks import check_array_channels, check_shape
 from napari_unet.corrections.annotations import Annotated, checked
 from napari_unet.io.atomic import writing_to
@@ -41,7 +47,10 @@ T = TypeVar("T")
 
 
 class SegmentationService:
-    """Segments images and improves models; one job at a time, in its own thread.
+    """Segments images and improves models.
+
+    - Each method checks what it is given, starts a `Job` and returns it at once.
+    - One job runs at a time, in a thread of its own; the others wait for their turn.
 
     Parameters
     ----------
@@ -51,7 +60,7 @@ class SegmentationService:
     Attributes
     ----------
     servers
-        Where the jobs are done.
+        Chooses whether the jobs run on this computer or on a server.
     """
 
     def __init__(self, store: ModelStore | None = None) -> None:
@@ -61,9 +70,9 @@ class SegmentationService:
         self.servers = Servers(self.store, self._runner)
 
     def close(self, timeout_s: float = 5.0) -> Thread | None:
-        """Cancel what runs here and end the thread; what runs on a server goes on there.
+        """Cancel the jobs on this computer and end the thread; jobs on a server go on there.
 
-        Returns the thread if it has not ended within the time.
+        Returns the thread if it has not ended after `timeout_s`, else None.
         """
         self.servers.chosen.leave()
         at_work = self._runner.close(timeout_s)
@@ -84,7 +93,7 @@ class SegmentationService:
         Parameters
         ----------
         image
-            Array-like; planes are read one by one, when they are needed.
+            Array-like; each plane is read when it is needed.
         axes
             One letter of TZCYX for each axis.
         model
@@ -96,14 +105,15 @@ class SegmentationService:
             default. The ids do not depend on the order. A model of stacks segments the whole stacks
             that they lie in.
         box
-            Rows and columns of the first of the planes: only there cells are labelled. The network
-            sees what lies around.
+            Rows and columns of the first of the planes, in pixels: only there cells are labelled.
+            The network also sees the pixels around the box.
 
         Raises
         ------
         ValueError
             If the axes do not fit the image or the settings, there is no such model or channel, or
-            the image has several separate channels: all but 3 or 4 colours as the last axis.
+            no channel is chosen of an image with several separate channels. Colours are no separate
+            channels: these are 3 or 4 values as the last axis.
         """
         version = self.store.find(model)
         settings = config or PredictConfig()
@@ -114,6 +124,8 @@ class SegmentationService:
         backend = self.servers.chosen
 
         def work(job: Job[Segmentation]) -> Segmentation:
+            # A search for the size of the cells or for the channel takes time: what was found is
+            # used again for the same image and model.
             given = settings
             asked = settings.diameter_px, settings.channel
             known: Look | None = None
@@ -126,7 +138,8 @@ class SegmentationService:
             pixels, named = image, axes
             if settings.channel == "auto":
                 pixels, named = take_channel(image, axes, given.channel)
-            found = backend.segment(job, pixels, named, version, given, chosen, box)
+            request = SegmentRequest(pixels, named, version, given, chosen, box)
+            found = backend.segment(job, request)
             if key and found.n_cells:
                 self._looks[key] = known or found.look
             return replace(found, look=known or found.look)
@@ -144,22 +157,24 @@ class SegmentationService:
         *,
         overwrite: bool = False,
     ) -> Job[VolumeLabels]:
-        """Start to segment a zarr store of any size into an OME-Zarr.
+        """Start to segment a zarr store of any size; the labels become an OME-Zarr.
 
-        A job that was stopped or killed goes on where it was, when it is started again.
+        A job that was stopped or killed keeps its finished pieces, and continues when it is started
+        again.
 
         Parameters
         ----------
         image, axes
             The store, and one letter of TZCYX for each axis where it does not name them.
         out
-            Where the labels are to be; `out` + ".part" is used meanwhile.
+            Path of the labels. Until the job ends they are at `out` + ".part".
         model, config
             As for `segment`.
         scheduler
-            Address of a Dask cluster whose workers see the same files; None for this computer.
+            Address of a Dask cluster whose workers can read and write the same files; None for
+            this computer.
         overwrite
-            Whether the labels may take the place of what this program did not make.
+            Whether the labels may replace a store that this program did not make.
 
         Raises
         ------
@@ -190,7 +205,18 @@ class SegmentationService:
         told: Callable[[FileDone], None] = lambda done: None,
         scheduler: str | None = None,
     ) -> Job[tuple[FileDone, ...]]:
-        """Start to segment image files, see `batch.segment_files`; `scheduler` as above.
+        """Start to segment image files one after the other; see `files.segment_files`.
+
+        Parameters
+        ----------
+        files
+            The images, and where their labels and tables go.
+        model, config
+            As for `segment`.
+        told
+            Called after each image, in the job's thread, with its outcome.
+        scheduler
+            As for `segment_volume`; used where an image and its labels are zarr stores.
 
         Raises
         ------
@@ -201,9 +227,9 @@ class SegmentationService:
         backend, load = self.servers.chosen, partial(self.servers.local.load, version)
 
         def work(job: Job[tuple[FileDone, ...]]) -> tuple[FileDone, ...]:
-            def segment(part: Reporter, *given: Any) -> Segmentation:
-                # A server follows the job itself.
-                return backend.segment(part if backend is self.servers.local else job, *given)
+            def segment(part: Reporter, request: SegmentRequest) -> Segmentation:
+                # The backend of a server needs the job itself, not a part of it.
+                return backend.segment(part if backend is self.servers.local else job, request)
 
             with workers_at(scheduler) as workers:
                 tools = Tools(segment, load, workers)
@@ -212,7 +238,7 @@ class SegmentationService:
         return self.submit(f"segment files with {version.reference}", work)
 
     def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
-        """Start other work, in the same thread; see `JobRunner.submit`."""
+        """Start any other work in the thread of the jobs; see `JobRunner.submit`."""
         return self._runner.submit(name, work)
 
     def finetune(
@@ -223,21 +249,22 @@ class SegmentationService:
         name: str | None = None,
         watch: Callable[[], View | None] = lambda: None,
     ) -> Job[Improvement]:
-        """Start to improve a model from all its corrections; the result is a new version.
+        """Start to improve a model from all its corrections; this makes a new version.
 
         Parameters
         ----------
         annotated
-            Images and what was corrected on them now; kept in the model's collection.
+            Images and what was corrected on them now; stored in the model's collection.
         model
             The parent, as for `segment`.
         config
             Settings.
         name
-            Model that gets the new version; by default the parent's, or a new one if that shipped.
+            Model that gets the new version. By default this is the parent's model, or a new one if
+            the parent came with the program.
         watch
-            Asked now and then, in the job's thread, what the user looks at; the progress then
-            carries `ViewLabels`.
+            Called now and then, in the job's thread: returns what the user looks at, or None. The
+            progress then carries `ViewLabels`.
 
         Raises
         ------
@@ -253,29 +280,42 @@ class SegmentationService:
         target = name or self.store.name_for_own(parent)
         self.store.check_can_add(target)
         backend = self.servers.chosen
+        request = FinetuneRequest(given, parent, settings, target)
         return self._runner.submit(
             f"fine-tune {parent.reference}",
-            lambda job: backend.improve(job, self.store, given, parent, settings, target, watch),
+            lambda job: backend.finetune(job, self.store, request, watch),
         )
 
     def guess_diameter(
         self, image: Any, axes: str, model: Reference, index: tuple[int, ...], config: PredictConfig
     ) -> Job[float]:
-        """Start to look how large the cells of a plane are, in pixels.
+        """Start to guess the typical diameter of the cells of a plane, in pixels.
 
-        The job fails with a `ValueError` where no size shows cells; else as for `segment`.
+        Parameters
+        ----------
+        image, axes, model
+            As for `segment`.
+        index
+            The plane, along the axes other than C, Y, X.
+        config
+            Settings; its `diameter_px` is not used.
+
+        Raises
+        ------
+        ValueError
+            As for `segment`. The job fails with one if the model recognises no cells at any size.
         """
         version = self.store.find(model)
         check_not_resized(version.header, "looked for")
         image, axes = _seen(image, axes, version, config.channel)
         backend = self.servers.chosen
+        request = DiameterRequest(image, axes, index, version, config)
         return self._runner.submit(
-            f"measure with {version.reference}",
-            lambda job: backend.measure(job, get_plane(image, axes, index), version, config),
+            f"measure with {version.reference}", lambda job: backend.guess_diameter(job, request)
         )
 
     def reproduce(self, model: Reference) -> Job[bool]:
-        """Start to train a version again; see `improving.reproduce`."""
+        """Start to train a version again, and compare the weights; see `finetune.reproduce`."""
         version = self.store.find(model)
         return self._runner.submit(
             f"train {version.reference} again", lambda job: reproduce(job, self.store, version)
@@ -300,7 +340,7 @@ class SegmentationService:
         config
             Settings; see `config.train_config`.
         start
-            A model to go on from, or the architecture of a new one.
+            A model to go on from, or the architecture of a new one; by default a `NewModel()`.
         trained_on
             What the images are, in words, for the header.
 
@@ -309,15 +349,15 @@ class SegmentationService:
         ValueError
             As for `finetune`.
         """
-        given, words = checked(annotated, config.channel), tuple(trained_on)
+        given = checked(annotated, config.channel)
         self.store.check_can_add(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
             origin = self.store.find(origin)
         backend = self.servers.chosen
+        request = TrainRequest(given, origin, config, name, tuple(trained_on))
         return self._runner.submit(
-            f"train {name}",
-            lambda job: backend.train(job, self.store, given, origin, config, name, words),
+            f"train {name}", lambda job: backend.train(job, self.store, request)
         )
 
     def preview_augmentation(
@@ -327,7 +367,22 @@ class SegmentationService:
         config: FinetuneConfig | None = None,
         draws: int = 4,
     ) -> Job[AugmentationPreview]:
-        """Start to draw the samples that a fine-tune with these settings would learn from."""
+        """Start to draw samples as a fine-tune with these settings would learn from them.
+
+        Parameters
+        ----------
+        annotated
+            An image and its corrections.
+        model, config
+            As for `finetune`.
+        draws
+            How many samples.
+
+        Raises
+        ------
+        ValueError
+            As for `finetune`, or if the model is one of stacks.
+        """
         settings = config or FinetuneConfig()
         (given,) = checked([annotated], settings.channel)
         version = self.store.find(model)
@@ -345,13 +400,13 @@ class SegmentationService:
 def _seen(
     image: Any, axes: str, version: ModelVersion, channel: Channel | Literal["auto"]
 ) -> tuple[Any, str]:
-    """What a model is to see of an array, as `core.axes.take_channel` gives it.
+    """Return the part of an array that a model sees, and its axes; see `core.axes.take_channel`.
 
     Raises
     ------
     ValueError
-        If it is empty, the axes or the channel do not fit it, or one of separate channels is to be
-        chosen.
+        If the array is empty, the axes or the channel do not fit it, or it has several separate
+        channels and none is chosen.
     """
     check_shape(image.shape)
     axes = check_axes(axes, image.shape)

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.corrections.annotations import annotate
-from napari_unet.remote.unfinished import Pending, PendingJobs
+from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.service.segmentation import SegmentationService
 from servers import SOON, Server
 
@@ -75,8 +75,8 @@ def test_a_fine_tune_that_was_left_is_offered(docked, settle, server, store, add
 
 def test_what_was_left_can_be_dropped(docked, store, tmp_path):
     service = SegmentationService(store)
-    note = Pending("ab", "tiny", "tiny@1", str(tmp_path / "nothing.json"), "gpu")
-    PendingJobs(store.root.parent / "on-servers").add(note)
+    note = UnfinishedJob("ab", "tiny", "tiny@1", str(tmp_path / "nothing.json"), "gpu")
+    UnfinishedJobs(store.root.parent / "on-servers").add(note)
     widget = docked()
     assert widget.server.text.text() == "gpu was left teaching tiny"
     widget.server.reconnect.click()

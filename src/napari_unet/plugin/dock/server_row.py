@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_unet.plugin.dock.widgets import button, row
 from napari_unet.plugin.jobs.controller import Controller
-from napari_unet.remote.unfinished import Pending
+from napari_unet.remote.unfinished import UnfinishedJob
 
 
 class ServerRow(QWidget):
@@ -24,7 +24,7 @@ class ServerRow(QWidget):
     def __init__(self, controller: Controller) -> None:
         super().__init__()
         self._controller = controller
-        self._note: Pending | None = None
+        self._note: UnfinishedJob | None = None
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.reconnect = button("Reconnect", "Follow it, and get its model", self._reconnect)
@@ -47,7 +47,7 @@ class ServerRow(QWidget):
         if self._note is not None:
             self._try(self._note)
 
-    def _try(self, note: Pending) -> None:
+    def _try(self, note: UnfinishedJob) -> None:
         try:
             self._controller.reconnect(note)
         except (ValueError, OSError) as error:

@@ -41,7 +41,7 @@ from napari_unet.plugin.viewer.layers import (
     plane_in_view,
     show_preview,
 )
-from napari_unet.remote.unfinished import Pending
+from napari_unet.remote.unfinished import UnfinishedJob
 from napari_unet.segmentation.planes import Segmentation
 from napari_unet.service.segmentation import SegmentationService
 
@@ -217,7 +217,7 @@ class Controller(Follower):
         self._check_idle()
         self.service.servers.use(server)
 
-    def reconnect(self, note: Pending) -> None:
+    def reconnect(self, note: UnfinishedJob) -> None:
         """Follow a fine-tune that was left on a server, and take its model.
 
         Raises
