@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_unet import cli
+from napari_unet.cli import program as cli_program
 from napari_unet.io.images import read_image, write_labels
 from napari_unet.learning.training import NewModel
 from napari_unet.service.segmentation import SegmentationService
@@ -344,7 +344,7 @@ def tiny(monkeypatch):
         tiny = {"depth": 1, "width": 2, "dropout": 0.0, "distance": kwargs.get("distance", True)}
         return NewModel(**{**kwargs, **tiny})
 
-    monkeypatch.setattr(cli, "NewModel", new)
+    monkeypatch.setattr(cli_program, "NewModel", new)
     return asked
 
 

@@ -78,9 +78,9 @@ def lessons(monkeypatch):
     seen = []
     begin = Run.__init__
 
-    def start(self, job, model, what, *args, **kwargs):
+    def start(self, job, model, parent, what, *args, **kwargs):
         seen.append(what)
-        begin(self, job, model, what, *args, **kwargs)
+        begin(self, job, model, parent, what, *args, **kwargs)
 
     monkeypatch.setattr(Run, "__init__", start)
     return seen
@@ -123,6 +123,20 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     assert done.model.header.postprocess["threshold"] == (best or 0.35)
     assert done.check is not None
     assert (done.check, done.verdict) == (plain.check, plain.verdict)
+
+
+def test_a_steady_parent_keeps_its_way_of_reading_out(service, add_model, blobs):
+    """It finds the same cells in the image turned and resized, so it knows this kind."""
+    image, labels = blobs()
+    trusted = np.zeros(labels.shape, bool)
+    trusted[:36] = True
+    item = Annotated(image, "YX", (Correction((), labels, trusted),), "image")
+    done = service.finetune([item], add_model("m"), SETTINGS).wait(SOON)
+    kept = done.parent.header.postprocess
+    assert kept == done.model.header.postprocess
+    other = Annotated(image, "YX", (Correction((), labels),), "image")
+    again = service.finetune([other], add_model("n"), SETTINGS).wait(SOON)
+    assert again.model.header.postprocess != kept, "nothing was left to look at"
 
 
 # What teaches, and what judges

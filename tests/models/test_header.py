@@ -82,7 +82,9 @@ def test_an_unknown_field_is_passed_over():
 
 def test_a_newer_format_is_refused(tmp_path):
     path = write(tmp_path / "m.safetensors", edited(format=FORMAT + 1))
-    sentence = f"the model has format {FORMAT + 1} and this version reads up to {FORMAT}; update"
+    sentence = (
+        f"m.safetensors: the model has format {FORMAT + 1} and this version reads up to {FORMAT}"
+    )
     with pytest.raises(ModelFileError, match=sentence):
         read_header(path)
 
@@ -269,6 +271,7 @@ def weights(**changes):
         ({"a": weights(), "b": weights()}, "its weights overlap, or there is something between"),
         ({"a": weights(data_offsets=[16, 32])}, "its weights overlap, or there is something"),
         ({"a": weights(data_offsets=[0, 16, 16])}, "its weights 'a' have a shape or a place"),
+        ({"a": weights(data_offsets=[0])}, "its weights 'a' have a shape or a place"),
         ({}, "16 bytes of weights are in it, and 0 should be"),
         ({"a": weights(), "b": weights(data_offsets=[16, 32])}, "16 bytes of weights are in it, a"),
     ],

@@ -156,7 +156,7 @@ def prepare(
             y, x = (zoom * start for start in starts)
             origins.append((y, x))
     if not planes:
-        raise ValueError("nothing was corrected; paint on the labels first, then fine-tune")
+        raise ValueError("nothing was corrected; paint at least one cell, then fine-tune")
     labels = [plane.labels for plane in planes]
     seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
     n_cells = sum(entry.n_cells for entry in read)

@@ -253,7 +253,7 @@ def judge(
                 f"{_percent(elsewhere.steady_after)} of its cells again, and the model before "
                 f"{_percent(elsewhere.steady_before)}; correct more, or use it and compare",
             )
-    if new is None and earlier is None and not (elsewhere is not None and elsewhere.is_steadier):
+    if new is None and earlier is None:
         return Verdict(
             False,
             "one corrected place cannot show whether it is better; correct two or more others, or "

@@ -165,8 +165,8 @@ def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int,
         table = json.loads(file.read(length), object_pairs_hook=_each_once)
         header = parse_metadata(table.pop("__metadata__"))
         return header, _shapes(table, os.fstat(file.fileno()).st_size - 8 - length)
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
     except BrokenModel as error:
         raise ModelFileError(f"{path} is broken: {error}; take another copy") from error
     except _FOREIGN as error:
@@ -214,9 +214,9 @@ def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]
             raise BrokenModel(
                 f"{named} are {reprlib.repr(kind)}, and should be one of {', '.join(_FLOATING)}"
             )
-        for numbers, most in ((shape, 8), (place, 2)):
+        for numbers, counts in ((shape, range(9)), (place, (2,))):
             whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
-            if not whole or len(numbers) > most or not all(0 <= n < 2**48 for n in numbers):
+            if not whole or len(numbers) not in counts or not all(0 <= n < 2**48 for n in numbers):
                 raise BrokenModel(f"{named} have a shape or a place that cannot be")
         if math.prod(shape) * _FLOATING[kind] != place[1] - place[0]:
             raise BrokenModel(
