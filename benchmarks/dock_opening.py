@@ -1,6 +1,6 @@
 """How long does the dock take to open, over napari's own start?
 
-    python benchmarks/dock_opening.py [--runs 5]
+    python -m benchmarks.dock_opening [--runs 5]
 
 Each run is a fresh interpreter that opens a viewer, then the dock through napari's plugin menu.
 """
@@ -8,10 +8,9 @@ Each run is a fresh interpreter that opens a viewer, then the dock through napar
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
+
+from benchmarks.common import run_python
 
 RUN = """
 import json, sys, time
@@ -33,10 +32,7 @@ def main() -> None:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    runs = [
-        json.loads(subprocess.check_output([sys.executable, "-c", RUN]).splitlines()[-1])
-        for _ in range(parser.parse_args().runs)
-    ]
+    runs = [run_python(RUN) for _ in range(parser.parse_args().runs)]
     viewer, dock = (statistics.median(run[i] for run in runs) for i in (0, 1))
     print(
         f"napari {viewer:.2f} s, the dock {1000 * dock:.0f} ms more "

@@ -1,6 +1,6 @@
 """How long from the click on Segment to labels in the viewer, cold and warm?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/first_click.py [--runs 3] [--size 512]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.first_click [--runs 3] [--size 512]
 
 Each run is a fresh interpreter: a viewer with an image of nuclei, the dock, a click (cold: torch is
 not loaded, the model not read, though the system may hold their files in memory), then five more
@@ -10,15 +10,14 @@ not loaded, the model not read, though the system may hold their files in memory
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.common import mosaic, run_python
 
 RUN = """
 import json, statistics, sys, time
@@ -70,17 +69,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
-    # It loads torch, which the interpreters that are timed must not have.
-    from speed import mosaic
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.npy"
         np.save(path, mosaic(options.size, "images"))
         # Whatever models the user has stay out of it.
         alone = os.environ | {"NAPARI_UNET_MODELS": folder}
-        command = [sys.executable, "-c", RUN, str(path)]
-        said = [subprocess.check_output(command, env=alone) for _ in range(options.runs)]
-    runs = [json.loads(each.splitlines()[-1]) for each in said]
+        runs = [run_python(RUN, str(path), env=alone) for _ in range(options.runs)]
     cold, warm, network = (statistics.median(run[i] for run in runs) for i in range(3))
     print(f"cold {cold:.2f} s, warm {warm:.2f} s, of which the network {network:.0%}")
 

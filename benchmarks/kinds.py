@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage import data
 
+from benchmarks.common import data_folder
 from napari_unet import demo
 from napari_unet.io.images import read_image
 
@@ -133,7 +132,7 @@ def read(kind: Kind, crop_px: int) -> tuple[list[Sample], list[Sample]]:
 
 def read_one(kind: Kind, name: str, at: tuple[float, float], crop_px: int) -> Sample:
     """A crop of a file."""
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / kind.folder
+    folder = data_folder() / kind.folder
     image, truth = (
         read_image(next((folder / part).glob(f"{name}.*"))).data for part in ("images", "masks")
     )

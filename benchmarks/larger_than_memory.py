@@ -1,6 +1,6 @@
 """How much memory does a zarr store take, does a kill cost anything, how would a cluster do?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/larger_than_memory.py [--side 10000 20000]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.larger_than_memory [--side 10000 20000]
         [--kills 20 --kill-side 4096]   so many kills at random moments, each followed by a resume
         [--workers 2 4]                 a Dask cluster on this machine beside this process
 
@@ -17,7 +17,6 @@ import heapq
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -29,21 +28,11 @@ from typing import Any
 import numpy as np
 import zarr
 
-HERE = Path(__file__).parent
-
-
-def status(key: str) -> float:
-    """A figure that Linux keeps of this process, in MB."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-    assert found is not None
-    return int(found[1]) / 1024
+from benchmarks.common import ROOT, mosaic, run_python, status
 
 
 def make(path: Path, side: int) -> None:
     """A store of `side` x `side` px."""
-    sys.path.insert(0, str(HERE))
-    from speed import mosaic
-
     if path.exists():
         return
     piece = mosaic(2048, "images").astype(np.uint16) * 200
@@ -93,11 +82,14 @@ def timed(work: Any, spent: list[float]) -> Any:
 
 def run(image: Path, out: Path, scheduler: str = "") -> dict[str, Any]:
     """`segment` in another process."""
-    code = f"from larger_than_memory import segment; segment({str(image)!r}, {str(out)!r}"
-    code += f", {scheduler!r})"
-    said = subprocess.check_output([sys.executable, "-c", code], cwd=HERE, text=True)
-    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    found: dict[str, Any] = run_python(call(image, out, scheduler))
     return found
+
+
+def call(image: Path, out: Path, scheduler: str = "") -> str:
+    """The code of a process that segments."""
+    given = ", ".join(repr(str(each)) for each in (image, out, scheduler))
+    return f"from benchmarks.larger_than_memory import segment; segment({given})"
 
 
 def schedule(pieces: dict[str, list[float]], workers: int) -> float:
@@ -130,10 +122,8 @@ def killed(image: Path, out: Path, kills: int, seconds: float) -> int:
     for seed in range(kills + 1):
         if out.exists():
             shutil.rmtree(out)
-        code = f"from larger_than_memory import segment; segment({str(image)!r}, {str(out)!r})"
-        with subprocess.Popen(
-            [sys.executable, "-c", code], cwd=HERE, stdout=subprocess.DEVNULL
-        ) as process:
+        command = [sys.executable, "-c", call(image, out)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
             starts += 1
             if seed < kills:
                 # Starting takes some seconds; the rest adds up to about the time of one job.

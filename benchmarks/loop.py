@@ -1,6 +1,6 @@
 """What does a user get who segments, corrects, fine-tunes and segments again?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/loop.py [--kinds hela ...] [--seeds 0 1 2]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.loop [--kinds hela ...] [--seeds 0 1 2]
         [--rounds 4] [--objects 5] [--steps 90 | --seconds 60] [--boxes | --whole | --dense]
         [--model NAME_OR_FILE] [--config KEY=VALUE ...] [--crop 512] [--json FILE]
     ... --shuffled          are labels of another image refused?
@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kinds import KINDS, Kind, Labels, Sample, read, tissue
 from scipy import ndimage
-from user import WAYS, Desk, ids
 
+from benchmarks.kinds import KINDS, Kind, Labels, Sample, read, tissue
+from benchmarks.user import WAYS, Desk, ids
 from napari_unet import demo
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.cells.metrics import count_matches, overlaps

@@ -1,6 +1,6 @@
 """Which recipe reaches good labels soonest on this machine?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/presets.py [--minutes 3] [--only NAME ...]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.presets [--minutes 3] [--only NAME ...]
 
 Trains each recipe from scratch for the same wall time on folds 1 to 3 of dsb2018 and scores it on
 fold 0 (see recipes/nuclei.py for the folds). Fold 4, which judges what ships, is not read.
@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
-
-import nuclei
-
+from benchmarks.common import data_folder
 from napari_unet.config import FinetuneConfig, train_config
 from napari_unet.corrections.labelled_folders import list_pairs
 from napari_unet.models.store import ModelStore
 from napari_unet.service.evaluation import evaluate
 from napari_unet.service.segmentation import NewModel, SegmentationService
+from recipes import nuclei
 
 
 def recipes(seconds: float) -> dict[str, tuple[NewModel, FinetuneConfig]]:
@@ -52,8 +48,7 @@ def main() -> None:
     print(f"{'recipe':20} {'steps':>6} {'AP 0.5':>7} {'mean AP':>8} {'IoU':>6}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        data = Path(os.environ["NAPARI_UNET_DATA"])
-        nuclei.split(data, work, judge=0, leave_out=nuclei.JUDGE)
+        nuclei.split(data_folder(), work, judge=0, leave_out=nuclei.JUDGE)
         images, judge = nuclei.read(work / "learn"), work / "judge"
         for name in options.only or chosen:
             model, config = chosen[name]

@@ -1,6 +1,6 @@
 """How good after the same time of training, and how fast, beside StarDist and Cellpose 3?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/rivals.py [--work DIR] [--minutes 25]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.rivals [--work DIR] [--minutes 25]
         [--only ours stardist cellpose] [--kinds all|fluo] [--speed] [--threads N]
 
 Each learns from scratch from folds 0 to 3 of dsb2018 (see recipes/nuclei.py for the folds), by its
@@ -30,20 +30,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "recipes"))
-
-import nuclei
 import numpy as np
 import tifffile
 import torch
-from speed import mosaic
 
+from benchmarks.common import data_folder, mosaic
 from napari_unet.config import train_config
 from napari_unet.core.cells.metrics import Scores
 from napari_unet.corrections.labelled_folders import list_pairs, read_pair
 from napari_unet.io.images import read_image, write_labels
 from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import NewModel, SegmentationService
+from recipes import nuclei
 
 # Versions that are known to work together.
 PINS = {
@@ -240,7 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work = work = options.work.resolve()
     torch.set_num_threads(options.threads)
-    prepare(Path(os.environ["NAPARI_UNET_DATA"]), work, options.kinds)
+    prepare(data_folder(), work, options.kinds)
     folder, judged = work / options.kinds, parts(work, options.kinds)
     runs, results = folder / f"{options.minutes:g}-minutes", {}
     print("| tool | steps | minutes | images | " + " | ".join(SCORES.values()) + " |")

@@ -1,6 +1,6 @@
 """How fast is each stage, beside what the machine allows and what others do?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/speed.py [--runs 5] [--json FILE]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.speed [--runs 5] [--json FILE]
         [--monai]    also MONAI's sliding_window_inference (pip install --no-deps monai)
         [--large]    also the peak memory of a 10,000 x 10,000 image, some minutes
 
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from larger_than_memory import status
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.common import data_folder, mosaic, run_python, status
 from napari_unet.config import PredictConfig, train_config
 from napari_unet.core.cells.instances import label_instances, separate_touching
 from napari_unet.core.network.unet import UNet, halo_px
@@ -132,28 +129,6 @@ def monai(predictor: Predictor, plane: NDArray[np.float32], overlap: float) -> t
     return out
 
 
-def mosaic(size_px: int, kind: str) -> NDArray[Any]:
-    """A square of small images (RGB as grey), or of their masks, of dsb2018."""
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018"
-    rng, n = np.random.default_rng(0), size_px // 256
-    names = sorted(path.stem for path in (folder / "masks").iterdir())
-    rows: list[list[NDArray[Any]]] = [[] for _ in range(n)]
-    count = 0
-    while sum(map(len, rows)) < n * n:
-        stem = names[rng.integers(len(names))]
-        mask = read_image(next((folder / "masks").glob(f"{stem}.*"))).data
-        if mask.shape != (256, 256) or not 20 < len(np.unique(mask)) < 60:
-            continue
-        row = rows[sum(map(len, rows)) // n]
-        if kind == "masks":
-            row.append(np.where(mask > 0, mask.astype(np.int32) + count, 0))
-            count += int(mask.max())
-        else:
-            image = read_image(next((folder / "images").glob(f"{stem}.*"))).data
-            row.append(image if image.ndim == 2 else image[..., :3].mean(-1).astype(np.uint8))
-    return np.vstack([np.hstack(row) for row in rows])
-
-
 def paper_network(runs: int, with_monai: bool) -> dict[str, float]:
     """The network of 2015, 31 million weights, on 512 x 512."""
     compute = choose()
@@ -244,7 +219,7 @@ def weights(runs: int) -> dict[str, float]:
 
 def formats() -> dict[str, float]:
     """Labels of `nuclei` in bfloat16 beside those in float32, on every tenth image of dsb2018."""
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / "dsb2018" / "images"
+    folder = data_folder() / "dsb2018" / "images"
     model = LoadedModel(*load_model(SHIPPED / "nuclei.safetensors"))
     same, foreground, cells = 0, 0, np.zeros(2)
     for path in sorted(folder.iterdir())[::10]:
@@ -293,11 +268,7 @@ def training(runs: int) -> dict[str, float]:
 
 def memory(size_px: int) -> dict[str, float]:
     """Peak memory, in GB, over an image of 16 bits and its labels; in a process of its own."""
-    code = f"from speed import large; large({size_px})"
-    said = subprocess.check_output(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, text=True
-    )
-    values: dict[str, float] = json.loads(said.splitlines()[-1])
+    values: dict[str, float] = run_python(f"from benchmarks.speed import large; large({size_px})")
     return values
 
 

@@ -1,6 +1,6 @@
 """How good are cells of real 3D stacks, linked from planes or found in 3D?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/stacks.py [--sets stardist plantseg embryo cho]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.stacks [--sets stardist plantseg embryo cho]
         [--seconds 60] [--steps N] [--no-finetune] [--model nuclei] [--json FILE]
 
 Lines for each stack, all scored in 3D against its truth (SEG, AP at 0.5, objects found):
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.common import data_folder
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import plane_indices
 from napari_unet.core.cells.metrics import Scores
@@ -61,7 +61,7 @@ class Stack:
 
 def read(name: str) -> Stack:
     """One of the sets; several files are the times of a movie."""
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / SETS[name]
+    folder = data_folder() / SETS[name]
     paths, anisotropy = sorted((folder / "images").iterdir()), ANISOTROPY.get(name, 1.0)
     images = np.stack([read_image(path, "ZYX").data for path in paths])
     truths = np.stack([read_image(folder / "masks" / path.name, "ZYX").data for path in paths])

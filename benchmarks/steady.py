@@ -1,6 +1,6 @@
 """Does a model's steadiness tell how good its labels are?
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/steady.py [--kinds hela ...] [--crop 512]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.steady [--kinds hela ...] [--crop 512]
 
 For each image of the loop's kinds (`kinds.py`): AP at IoU 0.5 of the model that ships, at the size
 of the image, and its steadiness, the share of cells that it finds again in the image turned and
@@ -10,16 +10,15 @@ resized. The end gives the rank correlation of the two.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from kinds import KINDS, read
 from scipy.stats import spearmanr
 
+from benchmarks.common import data_folder
+from benchmarks.kinds import KINDS, read
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane
 from napari_unet.core.cells.metrics import count_matches, overlaps
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=whole, choices=whole)
     parser.add_argument("--crop", type=int, default=512, help="of the images, in pixels")
     options = parser.parse_args()
-    if "NAPARI_UNET_DATA" not in os.environ:
-        sys.exit("NAPARI_UNET_DATA is not set; set it to the folder of the images")
+    data_folder()
     native = PredictConfig(diameter_px=None, channel=None)
     compute = choose(native.device, native.precision)
     found: list[tuple[float, float]] = []

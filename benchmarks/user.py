@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from kinds import Labels, Sample
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import disk
 
+from benchmarks.kinds import Labels, Sample
 from napari_unet.config import Channel
 from napari_unet.corrections.annotations import Annotated, PaintedPlane
 from napari_unet.models.store import Reference

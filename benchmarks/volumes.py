@@ -1,6 +1,6 @@
 """A network of stacks beside one of planes, both taught every fourth plane of a stack.
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/volumes.py [--minutes 3] [--only NAME ...]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.volumes [--minutes 3] [--only NAME ...]
 
 Both are trained from scratch for the same time on the same planes; the other planes are unseen. The
 planes that the second one segments are linked along Z. Both are judged by SEG of 3D objects on the
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from benchmarks.common import data_folder
 from napari_unet.config import PredictConfig, train_config
 from napari_unet.core.cells.metrics import Scores
 from napari_unet.corrections.annotations import Annotated, annotate
@@ -101,7 +101,7 @@ def run(case: Case, new: NewModel, seconds: float) -> dict[str, Any]:
 
 def read(case: Case) -> list[Stack]:
     """Images and labels (Z, Y, X) of a folder, in order."""
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / case.folder
+    folder = data_folder() / case.folder
     images = sorted((folder / "images").iterdir())
     return [(tifffile.imread(f), tifffile.imread(folder / "masks" / f.name)) for f in images]
 

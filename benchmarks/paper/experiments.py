@@ -1,6 +1,6 @@
 """The three experiments of the 2015 paper, on the parts of their data that are at hand.
 
-    NAPARI_UNET_DATA=FOLDER python benchmarks/paper/experiments.py isbi [--minutes 60]
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.paper.experiments isbi [--minutes 60]
         [--recipes paper ours] [--json FILE]
     ... u373, ... hela, and for the ablation
     ... isbi --recipes ours no-border no-elastic neither
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.common import data_folder
 from napari_unet.config import FinetuneConfig, train_config
 from napari_unet.core.cells.metrics import Scores, rand_error, warping_error
 from napari_unet.corrections.annotations import annotate
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     experiment = EXPERIMENTS[options.experiment]
-    folder = Path(os.environ["NAPARI_UNET_DATA"]) / experiment.folder
+    folder = data_folder() / experiment.folder
     learn, judge = (read(folder, part) for part in (experiment.learn, experiment.judge))
     annotated = [annotate(image, "YX", labels) for image, labels in learn]
     typical = cell_diameter(annotated)

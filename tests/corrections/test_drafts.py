@@ -297,6 +297,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 def test_a_kill_at_any_moment_loses_one_stroke_at_most(drafts):
     done, pause = 4, random.Random(0)

@@ -51,6 +51,7 @@ def cases(draw):
     return depth, shape, draw(st.integers(least, least + 120))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_tiled_equals_untiled(case, seed):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_killed_save_breaks_loses_and_leaves_nothing():
     # In a process of its own: it forks, which one with threads should not.

@@ -3,6 +3,7 @@ import pytest
 pytest.importorskip("resource", reason="measures memory as POSIX does")
 
 
+@pytest.mark.slow
 def test_a_changed_model_file_is_refused_or_right(tmp_path):
     from model_files import run
 

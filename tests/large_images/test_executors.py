@@ -47,6 +47,7 @@ def test_nobody_at_the_address_is_told_in_a_sentence(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_cluster_does_all_pieces_and_passes_errors_on(cluster, tmp_path):
     with workers_at(cluster.scheduler_address) as workers:
         assert list(workers.run(leave, [(tmp_path, str(n)) for n in range(7)])) == list(range(1, 8))
@@ -55,6 +56,7 @@ def test_a_cluster_does_all_pieces_and_passes_errors_on(cluster, tmp_path):
             list(workers.run(leave, [(tmp_path, "1", True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_cluster_gives_the_local_labels_even_if_a_worker_is_killed(
     cluster, service, add_model, blobs, tmp_path

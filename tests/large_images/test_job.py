@@ -35,6 +35,14 @@ def image(tmp_path, blobs):
     return path
 
 
+@pytest.fixture
+def small(tmp_path, blobs):
+    """Two planes, for tests of files and folders."""
+    path = tmp_path / "small.zarr"
+    zarr.create_array(path, data=np.stack([blobs(seed)[0] for seed in range(2)])[..., None])
+    return path
+
+
 def test_a_store_gets_the_labels_that_the_array_gets(
     service, model, image, tmp_path, same_but_for_names
 ):
@@ -116,6 +124,7 @@ def test_another_job_in_the_same_place_is_refused(service, model, image, tmp_pat
     assert not np.array_equal(zarr.open_array(out / "0")[:], first)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_killed_process_costs_only_what_it_was_doing(
     service, model, image, tmp_path, same_but_for_names
@@ -173,21 +182,21 @@ def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
 
 
-def test_what_is_not_ours_is_not_replaced(service, model, image, tmp_path, files_in):
+def test_what_is_not_ours_is_not_replaced(service, model, small, tmp_path, files_in):
     precious = tmp_path / "precious.zarr"
     zarr.save_array(precious, np.arange(100))
     (precious / "notes.txt").write_text("a year of work")
     before = files_in(tmp_path)
     with pytest.raises(JobFailed, match=r"precious.zarr is there already and was not made by nap"):
-        service.segment_volume(image, precious, model, CONFIG, "ZYXC").wait(SOON)
+        service.segment_volume(small, precious, model, CONFIG, "ZYXC").wait(SOON)
     assert files_in(tmp_path) == before
-    service.segment_volume(image, precious, model, CONFIG, "ZYXC", overwrite=True).wait(SOON)
+    service.segment_volume(small, precious, model, CONFIG, "ZYXC", overwrite=True).wait(SOON)
     assert zarr.open_array(precious / "0")[:].any()
     # Labels of ours in which somebody keeps something else are not ours alone.
     (precious / "0" / "notes.txt").write_text("a year of work")
     before = files_in(tmp_path)
     with pytest.raises(JobFailed, match="was not made by napari-unet"):
-        service.segment_volume(image, precious, model, CONFIG, "ZYXC").wait(SOON)
+        service.segment_volume(small, precious, model, CONFIG, "ZYXC").wait(SOON)
     assert files_in(tmp_path) == before
 
 
@@ -204,13 +213,13 @@ def test_a_folder_of_somebody_else_is_not_worked_in(
     assert files_in(tmp_path) == before
 
 
-def test_another_image_at_the_same_path_is_measured_anew(service, model, image, tmp_path, blobs):
+def test_another_image_at_the_same_path_is_measured_anew(service, model, small, tmp_path, blobs):
     out = tmp_path / "labels.zarr"
-    first = service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
-    pixels = zarr.open_array(image)[:]
-    shutil.rmtree(image)
-    zarr.save_array(image, pixels.astype(np.uint16) * 200)
-    again = service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    first = service.segment_volume(small, out, model, CONFIG, "ZYXC").wait(SOON)
+    pixels = zarr.open_array(small)[:]
+    shutil.rmtree(small)
+    zarr.save_array(small, pixels.astype(np.uint16) * 200)
+    again = service.segment_volume(small, out, model, CONFIG, "ZYXC").wait(SOON)
     assert first.n_cells == again.n_cells > 10
 
 
@@ -226,15 +235,15 @@ def test_a_job_does_not_go_on_with_another_image(service, model, image, tmp_path
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_kill_at_the_very_end_loses_nothing(service, model, image, tmp_path, moved):
+def test_a_kill_at_the_very_end_loses_nothing(service, model, small, tmp_path, moved):
     out = tmp_path / "labels.zarr"
-    service.segment_volume(image, out, model, CONFIG, "ZYXC").wait(SOON)
+    service.segment_volume(small, out, model, CONFIG, "ZYXC").wait(SOON)
     labels = zarr.open_array(out / "0")[:]
     done = tmp_path / "labels.zarr.part.done"
     done.mkdir()
     if not moved:
         out.rename(done / "labels.zarr")
-    again = service.segment_volume(image, out, model, CONFIG, "ZYXC")
+    again = service.segment_volume(small, out, model, CONFIG, "ZYXC")
     again.wait(SOON)
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], labels)
     assert sorted(path.name for path in tmp_path.glob("labels*")) == ["labels.zarr"]

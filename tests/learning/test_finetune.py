@@ -10,7 +10,7 @@ from napari_unet.corrections.annotations import Annotated, Correction, annotate
 from napari_unet.corrections.collection import collection_of
 from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import JobCancelled, JobFailed
-from napari_unet.learning import lesson
+from napari_unet.learning import finetune, lesson
 from napari_unet.learning import live_view as views
 from napari_unet.learning.lesson import Run
 from napari_unet.learning.live_view import View, ViewLabels
@@ -57,32 +57,27 @@ def given(blobs):
 def taught(monkeypatch):
     """Planes that trainers were given, one list for each time."""
     seen = []
-    begin, later = Trainer.__init__, Trainer.learn_from
+    begin, later = lesson.start_training, Trainer.learn_from
 
-    def start(self, network, planes, *args):
+    def start(model, planes, *args):
         seen.append(list(planes))
-        begin(self, network, planes, *args)
+        return begin(model, planes, *args)
 
     def learn_from(self, planes):
         seen.append(list(planes))
         later(self, planes)
 
-    monkeypatch.setattr(Trainer, "__init__", start)
+    monkeypatch.setattr(lesson, "start_training", start)
     monkeypatch.setattr(Trainer, "learn_from", learn_from)
     return seen
 
 
 @pytest.fixture
 def lessons(monkeypatch):
-    """Lessons that were given."""
+    """Lessons that were prepared."""
     seen = []
-    begin = Run.__init__
-
-    def start(self, job, model, parent, what, *args, **kwargs):
-        seen.append(what)
-        begin(self, job, model, parent, what, *args, **kwargs)
-
-    monkeypatch.setattr(Run, "__init__", start)
+    prepare = finetune.prepare
+    monkeypatch.setattr(finetune, "prepare", lambda *args: seen.append(prepare(*args)) or seen[-1])
     return seen
 
 
@@ -748,13 +743,13 @@ def bright_model(write_model, tmp_path):
 
 def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypatch):
     anchors = []
-    begin = Trainer.__init__
+    begin = lesson.start_training
 
-    def start(trainer, network, planes, config, *args):
+    def start(model, planes, config, *args):
         anchors.append(config.anchor)
-        begin(trainer, network, planes, config, *args)
+        return begin(model, planes, config, *args)
 
-    monkeypatch.setattr(Trainer, "__init__", start)
+    monkeypatch.setattr(lesson, "start_training", start)
     # Twice as large for the network as they are.
     config = dataclasses.replace(
         SETTINGS, steps=60, learning_rate=0.02, diameter_px=weak.header.diameter_px / 2

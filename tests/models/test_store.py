@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -313,47 +314,65 @@ def test_the_way_back_passes_over_what_was_refused(store, add_model, refuse):
         store.revert("mine")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_kill_at_any_moment_makes_no_default_of_what_was_not_accepted(
     tmp_path, store, shipped, add_model, accepted
 ):
+    # One process forks for each moment, which is quicker than to start Python for each.
     program = (
         "import os, shutil, signal, sys\n"
-        "from pathlib import Path\n"
         "from napari_unet.models.store import ModelStore\n"
-        "_, name, source, accepted, left = sys.argv\n"
-        "left = int(left)\n"
-        "def count(event, args):\n"
-        "    global left\n"
-        "    if event in ('open', 'os.rename', 'os.remove') and name in str(args[0]):\n"
-        "        left -= 1\n"
-        "        if left < 0:\n"
-        "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "sys.addaudithook(count)\n"
+        "_, source, accepted = sys.argv\n"
         "write = lambda path: shutil.copyfile(source, path)\n"
-        "ModelStore().add(name, write, activate=accepted == 'True')\n"
+        "def add(name, left):\n"
+        "    def count(event, args):\n"
+        "        nonlocal left\n"
+        "        if event in ('open', 'os.rename', 'os.remove') and name in str(args[0]):\n"
+        "            left -= 1\n"
+        "            if left < 0:\n"
+        "                os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    sys.addaudithook(count)\n"
+        "    try:\n"
+        "        ModelStore().add(name, write, activate=accepted == 'True')\n"
+        "    except BaseException:\n"
+        "        os._exit(1)\n"
+        "    os._exit(0)\n"
+        "for line in sys.stdin:\n"
+        "    name, left = line.split()\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        add(name, int(left))\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
     )
     source = add_model("source", trained_on=("new",))
-    for moment in range(100):
-        old, new = f"old{moment}", f"new{moment}"
-        kept = add_model(old)
-        (store.root / old / "active").unlink()
-        for name in (old, new):
-            arguments = [program, name, str(source.path), str(accepted), str(moment)]
-            done = subprocess.run([sys.executable, "-c", *arguments], check=False)
-            meant = store.find(name) if name in store.names() else None
-            if done.returncode == 0 and accepted:
-                assert meant.header.trained_on == ("new",)
-            elif not accepted:
-                assert meant == (kept if name == old else None)
-            if meant is None:
-                assert not any(map(model_store._takes_its_name, (store.root / name).glob("*.saf*")))
-            taken = {path.name for path in (store.root / name).glob("*.safetensors")}
-            assert add_model(name).path.name not in taken
-            assert store.find(name).header.trained_on == ()
-        if done.returncode == 0:
-            break
-    assert 3 < moment < 99
+    command = [sys.executable, "-W", "ignore", "-c", program, str(source.path), str(accepted)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as adding:
+        for moment in range(100):
+            old, new = f"old{moment}", f"new{moment}"
+            kept = add_model(old)
+            (store.root / old / "active").unlink()
+            for name in (old, new):
+                print(name, moment, file=adding.stdin, flush=True)
+                ended = int(adding.stdout.readline())
+                assert ended in (0, -signal.SIGKILL)
+                meant = store.find(name) if name in store.names() else None
+                if ended == 0 and accepted:
+                    assert meant.header.trained_on == ("new",)
+                elif not accepted:
+                    assert meant == (kept if name == old else None)
+                if meant is None:
+                    assert not any(
+                        map(model_store._takes_its_name, (store.root / name).glob("*.saf*"))
+                    )
+                taken = {path.name for path in (store.root / name).glob("*.safetensors")}
+                assert add_model(name).path.name not in taken
+                assert store.find(name).header.trained_on == ()
+            if ended == 0:
+                break
+        assert 3 < moment < 99
 
 
 def test_names_list_the_shipped_first(store, shipped, add_model):

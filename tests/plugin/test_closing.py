@@ -107,6 +107,7 @@ def cpu_of_children() -> float | None:
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "closing"),
     [

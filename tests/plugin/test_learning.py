@@ -32,6 +32,7 @@ def learning(segmented, outlined, qtbot, monkeypatch):
     return widget, jobs[0]
 
 
+@pytest.mark.slow
 def test_what_it_sees_is_shown_and_goes_with_the_job(learning, qtbot, settle):
     widget, _ = learning
     viewer, layer = widget.viewer, widget.labels.value
@@ -83,6 +84,7 @@ def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand)
     assert widget.correcting.count.text() == "3 cells corrected"
 
 
+@pytest.mark.slow
 def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot, monkeypatch):
     learn = Trainer._learn
 

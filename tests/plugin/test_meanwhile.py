@@ -231,6 +231,7 @@ def test_no_memory_anywhere_is_a_sentence_and_leaves_nothing(dock, settle, click
     click()
 
 
+@pytest.mark.slow
 def test_clicking_again_and_again_starts_no_further_threads(dock, click):
     threads = []
     for _ in range(15):

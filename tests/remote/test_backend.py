@@ -28,6 +28,9 @@ from servers import SOON, Server
 
 pytest.importorskip("distributed")
 
+# A server takes seconds to start.
+pytestmark = pytest.mark.slow
+
 TINY = NewModel(depth=1, width=4, dropout=0.1, distance=False)
 SETTINGS = FinetuneConfig(
     steps=20, seconds=None, tile_px=60, learning_rate=1e-2, warmup_steps=5, device="cpu",
@@ -35,13 +38,6 @@ SETTINGS = FinetuneConfig(
 )  # fmt: skip
 LONG = dataclasses.replace(SETTINGS, steps=100_000)
 EXACT = PredictConfig(device="cpu", precision="float32")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -17,12 +17,8 @@ pytest.importorskip("distributed")
 from distributed.comm import CommClosedError
 from distributed.comm.registry import get_backend
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
+# A server takes seconds to start.
+pytestmark = pytest.mark.slow
 
 
 class Crafted:

@@ -247,6 +247,7 @@ def test_who_was_taught_on_a_stain_sees_it_from_then_on(service, add_model, tiss
     assert choice(service.servers.local.load(model), image, "YXC").channel == "stain"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here")
 @pytest.mark.parametrize(
     "factor",

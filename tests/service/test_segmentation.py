@@ -617,6 +617,7 @@ job.wait(60)
 LONGER = dataclasses.replace(SETTINGS, steps=30)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
 def test_a_fine_tune_after_a_kill_gives_the_weights_of_one_that_was_not_killed(
     service, store, weak, blobs, tmp_path

@@ -20,6 +20,7 @@ def service(tmp_path):
     service.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_labels_do_not_depend_on_the_tile(service, precision):
     image = data.immunohistochemistry()

@@ -21,6 +21,7 @@ def server(tmp_path_factory):
     server.stop()
 
 
+@pytest.mark.slow
 def test_segment_works_on_the_server(docked, settle, image, server):
     widget = docked()
     widget.viewer.add_image(image, name="cells")
@@ -50,6 +51,7 @@ def test_a_file_that_is_not_there_costs_nothing(segmented, settle, tmp_path):
     assert "3 cells" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_a_fine_tune_that_was_left_is_offered(docked, settle, server, store, add_model, image):
     add_model("other", normalisation={"low": 0.0, "high": 100.0})
     before = SegmentationService(store)

@@ -59,6 +59,7 @@ def stopped(request, image, add_model, models_folder, tmp_path):
         process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_stroke_outlives_napari(stopped, docked, settle, image):
     widget = docked()
     layer = widget.viewer.add_image(image, name="cells")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from napari.components import ViewerModel
 
 from napari_unet.plugin.viewer.canvas import make_current
@@ -50,6 +51,7 @@ viewer.close()
 """
 
 
+@pytest.mark.slow
 def test_the_viewer_survives_the_removal_of_layers_that_are_not_shown():
     done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ def test_outlines_are_drawn_around_each_cell():
     assert not yellow[6:10, 8:14].any()
 
 
+@pytest.mark.slow
 @needs_weights
 def test_the_story_without_a_display_leaves_pictures_and_no_model(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import hands
 from napari_unet.demo import NUCLEI, found
 from napari_unet.models.store import SHIPPED
 
@@ -19,6 +20,9 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"),
 ]
+
+
+hand, settle = hands.hand, hands.settle
 
 
 def save_small(picture: Image.Image, path: Path, limit: int = 200_000) -> None:
@@ -33,6 +37,8 @@ def save_small(picture: Image.Image, path: Path, limit: int = 200_000) -> None:
 def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch):
     pictures = Path(os.environ.get("NAPARI_UNET_PICTURES", tmp_path))
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
+    # It has a minute, and a slow or busy machine takes fewer steps in it.
+    monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1250, 800)
 
