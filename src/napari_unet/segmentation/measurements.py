@@ -1,4 +1,4 @@
-"""A table of the cells: where they are, how large, how bright, of what shape."""
+"""A table of cells: position, size, intensity and shape of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_unet.core.missing import count_missing
 from napari_unet.io.atomic import replacing
 
 Columns = dict[str, NDArray[Any]]
-# Of the section of a cell in one plane, as scikit-image calls them.
+# Columns that describe the shape of a cell in its plane, by the names of scikit-image.
 SHAPE = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "perimeter")
 
 
@@ -34,33 +34,33 @@ def measure(
     cell lies in several; `area`, or `volume` where cells were linked along z; `centroid_z`,
     `centroid_y`, `centroid_x`; `intensity_mean`, `_max`, `_min`, with the number of the channel
     where there are several; `equivalent_diameter` of a disc of that area (a ball of that volume);
-    and `SHAPE`, NaN for cells of several planes. Of a cell that was linked over time, area and
-    volume are the mean over the times at which it is there, the rest is over all its pixels.
+    and the columns of `SHAPE`, which are NaN for cells on several planes. If a cell was linked over
+    time, its area or volume is the mean over its times, and the other columns are over all pixels.
 
     Parameters
     ----------
     labels
         Array-like with the image's axes without C, whole numbers, 0 = background.
     image
-        Array-like.
+        Array-like, in the order of `axes`.
     axes
-        The image's: one letter of TZCYX for each.
+        The axes of the image: one letter of TZCYX for each.
     scale
-        Size of a pixel along each axis of the labels (that of T says nothing); 1 by default.
+        Size of a pixel along each axis of the labels (the one of T is not used); 1 by default.
         Lengths, areas, volumes and centroids are in its units.
     check
-        Called now and then; may raise to stop.
+        Called after each cell; may raise to stop.
     warn
-        Called with a sentence if pixels of cells are no numbers; they are left out of intensities.
+        Called with a sentence if pixels of cells are not numbers; intensities leave them out.
 
     Returns
     -------
-    Arrays of one length, one entry for each id, in the order of the ids.
+    Arrays of one length, with one entry for each id, in the order of the ids.
 
     Raises
     ------
     ValueError
-        If axes, shapes or the scale do not fit, or the labels are no whole numbers.
+        If axes, shapes or the scale do not fit, or the labels are not whole numbers.
     """
     axes = check_axes(axes, image.shape)
     own = label_axes(axes)
@@ -87,7 +87,7 @@ def measure(
 
 
 def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
-    """Write columns as CSV, with a line of names; what is not known stays empty."""
+    """Write columns to a CSV file, with a line of names; NaN becomes an empty field."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -118,10 +118,11 @@ def _sections(
     spacing: tuple[float, float],
     check: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    """What is to be known of each cell of a plane."""
+    """Measure each cell of a plane; return one record for each."""
     from skimage.measure import regionprops
 
-    # By number, for an id may be larger than the plane; 0 comes first, as regionprops wants it.
+    # Cells are numbered 1, 2, ..., because regionprops needs memory for the largest id. 0 is added
+    # to the ids, so that background stays 0.
     ids, numbers = np.unique(np.append(plane.ravel(), 0), return_inverse=True)
     numbered = numbers.ravel()[:-1].reshape(plane.shape)
     found: list[dict[str, Any]] = []
@@ -145,7 +146,7 @@ def _sections(
 
 
 def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
-    """Mean, highest and lowest value of each channel in a cell; NaN where none is a number."""
+    """Return the mean, highest and lowest value of each channel in a cell; NaN without numbers."""
     if region.image_intensity.dtype.kind == "f":
         pixels = region.image_intensity[region.image].reshape(int(region.num_pixels), -1)
         there = np.isfinite(pixels)
@@ -169,7 +170,7 @@ def _of_cells(
     size: Mapping[str, float],
     n_channels: int,
 ) -> Columns:
-    """Sections of the same id as one cell."""
+    """Combine the records of each id, from all planes, into one row of the table."""
     ids, cell, n_sections = np.unique(
         np.array([s["label"] for s in sections], np.int64), return_inverse=True, return_counts=True
     )
@@ -187,7 +188,7 @@ def _of_cells(
             columns[name] = first
         else:
             columns |= {f"{name}_first": first, f"{name}_last": last}
-    # A pair of numbers for each time at which a cell is there.
+    # One pair (cell, time) for each time at which a cell is there.
     times = {(n, s["place"].get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
     n_times = np.bincount(np.array([n for n, _ in times], np.intp), minlength=len(ids))
     solid = "z_first" in columns
@@ -214,7 +215,7 @@ def _of_cells(
 def _range(
     values: Sequence[Any], cell: NDArray[np.intp], n_cells: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lowest and highest value of each cell."""
+    """Return the lowest and the highest value of each cell."""
     given = np.asarray(values)
     if not len(given):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
