@@ -1,4 +1,4 @@
-"""The steps of a large job: pieces of one kind after those of another."""
+"""The steps of a large job: all tasks of one kind, then all tasks of the next kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_unet.large_images.executors import Workers
 
-# Of each kind of piece, what it does, in words, and its share of the time.
+# For each kind of task, the message to show, and the fraction of the time that it usually takes.
 KINDS = {
     "tile": ("segmenting", 0.88),
     "block": ("labelling cells", 0.08),
@@ -19,14 +19,14 @@ KINDS = {
 
 
 class Steps:
-    """Has pieces done; what is done already is not done again.
+    """Runs tasks on the workers, but not those that are done already, and reports the progress.
 
     Parameters
     ----------
     workers
-        Who does it.
+        The executor that runs the tasks.
     progress
-        Called with (fraction, message) after each piece; may raise to stop.
+        Called with (fraction, message) after each task; may raise to stop.
     """
 
     def __init__(self, workers: Workers, progress: Callable[[float, str], None]) -> None:
@@ -34,7 +34,10 @@ class Steps:
         self._fraction = 0.0
 
     def do(self, kind: str, work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
-        """Call `work(*piece)` for all pieces of a kind; each begins with its plane and number."""
+        """Call `work(*piece)` for all pieces of a kind that are not done yet.
+
+        The first two arguments in each piece are its plane and its number.
+        """
         message, share = KINDS[kind.partition("-")[0]]
         left = [piece for piece in pieces if not piece[0].is_done(kind, piece[1])]
         before = len(pieces) - len(left)

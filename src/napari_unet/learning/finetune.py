@@ -1,4 +1,4 @@
-"""A fine-tune from beginning to end: collection, lesson, verdict, new version; and once more."""
+"""A fine-tune from beginning to end: collection, lesson, verdict, new version; and repeating it."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Improvement:
-    """What a fine-tune or a training gave.
+    """The result of a fine-tune or a training.
 
     Attributes
     ----------
     model
         The new version.
     parent
-        The version it came from, None if trained from scratch.
+        The version that it was fine-tuned from; None if it was trained from scratch.
     verdict
-        Whether the model's name now stands for it, and why.
+        Whether the new version was accepted, so that the model's name means it, and why.
     check, replay
-        Scores on places corrected now that did not teach before they judged, and on those
-        corrected earlier; None where there was nothing to check.
+        Scores before and after, on places corrected now that were held out, and on places
+        corrected earlier; None if there was nothing to check.
     steps
         Optimiser steps taken.
     compute
-        Where it ran, in words.
+        The device and number format that were used, in words.
     slips
-        Painted places that the new model contradicts, likely slips of the brush: the plane's
-        index, and the place in it.
+        Painted places that the new model contradicts and that may be mistakes of the user: the
+        index of the plane, and the place in it.
     """
 
     model: ModelVersion
@@ -64,16 +64,16 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a fine-tune learns from.
+    """The stored corrections that a fine-tune learns from, and the size of their cells.
 
     Attributes
     ----------
     collection
         All corrections of the model.
     diameter_px
-        Of the cells that the new version is for; None for a mixture of sizes.
+        Diameter of the cells that the new version is for, in pixels; None for a mixture of sizes.
     zoom
-        The network sees the images larger by this factor.
+        Factor by which the images are enlarged for the network.
     """
 
     collection: Collection
@@ -95,19 +95,19 @@ def improve(
     Parameters
     ----------
     job
-        Told how far it is; `Job.finish` ends the training and keeps what was learnt.
+        Receives the progress; `Job.finish` ends the training and keeps what was learnt.
     store
-        Holds the corrections, and gets the version.
+        The store that holds the corrections, and to which the new version is added.
     annotated
-        What was corrected now; joins the collection of `name`.
+        The new corrections, which are added to the collection of `name`.
     parent
-        The model to begin with.
+        The version to begin with.
     config
         Settings.
     name
-        The model that gets the version.
+        Name of the model that gets the new version.
     watch
-        Asked now and then what the user looks at.
+        Called every few seconds; returns the part of an image that the user looks at, or None.
     """
     kept = keep(job, store, annotated, parent, config, name)
     return teach(job, store, kept, annotated, parent, config, name, watch)
@@ -121,7 +121,7 @@ def keep(
     config: FinetuneConfig,
     name: str,
 ) -> Kept:
-    """Add what was corrected now to the collection of `name`: the first part of `improve`."""
+    """Add the new corrections to the collection of `name`: the first part of `improve`."""
     diameter, zoom = size_for(parent.header, annotated, config.diameter_px)
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
@@ -143,7 +143,10 @@ def teach(
     name: str,
     watch: Callable[[], View | None] = lambda: None,
 ) -> Improvement:
-    """Learn from what was kept: the second part of `improve`, which changes no collection."""
+    """Train on the stored corrections, and add the new version: the second part of `improve`.
+
+    It changes no collection. For parameters see `improve`; `kept` is what `keep` returned.
+    """
     from napari_unet.models.checkpoint import load_model
 
     collection, diameter, zoom = kept.collection, kept.diameter_px, kept.zoom
@@ -193,7 +196,10 @@ def store_version(
     *,
     activate: bool,
 ) -> ModelVersion:
-    """Write a model that was trained, with what its header says besides how it was trained."""
+    """Add a trained model to the store as a new version of `name`.
+
+    The name, architecture, settings, seed, steps and time of creation in `header` are replaced.
+    """
     from napari_unet.models.checkpoint import architecture, save_model
 
     header = replace(
@@ -209,15 +215,16 @@ def store_version(
 
 
 def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
-    """Train a version again from its parent, its corrections, its settings and its seed.
+    """Train a version again from its parent, corrections, settings and seed; compare the weights.
 
-    Returns whether the weights came out the same, bit for bit; on a CPU, with the same release of
-    torch and the same number of threads, they do.
+    Returns whether the weights are the same, bit for bit. They are on a CPU, with the same release
+    of torch and the same number of threads.
 
     Raises
     ------
     ValueError
-        If the version was not fine-tuned from corrections, or its parent or a correction is gone.
+        If the version was not fine-tuned from corrections, or if its parent or a correction is
+        missing or was changed.
     """
     import torch
 
@@ -252,7 +259,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
 
 
 def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
-    """Have a model read cells out as suits those that it is to learn."""
+    """Set a model's post-processing settings to those that suit the cells of a lesson."""
     suited = postprocess_for(lesson.planes, model, zoom)
     model.header = replace(model.header, postprocess=suited)
 
