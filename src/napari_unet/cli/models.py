@@ -1,4 +1,4 @@
-"""The command `napari-unet models`: the models on this computer."""
+"""The command `napari-unet models`: lists and manages the models on this computer."""
 
 from __future__ import annotations
 

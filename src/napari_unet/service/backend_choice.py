@@ -1,4 +1,4 @@
-"""Where jobs are done: on this computer, or on a server that the user chose."""
+"""The choice of the backend that runs the jobs: this computer, or a server."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class Servers:
-    """The choice between this computer and a server.
+    """The choice between this computer and a server, and the unfinished jobs on servers.
 
     Parameters
     ----------
     store
-        Gets the versions that come back from servers.
+        The store to which the versions that servers return are added.
     runner
-        Does the work.
+        Runs the jobs of reconnecting to a server and of closing a connection.
 
     Attributes
     ----------
     local
-        This computer.
+        The backend of this computer.
     chosen
-        What does the jobs that begin now.
+        The backend that runs the jobs that begin now.
     """
 
     def __init__(self, store: ModelStore, runner: JobRunner) -> None:
@@ -42,7 +42,9 @@ class Servers:
         self._pending = PendingJobs(store.root.parent / "on-servers")
 
     def use(self, server: Path | None) -> str:
-        """Have later jobs done on a server, or here again; returns the computer's name, or "".
+        """Run later jobs on a server, or on this computer again.
+
+        Returns the name of the server's computer, or "" for this computer.
 
         Parameters
         ----------
@@ -52,7 +54,7 @@ class Servers:
         Raises
         ------
         ValueError
-            If the file cannot be used, or Dask is not installed; all stays as it was.
+            If the file cannot be used, or Dask is not installed; the choice is not changed.
         """
         if server is None:
             self._choose(self.local)
@@ -64,11 +66,11 @@ class Servers:
         return self._server.computer
 
     def pending(self) -> list[Pending]:
-        """Jobs on servers whose results did not come back, the oldest first."""
+        """Return the jobs on servers whose results were not received yet, oldest first."""
         return self._pending.all()
 
     def resume(self, note: Pending) -> Job[Improvement]:
-        """Start to follow such a job again; its version is added as if nothing had happened.
+        """Reconnect to an unfinished job on a server; its version is added to the store.
 
         Raises
         ------
@@ -83,7 +85,7 @@ class Servers:
         )
 
     def drop(self, note: Pending) -> None:
-        """Cancel such a job, if its server can be reached, and forget it."""
+        """Forget an unfinished job, and cancel it if its server can be reached."""
         self._pending.remove(note)
         with suppress(ValueError):
             server = self._remote(Path(note.server))
@@ -93,7 +95,7 @@ class Servers:
     def _choose(self, backend: Backend) -> None:
         before, self.chosen, self._server = self.chosen, backend, None
         if before is not backend:
-            # In its turn: a job may use it.
+            # The backend is closed by a job in the queue, because an earlier job may still use it.
             self._runner.submit("let go", lambda job: before.close())
 
     def _remote(self, server: Path) -> RemoteBackend:
