@@ -1,4 +1,4 @@
-"""Training and fine-tuning, as a generator of step reports."""
+"""Training and fine-tuning of a network, one optimiser step at a time."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ from napari_unet.engine.predict import memory_layout
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 from napari_unet.engine.stack_samples import VolumeSampler
 
-# So many steps, after the first, tell how many fit into the seconds.
+# Steps after the first that are timed, to compute how many steps fit into the budget of seconds.
 TIMED_STEPS = 8
-# So many seconds of them tell it roughly, where a step takes long.
+# Seconds after which the speed is estimated even if fewer steps were timed. It shows users with
+# slow computers early how long the training takes.
 _TIMED_S = 2.0
-# A machine that has become slower since then may take this much longer than asked.
+# Training stops when it has taken this many times the asked seconds. The number of steps is planned
+# early, and the computer may have become slower since then.
 _OVERRUN = 1.1
-# With an open end: steps of the first leg (each further leg is as long as all before it), steps and
-# seconds at most, and the share of the steps so far that a leg must add to be worth it.
+# Limits of a training with an open end: steps of the first leg (each later leg doubles the number
+# of steps so far), steps at most, and seconds at most.
 FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
+# A new leg begins only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
-# Where the parent's word is believed in all, the anchor is this much stronger, over itself.
+# Extra strength of the anchor where the parent is fully believed: the anchor is multiplied by
+# 1 + _FIRM * belief, with belief from 0 to 1.
 _FIRM = 4.0
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step.
+    """What one optimiser step reports.
 
     Attributes
     ----------
@@ -54,7 +58,7 @@ class StepReport:
     learning_rate
         Learning rate of this step.
     fraction
-        Share of the budget that is used up, in [0, 1].
+        Fraction of the budget that is used up, in [0, 1].
     elapsed_s
         Seconds since the first step began.
     """
@@ -69,12 +73,13 @@ class StepReport:
 class Trainer:
     """Trains a network in place, step by step.
 
-    The loss is on trusted pixels only. On the others, `config.anchor` holds the network near what
-    it was where that is background for sure. A budget in seconds becomes a number of steps once a
-    few have been timed, and again after twice as many. Training with an open end is planned leg by
-    leg: at the end of each, when the learning rate has fallen, `go_on` begins the next. The
-    schedule, and with it the weights, follow from the planes, the settings, the seed and these
-    plans: on a CPU, bit for bit.
+    The loss counts trusted pixels only. On the other pixels, `config.anchor` keeps the output close
+    to the output of the network at the start, where that was certain of background.
+
+    A budget in seconds becomes a number of steps after a few steps were timed. It is computed again
+    after twice as many steps. Training with an open end is planned in legs. The learning rate falls
+    within each leg, and at the end of a leg `go_on` begins the next one. The same planes, settings,
+    seed and plans give the same weights, on a CPU bit for bit.
 
     Parameters
     ----------
@@ -91,15 +96,15 @@ class Trainer:
     plans
         The plans of an earlier run, to be followed again.
     replay
-        Some of what the network learnt from long ago: a share `config.replay` of the batches is
-        drawn from it, so that nothing of it is forgotten.
+        A sample of the planes that the shipped network learnt from. The fraction `config.replay` of
+        the batches is drawn from it, so that the network does not forget them.
 
     Attributes
     ----------
     planned
         Steps of the whole run, or up to the end of this leg; None until some have been timed.
     plans
-        After which step how many were planned.
+        The planned number of steps, by the step after which it was planned.
     seconds
         The budget as it is now; None where steps are the budget.
     speed
@@ -107,8 +112,8 @@ class Trainer:
     is_open
         Whether `go_on` may begin another leg.
     asked_s
-        Tells, when it is called after each step, how many seconds in all are wanted by now; None
-        for no change. They become the budget if they are more.
+        Called after each step. Returns the seconds in all that the user wants now, or None for no
+        change. If it is more than the budget, it becomes the budget.
 
     Raises
     ------
@@ -142,7 +147,7 @@ class Trainer:
         self._draws = 0
         self._average = _Average(network, config.average)
         self._optimiser = _optimiser(network, config)
-        # Not torch's own generator: others in this process may draw from that.
+        # A generator of its own, because other code in this process may draw from torch's.
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
@@ -161,14 +166,17 @@ class Trainer:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget that is used up, in [0, 1]."""
+        """Fraction of the budget that is used up, in [0, 1]."""
         if self.seconds and self.elapsed_s >= _OVERRUN * self.seconds:
             return 1.0
         return min(1.0, self._step / self.planned) if self.planned else 0.0
 
     @property
     def share(self) -> float:
-        """The same for people: of the time, before steps are planned and where the end is open."""
+        """Fraction of the training that is done, in [0, 1], for a progress bar.
+
+        It is the fraction of the time before steps are planned and where the end is open.
+        """
         if self.seconds and (self.is_open or self.planned is None):
             of_steps = self._step / self._most if self._most else 0.0
             return min(1.0, max(self.elapsed_s / self.seconds, of_steps))
@@ -186,13 +194,16 @@ class Trainer:
 
     @property
     def expected(self) -> int | None:
-        """Steps that the budget holds: as planned, or else as the speed tells; None before."""
+        """Expected number of steps of the whole run.
+
+        It is the plan, or an estimate from the speed; None before either is known.
+        """
         if self.planned is not None and not self.is_open:
             return self.planned
         return None if self.speed is None else self._fitting()
 
     def learn_from(self, planes: Sequence[AnnotatedPlane], *, anew: bool = False) -> None:
-        """Go on with other planes; `anew` with the weights of the beginning."""
+        """Train on other planes from now on; with `anew`, from the weights of the start."""
         self._draws += 1
         config = replace(self.config, seed=self.config.seed + self._draws)
         self._batches = self._draw_from(planes, config)
@@ -202,7 +213,7 @@ class Trainer:
             self._average = _Average(self.network, config.average)
 
     def go_on(self) -> bool:
-        """Begin another leg, at the end of one; False if hardly more fits into the budget."""
+        """Plan another leg; return False if the budget has no room for a useful one."""
         self._leg = 2 * self._step
         planned = min(self._fitting(), self._leg)
         if planned < (1 + _LEAST_MORE) * self._step:
@@ -216,15 +227,15 @@ class Trainer:
         Parameters
         ----------
         check
-            Called in each layer, forward and backward; may raise to stop within the step, which
-            takes many seconds on a slow computer. The weights then stay as they were before it.
+            Called in each layer, forward and backward. It may raise to stop within the step, which
+            takes many seconds on a slow computer. The weights then stay as they were.
 
         Raises
         ------
         FloatingPointError
             If the loss or its gradient is no longer a number.
         """
-        # Not before the length of any run is known.
+        # The learning rate does not fall before the length of the run can be known.
         done = self._step / self.planned if self.planned and self._step > TIMED_STEPS else 0.0
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
@@ -235,16 +246,16 @@ class Trainer:
         self._step += 1
         now = time.perf_counter()
         if self._step == 1:
-            # The first step pays for the memory of all others.
+            # The first step is slower than the others, because it allocates memory.
             self._timed_from, self._timed_step = now, 1
         self._time(now)
-        # Only here, so that the plan is the same for whoever looks after this step, then and again.
+        # Here and nowhere else, so that a run that is reproduced has the same plan at this step.
         self._extend()
         if self._step in self._replayed:
             self._plan(self._replayed[self._step])
         elif self.seconds and self._step == self._next_plan:
             self._timed_from, self._timed_step = now, self._step
-            # Again after twice as many steps, for a machine may have been busy just now.
+            # The plan is made again after twice as many steps, as the computer may be busy now.
             self._next_plan = 2 * self._step
             planned = self._fitting()
             self._plan(min(planned, self._leg) if self.is_open else planned)
@@ -252,7 +263,7 @@ class Trainer:
 
     @contextmanager
     def paused(self) -> Iterator[UNet]:
-        """The network as it would be kept now, in evaluation mode; the time does not count."""
+        """Lend the network as it would be kept now, in evaluation mode; the time does not count."""
         began = time.perf_counter()
         learning = copy.deepcopy(self.network.state_dict())
         self._take_average()
@@ -283,7 +294,7 @@ class Trainer:
         asked = self.asked_s()
         if asked and self.seconds and asked > self.seconds:
             self.seconds = asked
-            # Before that, nothing is planned yet.
+            # Before that, there is no plan to change.
             if self._step > TIMED_STEPS:
                 self._next_plan = self._step
 
@@ -350,29 +361,9 @@ class Trainer:
         return None if self._parent is None else self._parent(image)
 
 
-def finetune(
-    network: UNet,
-    planes: Sequence[AnnotatedPlane],
-    config: FinetuneConfig,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[StepReport]:
-    """Train a network in place until the budget is spent; yields a report after each step.
-
-    Closing the generator early leaves the network trained so far, in evaluation mode. For
-    parameters and errors see `Trainer`.
-    """
-    trainer = Trainer(network, planes, config, device, dtype)
-    try:
-        while trainer.fraction < 1:
-            yield trainer.step()
-    finally:
-        trainer.finish()
-
-
 @contextmanager
 def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before each layer, and when the gradient of a weight is known."""
+    """Call `check` before each layer runs, and after the gradient of each weight is computed."""
     layers = [layer for network in networks for layer in network.modules()]
     weights = [w for network in networks for w in network.parameters() if w.requires_grad]
     hooks = [
@@ -400,7 +391,7 @@ def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
 
 
 def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
-    """Batches to learn from, and, where there are two sources, a share of replayed ones."""
+    """Yield batches; with two sources, the fraction `config.replay` comes from the second."""
     rng = np.random.default_rng(config.seed)
     while True:
         is_replay = len(drawn) > 1 and rng.random() < config.replay
@@ -419,7 +410,7 @@ class _Average:
     @torch.no_grad()
     def update(self, network: UNet) -> None:
         self._updates += 1
-        # A short run must not remember the start for longer than it lasts.
+        # The decay grows slowly, so that a short run does not average in its start.
         decay = min(self._decay, self._updates / (self._updates + 10))
         for name, value in network.state_dict().items() if self._decay else ():
             self._mean[name].lerp_(value, 1 - decay)
