@@ -415,7 +415,7 @@ def _channel(text: str) -> int | str | None:
 _channel.__name__ = "channel"
 
 
-def _positive(kind: type[int] | type[float]) -> Any:
+def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     def parse(text: str) -> int | float:
         value = kind(text)
         if not 0 < value < math.inf:

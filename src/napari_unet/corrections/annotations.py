@@ -112,7 +112,7 @@ def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction
     )
 
 
-def painted_planes(axes: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
+def painted_planes(axes: str, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return the mask of seen pixels of sparse labels: planes without any label are unseen.
 
     Parameters

@@ -7,12 +7,11 @@ what the entry before it said of other pixels. For the layout of the files see `
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +79,7 @@ class Collection:
             f"there is no correction {key!r} in {self.folder}; choose one of: {there or 'none yet'}"
         )
 
-    def facts(self, entry: Entry) -> dict[str, Any]:
+    def facts(self, entry: Entry) -> dict[str, object]:
         """Return all that an entry's json file says; raises ValueError if it is broken."""
         return dict(self._files.facts(entry.key).all)
 
@@ -207,16 +206,17 @@ class Collection:
                 f"the labels are {correction.labels.shape} and the image is {plane.shape[1:]}; "
                 "give one for each pixel"
             )
-        facts: dict[str, Any] = {
+        identity = plane_sha256(plane, _WHOLE_PX)
+        facts: dict[str, object] = {
             "image": annotated.name,
             "index": list(correction.index),
             "statistics": asdict(annotated.statistics or measure(plane)),
-            "identity": plane_sha256(plane, _WHOLE_PX),
+            "identity": identity,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         stem, new = _stem(annotated, correction.index), truth_of(correction)
         while True:
-            known = self._of_plane(facts["identity"])
+            known = self._of_plane(identity)
             latest, before = self._latest(known)
             truth = merge(new, before) if before else new
             if latest and before and same(truth, before):
@@ -228,10 +228,10 @@ class Collection:
     def _write(
         self,
         stem: str,
-        plane: NDArray[Any],
+        plane: NDArray[np.generic],
         truth: Truth,
         margin_px: int,
-        facts: dict[str, Any],
+        facts: Mapping[str, object],
         known: list[Entry],
     ) -> Entry | None:
         """Write a new entry; return None if another program corrected the plane meanwhile."""
@@ -239,8 +239,8 @@ class Collection:
         key = self._files.reserve(stem, known[-1].number + 1 if known else 1)
         try:
             box = _kept(truth, plane.shape[1:], margin_px)
-            facts = facts | self._files.write_arrays(key, plane, truth, box)
-            added = self._files.write_facts(key, facts)
+            written = self._files.write_arrays(key, plane, truth, box)
+            added = self._files.write_facts(key, {**facts, **written})
             # Each program checks this after it has written. So if two programs write at the same
             # time, at least one of them sees the entry of the other.
             if [e for e in self._of_plane(added.identity) if e.key != key] == known:

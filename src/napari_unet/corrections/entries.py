@@ -100,7 +100,7 @@ class Facts:
     offset_px: tuple[int, int]
     classes: Mapping[int, str]
     statistics: Statistics
-    all: Mapping[str, Any]
+    all: Mapping[str, object]
 
 
 class EntryFiles:
@@ -145,7 +145,9 @@ class EntryFiles:
                 return key
             self.arrays(key)[0].unlink()  # the key belongs to an entry whose image was lost
 
-    def write_arrays(self, key: str, plane: NDArray[Any], truth: Truth, box: Box) -> dict[str, Any]:
+    def write_arrays(
+        self, key: str, plane: NDArray[np.generic], truth: Truth, box: Box
+    ) -> dict[str, object]:
         """Write a box of a raw plane (C, Y, X) and its truth; return facts for the json file."""
         from napari_unet.io.images import write_image, write_labels
 
@@ -171,7 +173,7 @@ class EntryFiles:
             "sha256": self._sha256(key),
         }
 
-    def write_facts(self, key: str, facts: Mapping[str, Any]) -> Entry:
+    def write_facts(self, key: str, facts: Mapping[str, object]) -> Entry:
         """Write the json file, with which the entry begins to exist; return the entry."""
         with replacing(self._json(key)) as part:
             part.write_text(json.dumps({"format": FORMAT} | dict(facts), indent=2) + "\n", "utf-8")
@@ -205,7 +207,7 @@ class EntryFiles:
         labels, seen = (self._pixels(entry.key, place, entry.shape) for place in (1, 2))
         return Truth(labels.astype(np.int32), seen > 0, facts.classes, box)
 
-    def image(self, facts: Facts) -> NDArray[Any]:
+    def image(self, facts: Facts) -> NDArray[np.generic]:
         """Read the raw pixels; raises ValueError if they cannot be read.
 
         Whether they were changed is checked by `truth` or `check`, not here.

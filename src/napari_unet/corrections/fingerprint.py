@@ -6,12 +6,12 @@ import hashlib
 import math
 import re
 import unicodedata
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
-def plane_sha256(plane: NDArray[Any], sample_px: int, *words: str) -> str:
+def plane_sha256(plane: NDArray[np.generic], sample_px: int, *words: str) -> str:
     """Return a hash of a raw plane (C, Y, X): of its shape, dtype and pixels.
 
     It does not depend on the byte order.

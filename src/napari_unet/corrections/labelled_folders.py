@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +106,7 @@ def read_pair(
     return picture, whole
 
 
-def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[Any]:
+def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Return labels reshaped to `shape`, with one number for each pixel of the image."""
     numbers = np.asarray(truth.data)
     if truth.is_colour and (numbers[..., :1] == numbers[..., :3]).all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 # How often a cluster tries a failed task again, because a network drive may fail for a moment.
 _RETRIES = 2
@@ -13,7 +13,9 @@ _RETRIES = 2
 class Workers(Protocol):
     """Runs independent tasks."""
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
         """Call `work(*piece)` for each piece, in any order; yield the number of pieces done.
 
         A piece may run more than once, if the process that ran it is lost. Closing the iterator
@@ -37,7 +39,9 @@ class Workers(Protocol):
 class LocalWorkers:
     """Runs all tasks in the calling thread."""
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
         """Run the pieces one after the other; see `Workers.run`."""
         for done, piece in enumerate(pieces, start=1):
             work(*piece)
@@ -77,7 +81,9 @@ class DaskWorkers:
         """Close the connection to the cluster; tasks that have not begun are dropped."""
         self._client.close()
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
         """Submit all pieces at once; if a worker is lost, another one runs its pieces.
 
         For parameters see `Workers.run`.

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def segment_volume(
         "config": asdict(config),
     }
 
-    def settings() -> dict[str, Any]:
+    def settings() -> dict[str, object]:
         pixels, named = take_channel(source.data, source.axes, config.channel)
         chosen, _ = look(loaded, pixels, named, indices, config, compute, job)
         tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
@@ -282,7 +282,7 @@ class _Group:
         )
         self._steps.do("block", label_block, [(p, n) for p, numbers in pairs for n in numbers])
         nothing = np.zeros((0, 0), np.int32)
-        writes: list[tuple[Any, ...]] = []
+        writes: list[tuple[VolumePlane, int, NDArray[np.int32]]] = []
         areas: list[NDArray[np.int64]] = []
         for plane, numbers in pairs:
             cells = join([Block(labels=nothing, **plane.known("block", n)) for n in numbers])
@@ -331,7 +331,7 @@ def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[Vol
 
 
 def _begin(
-    file: Path, task: dict[str, Any], settings: Callable[[], dict[str, Any]]
+    file: Path, task: Mapping[str, object], settings: Callable[[], dict[str, object]]
 ) -> dict[str, Any]:
     """Return the settings that a job was begun with; those of a new job are made and stored."""
     if not file.exists():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from napari_unet.large_images.executors import Workers
+from napari_unet.large_images.tasks import VolumePlane
 
 # For each kind of task, the message to show, and the fraction of the time that it usually takes.
 KINDS = {
@@ -33,7 +33,12 @@ class Steps:
         self._workers, self.progress = workers, progress
         self._fraction = 0.0
 
-    def do(self, kind: str, work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
+    def do(
+        self,
+        kind: str,
+        work: Callable[..., None],
+        pieces: Sequence[tuple[VolumePlane, int, *tuple[object, ...]]],
+    ) -> None:
         """Call `work(*piece)` for all pieces of a kind that are not done yet.
 
         The first two arguments in each piece are its plane and its number.

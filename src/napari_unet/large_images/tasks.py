@@ -91,7 +91,7 @@ class VolumePlane:
         """Return whether a task is done."""
         return self._mark(kind, number).exists()
 
-    def mark(self, kind: str, number: int, **arrays: NDArray[Any]) -> None:
+    def mark(self, kind: str, number: int, **arrays: NDArray[np.generic]) -> None:
         """Write the file that says that a task is done, with the arrays that it found."""
         with replacing(self._mark(kind, number)) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -233,22 +233,22 @@ def _local(plane: VolumePlane) -> Any:
     return zarr.open_array(plane.path("local"), mode="r+")
 
 
-def _target(plane: VolumePlane, level: int) -> _PlaneOf:
-    return _plane_of(plane, plane.volume.out / str(level))
+def _target(plane: VolumePlane, level: int) -> _StoredPlane:
+    return _stored_plane(plane, plane.volume.out / str(level))
 
 
-def _sections(plane: VolumePlane) -> _PlaneOf:
-    return _plane_of(plane, plane.volume.sections / "0")
+def _sections(plane: VolumePlane) -> _StoredPlane:
+    return _stored_plane(plane, plane.volume.sections / "0")
 
 
-def _plane_of(plane: VolumePlane, path: Path) -> _PlaneOf:
+def _stored_plane(plane: VolumePlane, path: Path) -> _StoredPlane:
     import zarr
 
-    return _PlaneOf(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
+    return _StoredPlane(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
 
 
 @dataclass(frozen=True)
-class _PlaneOf:
+class _StoredPlane:
     """One plane (Y, X) of the labels in a zarr array, read and written box by box."""
 
     array: Any
@@ -266,6 +266,6 @@ class _PlaneOf:
     def _is_turned(self) -> bool:
         return self.axes.index("X") < self.axes.index("Y")
 
-    def _key(self, box: Box) -> tuple[Any, ...]:
+    def _key(self, box: Box) -> tuple[int | slice, ...]:
         position, sides = iter(self.index), dict(zip("YX", box, strict=True))
         return tuple(sides[a] if a in sides else next(position) for a in label_axes(self.axes))

@@ -1,8 +1,8 @@
-"""Corrections to a new version of a model.
+"""Training and fine-tuning: from corrections to a new version of a model.
 
-Words: a *lesson* is what a fine-tune trains on and what it is checked on; *held-out* cells check
-and do not teach; the *verdict* says whether the new version may be used.
-Entry: `finetune.improve` (corrections to version), `training` (the loop), `lesson.Run`,
-`validation.judge`, `stacks` (models of stacks), `live_view` (what the model sees meanwhile).
+Words: a *lesson* is what a fine-tune trains on and is checked on; *held-out* cells are for the
+check and are not trained on; the *verdict* says whether the new version is accepted.
+Entry: `finetune.improve` (from corrections to a version), `training` (the loop), `lesson.Run`,
+`validation.judge`, `stacks` (models of stacks), `live_view` (what the model finds meanwhile).
 Must not know: which computer asked for it, Qt, napari.
 """

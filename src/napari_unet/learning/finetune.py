@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.corrections.annotations import Annotated
@@ -82,7 +82,7 @@ class Kept:
 
 
 def improve(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -114,7 +114,7 @@ def improve(
 
 
 def keep(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -134,7 +134,7 @@ def keep(
 
 
 def teach(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     kept: Kept,
     annotated: Sequence[Annotated],
@@ -156,7 +156,7 @@ def teach(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    _suit(model, lesson, zoom)
+    _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
     def look() -> None:
@@ -250,7 +250,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     job.report(0.0, "reading images")
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
     lesson = prepare(model, collection, entries, config, header.zoom, job.check)
-    _suit(model, lesson, header.zoom)
+    _adapt_decoding(model, lesson, header.zoom)
     compute = choose(config.device, config.precision)
     Run(job, model, parent.header, lesson, config, compute, again=header).learn()
     stored = load_model(version.path)[0].state_dict()
@@ -258,7 +258,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     return all(torch.equal(stored[key], again[key]) for key in stored)
 
 
-def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
+def _adapt_decoding(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
     """Set a model's post-processing settings to those that suit the cells of a lesson."""
     suited = postprocess_for(lesson.planes, model, zoom)
     model.header = replace(model.header, postprocess=suited)
@@ -278,7 +278,7 @@ def _describe(entries: Sequence[Entry]) -> str:
     return f"{cells} corrected cells on {planes} plane{'s' if planes > 1 else ''}"
 
 
-def _scores(check: Check | None, replay: Check | None) -> dict[str, Any]:
+def _scores(check: Check | None, replay: Check | None) -> dict[str, float]:
     named = {"held_out": check, "replay": replay}
     return {
         f"{name}_{end}": getattr(each, end)

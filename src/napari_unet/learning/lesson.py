@@ -34,6 +34,8 @@ from napari_unet.models.loaded import LoadedModel
 from napari_unet.models.steadiness import Sight, belief, sight
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_unet.core.cells.holdout import Split
     from napari_unet.engine.samples import AnnotatedPlane
     from napari_unet.engine.trainer import StepReport, Trainer
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 # cells are needed for training in the end.
 _PLENTY = 40
 # Fraction of the steps after which held-out cells are scored and then join the training set.
-_PROBATION = 0.35
+_HELD_OUT_UNTIL = 0.35
 # With fewer new cells than _FEW, cross-validation with two folds is used. One half is scored after
 # the fraction _FOLD of the steps. Then the training begins again on that half, and the other half
 # is scored after the same number of steps.
@@ -60,9 +62,9 @@ _LEAST_TRUST = 0.04
 _ELSEWHERE = 4
 # Smallest number of cells on one plane that shows how steady the parent is there. With fewer, the
 # belief is taken from all planes.
-_TELLING = 20
+_ENOUGH_CELLS = 20
 # Belief in the parent, from 0 to 1, from which on its post-processing settings are kept.
-_KEEPS_READ_OUT = 0.5
+_KEEPS_DECODING = 0.5
 # Seconds between two segmentations of the user's view during training, and the fraction of the
 # training time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
@@ -262,11 +264,11 @@ class Run:
         self._elsewhere: Elsewhere | None = None
         # Counts of the held-out cells at the time when they were scored, and of all cells at the
         # end.
-        self._judged: Counts | None = None
+        self._held_out: Counts | None = None
         self._after = self._before
         # The last score on held-out cells, which at first is the parent's.
         self._score = self._score_of_parent()
-        self._best: tuple[float, int, dict[str, Any]] | None = None
+        self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._checks = self._without_gain = self._checked = 0
         self._looked = time.perf_counter()
         self.steps = 0
@@ -308,11 +310,11 @@ class Run:
             _, self.steps, weights = self._best
             self._model.network.load_state_dict(weights)
         self._after = self._count(self._lesson.units)
-        if self._judged is None:
-            self._judged = self._count(self._lesson.judging(self._lesson.split))
+        if self._held_out is None:
+            self._held_out = self._count(self._lesson.judging(self._lesson.split))
         # All counts above use the same threshold for the old and the new model, so the new
         # thresholds are set only now.
-        self._suit_thresholds()
+        self._choose_thresholds()
         if self._sights:
             after = self._look_elsewhere(self._lesson, self._model.header)
             n_places = len(self._lesson.known)
@@ -323,12 +325,12 @@ class Run:
         from napari_unet.core.cells.metrics import kappa
 
         lesson = self._lesson
-        if not self._config.held_out or self._judged is None:
+        if not self._config.held_out or self._held_out is None:
             return Verdict(True, "it was not checked"), None, None
-        judged, known = self._judged, lesson.known
+        judged, known = self._held_out, lesson.known
         new = compare(self._before[~known], judged[~known], lesson.split.weak)
         # The comparison is fair: both models learnt from the earlier places, or neither did.
-        replay = self._judged if self._plenty else self._after
+        replay = self._held_out if self._plenty else self._after
         earlier = compare(self._before[known], replay[known], False)
         fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
         steps = self.steps if self._config.seconds else None
@@ -340,7 +342,7 @@ class Run:
         if planned is None:
             return True
         if self._folds and report.step >= self._end_of_fold(planned):
-            self._judge_fold(planned)
+            self._score_fold(planned)
         if self._last_step is not None:
             return report.step < self._last_step
         due = math.floor(_CHECKS * report.step / planned)
@@ -374,21 +376,21 @@ class Run:
         from napari_unet.engine.trainer import TIMED_STEPS
 
         if self._lesson.other is None or planned < ENOUGH_STEPS:
-            number, share = 1, _PROBATION
+            number, share = 1, _HELD_OUT_UNTIL
         else:
-            number = 2 if self._judged is not None else 1
+            number = 2 if self._held_out is not None else 1
             share = number * _FOLD
         # Before that step, the number of steps may not be known.
         return max(math.ceil(share * planned), number * (TIMED_STEPS + 1))
 
-    def _judge_fold(self, planned: int) -> None:
+    def _score_fold(self, planned: int) -> None:
         from napari_unet.core.cells.metrics import kappa
 
         fold, *rest = self._folds
         with self._trainer.paused():
             counts = self._count(self._lesson.judging(fold))
-        self._judged = counts if self._judged is None else self._judged + counts
-        self._score = kappa(self._judged.sum(0))
+        self._held_out = counts if self._held_out is None else self._held_out + counts
+        self._score = kappa(self._held_out.sum(0))
         # The second fold begins with the weights of the start, so that its held-out cells were
         # never trained on.
         self._folds = rest if planned >= ENOUGH_STEPS else []
@@ -411,13 +413,13 @@ class Run:
         if self._best is None or score >= self._best[0]:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
             # If two scores are equal, the later weights are kept, as they learnt for longer.
-            self._best, self._judged = (score, step, weights), counts
+            self._best, self._held_out = (score, step, weights), counts
         self._score = self._best[0]
 
-    def _suit_thresholds(self) -> None:
+    def _choose_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
         resized = self._lesson.zoom != 1
-        if self._belief >= _KEEPS_READ_OUT:
+        if self._belief >= _KEEPS_DECODING:
             settings = self._parent.postprocess
         else:
             found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
@@ -458,7 +460,7 @@ class Run:
         planes = list(lesson.planes)
         for n, plane in enumerate(planes):
             seen = self._sights.get(n)
-            is_telling = seen is not None and seen.total >= _TELLING
-            found = belief([seen]) if seen and is_telling else self._belief
+            has_enough = seen is not None and seen.total >= _ENOUGH_CELLS
+            found = belief([seen]) if seen and has_enough else self._belief
             planes[n] = replace(plane, belief=found)
         return replace(lesson, planes=tuple(planes))

@@ -242,7 +242,7 @@ def times(shape: Iterable[int]) -> str:
     return " x ".join(map(str, shape)) or "one number"
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object as a dict; raise BrokenModel if two entries have the same name."""
     found = dict(pairs)
     if len(found) != len(pairs):

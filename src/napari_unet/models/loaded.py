@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class LoadedModel:
 
     def prepare(
         self,
-        plane: NDArray[Any],
+        plane: NDArray[np.generic],
         box: tuple[slice, ...] | None = None,
         statistics: Statistics | None = None,
     ) -> NDArray[np.float32]:
@@ -130,7 +130,7 @@ class LoadedModel:
             spread_dye(normalised, used) if wanted in (1, 3) else normalised, wanted
         )
 
-    def measure(self, plane: NDArray[Any], *, sample: bool = False) -> Statistics:
+    def measure(self, plane: NDArray[np.generic], *, sample: bool = False) -> Statistics:
         """Measure the intensities of a raw plane (C, Y, X) that become 0 and 1.
 
         Parameters

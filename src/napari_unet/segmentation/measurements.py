@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_unet.core.checks import whole_labels
 from napari_unet.core.missing import count_missing
 from napari_unet.io.atomic import replacing
 
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, NDArray[np.generic]]
 # Columns that describe the shape of a cell in its plane, by the names of scikit-image.
 SHAPE = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "perimeter")
 
@@ -72,7 +73,7 @@ def measure(
         )
     size = _sizes(own, scale)
     letters = [axis for axis in own if axis not in "YX"]
-    sections: list[dict[str, Any]] = []
+    sections: list[_Section] = []
     missing = 0
     for index in plane_indices(own, shape):
         place = dict(zip(letters, index, strict=True))
@@ -95,7 +96,7 @@ def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
         writer.writerows([_text(value) for value in row] for row in rows)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:.9g}"
     return str(value)
@@ -111,13 +112,43 @@ def _sizes(axes: str, scale: Sequence[float] | None) -> dict[str, float]:
     return dict(zip(axes, given, strict=True))
 
 
+@dataclass(frozen=True)
+class _Section:
+    """The measurements of one cell in one plane.
+
+    Attributes
+    ----------
+    label
+        Its id.
+    n_px
+        Its pixels.
+    place
+        Position of the plane by the letter of each axis other than C, Y, X.
+    centroid
+        (y, x), in units of the scale.
+    mean, max, min
+        Intensity in each channel.
+    shape
+        The values of `SHAPE`.
+    """
+
+    label: int
+    n_px: int
+    place: Mapping[str, int]
+    centroid: tuple[float, float]
+    mean: NDArray[np.float64]
+    max: NDArray[np.float64]
+    min: NDArray[np.float64]
+    shape: Sequence[float]
+
+
 def _sections(
-    plane: NDArray[Any],
-    pixels: NDArray[Any],
+    plane: NDArray[np.int32],
+    pixels: NDArray[np.generic],
     place: Mapping[str, int],
     spacing: tuple[float, float],
     check: Callable[[], None],
-) -> list[dict[str, Any]]:
+) -> list[_Section]:
     """Measure each cell of a plane; return one record for each."""
     from skimage.measure import regionprops
 
@@ -125,7 +156,7 @@ def _sections(
     # to the ids, so that background stays 0.
     ids, numbers = np.unique(np.append(plane.ravel(), 0), return_inverse=True)
     numbered = numbers.ravel()[:-1].reshape(plane.shape)
-    found: list[dict[str, Any]] = []
+    found: list[_Section] = []
     for region in regionprops(numbered, np.moveaxis(pixels, 0, -1), spacing=spacing):
         check()
         values = _intensities(region)
@@ -133,14 +164,14 @@ def _sections(
         if spacing[0] == spacing[1]:
             shape["perimeter"] = float(region.perimeter)
         found.append(
-            {
-                "label": int(ids[region.label]),
-                "n_px": int(region.num_pixels),
-                "place": dict(place),
-                "centroid": region.centroid,
+            _Section(
+                label=int(ids[region.label]),
+                n_px=int(region.num_pixels),
+                place=dict(place),
+                centroid=region.centroid,
                 **values,
-                "shape": [shape.get(name, np.nan) for name in SHAPE],
-            }
+                shape=[shape.get(name, np.nan) for name in SHAPE],
+            )
         )
     return found
 
@@ -165,56 +196,56 @@ def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
 
 
 def _of_cells(
-    sections: list[dict[str, Any]],
+    sections: list[_Section],
     letters: Sequence[str],
     size: Mapping[str, float],
     n_channels: int,
 ) -> Columns:
     """Combine the records of each id, from all planes, into one row of the table."""
     ids, cell, n_sections = np.unique(
-        np.array([s["label"] for s in sections], np.int64), return_inverse=True, return_counts=True
+        np.array([s.label for s in sections], np.int64), return_inverse=True, return_counts=True
     )
-    n_px = np.array([s["n_px"] for s in sections], float)
+    n_px = np.array([s.n_px for s in sections], float)
     total = np.bincount(cell, n_px, len(ids))
 
-    def mean(values: Any) -> NDArray[np.float64]:
+    def mean(values: Sequence[float]) -> NDArray[np.float64]:
         return np.bincount(cell, n_px * np.asarray(values, float), len(ids)) / total
 
     columns: Columns = {"label": ids}
     for letter in letters:
-        first, last = _range([s["place"][letter] for s in sections], cell, len(ids))
+        first, last = _range([s.place[letter] for s in sections], cell, len(ids))
         name = letter.lower()
         if (first == last).all():
             columns[name] = first
         else:
             columns |= {f"{name}_first": first, f"{name}_last": last}
     # One pair (cell, time) for each time at which a cell is there.
-    times = {(n, s["place"].get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
+    times = {(n, s.place.get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
     n_times = np.bincount(np.array([n for n, _ in times], np.intp), minlength=len(ids))
     solid = "z_first" in columns
     extent = total / np.maximum(n_times, 1) * size["Y"] * size["X"] * (size["Z"] if solid else 1)
     columns["volume" if solid else "area"] = extent
     if "Z" in letters:
-        columns["centroid_z"] = size["Z"] * mean([s["place"]["Z"] for s in sections])
+        columns["centroid_z"] = size["Z"] * mean([s.place["Z"] for s in sections])
     for number, name in enumerate(("centroid_y", "centroid_x")):
-        columns[name] = mean([s["centroid"][number] for s in sections])
+        columns[name] = mean([s.centroid[number] for s in sections])
     for channel in range(n_channels):
         ending = f"_{channel}" if n_channels > 1 else ""
-        columns[f"intensity_mean{ending}"] = mean([s["mean"][channel] for s in sections])
-        for name, which in (("max", 1), ("min", 0)):
-            extremes = [s[name][channel] for s in sections]
-            columns[f"intensity_{name}{ending}"] = _range(extremes, cell, len(ids))[which]
+        columns[f"intensity_mean{ending}"] = mean([s.mean[channel] for s in sections])
+        _, highest = _range([s.max[channel] for s in sections], cell, len(ids))
+        lowest, _ = _range([s.min[channel] for s in sections], cell, len(ids))
+        columns |= {f"intensity_max{ending}": highest, f"intensity_min{ending}": lowest}
     wide = np.cbrt(6 / np.pi * extent) if solid else np.sqrt(4 / np.pi * extent)
     columns["equivalent_diameter"] = wide
     for number, name in enumerate(SHAPE):
-        values = mean([s["shape"][number] for s in sections])
+        values = mean([s.shape[number] for s in sections])
         columns[name] = np.where(n_sections == 1, values, np.nan)
     return columns
 
 
 def _range(
-    values: Sequence[Any], cell: NDArray[np.intp], n_cells: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    values: Sequence[float], cell: NDArray[np.intp], n_cells: int
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """Return the lowest and the highest value of each cell."""
     given = np.asarray(values)
     if not len(given):

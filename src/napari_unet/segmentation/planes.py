@@ -136,7 +136,7 @@ def segment_planes(
         source = LargePlane(loaded, image, named, index, config, compute)
         target = plane_view(labels, axes, index)
         if known is not None and known.index == index:
-            found = _read_off(source, target, known, source.missing_px)
+            found = _take_known(source, target, known, source.missing_px)
         else:
             found = segment(source, target, progress)
         job.check()
@@ -225,10 +225,10 @@ def _segment(
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     labels = loaded.instances(scores, source.config)
-    return _read_off(source, target, Scored(source.index, labels, scores), count_missing(pixels))
+    return _take_known(source, target, Scored(source.index, labels, scores), count_missing(pixels))
 
 
-def _read_off(
+def _take_known(
     source: LargePlane, target: NDArray[np.int32], known: Scored, missing_px: int
 ) -> _Found:
     """Write labels that are known already to `target`, and return the result for the plane."""
@@ -272,7 +272,7 @@ def _places(
 def measure_cells(
     job: Job[float],
     load: Callable[[], LoadedModel],
-    plane: NDArray[Any],
+    plane: NDArray[np.generic],
     version: ModelVersion,
     config: PredictConfig,
 ) -> float:

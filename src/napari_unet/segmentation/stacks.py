@@ -111,7 +111,7 @@ def link_stacks(job: Reporter, found: Segmentation, axes: str, link: Link) -> Se
 
 def _segment(
     loaded: LoadedModel,
-    stack: NDArray[Any],
+    stack: NDArray[np.generic],
     compute: Compute,
     config: PredictConfig,
     progress: Callable[[float, str], None],

@@ -103,7 +103,7 @@ class _View:
         return self.depth_px >= _LEAST_CELLS * cell_px
 
 
-class _Way:
+class _StackProgress:
     """Reports the progress on a stack: the side, the plane, and the time that is left.
 
     Parameters
@@ -127,7 +127,7 @@ class _Way:
         self._ends = np.cumsum(areas_px) / sum(areas_px)
         self._start = time.perf_counter()
 
-    def tell(self, number: int, fraction: float, message: str) -> None:
+    def report(self, number: int, fraction: float, message: str) -> None:
         """Report that a fraction of the cut with this number is done."""
         begin = self._ends[number - 1] if number else 0.0
         done = float(begin + fraction * (self._ends[number] - begin))
@@ -191,9 +191,9 @@ def stack_scores(
     kinds = None if middle.kinds is None else np.zeros(shape, np.uint8)
     threshold = model.decoding(config, view.zoom).threshold
     over, cuts = 0, list(_cuts(shape, n_sides))
-    way = _Way(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
+    shown = _StackProgress(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
     for number, cut in enumerate(cuts):
-        found = view.look(cut, partial(way.tell, number))
+        found = view.look(cut, partial(shown.report, number))
         for whole, part in ((foreground, found.foreground), (distance, found.distance)):
             if whole is not None and part is not None:
                 planes = np.moveaxis(whole, cut.axis, 0)[cut.at]

@@ -22,6 +22,7 @@ from napari_unet.models.device import Compute, default_tile_px, run_within_memor
 from napari_unet.models.loaded import Box, LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
+    from napari_unet.core.cells.blockwise import Decoding
     from napari_unet.core.tiling import Tile
 
 # Planes with more pixels than this (16 megapixels) are segmented in blocks, to save memory.
@@ -103,7 +104,7 @@ class LargePlane:
         return sample_step(self.shape)
 
     @cached_property
-    def sample(self) -> NDArray[Any]:
+    def sample(self) -> NDArray[np.generic]:
         """A regular sample of the raw plane, (C, y, x)."""
         each = slice(None, None, self.sample_step)
         return get_plane(self.image, self.axes, self.index, (each, each))
@@ -144,7 +145,7 @@ class LargePlane:
             types["distance"] = np.float16
         return types
 
-    def score(self, tile: Tile) -> dict[str, NDArray[Any]]:
+    def score(self, tile: Tile) -> dict[str, NDArray[np.generic]]:
         """Return the scores in the write area of a tile, by the names of `score_types`."""
         from scipy.special import expit
 
@@ -161,7 +162,9 @@ class LargePlane:
             ),
         )
         classes = logits[: self.model.network.config.n_classes]
-        found: dict[str, NDArray[Any]] = {"foreground": in_16_bits(foreground_scores(classes))}
+        found: dict[str, NDArray[np.generic]] = {
+            "foreground": in_16_bits(foreground_scores(classes))
+        }
         types = self.score_types()
         if "kinds" in types:
             found["kinds"] = classes[1:].argmax(0).astype(np.uint8) + np.uint8(1)
@@ -182,7 +185,7 @@ class LargePlane:
         return Block(found.labels, found.keys, found.seams, votes)
 
     @cached_property
-    def _decoding(self) -> Any:
+    def _decoding(self) -> Decoding:
         return self.model.decoding(self.config, self.zoom)
 
     def _read(self, box: Box) -> NDArray[np.float32]:
