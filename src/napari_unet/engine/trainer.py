@@ -47,7 +47,7 @@ _FIRM = 4.0
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimiser step reports.
+    """The report of one optimiser step.
 
     Attributes
     ----------
@@ -74,7 +74,8 @@ class Trainer:
     """Trains a network in place, step by step.
 
     The loss counts trusted pixels only. On the other pixels, `config.anchor` keeps the output close
-    to the output of the network at the start, where that was certain of background.
+    to that of the network at the start: fully where it was certain of background, and elsewhere as
+    far as that network is believed (`AnnotatedPlane.belief`).
 
     A budget in seconds becomes a number of steps after a few steps were timed. It is computed again
     after twice as many steps. Training with an open end is planned in legs. The learning rate falls
@@ -86,11 +87,11 @@ class Trainer:
     network
         The network to train, on the CPU or on `device`.
     planes
-        What to learn from.
+        The annotated planes to train on.
     config
         Budget, optimiser, loss and augmentation.
     device
-        Where to train.
+        The device to train on.
     dtype
         Number format of the forward pass; weights stay float32.
     plans
@@ -184,7 +185,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return self._step
 
     @property
@@ -299,7 +300,7 @@ class Trainer:
                 self._next_plan = self._step
 
     def _fitting(self) -> int:
-        """Steps that fit into the budget at the speed so far."""
+        """Return the number of steps that fit into the budget at the speed so far."""
         left = (self.seconds or 0.0) - self.elapsed_s
         steps = self._step + round(left * (self.speed or 0.0))
         return max(self._step, min(steps, self._most or steps))
