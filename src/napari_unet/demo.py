@@ -1,4 +1,4 @@
-"""The whole story on a real image: segment, correct, fine-tune, segment again."""
+"""The demo, on a real image: segment, correct, fine-tune, and segment again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from napari_unet.corrections.annotations import Annotated, PaintedPlane, correct
 from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 
-# Nuclei of the tissue sample, marked by hand as strokes of a brush: from (y, x), to (y, x), radius.
-# First those of the brown epithelium, then those of the pale stroma.
+# Nuclei of the tissue sample that were marked by hand as strokes of a brush: start (y, x), end
+# (y, x) and radius, all in pixels. First come those of the brown epithelium, then those of the pale
+# stroma.
 NUCLEI = (
     ((186, 14), (202, 8), 5.0),
     ((116, 414), (107, 432), 4.5),
@@ -69,18 +70,24 @@ NUCLEI = (
     ((300, 134), (312, 138), 2.5),
     ((244, 150), (257, 160), 3.0),
 )
+# Number of missed nuclei that the demo paints.
 _PAINTED = 8
+# Budget of the fine-tune in seconds.
 _SECONDS = 30.0
-# The one that ships, whatever the user has taught theirs.
+# The shipped version of the model, so that the demo is the same whatever the user has trained.
 _MODEL = "nuclei@1"
-# Strokes are rougher than outlines: less overlap is asked for than between outlines.
+# Smallest IoU with a stroke at which a nucleus counts as found. It is below the usual 0.5, because
+# strokes are rougher than outlines.
 _FOUND = 0.3
 
 Labels = NDArray[np.int32]
 
 
 def run_in_viewer(out: Path) -> int:
-    """Open napari with the sample and the dock; without a display, run headless instead."""
+    """Open napari with the sample and the dock, and return the exit status.
+
+    Without a display, `run_headless` is called instead.
+    """
     if sys.platform.startswith("linux") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
@@ -96,14 +103,15 @@ def run_in_viewer(out: Path) -> int:
 
 
 def run_headless(out: Path) -> int:
-    """Segment the sample, paint nuclei that were missed, fine-tune, segment; write pictures.
+    """Segment the sample, paint missed nuclei, fine-tune and segment again; write pictures.
 
-    The user's models stay as they are: what is learnt goes into a store of its own.
+    The user's models stay as they are, because the new version goes into a temporary store. Returns
+    the exit status.
 
     Parameters
     ----------
     out
-        Folder for the pictures; made if it is not there.
+        Folder for the pictures, which is made if it does not exist.
     """
     image = data.immunohistochemistry()
     out.mkdir(parents=True, exist_ok=True)
@@ -144,7 +152,7 @@ def run_headless(out: Path) -> int:
 
 
 def outlined(image: NDArray[np.uint8], labels: Labels, zoom: int = 2) -> NDArray[np.uint8]:
-    """An RGB image (Y, X, 3), enlarged, with the outlines of its cells in yellow."""
+    """Return an RGB image (Y, X, 3), enlarged by `zoom`, with outlines of its cells in yellow."""
     large = np.kron(image, np.ones((zoom, zoom, 1), np.uint8))
     edges = find_boundaries(np.kron(labels, np.ones((zoom, zoom), np.int32)), mode="inner")
     large[edges] = 255, 230, 0
@@ -152,7 +160,10 @@ def outlined(image: NDArray[np.uint8], labels: Labels, zoom: int = 2) -> NDArray
 
 
 def _paint_missed(labels: Labels) -> tuple[list[int], Labels]:
-    """Paint the first hand-marked nuclei that were missed, each with a number of its own."""
+    """Paint the first hand-marked nuclei that were missed; return their numbers and the labels.
+
+    Each gets an id of its own.
+    """
     corrected = labels.copy()
     painted: list[int] = []
     for number in range(len(NUCLEI)):
@@ -163,7 +174,7 @@ def _paint_missed(labels: Labels) -> tuple[list[int], Labels]:
 
 
 def found(labels: Labels, numbers: list[int]) -> int:
-    """How many of these hand-marked nuclei a cell covers, with an IoU of 0.3 or more."""
+    """Return how many of these hand-marked nuclei have a cell with an IoU of 0.3 or more."""
     strokes = np.zeros(labels.shape, np.int32)
     for number in numbers:
         strokes[stroke_mask(number, labels.shape)] = number + 1
@@ -172,7 +183,7 @@ def found(labels: Labels, numbers: list[int]) -> int:
 
 
 def stroke_mask(number: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Pixels under the brush as it moves from one end of a nucleus to the other."""
+    """Return the mask of the pixels under the stroke of one hand-marked nucleus."""
     start, stop, radius = NUCLEI[number]
     mask = np.zeros(shape, bool)
     for y, x in zip(*draw.line(*start, *stop), strict=True):

@@ -13,7 +13,7 @@ from napari_unet.core.network.unet import UNet, UNetConfig, initialise
 from napari_unet.engine import trainer as finetuning
 from napari_unet.engine.predict import Predictor
 from napari_unet.engine.samples import AnnotatedPlane
-from napari_unet.engine.trainer import Trainer, finetune
+from napari_unet.engine.trainer import StepReport, Trainer
 
 CPU = torch.device("cpu")
 CONFIG = FinetuneConfig(
@@ -39,8 +39,17 @@ def make(seed: int = 0, **config) -> UNet:
     return network.eval()
 
 
-def train(network: UNet, planes, **changes):
-    return list(finetune(network, planes, dataclasses.replace(CONFIG, **changes), CPU))
+def train(network: UNet, planes, **changes) -> list[StepReport]:
+    """Train until the budget is spent; the reports of all steps."""
+    return run(Trainer(network, planes, dataclasses.replace(CONFIG, **changes), CPU))
+
+
+def run(trainer: Trainer) -> list[StepReport]:
+    reports = []
+    while trainer.fraction < 1:
+        reports.append(trainer.step())
+    trainer.finish()
+    return reports
 
 
 def foreground_iou(network: UNet, image, labels) -> float:
@@ -352,8 +361,7 @@ def test_the_time_budget_ends_near_its_end(plane):
 def test_a_pause_changes_nothing(half_seen, average):
     config = dataclasses.replace(CONFIG, steps=12, anchor=0.5, average=average)
     straight = make(dropout=0.5)
-    for _ in finetune(straight, [half_seen], config, CPU):
-        pass
+    run(Trainer(straight, [half_seen], config, CPU))
     network = make(dropout=0.5)
     trainer = Trainer(network, [half_seen], config, CPU)
     while trainer.fraction < 1:
@@ -427,7 +435,7 @@ def test_with_processes_that_draw_it_learns_the_same_each_time(plane):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_gpu_learns(plane, workers):
     config = dataclasses.replace(CONFIG, steps=60, batch=2, workers=workers)
-    reports = list(finetune(make(), [plane], config, torch.device("cuda")))
+    reports = run(Trainer(make(), [plane], config, torch.device("cuda")))
     assert np.mean([r.loss for r in reports[-10:]]) < np.mean([r.loss for r in reports[:10]])
 
 
@@ -438,8 +446,11 @@ def test_training_draws_nothing_from_torchs_own_generator(half_seen):
     assert torch.equal(torch.get_rng_state(), before)
     # And whoever draws from it in between changes nothing.
     network = make(dropout=0.5)
-    for _ in finetune(network, [half_seen], dataclasses.replace(CONFIG, steps=3), CPU):
+    trainer = Trainer(network, [half_seen], dataclasses.replace(CONFIG, steps=3), CPU)
+    while trainer.fraction < 1:
+        trainer.step()
         torch.rand(7)
+    trainer.finish()
     same = make(dropout=0.5)
     train(same, [half_seen], steps=3)
     assert torch.equal(weights(network), weights(same))
@@ -452,24 +463,24 @@ def test_dropout_acts_while_training(plane):
     assert not torch.equal(weights(first), weights(other))
 
 
-def test_nothing_runs_before_the_first_step(plane):
+def test_nothing_is_learnt_before_the_first_step(plane):
     network = make()
     before = weights(network)
-    steps = finetune(network, [plane], CONFIG, CPU)
-    steps.close()
+    Trainer(network, [plane], CONFIG, CPU).finish()
     assert torch.equal(weights(network), before)
     assert not network.training
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-def test_closing_early_keeps_what_was_learnt_so_far(plane, average):
+def test_finishing_early_keeps_what_was_learnt_so_far(plane, average):
     network = make()
     before = weights(network)
-    steps = finetune(network, [plane], dataclasses.replace(CONFIG, steps=50, average=average), CPU)
+    config = dataclasses.replace(CONFIG, steps=50, average=average)
+    trainer = Trainer(network, [plane], config, CPU)
     for _ in range(3):
-        next(steps)
+        trainer.step()
     assert network.training
-    steps.close()
+    trainer.finish()
     assert not network.training
     assert weights(network).isfinite().all()
     assert not torch.equal(weights(network), before)
@@ -486,10 +497,13 @@ def test_the_network_ends_in_evaluation_mode_as_float32(plane):
 def test_the_average_is_a_running_mean_that_forgets_the_start(plane):
     network = make()
     mean = weights(network)
-    steps = finetune(network, [plane], dataclasses.replace(CONFIG, steps=12, average=0.5), CPU)
-    for report in steps:
+    config = dataclasses.replace(CONFIG, steps=12, average=0.5)
+    trainer = Trainer(network, [plane], config, CPU)
+    while trainer.fraction < 1:
+        report = trainer.step()
         decay = min(0.5, report.step / (report.step + 10))
         mean = decay * mean + (1 - decay) * weights(network)
+    trainer.finish()
     torch.testing.assert_close(weights(network), mean, rtol=0, atol=1e-6)
 
 
@@ -600,10 +614,8 @@ def test_nothing_trusted_is_nothing_to_learn_from(plane):
 
 
 def test_divergence_is_told(plane):
-    network = make()
     with pytest.raises(FloatingPointError, match=r"training diverged .*: give a lower learning"):
-        train(network, [plane], learning_rate=1e30, warmup_steps=0, steps=20)
-    assert not network.training
+        train(make(), [plane], learning_rate=1e30, warmup_steps=0, steps=20)
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(plane):
@@ -630,8 +642,8 @@ def test_several_tiles_in_a_step(plane):
 def test_bfloat16_trains_float32_weights(plane):
     network = make()
     before = weights(network)
-    steps = finetune(network, [plane], CONFIG, CPU, torch.bfloat16)
-    losses = [report.loss for report in steps]
+    reports = run(Trainer(network, [plane], CONFIG, CPU, torch.bfloat16))
+    losses = [report.loss for report in reports]
     assert np.isfinite(losses).all()
     assert weights(network).dtype == torch.float32
     assert not torch.equal(weights(network), before)

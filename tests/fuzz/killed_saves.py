@@ -84,7 +84,7 @@ def check(folder: Path, told: dict[int, int]) -> None:
         assert len(np.unique(read_image(folder / "labels.tif").data)) == 1
     if (folder / "cells.csv").exists():
         assert len((folder / "cells.csv").read_text().splitlines()) == 51
-    if drafts.keys():
+    if (drafts.root / "image" / "info.json").exists():
         draft = drafts.load("image")
         assert draft is not None, "the draft cannot be read"
         assert not draft.damaged

@@ -1,4 +1,4 @@
-"""The command `napari-unet corrections`: what a model's fine-tunes learn from."""
+"""The command `napari-unet corrections`: lists and manages the stored corrections of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `napari-unet models`: the models on this computer."""
+"""The command `napari-unet models`: lists and manages the models on this computer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from napari_unet.cli.terminal import follow
 from napari_unet.models.store import ModelStore, ModelVersion
@@ -51,7 +50,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     model = ModelStore().find(options.model)
-    content: dict[str, Any] = {"file": str(model.path), "sha256": model.sha256()}
+    content: dict[str, object] = {"file": str(model.path), "sha256": model.sha256()}
     print(json.dumps(content | asdict(model.header), indent=2))
     return 0
 

@@ -1,4 +1,4 @@
-"""The service from a terminal: demo, segment, train, evaluate, models, corrections, serve.
+"""The command line and its commands: demo, segment, train, evaluate, models, corrections, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -38,14 +38,14 @@ _SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
 
 class _WrongCall(ValueError):
-    """One sentence for standard error; exit status 2."""
+    """Raised for a wrong call: its sentence goes to standard error, and the exit status is 2."""
 
 
 _FAILURES = (JobFailed, ValueError, OSError, MemoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options) or 0
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """What decides how an image file is read, where it does not say."""
+    """Add options that say how an image file is read, for files that do not say it."""
     parser.add_argument("--axes", type=_axes, help="one letter of TZCYX for each axis of an image")
     parser.add_argument(
         "--series", type=_not_negative, metavar="N", help="which image of a file of several, from 0"
@@ -231,13 +231,13 @@ def _segment(options: argparse.Namespace) -> int:
     outcomes = follow(job)
     told = summary(outcomes)
     if told and len(files) > 1:
-        # Again, for the others may have come a long time ago.
+        # Printed again at the end, because the errors may have been printed a long time ago.
         print(f"napari-unet: {told}", file=sys.stderr)
     return 1 if told else 0
 
 
 def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
-    """What became of an image, on one line."""
+    """Return the result for one image as one line of text or JSON."""
     path, out, seconds = done.job.image, done.job.labels, round(done.seconds, 3)
     table = {} if done.job.table is None else {"table": str(done.job.table)}
     if not as_json:
@@ -270,12 +270,13 @@ def _train(options: argparse.Namespace) -> int:
         ),
         channel=options.channel,
     )
-    # What is left of separate channels is the chosen one.
+    # If a channel was chosen, the model sees only that one.
     has_colours = options.channel is None and any("C" in item.axes for item in annotated)
     colours = 3 if has_colours else 1
     shape: dict[str, Any] = {}
     if options.preset == "paper":
-        # That on stacks has 3 poolings and begins with 32 channels (Çiçek et al. 2016, figure 2).
+        # The paper on stacks uses 3 poolings and begins with 32 channels (Çiçek et al. 2016,
+        # figure 2).
         depth, width = (3, 32) if stacks else (4, 64)
         shape = {"depth": depth, "width": width, "dropout": 0.5, "distance": False}
     new = NewModel(in_channels=colours, **shape, **stacks)
@@ -288,7 +289,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
-    """What `train` learns from, and what that is in words."""
+    """Return the annotated images that `train` learns from, and what they are in words."""
     if (options.images is None) != (options.labels is None):
         raise _WrongCall("--images and --labels go together; give both, or --corrections alone")
     if options.images is not None:
@@ -349,7 +350,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _reader(options: argparse.Namespace) -> Callable[[Path], ImageSource]:
-    """Reads an image as the options say."""
+    """Return a function that reads an image file as the options say."""
     from napari_unet.io.images import read_image
 
     return partial(read_image, axes=options.axes, series=options.series, rgb=options.rgb)
@@ -394,7 +395,7 @@ def _not_negative(text: str) -> int:
     return value
 
 
-_not_negative.__name__ = "int"  # argparse shows it
+_not_negative.__name__ = "int"  # argparse shows the name in its error message
 
 
 def _number_or_auto(text: str) -> float | str:
@@ -414,14 +415,14 @@ def _channel(text: str) -> int | str | None:
 _channel.__name__ = "channel"
 
 
-def _positive(kind: type[int] | type[float]) -> Any:
+def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     def parse(text: str) -> int | float:
         value = kind(text)
         if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"give a number above 0, not {text}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse shows it
+    parse.__name__ = kind.__name__  # argparse shows the name in its error message
     return parse
 
 

@@ -1,4 +1,4 @@
-"""The command `napari-unet serve`: work for other computers."""
+"""The command `napari-unet serve`: runs jobs for other computers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_unet.remote.server import LOOPBACK, PORT, default_credentials, port_
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
-    """Add what `serve` understands."""
+    """Add the options of `serve` to its parser."""
     parser.add_argument("--host", default=LOOPBACK, help="listen here (default: %(default)s)")
     parser.add_argument("--port", type=int, default=PORT, help="0 takes a free one")
     parser.add_argument("--credentials", type=Path, metavar="FILE", help="made if it is missing")

@@ -1,4 +1,4 @@
-"""What a terminal shows while a job runs; on standard error, for results go to standard output."""
+"""Progress and notes on standard error; standard output is for results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from napari_unet.jobs import Job, Progress
 
 T = TypeVar("T")
 
-# Between lines of progress, where nobody looks on.
+# Seconds between two lines of progress if standard error is not a terminal, for example a log file.
 _LOG_EVERY_S = 30.0
 
 
 def follow(job: Job[T], more: Callable[[float], str] | None = None) -> T:
-    """Wait for a job, showing its progress: live on a terminal, else a line now and then.
+    """Wait for a job and show its progress: live on a terminal, else one line every 30 s.
 
-    Where it trains for too short a time, one line says so.
+    If a training has too few seconds for enough steps, a warning is printed once.
 
     Parameters
     ----------
     job
-        What to wait for.
+        The job to wait for.
     more
-        The option that gives a training so many seconds.
+        Returns the command-line option that gives a training so many seconds, for the warning. None
+        prints no warning.
+
+    Returns
+    -------
+    The result of the job.
     """
     shown = time.monotonic()
     warned = more is None
@@ -53,19 +58,19 @@ def follow(job: Job[T], more: Callable[[float], str] | None = None) -> T:
     try:
         return job.wait()
     except KeyboardInterrupt:
-        return job.wait()  # it was cancelled, and ends soon
+        return job.wait()  # the interrupt cancelled the job, so it ends soon
     finally:
         show_line()
 
 
 class Notes:
-    """Prints what was assumed of images on standard error; the same is told once, of the first."""
+    """Prints notes about images on standard error, each sentence once, for the first image."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
 
     def __call__(self, note: str) -> None:
-        """Tell `FILE: SENTENCE`, unless the sentence was told of another file."""
+        """Print `FILE: SENTENCE`, unless the sentence was printed for another file."""
         said = note.partition(": ")[2]
         if said not in self._told:
             self._told.add(said)
@@ -74,11 +79,11 @@ class Notes:
 
 
 def show_count(done: int, total: int) -> None:
-    """Tell how many images are done."""
+    """Show how many images are done."""
     show_line(f"{done} of {total} images" if done < total else "")
 
 
 def show_line(text: str = "") -> None:
-    """Put a text in place of the line on the terminal, if there is one."""
+    """Replace the current line on the terminal by a text; does nothing without a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a model learns from: images with corrected labels, painted or dense."""
+"""Annotated images: images with corrected labels of some or all pixels, for training."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Correction:
     index
         Position of the plane along the axes other than C, Y, X.
     labels
-        (Y, X) instance labels; a copy that nobody else writes to.
+        (Y, X) labels of cells; a copy that nobody else writes to.
     trusted
-        (Y, X) bool, where the labels are truth; None where all are.
+        (Y, X) bool, True for the seen pixels: there the labels are truth. None if all were seen.
     classes
-        Class of each id, by name; an id that is missing here is a "cell".
+        Name of the class of each id; an id that is missing here is a "cell".
     """
 
     index: tuple[int, ...]
@@ -54,18 +54,18 @@ class Annotated:
     Attributes
     ----------
     image
-        Array-like.
+        Array-like, in the order of `axes`.
     axes
         One letter of TZCYX for each axis.
     corrections
-        One for each plane.
+        One correction for each corrected plane.
     name
-        What the image is called, for people.
+        Name of the image, to show to the user.
     statistics
-        Intensities that become 0 and 1, where the image is a piece of the one they were measured
-        on; None measures them.
+        Intensities that become 0 and 1. They are given if the image is a piece of a larger one, on
+        which they were measured; None measures them on the image.
     offset_px
-        Where a piece of a plane begins in it, along Y and X.
+        Position of the piece in its plane, along Y and X; (0, 0) for a whole plane.
     """
 
     image: Any
@@ -78,14 +78,14 @@ class Annotated:
 
 @dataclass(frozen=True)
 class PaintedPlane:
-    """One plane of labels as Segment wrote it and as it is now.
+    """The labels of one plane as Segment wrote them and as they are now.
 
     Attributes
     ----------
     index
         Position along the axes other than C, Y, X.
     before, after
-        (Y, X) int32.
+        The labels, (Y, X) int32.
     """
 
     index: tuple[int, ...]
@@ -93,14 +93,17 @@ class PaintedPlane:
     after: NDArray[np.int32]
 
     def edits(self, ring_px: int) -> Edits:
-        """What was changed, see `core.cells.edits.find_edits`."""
+        """Return what the user changed; see `core.cells.edits.find_edits`."""
         from napari_unet.core.cells.edits import find_edits
 
         return find_edits(self.before, self.after, ring_px)
 
 
 def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction, ...]:
-    """Corrections for each plane on which something was changed."""
+    """Return a correction for each plane on which the user changed something.
+
+    Background within `ring_px` pixels of a changed cell counts as seen.
+    """
     found = ((plane, plane.edits(ring_px)) for plane in planes)
     return tuple(
         Correction(plane.index, plane.after, edits.trusted)
@@ -109,32 +112,40 @@ def corrections_of(planes: list[PaintedPlane], ring_px: int) -> tuple[Correction
     )
 
 
-def painted_planes(axes: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Trusted mask of labels with axes of an image: planes without a label were not looked at."""
+def painted_planes(axes: str, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return the mask of seen pixels of sparse labels: planes without any label are unseen.
+
+    Parameters
+    ----------
+    axes
+        Axes of the image.
+    labels
+        Labels with the axes of the image without C.
+    """
     others = tuple(n for n, axis in enumerate(label_axes(axes)) if axis in "YX")
     seen = (labels > 0).any(others, keepdims=True)
     return np.broadcast_to(seen, labels.shape)
 
 
 def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotated:
-    """An image with labels for all its planes, copied.
+    """Return an image with a correction for each plane of its labels, which are copied.
 
     Parameters
     ----------
     image
-        Array-like.
+        Array-like, in the order of `axes`.
     axes
         One letter of TZCYX for each axis.
     labels
-        Instance labels, whole numbers, with the image's axes without C.
+        Labels of cells, whole numbers, with the image's axes without C.
     trusted
-        Where the labels are truth, bool, shaped like them; everywhere by default. Planes without
-        a trusted pixel are left out.
+        Bool, shaped like the labels, True for the seen pixels; None if all were seen. Planes
+        without a seen pixel are left out.
 
     Raises
     ------
     ValueError
-        If a shape does not fit, or the labels are no instance labels.
+        If a shape does not fit, or the labels are not labels of cells.
     """
     shape = label_shape(axes, image.shape)
     for what, array in (("labels are", labels), ("trusted mask is", trusted)):
@@ -154,7 +165,14 @@ def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotat
 
 
 def checked(annotated: Sequence[Annotated], channel: Channel) -> tuple[Annotated, ...]:
-    """What is learnt from, with the channel that the network is to see; None for all.
+    """Check annotated images, and return them with the channel that the network sees.
+
+    Parameters
+    ----------
+    annotated
+        Images and their corrections.
+    channel
+        The channel to take; None for all.
 
     Raises
     ------

@@ -1,18 +1,17 @@
-"""All corrections of a model, kept as ordinary files, which other tools read, too.
+"""All corrections of a model, kept in ordinary files that other programs can read.
 
-Entries never change, for a model's header tells which it learnt from: by key and sha256. A plane
-that is corrected again gets a new entry with a higher number, which holds what the one before it
-knew as well. How the files lie is told in `entry_files`.
+Entries never change, because the header of a model lists the entries that it learnt from, by key
+and SHA-256. A plane that is corrected again gets a new entry with a higher number. It also holds
+what the entry before it said of other pixels. For the layout of the files see `entries`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,8 @@ from napari_unet.models.store import ModelStore, check_name
 
 __all__ = ["Collection", "Entry", "collection_of", "find_collection"]
 
-# Planes of more pixels are cut to what was seen.
+# Largest plane, in pixels, that is stored as a whole (4 megapixels). Larger ones are cut to the
+# seen pixels and a margin, to save disk space.
 _WHOLE_PX = 1 << 22
 
 
@@ -38,7 +38,7 @@ class Collection:
     Parameters
     ----------
     folder
-        Need not exist yet.
+        The folder, which need not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,9 +46,10 @@ class Collection:
         self._files = EntryFiles(self.folder)
 
     def entries(self, *, superseded: bool = False) -> list[Entry]:
-        """The latest entry of each plane, by key; also those before it if `superseded`.
+        """Return the latest entry of each plane, sorted by key.
 
-        Broken and foreign files are left out.
+        With `superseded`, earlier entries of the planes are returned as well. Broken files and
+        files of other programs are left out.
         """
         found = []
         for key in self._files.list_keys():
@@ -64,12 +65,12 @@ class Collection:
         return [entry for entry in found if latest[entry.identity] is entry]
 
     def find(self, key: str) -> Entry:
-        """The entry with this key, the latest of its plane or not.
+        """Return the entry with this key, which need not be the latest of its plane.
 
         Raises
         ------
         ValueError
-            If there is none, or it is broken.
+            If there is no such entry, or it is broken.
         """
         if self._files.has(key):
             return self._files.facts(key).entry
@@ -78,21 +79,21 @@ class Collection:
             f"there is no correction {key!r} in {self.folder}; choose one of: {there or 'none yet'}"
         )
 
-    def facts(self, entry: Entry) -> dict[str, Any]:
-        """All that an entry's json says; raises ValueError if it is broken."""
+    def facts(self, entry: Entry) -> dict[str, object]:
+        """Return all that an entry's json file says; raises ValueError if it is broken."""
         return dict(self._files.facts(entry.key).all)
 
     def files(self, entry: Entry) -> tuple[Path, Path, Path]:
-        """Where the image, the labels and the seen pixels of an entry lie, to be read only."""
+        """Return the files of the image, the labels and the seen pixels; do not write to them."""
         return self._files.arrays(entry.key)
 
     def read(self, entry: Entry) -> Annotated:
-        """The plane of an entry, or the piece of it that was kept, with its one correction.
+        """Read an entry: its plane, or the stored piece of it, with one correction.
 
         Raises
         ------
         ValueError
-            If a file is missing, or not what was written.
+            If a file is missing or was changed.
         """
         facts = self._files.facts(entry.key)
         truth = self._files.truth(facts)
@@ -104,14 +105,16 @@ class Collection:
         )
 
     def seen_in(self, entry: Entry, keys: Container[str]) -> NDArray[np.bool_]:
-        """Where in an entry, (Y, X), other entries of its plane said the same before.
+        """Return a mask (Y, X) of the pixels about which some entries say the same as this one.
+
+        Two entries say the same of a pixel if both see a cell there, or both see background.
 
         Parameters
         ----------
         entry
-            Says which plane, and which piece of it.
+            The entry; the mask has the shape of its stored piece.
         keys
-            Names of the other entries that count, this one among them or not.
+            Keys of the entries of this plane that count.
         """
         now = self._files.truth(self._files.facts(entry.key))
         seen = np.zeros(now.seen.shape, bool)
@@ -122,26 +125,26 @@ class Collection:
         return seen
 
     def add(self, annotated: Annotated, margin_px: int) -> list[Entry]:
-        """Keep corrections, one entry for each plane on which a pixel was seen.
+        """Store corrections, one entry for each plane with a seen pixel; return the entries.
 
-        A plane that was corrected before gets a new entry, with what the latest says about the
-        pixels that were not seen now (see `truth.merge`), or keeps the latest if there is nothing
-        new in it.
+        If the plane was corrected before, the new entry also holds what the latest one says about
+        the pixels that were not seen now (see `truth.merge`). If nothing is new, the latest entry
+        is returned and none is written.
 
         Parameters
         ----------
         annotated
             An image and its corrections.
         margin_px
-            Pixels kept around the seen ones of a plane of more than 4 megapixels; smaller planes
-            are kept as a whole.
+            Width of the margin around the seen pixels that is stored, in pixels, for planes of more
+            than 4 megapixels; smaller planes are stored as a whole.
 
         Raises
         ------
         ValueError
             If a plane holds no numbers, or its labels have another size.
         OSError
-            If it cannot be written; no half of an entry stays.
+            If an entry cannot be written; no part of it stays.
         """
         return [
             self._add(annotated, correction, margin_px)
@@ -150,15 +153,15 @@ class Collection:
         ]
 
     def remove(self, key: str) -> list[str]:
-        """Delete an entry and all that came before it for the same plane; returns their keys.
+        """Delete an entry and all earlier entries of the same plane; return their keys.
 
-        The earlier ones go too, or the one before it would come back as the latest of its plane.
-        A broken entry goes alone.
+        If the earlier ones stayed, the one before it would become the latest of its plane again.
+        If the entry is broken, only this entry is deleted.
 
         Raises
         ------
         ValueError
-            If there is none with this key.
+            If there is no entry with this key.
         """
         keys = [key]
         try:
@@ -168,19 +171,19 @@ class Collection:
                 raise
         else:
             earlier = [e for e in self._of_plane(entry.identity) if _age(e) < _age(entry)]
-            # Oldest first: stopped half way, the latest is still there.
+            # Oldest first, so that the latest is still there if the program is stopped meanwhile.
             keys = [*(e.key for e in earlier), key]
         for each in keys:
             self._files.delete(each)
         return keys
 
     def export(self, folder: Path) -> Collection:
-        """Copy the latest entries to a new or empty folder, which is a collection then.
+        """Copy the latest entries to a new or empty folder; return the new collection.
 
         Raises
         ------
         ValueError
-            If something is in the folder, there is nothing to copy, or an entry is broken.
+            If the folder is not empty, there is nothing to copy, or an entry is broken.
         """
         entries = self.entries()
         if not entries:
@@ -197,22 +200,23 @@ class Collection:
         plane = get_plane(annotated.image, annotated.axes, correction.index)
         check_plane(plane)
         if plane.dtype == np.longdouble:
-            plane = plane.astype(np.float64)  # which files can hold
+            plane = plane.astype(np.float64)  # files cannot hold long doubles
         if plane.shape[1:] != correction.labels.shape:
             raise ValueError(
                 f"the labels are {correction.labels.shape} and the image is {plane.shape[1:]}; "
                 "give one for each pixel"
             )
-        facts: dict[str, Any] = {
+        identity = plane_sha256(plane, _WHOLE_PX)
+        facts: dict[str, object] = {
             "image": annotated.name,
             "index": list(correction.index),
             "statistics": asdict(annotated.statistics or measure(plane)),
-            "identity": plane_sha256(plane, _WHOLE_PX),
+            "identity": identity,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         stem, new = _stem(annotated, correction.index), truth_of(correction)
         while True:
-            known = self._of_plane(facts["identity"])
+            known = self._of_plane(identity)
             latest, before = self._latest(known)
             truth = merge(new, before) if before else new
             if latest and before and same(truth, before):
@@ -224,20 +228,21 @@ class Collection:
     def _write(
         self,
         stem: str,
-        plane: NDArray[Any],
+        plane: NDArray[np.generic],
         truth: Truth,
         margin_px: int,
-        facts: dict[str, Any],
+        facts: Mapping[str, object],
         known: list[Entry],
     ) -> Entry | None:
-        """A new entry; None if another program corrected the plane in the meantime."""
-        # After every entry of the plane, even one that cannot be read.
+        """Write a new entry; return None if another program corrected the plane meanwhile."""
+        # The number is higher than that of every entry of the plane, even of unreadable ones.
         key = self._files.reserve(stem, known[-1].number + 1 if known else 1)
         try:
             box = _kept(truth, plane.shape[1:], margin_px)
-            facts = facts | self._files.write_arrays(key, plane, truth, box)
-            added = self._files.write_facts(key, facts)
-            # Each program looks after it has written, so of two at once one sees the other.
+            written = self._files.write_arrays(key, plane, truth, box)
+            added = self._files.write_facts(key, {**facts, **written})
+            # Each program checks this after it has written. So if two programs write at the same
+            # time, at least one of them sees the entry of the other.
             if [e for e in self._of_plane(added.identity) if e.key != key] == known:
                 return added
         except BaseException:
@@ -247,12 +252,12 @@ class Collection:
         return None
 
     def _of_plane(self, identity: str) -> list[Entry]:
-        """All entries of a plane, oldest first."""
+        """Return all entries of a plane, oldest first."""
         found = (e for e in self.entries(superseded=True) if e.identity == identity)
         return sorted(found, key=_age)
 
     def _latest(self, known: list[Entry]) -> tuple[Entry, Truth] | tuple[None, None]:
-        """The latest of a plane's entries that can be read, and what it says."""
+        """Return the latest of these entries that can be read, and its truth; or two None."""
         for entry in reversed(known):
             try:
                 return entry, self._files.truth(self._files.facts(entry.key))
@@ -262,19 +267,19 @@ class Collection:
 
 
 def collection_of(store: ModelStore, name: str) -> Collection:
-    """The corrections of a model, which all its versions share.
+    """Return the collection of a model, which all its versions share.
 
     Raises
     ------
     ValueError
-        If the name cannot be a model's.
+        If the text cannot be the name of a model.
     """
     check_name(name)
     return Collection(store.root / name / "corrections")
 
 
 def find_collection(store: ModelStore, reference: str) -> Collection:
-    """The corrections that NAME, NAME@VERSION or a folder's path stands for.
+    """Return the collection that NAME, NAME@VERSION or the path of a folder means.
 
     Raises
     ------
@@ -299,7 +304,7 @@ def _age(entry: Entry) -> tuple[int, str]:
 
 
 def _kept(truth: Truth, shape: tuple[int, ...], margin_px: int) -> Box:
-    """What is stored of a plane (Y, X) of this shape."""
+    """Return the box that is stored of a plane (Y, X) of this shape."""
     rows, columns = shape
     if rows * columns > _WHOLE_PX:
         return truth.seen_box(margin_px, shape)

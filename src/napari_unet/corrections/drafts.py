@@ -1,11 +1,13 @@
-"""Autosave: what Segment wrote and the strokes painted on it since; a crash costs one stroke.
+"""Drafts: the labels that Segment wrote, and the strokes painted on them, saved as they are made.
 
-    ROOT/KEY/info.json              what the draft is, and the folder of the two below
-    ROOT/KEY/ID/baseline.npz        what Segment wrote
+A crash loses one stroke at most.
+
+    ROOT/KEY/info.json              what the draft is, and ID, the folder of the two files below
+    ROOT/KEY/ID/baseline.npz        the labels that Segment wrote
     ROOT/KEY/ID/plane-3.npz         the strokes on plane 3
-    ROOT/KEY.previous/              the draft before, if something was painted on it
+    ROOT/KEY.previous/              the draft before this one, if the user painted on it
 
-The info names the folder, and is replaced in one step: a new draft counts as a whole or not at all.
+The info file is replaced in one step, so a new draft is there as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -31,25 +33,26 @@ from napari_unet.io.atomic import clean_once, part_of, replacing
 
 _FORMAT = "napari-unet draft 1"
 _INFO, _BASELINE, _STROKES, _PREVIOUS = "info.json", "baseline.npz", "plane*.npz", ".previous"
-# Windows keeps some names for its devices.
+# Keys that can be names of folders on every system. Windows reserves some names for devices.
 _SAFE = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9](?:[a-z0-9_-]{0,78}[a-z0-9])?")
+# About how many pixels of an image enter its fingerprint; more would take too long for large ones.
 _SAMPLE_PX = 1 << 20
-# What reading a broken file raises.
+# Exceptions that reading a broken file can raise.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Labels somebody was painting on.
+    """Saved labels that a user was painting on.
 
     Attributes
     ----------
     baseline
-        What Segment wrote, int32.
+        The labels that Segment wrote, int32.
     labels
-        The baseline with the strokes.
+        The baseline with the strokes painted on it.
     info
-        As it was saved.
+        The info as it was saved.
     created
         When the draft was begun, ISO 8601 in UTC.
     damaged
@@ -64,31 +67,33 @@ class Draft:
 
 
 class Drafts:
-    """Drafts in a folder, one for each image.
+    """The drafts in a folder, one for each image.
 
-    A draft is written by one program at a time.
+    Only one program at a time may write a draft.
 
     Parameters
     ----------
     root
-        Need not exist yet.
+        The folder, which need not exist yet.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         clean_once(self.root)
 
-    def begin(self, key: str, baseline: NDArray[np.int32], info: Mapping[str, Any]) -> None:
-        """Begin a draft; one with strokes, or that cannot be read, is kept as the previous one.
+    def begin(self, key: str, baseline: NDArray[np.int32], info: Mapping[str, object]) -> None:
+        """Begin a new draft of an image.
+
+        An earlier draft is kept as the previous one if it has strokes or cannot be read.
 
         Parameters
         ----------
         key
-            Stands for the image, see `fingerprint`.
+            Text that identifies the image, see `fingerprint`.
         baseline
-            What Segment wrote, (..., Y, X).
+            The labels that Segment wrote, (..., Y, X).
         info
-            What belongs to it and json can hold.
+            Facts to save with it, which json can hold.
 
         Raises
         ------
@@ -133,15 +138,15 @@ class Drafts:
         index
             Position of the plane along the axes before Y and X.
         changed
-            Where the plane differs from the baseline: positions in it, flattened. If there are
-            none, the plane is as Segment wrote it.
+            Positions in the flattened plane at which it differs from the baseline. If there are
+            none, the strokes on the plane are deleted.
         values
-            The labels there.
+            The labels at these positions.
 
         Raises
         ------
         ValueError
-            If there is no such draft, or not one value for each position.
+            If there is no such draft, or the numbers of positions and values differ.
         OSError
             If it cannot be written; what was saved before stays.
         """
@@ -155,11 +160,11 @@ class Drafts:
         if not changed.size:
             path.unlink(missing_ok=True)
             return
-        # Neighbours differ by one, which packs well.
+        # Steps between neighbouring positions are mostly 1, which compresses well.
         steps = np.diff(changed.astype(np.int64), prepend=0)
         _write(path, {"steps": steps, "values": values.astype(np.int32)})
 
-    def save_info(self, key: str, info: Mapping[str, Any]) -> None:
+    def save_info(self, key: str, info: Mapping[str, object]) -> None:
         """Replace the info of a draft.
 
         Raises
@@ -171,9 +176,9 @@ class Drafts:
         _write_head(self._folder(key), head)
 
     def load(self, key: str, *, previous: bool = False) -> Draft | None:
-        """Read a draft, or the one before it; None if there is none or it cannot be read.
+        """Read a draft, or the previous one; None if there is none or it cannot be read.
 
-        Nothing is ever deleted here. Takes long for large stacks.
+        It deletes nothing. It takes long for large stacks.
         """
         folder = self._folder(key, previous)
         head = self._head(folder)
@@ -195,22 +200,10 @@ class Drafts:
         return Draft(baseline, labels, head["info"], head["created"], tuple(damaged))
 
     def has_strokes(self, key: str, *, previous: bool = False) -> bool:
-        """Whether something was painted on a draft; reads no labels."""
+        """Return whether a draft has strokes; reads no labels, so it is fast."""
         folder = self._folder(key, previous)
         head = self._head(folder)
         return head is not None and any((folder / head["folder"]).glob(_STROKES))
-
-    def discard(self, key: str, *, previous: bool = False) -> None:
-        """Delete a draft, or the one before it; one whose info cannot be read stays."""
-        folder = self._folder(key, previous)
-        if self._head(folder) is not None:
-            self._delete(folder)
-
-    def keys(self) -> list[str]:
-        """Keys of all drafts whose info can be read, as they were given, sorted."""
-        folders = (path for path in self.root.glob("*") if _SAFE.fullmatch(path.name))
-        heads = (self._head(folder) for folder in folders)
-        return sorted(str(head["key"]) for head in heads if head)
 
     def _folder(self, key: str, previous: bool = False) -> Path:
         name = key
@@ -219,7 +212,7 @@ class Drafts:
         return self.root / (name + _PREVIOUS if previous else name)
 
     def _head(self, folder: Path) -> dict[str, Any] | None:
-        """What the info file holds; None if there is none or it cannot be read."""
+        """Return the content of the info file; None if there is none or it cannot be read."""
         try:
             head: dict[str, Any] = json.loads((folder / _INFO).read_text("utf-8"))
             whole = (
@@ -239,7 +232,7 @@ class Drafts:
         return head
 
     def _back_up(self, folder: Path) -> None:
-        """Copy a draft beside itself; only then the one kept there before goes."""
+        """Copy a draft to the place of the previous one, which is deleted after the copying."""
         part = part_of(folder)
         try:
             shutil.copytree(folder, part, ignore=shutil.ignore_patterns(".*.part"))
@@ -250,7 +243,7 @@ class Drafts:
             shutil.rmtree(part, ignore_errors=True)
 
     def _delete(self, folder: Path) -> None:
-        """Delete a folder, of which no half is ever to be seen."""
+        """Delete a folder; it is renamed first, so that no half of it is taken for a draft."""
         if folder.exists():
             part = part_of(folder)
             folder.rename(part)
@@ -258,19 +251,19 @@ class Drafts:
 
 
 def fingerprint(image: Any, axes: str, name: str) -> str:
-    """What tells an image from others: 16 hexadecimal digits.
+    """Return the fingerprint of an image: 16 hexadecimal digits.
 
-    Of the pixels only the first plane is read, and of that about a million are looked at; so
-    stacks that begin alike are told apart by their name and their shape.
+    Only the first plane is read, and about a million of its pixels are hashed. Stacks with the same
+    first plane therefore differ only if their name, shape, axes or dtype differ.
 
     Parameters
     ----------
     image
-        Array-like.
+        Array-like, in the order of `axes`.
     axes
         One letter of TZCYX for each axis.
     name
-        What the image is called.
+        Name of the image.
     """
     words = (str(tuple(image.shape)), str(np.dtype(image.dtype)), axes, name)
     first = next(plane_indices(axes, image.shape), None)
@@ -284,7 +277,7 @@ def _plane_name(index: Sequence[int]) -> str:
 
 
 def _paint(plane: NDArray[np.int32], strokes: Mapping[str, NDArray[Any]]) -> None:
-    """Write strokes into a plane (Y, X), in place, or raise."""
+    """Write strokes into a plane (Y, X), in place; raise ValueError if they do not fit."""
     changed, values = np.cumsum(strokes["steps"]), strokes["values"]
     if plane.ndim != 2 or changed.shape != values.shape or changed.min(initial=0) < 0:
         raise ValueError("strokes of another plane")
@@ -293,8 +286,8 @@ def _paint(plane: NDArray[np.int32], strokes: Mapping[str, NDArray[Any]]) -> Non
     plane.reshape(-1)[changed] = values
 
 
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """An npz, packed fast and piece by piece, where numpy packs hard."""
+def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write an npz file with fast compression; numpy's own compression is much slower."""
     with (
         replacing(path) as part,
         zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
@@ -306,14 +299,14 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        # Not by its path: numpy leaves files that it cannot read open.
+        # numpy gets an open file, because it leaves a file open if it opens it and cannot read it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:
-        # What unpacks it has exceptions of its own.
+        # The zip and zlib modules raise exceptions of their own.
         raise ValueError(f"{path} cannot be read ({error})") from error
 
 
-def _write_head(folder: Path, head: Mapping[str, Any]) -> None:
+def _write_head(folder: Path, head: Mapping[str, object]) -> None:
     with replacing(folder / _INFO) as part:
         part.write_text(json.dumps(head, indent=2) + "\n", "utf-8")

@@ -1,9 +1,9 @@
-"""The files of one correction in a collection: written whole, and read as they were written.
+"""The files of one correction in a collection.
 
 FOLDER/images/KEY.tif    raw pixels of a plane or a piece of it, YX or CYX
 FOLDER/labels/KEY.tif    its labels
 FOLDER/seen/KEY.tif      255 where the labels are truth, 0 where nobody has looked
-FOLDER/KEY.json          what they are; written last: without it there is no entry
+FOLDER/KEY.json          what they are; written last, because an entry begins to exist with it
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ _KEY = re.compile(r"[a-z0-9-]+-\d{4,}")
 
 @dataclass(frozen=True)
 class Entry:
-    """A correction in a collection.
+    """A short description of one correction in a collection.
 
     Attributes
     ----------
     key
-        Its name there.
+        Its name in the collection.
     image
-        What the image is called, for people.
+        Name of the image, to show to the user.
     index
-        Position of the plane in it, along the axes other than C, Y, X.
+        Position of the plane in the image, along the axes other than C, Y, X.
     n_cells
-        Labelled pieces where somebody has looked.
+        Number of cells on seen pixels; separate pieces count as separate cells.
     seen_px
-        Pixels where somebody has looked.
+        Number of seen pixels.
     shape
-        (Y, X) of what is stored.
+        (Y, X) of the stored piece, in pixels.
     created
-        When, ISO 8601 in UTC.
+        Time of creation, ISO 8601 in UTC.
     sha256
         Hash of the files of its image, labels and seen pixels, one after the other.
     classes
-        Classes of its cells, sorted; empty without cells.
+        Names of the classes of its cells, sorted; empty without cells.
     identity
-        Hash of the raw plane: corrections of the same plane have the same.
+        Fingerprint of the raw plane; all corrections of one plane have the same.
     """
 
     key: str
@@ -70,28 +70,28 @@ class Entry:
 
     @property
     def number(self) -> int:
-        """Grows with each correction of a plane."""
+        """Number of the entry, which grows with each correction of a plane."""
         return int(self.key.rpartition("-")[2])
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the json of an entry says.
+    """The content of the json file of an entry.
 
     Attributes
     ----------
     entry
-        In short.
+        The short description.
     axes, image_shape
-        Of the file of the image: YX or CYX.
+        Axes (YX or CYX) and shape of the stored image.
     offset_px
-        Where the stored piece begins in its plane, along Y and X.
+        Position of the stored piece in its plane, along Y and X.
     classes
-        Class of each id that is not plainly a "cell".
+        Name of the class of each id whose class is not "cell".
     statistics
-        Of the whole plane.
+        Intensities of the whole plane that become 0 and 1.
     all
-        Everything, as it is written.
+        The whole content, as it is in the file.
     """
 
     entry: Entry
@@ -100,53 +100,55 @@ class Facts:
     offset_px: tuple[int, int]
     classes: Mapping[int, str]
     statistics: Statistics
-    all: Mapping[str, Any]
+    all: Mapping[str, object]
 
 
 class EntryFiles:
-    """The entries in a folder, by key.
+    """Reads and writes the files of the entries in a folder, by key.
 
     Parameters
     ----------
     folder
-        Need not exist yet.
+        The folder, which need not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def list_keys(self) -> list[str]:
-        """All keys, sorted; an entry may be broken."""
+        """Return all keys, sorted; an entry may be broken."""
         paths = self.folder.glob("*.json")
         return sorted(path.stem for path in paths if _KEY.fullmatch(path.stem))
 
     def has(self, key: str) -> bool:
-        """Whether there is an entry, perhaps a broken one."""
+        """Return whether there is an entry with this key; it may be broken."""
         return bool(_KEY.fullmatch(key)) and self._json(key).is_file()
 
     def arrays(self, key: str) -> tuple[Path, Path, Path]:
-        """Where the image, the labels and the seen pixels lie."""
+        """Return the paths of the image, the labels and the seen pixels."""
         image, labels, seen = (self.folder / name / f"{key}.tif" for name in _FOLDERS)
         return image, labels, seen
 
     def reserve(self, stem: str, number: int) -> str:
-        """A free key of this number or a higher one."""
+        """Reserve a free key with this number or a higher one, and return it."""
         (self.folder / _FOLDERS[0]).mkdir(parents=True, exist_ok=True)
         clean_once(self.folder / _FOLDERS[0], ".tif")
         while True:
             key = f"{stem}-{number:04d}"
             number += 1
             try:
-                # Another program may be adding, too.
+                # Another program may be adding an entry at the same time.
                 reserve(self.arrays(key)[0])
             except FileExistsError:
                 continue
             if not self.has(key):
                 return key
-            self.arrays(key)[0].unlink()  # an entry whose image was lost keeps its key
+            self.arrays(key)[0].unlink()  # the key belongs to an entry whose image was lost
 
-    def write_arrays(self, key: str, plane: NDArray[Any], truth: Truth, box: Box) -> dict[str, Any]:
-        """Write a box of a raw plane (C, Y, X) and what is known of it; returns its facts."""
+    def write_arrays(
+        self, key: str, plane: NDArray[np.generic], truth: Truth, box: Box
+    ) -> dict[str, object]:
+        """Write a box of a raw plane (C, Y, X) and its truth; return facts for the json file."""
         from napari_unet.io.images import write_image, write_labels
 
         truth = truth.within(box)
@@ -171,19 +173,19 @@ class EntryFiles:
             "sha256": self._sha256(key),
         }
 
-    def write_facts(self, key: str, facts: Mapping[str, Any]) -> Entry:
-        """Write the json, with which the entry begins to exist."""
+    def write_facts(self, key: str, facts: Mapping[str, object]) -> Entry:
+        """Write the json file, with which the entry begins to exist; return the entry."""
         with replacing(self._json(key)) as part:
             part.write_text(json.dumps({"format": FORMAT} | dict(facts), indent=2) + "\n", "utf-8")
         return self.facts(key).entry
 
     def facts(self, key: str) -> Facts:
-        """Read the json.
+        """Read the json file of an entry.
 
         Raises
         ------
         ValueError
-            If it is broken, or none of ours.
+            If it is broken, or was not written by this program.
         """
         try:
             return _parse(key, json.loads(self._json(key).read_text("utf-8")))
@@ -191,12 +193,12 @@ class EntryFiles:
             raise self._broken(key, error) from error
 
     def truth(self, facts: Facts) -> Truth:
-        """Read labels and seen pixels.
+        """Read the labels and the seen pixels of an entry.
 
         Raises
         ------
         ValueError
-            If a file is missing, or not what was written.
+            If a file is missing or was changed.
         """
         entry = facts.entry
         self.check(entry)
@@ -205,12 +207,15 @@ class EntryFiles:
         labels, seen = (self._pixels(entry.key, place, entry.shape) for place in (1, 2))
         return Truth(labels.astype(np.int32), seen > 0, facts.classes, box)
 
-    def image(self, facts: Facts) -> NDArray[Any]:
-        """Read the raw pixels; raises as `truth`, which sees whether they are what was written."""
+    def image(self, facts: Facts) -> NDArray[np.generic]:
+        """Read the raw pixels; raises ValueError if they cannot be read.
+
+        Whether they were changed is checked by `truth` or `check`, not here.
+        """
         return self._pixels(facts.entry.key, 0, facts.image_shape)
 
     def check(self, entry: Entry) -> None:
-        """See that the files are what was written; raises ValueError if not."""
+        """Check that the files are unchanged; raises ValueError if they are not."""
         try:
             found = self._sha256(entry.key)
         except OSError as error:
@@ -226,7 +231,7 @@ class EntryFiles:
                 shutil.copyfile(source, part)
 
     def delete(self, key: str) -> None:
-        """Delete an entry, the json first, what holds the key last; or what there is of it."""
+        """Delete the files of an entry: the json first, and last the image, which holds the key."""
         for path in (self._json(key), *self.arrays(key)[::-1]):
             path.unlink(missing_ok=True)
 
@@ -234,10 +239,10 @@ class EntryFiles:
         from tifffile import imread
 
         try:
-            # Readers drop axes of one pixel.
+            # tifffile drops axes of length 1, so the shape is restored.
             return np.asarray(imread(self.arrays(key)[place])).reshape(shape)
         except Exception as error:
-            # Readers have exceptions of their own.
+            # tifffile and its codecs raise exceptions of their own.
             raise self._broken(key, error) from error
 
     def _sha256(self, key: str) -> str:

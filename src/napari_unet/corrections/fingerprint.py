@@ -1,4 +1,4 @@
-"""How images are recognised and named on disk: by what is in them, in words any system accepts."""
+"""Fingerprints of planes, and texts that are safe in file names."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import hashlib
 import math
 import re
 import unicodedata
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
-def plane_sha256(plane: NDArray[Any], sample_px: int, *words: str) -> str:
-    """Hash of a raw plane (C, Y, X): shape, dtype and pixels, whatever its byte order.
+def plane_sha256(plane: NDArray[np.generic], sample_px: int, *words: str) -> str:
+    """Return a hash of a raw plane (C, Y, X): of its shape, dtype and pixels.
+
+    It does not depend on the byte order.
 
     Parameters
     ----------
     plane
-        Any dtype.
+        The plane, of any dtype.
     sample_px
-        Of a plane with more pixels, every nth along Y and X is taken, which is about this many.
+        If the plane has more pixels than this, a regular sample of about so many is hashed.
     words
-        What else is to tell images apart.
+        Texts that enter the hash as well, to tell similar images apart.
     """
     rows, columns = plane.shape[1:]
     step = max(math.ceil(math.sqrt(rows * columns / sample_px)), 1)
@@ -32,6 +34,6 @@ def plane_sha256(plane: NDArray[Any], sample_px: int, *words: str) -> str:
 
 
 def slug(text: str, most: int = 60) -> str:
-    """A text as part of a file name on every system: a-z, 0-9 and single '-', perhaps empty."""
+    """Return a text with only a-z, 0-9 and single '-', safe in a file name; it may be empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:most].strip("-")

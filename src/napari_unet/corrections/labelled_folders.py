@@ -1,9 +1,8 @@
-"""Folders of images with their labels, to learn from or to be judged by."""
+"""Folders of images with their labels, for training or for evaluation."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,9 @@ from napari_unet.io.images import LABELS, Read, list_images, read_image
 
 
 def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    """Images of a folder with their labels in another: STEM, or STEM_labels as `segment` writes.
+    """Return the images of a folder, each with its labels file in another folder.
+
+    Labels have the name of the image, or the name and "_labels" as `segment` writes them.
 
     Raises
     ------
@@ -25,7 +26,7 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """
     truths = list_images([labels])
     by_stem = {path.stem.removesuffix(LABELS): path for path in truths}
-    # The very name comes first.
+    # Labels with exactly the name of the image are preferred.
     by_stem |= {path.stem: path for path in truths}
     found = list_images([images])
     missing = [path.name for path in found if path.stem not in by_stem]
@@ -45,14 +46,14 @@ def read_annotated(
     read: Read = read_image,
     split: bool = False,
 ) -> list[Annotated]:
-    """Images of a folder with their labels in another, to learn from; see `list_pairs`.
+    """Read the images of a folder with their labels in another, for training.
 
     Parameters
     ----------
     images, labels
-        The folders.
+        The folders; for the names of the files see `list_pairs`.
     sparse
-        Whether planes without a label were not looked at.
+        Whether planes without any label count as unseen.
     read, split
         As for `read_pair`.
 
@@ -73,7 +74,7 @@ def read_annotated(
 def read_pair(
     image: Path, labels: Path, read: Read = read_image, *, split: bool = False
 ) -> tuple[ImageSource, NDArray[np.int32]]:
-    """An image and its labels (axes of the image without C).
+    """Read an image and its labels (axes of the image without C).
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def read_pair(
     Raises
     ------
     ValueError
-        If they differ in size, or the labels are no whole numbers, or a mask of all cells.
+        If they differ in size, or the labels are not whole numbers, or are one mask of all cells.
     """
     picture = read(image)
     axes, shape = picture.label_axes, label_shape(picture.axes, picture.data.shape)
@@ -105,8 +106,8 @@ def read_pair(
     return picture, whole
 
 
-def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Labels with one number for each pixel of an image whose planes have this shape."""
+def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Return labels reshaped to `shape`, with one number for each pixel of the image."""
     numbers = np.asarray(truth.data)
     if truth.is_colour and (numbers[..., :1] == numbers[..., :3]).all():
         numbers = numbers[..., 0]  # grey, saved as a colour picture

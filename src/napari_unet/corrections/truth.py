@@ -1,4 +1,4 @@
-"""What is known of a plane: labels where somebody has looked; and how new knowledge meets old."""
+"""The truth about a plane: labels of the seen pixels; and how new truth joins earlier truth."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction
 
-# Along Y and X, with a start and a stop.
+# A box along Y and X; both slices have a start and a stop.
 Box = tuple[slice, slice]
-# Class of an id that no class is given for.
+# Name of the class of an id for which no class is given.
 CELL = "cell"
-# Of the pixels of an old object that were seen again, in one new object: it is the same.
+# An old cell is the same as a new one if at least this fraction of its pixels that were seen again
+# lies in the new one.
 _SAME = 0.9
 _LARGEST_ID = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Labels within a box of a plane.
+    """Labels and seen pixels within a box of a plane.
 
     Attributes
     ----------
     labels
         (Y, X) int32, 0 where unseen.
     seen
-        (Y, X) bool.
+        (Y, X) bool, True where the user has looked and the labels are truth.
     classes
-        Class of each id that is not plainly a "cell".
+        Name of the class of each id whose class is not "cell".
     box
-        Where in the plane.
+        Position of the arrays in the plane.
     """
 
     labels: NDArray[np.int32]
@@ -41,7 +42,7 @@ class Truth:
     box: Box
 
     def within(self, box: Box) -> Truth:
-        """The same in another box of the plane; unseen is what lies outside this one."""
+        """Return the truth in another box of the plane; pixels outside this one are unseen."""
         if box == self.box:
             return self
         shape = tuple(line.stop - line.start for line in box)
@@ -62,7 +63,7 @@ class Truth:
         return Truth(labels, seen, _present(labels, self.classes), box)
 
     def seen_box(self, margin_px: int, shape: tuple[int, ...]) -> Box:
-        """The box in a plane (Y, X) of this shape around the seen pixels and a margin."""
+        """Return the box around the seen pixels and a margin, in a plane (Y, X) of this shape."""
         (top, bottom), (left, right) = (
             (max(frame.start + line.start - margin_px, 0), frame.start + line.stop + margin_px)
             for frame, line in zip(self.box, _box_of(self.seen), strict=True)
@@ -70,17 +71,17 @@ class Truth:
         return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
     def n_cells(self) -> int:
-        """Number of cells; pieces of one id that do not connect are cells of their own."""
+        """Return the number of cells; separate pieces with one id count as separate cells."""
         return int(_pieces(self.labels).max(initial=0))
 
     def class_names(self) -> tuple[str, ...]:
-        """Classes of the cells, sorted."""
+        """Return the names of the classes of the cells, sorted."""
         ids = np.unique(self.labels[self.labels > 0]).tolist()
         return tuple(sorted({self.classes.get(i, CELL) for i in ids}))
 
 
 def truth_of(correction: Correction) -> Truth:
-    """What a correction says, cut to the box of its seen pixels (at least one)."""
+    """Return the truth of a correction, cut to the box of its seen pixels (at least one)."""
     seen = correction.trusted
     if seen is None:
         seen = np.ones(correction.labels.shape, bool)
@@ -90,11 +91,11 @@ def truth_of(correction: Correction) -> Truth:
 
 
 def merge(new: Truth, old: Truth) -> Truth:
-    """New truth where something was newly seen, old truth elsewhere.
+    """Return the new truth where pixels were seen now, and the old truth elsewhere.
 
-    Of an old object that lies in part where something was newly seen, the rest joins the new
-    object if that is the same as far as it was seen; else it becomes unseen, for half an object
-    would teach what is not so. The ids of the other old objects come after those of the new ones.
+    An old cell may lie partly on pixels that were seen now. If it is the same as a new cell there,
+    its other pixels join the new cell. Otherwise they become unseen, because half a cell would
+    teach a wrong outline. The other old cells get ids after those of the new cells.
     """
     box = _union(new.box, old.box)
     new, old = new.within(box), old.within(box)
@@ -114,7 +115,7 @@ def merge(new: Truth, old: Truth) -> Truth:
 
 
 def same(one: Truth, other: Truth) -> bool:
-    """Whether two say the same of a plane, whatever the ids are."""
+    """Return whether two truths agree on seen pixels, cells and classes; ids may differ."""
     box = _union(one.box, other.box)
     one, other = one.within(box), other.within(box)
     cells = one.labels > 0
@@ -131,7 +132,7 @@ def same(one: Truth, other: Truth) -> bool:
 
 
 def _same_objects(pieces: NDArray[np.intp], new: Truth) -> dict[int, int]:
-    """Old objects that are one new object where both were seen, and the id of that."""
+    """Return the old pieces that are the same as a new cell, with the id of that cell."""
     here = new.seen & (pieces > 0)
     pairs, counts = np.unique(
         np.stack([pieces[here], new.labels[here]]), axis=1, return_counts=True
@@ -154,7 +155,7 @@ def _pieces(labels: NDArray[np.int32]) -> NDArray[np.intp]:
 def _renumbered(
     labels: NDArray[np.int32], classes: Mapping[int, str], above: int
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
-    """Labels with the ids above + 1, above + 2, ..., and their classes."""
+    """Return labels with the ids above + 1, above + 2, ..., and the classes of these ids."""
     cells = labels > 0
     ids = np.unique(labels[cells])
     out = np.zeros_like(labels)
@@ -164,7 +165,7 @@ def _renumbered(
 
 
 def _present(labels: NDArray[np.int32], classes: Mapping[int, str]) -> dict[int, str]:
-    """The classes of the ids that occur, but for plain cells."""
+    """Return the classes of the ids that occur, without ids of the class "cell"."""
     named = [i for i, name in classes.items() if name != CELL]
     if not named:
         return {}

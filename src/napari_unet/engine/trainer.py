@@ -1,4 +1,4 @@
-"""Train or fine-tune a network step by step."""
+"""Training and fine-tuning of a network, one optimiser step at a time."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from napari_unet.engine.predict import memory_layout
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 from napari_unet.engine.stack_samples import VolumeSampler
 
-# Number of steps, after the first, that are timed to plan how many fit into the budget in seconds.
+# Steps after the first that are timed, to compute how many steps fit into the budget of seconds.
 TIMED_STEPS = 8
-# Where a step takes long, the speed is known roughly once this many seconds were timed.
+# Seconds after which the speed is estimated even if fewer steps were timed. It shows users with
+# slow computers early how long the training takes.
 _TIMED_S = 2.0
-# A run may take this many times the seconds asked for, if the machine became slower meanwhile.
+# Training stops when it has taken this many times the asked seconds. The number of steps is planned
+# early, and the computer may have become slower since then.
 _OVERRUN = 1.1
-# Training with an open end (`seconds="auto"`) is planned in legs. This is the number of steps of
-# the first leg; each further leg is as long as all legs before it.
-FIRST_LEG = 80
-# Largest number of steps, and of seconds, of a training with an open end.
-MOST_STEPS, MOST_S = 1500, 600.0
-# A further leg is begun only if it adds at least this fraction of the steps so far.
+# Limits of a training with an open end: steps of the first leg (each later leg doubles the number
+# of steps so far), steps at most, and seconds at most.
+FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
+# A new leg begins only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
-# The anchor is multiplied by 1 + `_FIRM` * belief, where belief, in [0, 1], says how far the
-# parent's prediction can be believed.
+# Extra strength of the anchor where the parent is fully believed: the anchor is multiplied by
+# 1 + _FIRM * belief, with belief from 0 to 1.
 _FIRM = 4.0
 
 
@@ -73,12 +73,14 @@ class StepReport:
 class Trainer:
     """Trains a network in place, step by step.
 
-    The loss is on trusted pixels only. On other pixels, `config.anchor` keeps the network near its
-    first state where that is sure of background. A budget in seconds becomes a number of steps once
-    a few steps have been timed, and again after twice as many. Training with an open end is planned
-    in legs: at the end of each, when the learning rate has fallen, `go_on` begins the next. The
-    schedule, and so the weights, follow from the planes, the settings, the seed and these plans. On
-    a CPU the same plans give exactly the same weights.
+    The loss counts trusted pixels only. On the other pixels, `config.anchor` keeps the output close
+    to that of the network at the start: fully where it was certain of background, and elsewhere as
+    far as that network is believed (`AnnotatedPlane.belief`).
+
+    A budget in seconds becomes a number of steps after a few steps were timed. It is computed again
+    after twice as many steps. Training with an open end is planned in legs. The learning rate falls
+    within each leg, and at the end of a leg `go_on` begins the next one. The same planes, settings,
+    seed and plans give the same weights, on a CPU bit for bit.
 
     Parameters
     ----------
@@ -89,21 +91,21 @@ class Trainer:
     config
         Budget, optimiser, loss and augmentation.
     device
-        Where to train.
+        The device to train on.
     dtype
         Number format of the forward pass; weights stay float32.
     plans
         The plans of an earlier run, which are followed again.
     replay
-        Some planes that the network was trained on before. The fraction `config.replay` of the
-        batches is drawn from them, so that the network does not forget them.
+        A sample of the planes that the shipped network learnt from. The fraction `config.replay` of
+        the batches is drawn from it, so that the network does not forget them.
 
     Attributes
     ----------
     planned
         Steps of the whole run, or up to the end of this leg; None until some have been timed.
     plans
-        Number of planned steps, by the step after which they were planned.
+        The planned number of steps, by the step after which it was planned.
     seconds
         The budget in seconds as it is now; None if the budget is in steps.
     speed
@@ -111,8 +113,8 @@ class Trainer:
     is_open
         Whether `go_on` may begin another leg.
     asked_s
-        Called after each step. It returns how many seconds in all the user wants by now, which
-        become the budget if they are more; None for no change.
+        Called after each step. Returns the seconds in all that the user wants now, or None for no
+        change. If it is more than the budget, it becomes the budget.
 
     Raises
     ------
@@ -146,7 +148,7 @@ class Trainer:
         self._draws = 0
         self._average = _Average(network, config.average)
         self._optimiser = _optimiser(network, config)
-        # Not torch's own generator: others in this process may draw from that.
+        # A generator of its own, because other code in this process may draw from torch's.
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
@@ -172,9 +174,9 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """Fraction of the budget to show to the user, in [0, 1].
+        """Fraction of the training that is done, in [0, 1], for a progress bar.
 
-        It is the fraction of the time as long as no steps are planned, or if the end is open.
+        It is the fraction of the time before steps are planned and where the end is open.
         """
         if self.seconds and (self.is_open or self.planned is None):
             of_steps = self._step / self._most if self._most else 0.0
@@ -193,13 +195,16 @@ class Trainer:
 
     @property
     def expected(self) -> int | None:
-        """Number of steps that fit into the budget: as planned, or as the speed allows, or None."""
+        """Expected number of steps of the whole run.
+
+        It is the plan, or an estimate from the speed; None before either is known.
+        """
         if self.planned is not None and not self.is_open:
             return self.planned
         return None if self.speed is None else self._fitting()
 
     def learn_from(self, planes: Sequence[AnnotatedPlane], *, anew: bool = False) -> None:
-        """Train on other planes from now on; with `anew` from the weights of the beginning."""
+        """Train on other planes from now on; with `anew`, from the weights of the start."""
         self._draws += 1
         config = replace(self.config, seed=self.config.seed + self._draws)
         self._batches = self._draw_from(planes, config)
@@ -209,7 +214,7 @@ class Trainer:
             self._average = _Average(self.network, config.average)
 
     def go_on(self) -> bool:
-        """Begin another leg at the end of one; return False if too few steps are left for it."""
+        """Plan another leg; return False if the budget has no room for a useful one."""
         self._leg = 2 * self._step
         planned = min(self._fitting(), self._leg)
         if planned < (1 + _LEAST_MORE) * self._step:
@@ -223,16 +228,15 @@ class Trainer:
         Parameters
         ----------
         check
-            Called in each layer, forward and backward. It may raise an exception to stop within the
-            step, which takes many seconds on a slow computer. The weights then stay as they were
-            before the step.
+            Called in each layer, forward and backward. It may raise to stop within the step, which
+            takes many seconds on a slow computer. The weights then stay as they were.
 
         Raises
         ------
         FloatingPointError
             If the loss or its gradient is no longer a number.
         """
-        # Not before the length of any run is known.
+        # The learning rate does not fall before the length of the run can be known.
         done = self._step / self.planned if self.planned and self._step > TIMED_STEPS else 0.0
         rate = _learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
@@ -243,16 +247,16 @@ class Trainer:
         self._step += 1
         now = time.perf_counter()
         if self._step == 1:
-            # The first step pays for the memory of all others.
+            # The first step is slower than the others, because it allocates memory.
             self._timed_from, self._timed_step = now, 1
         self._time(now)
-        # The budget grows only here, so that a run that is repeated makes the same plan.
+        # Here and nowhere else, so that a run that is reproduced has the same plan at this step.
         self._extend()
         if self._step in self._replayed:
             self._plan(self._replayed[self._step])
         elif self.seconds and self._step == self._next_plan:
             self._timed_from, self._timed_step = now, self._step
-            # Again after twice as many steps, for a machine may have been busy just now.
+            # The plan is made again after twice as many steps, as the computer may be busy now.
             self._next_plan = 2 * self._step
             planned = self._fitting()
             self._plan(min(planned, self._leg) if self.is_open else planned)
@@ -260,10 +264,7 @@ class Trainer:
 
     @contextmanager
     def paused(self) -> Iterator[UNet]:
-        """Give the network as it would be kept now, in evaluation mode.
-
-        The time until the end of the block does not count. Training then continues as before.
-        """
+        """Lend the network as it would be kept now, in evaluation mode; the time does not count."""
         began = time.perf_counter()
         learning = copy.deepcopy(self.network.state_dict())
         self._take_average()
@@ -294,7 +295,7 @@ class Trainer:
         asked = self.asked_s()
         if asked and self.seconds and asked > self.seconds:
             self.seconds = asked
-            # Before that, nothing is planned yet.
+            # Before that, there is no plan to change.
             if self._step > TIMED_STEPS:
                 self._next_plan = self._step
 
@@ -361,29 +362,9 @@ class Trainer:
         return None if self._parent is None else self._parent(image)
 
 
-def finetune(
-    network: UNet,
-    planes: Sequence[AnnotatedPlane],
-    config: FinetuneConfig,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[StepReport]:
-    """Train a network in place until the budget is used up; yield a report after each step.
-
-    If the generator is closed early, the network keeps what it has learnt, in evaluation mode. For
-    the parameters and errors see `Trainer`.
-    """
-    trainer = Trainer(network, planes, config, device, dtype)
-    try:
-        while trainer.fraction < 1:
-            yield trainer.step()
-    finally:
-        trainer.finish()
-
-
 @contextmanager
 def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before each layer, and when the gradient of a weight is known."""
+    """Call `check` before each layer runs, and after the gradient of each weight is computed."""
     layers = [layer for network in networks for layer in network.modules()]
     weights = [w for network in networks for w in network.parameters() if w.requires_grad]
     hooks = [
@@ -411,7 +392,7 @@ def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
 
 
 def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
-    """Yield batches; the fraction `config.replay` comes from the second source, if there is one."""
+    """Yield batches; with two sources, the fraction `config.replay` comes from the second."""
     rng = np.random.default_rng(config.seed)
     while True:
         is_replay = len(drawn) > 1 and rng.random() < config.replay
@@ -430,7 +411,7 @@ class _Average:
     @torch.no_grad()
     def update(self, network: UNet) -> None:
         self._updates += 1
-        # A short run must not remember the start for longer than it lasts.
+        # The decay grows slowly, so that a short run does not average in its start.
         decay = min(self._decay, self._updates / (self._updates + 10))
         for name, value in network.state_dict().items() if self._decay else ():
             self._mean[name].lerp_(value, 1 - decay)

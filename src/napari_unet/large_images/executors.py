@@ -1,61 +1,65 @@
-"""Who does the pieces of a large job: this process, or the workers of a Dask cluster."""
+"""Executors that run the tasks of a large job: this thread, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-# A network drive may fail once.
+# How often a cluster tries a failed task again, because a network drive may fail for a moment.
 _RETRIES = 2
 
 
 class Workers(Protocol):
-    """Does independent pieces of work."""
+    """Runs independent tasks."""
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
-        """Call `work(*piece)` for each piece, in any order; yields a number after each.
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
+        """Call `work(*piece)` for each piece, in any order; yield the number of pieces done.
 
-        A piece may be done more than once, if who did it is lost. Closing the iterator takes back
-        what has not begun.
+        A piece may run more than once, if the process that ran it is lost. Closing the iterator
+        cancels pieces that have not begun.
 
         Parameters
         ----------
         work
-            A function of a module; its effect is in files, what it returns is dropped.
+            A function of a module. It writes files; what it returns is not used.
         pieces
-            Arguments of each call.
+            The arguments of each call.
 
         Raises
         ------
         Exception
-            Whatever a piece raises.
+            Any exception that a piece raises.
         """
         ...
 
 
 class LocalWorkers:
-    """The thread that asks."""
+    """Runs all tasks in the calling thread."""
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
-        """One after the other; see `Workers`."""
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
+        """Run the pieces one after the other; see `Workers.run`."""
         for done, piece in enumerate(pieces, start=1):
             work(*piece)
             yield done
 
 
 class DaskWorkers:
-    """Workers of a Dask cluster that see the same files.
+    """Runs tasks on the workers of a Dask cluster, which must see the same files.
 
     Parameters
     ----------
     scheduler
-        Its address, for example tcp://10.0.0.5:8786.
+        Address of the scheduler, for example tcp://10.0.0.5:8786.
 
     Raises
     ------
     ValueError
-        If dask.distributed is not installed, or nobody answers.
+        If dask.distributed is not installed, or the scheduler does not answer.
     """
 
     def __init__(self, scheduler: str) -> None:
@@ -74,14 +78,19 @@ class DaskWorkers:
             ) from error
 
     def close(self) -> None:
-        """Let go of the cluster; what it was given and has not begun is dropped."""
+        """Close the connection to the cluster; tasks that have not begun are dropped."""
         self._client.close()
 
-    def run(self, work: Callable[..., object], pieces: Sequence[tuple[Any, ...]]) -> Iterator[int]:
-        """All at once; a piece whose worker is lost goes to another. See `Workers`."""
+    def run(
+        self, work: Callable[..., object], pieces: Sequence[tuple[object, ...]]
+    ) -> Iterator[int]:
+        """Submit all pieces at once; if a worker is lost, another one runs its pieces.
+
+        For parameters see `Workers.run`.
+        """
         from distributed import as_completed
 
-        # A piece has effects: it is never taken for one that was done before.
+        # pure=False: a piece writes files, so Dask must run it even if it ran the same one before.
         futures = [
             self._client.submit(work, *piece, pure=False, retries=_RETRIES) for piece in pieces
         ]
@@ -95,7 +104,7 @@ class DaskWorkers:
 
 @contextmanager
 def workers_at(scheduler: str | None) -> Iterator[Workers]:
-    """The workers of the Dask cluster at an address; without one, this thread."""
+    """Yield the workers of the Dask cluster at an address, or of this thread if it is None."""
     if scheduler is None:
         yield LocalWorkers()
         return

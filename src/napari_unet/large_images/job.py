@@ -1,8 +1,9 @@
-"""Images larger than memory: zarr in, OME-Zarr out, in pieces, resumable after a kill.
+"""The segmentation of images larger than memory, from zarr to OME-Zarr, in tasks.
 
-Beside the labels OUT stands OUT.part while the job runs: the scores of a few planes, the labels of
-their blocks, what is finished of OUT itself, and one small file for each piece that is done. A
-piece can be done twice without harm; OUT appears as a whole at the end.
+While the job runs, the folder OUT.part is beside the labels OUT. It holds the scores of a few
+planes, the labels of their blocks, the finished parts of OUT, and one small file for each task that
+is done. A job that was killed goes on from there. A task can run twice without harm. OUT appears as
+a whole at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,18 @@ from napari_unet.segmentation.looking import Look, look
 from napari_unet.segmentation.planes import missing_warning
 from napari_unet.segmentation.tiled_plane import Block, join
 
-# Planes are segmented in groups of at least so many tiles, which keep many workers busy.
+# Smallest number of tiles in a group of planes that are segmented together. Groups keep many
+# workers busy even if planes are small.
 _GROUP_TILES = 64
-# Names what a folder of unfinished work is for.
+# Name of the file, in a folder of unfinished work, that describes the job.
 _JOB = "job.json"
-# Linking takes about so much of the time.
+# Fraction of the time that linking usually takes, for the progress.
 _LINKING = 0.1
 
 
 @dataclass(frozen=True)
 class VolumeLabels:
-    """What a large job gives.
+    """The result of a large job.
 
     Attributes
     ----------
@@ -74,15 +76,16 @@ class VolumeLabels:
     model
         The version that was used.
     compute
-        Where it ran, in words.
+        The device and number format that were used, in words.
     n_cells
-        Number of cells, or of linked objects; their ids are 1, 2, ...
+        Number of cells, or of linked cells; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median area of a cell in its plane; 0 without cells.
+        Diameter, in pixels, of a disc with the median area of the cells in their planes; 0 without
+        cells.
     look
-        How the model looked at the image.
+        The diameter and channel with which the model saw the image.
     warnings
-        What the user is to know of the image, a sentence each.
+        Warnings about the image, one sentence each.
     """
 
     out: Path
@@ -95,12 +98,12 @@ class VolumeLabels:
 
 
 def check_in_planes(version: ModelVersion, config: PredictConfig) -> None:
-    """See that a model and settings find cells in planes, as it is done from zarr to zarr.
+    """Check that a model and settings segment planes; zarr to zarr works only with these.
 
     Raises
     ------
     ValueError
-        If they look at stacks.
+        If they segment whole stacks.
     """
     if version.header.for_stacks:
         raise ValueError(
@@ -126,32 +129,33 @@ def segment_volume(
     *,
     overwrite: bool = False,
 ) -> VolumeLabels:
-    """Segment a zarr store into another; called in a job.
+    """Segment a zarr store, and write the labels to another; called in a job.
 
     Parameters
     ----------
     job
-        Told how far it is.
+        Receives the progress.
     load
-        Gives the model.
+        Returns the model.
     version
-        What the model is called, and its file.
+        The version that `load` returns, with its file.
     image, axes
-        Store, and names of its axes; None for what it says.
+        The store, and its axes; None takes the axes that the store names.
     out
-        Of the labels; replaced at the end. `out` + ".part" is where a job that was stopped goes on.
+        The store of the labels, which is replaced at the end. The unfinished work is in the folder
+        `out` + ".part"; a job that was stopped is resumed from it.
     config
         Settings.
     workers
-        Who does it.
+        The executor that runs the tasks.
     overwrite
-        Whether the labels may take the place of what this program did not make.
+        Whether a file or folder that this program did not make may be replaced.
 
     Raises
     ------
     ValueError
-        If what was begun there is another job, the image has no axis to link along, whole stacks
-        are wanted, or something that this program did not make is where the labels are to go.
+        If the unfinished work belongs to another job, the image has no axis to link along, whole
+        stacks are to be segmented, or `out` was not made by this program.
     """
     check_in_planes(version, config)
     job.report(0.0, "loading the model")
@@ -174,13 +178,13 @@ def segment_volume(
         "config": asdict(config),
     }
 
-    def settings() -> dict[str, Any]:
+    def settings() -> dict[str, object]:
         pixels, named = take_channel(source.data, source.axes, config.channel)
         chosen, _ = look(loaded, pixels, named, indices, config, compute, job)
         tile_px = config.tile_px or default_tile_px(compute, loaded.network.config.depth)
         return {"tile_px": tile_px, "look": asdict(chosen)}
 
-    # The same for all workers, and when it goes on elsewhere.
+    # These settings are stored, so that they are the same for all workers and after a resumption.
     begun = _begin(work / _JOB, task, settings)
     seen = Look(**begun["look"])
     config = replace(
@@ -208,7 +212,7 @@ def segment_volume(
         _write_levels([VolumePlane(volume, index) for index in indices], steps)
     missing = sum(int(VolumePlane(volume, i).known("missing", 0)["px"]) for i in indices)
     total = len(indices) * math.prod(plane_shape(source.axes, source.data.shape))
-    # It may have come meanwhile.
+    # Another program may have written there meanwhile.
     check_replaceable(out, overwrite=overwrite)
     work.replace(_finished(work))
     _move(work, out)
@@ -224,18 +228,18 @@ def segment_volume(
 
 
 class _Group:
-    """Planes that are segmented together; what is done already is not done again.
+    """Planes that are segmented together; tasks that are done already are not run again.
 
     Parameters
     ----------
     planes
         The planes.
     count
-        Cells in all planes before.
+        Number of cells in all earlier planes.
     workers
-        Who does it.
+        The executor that runs the tasks.
     progress
-        Called with (fraction, message) after each piece; may raise to stop.
+        Called with (fraction, message) after each task; may raise to stop.
     """
 
     def __init__(
@@ -249,7 +253,7 @@ class _Group:
         self._steps = Steps(workers, progress)
 
     def segment(self) -> list[NDArray[np.int64]]:
-        """Areas of the cells of each plane, in pixels."""
+        """Segment the planes; return the areas of the cells of each plane, in pixels."""
         files = [plane.path("cells").with_suffix(".npy") for plane in self._planes]
         if not all(file.exists() for file in files):
             self._steps.progress(0.0, "measuring intensities")
@@ -278,7 +282,7 @@ class _Group:
         )
         self._steps.do("block", label_block, [(p, n) for p, numbers in pairs for n in numbers])
         nothing = np.zeros((0, 0), np.int32)
-        writes: list[tuple[Any, ...]] = []
+        writes: list[tuple[VolumePlane, int, NDArray[np.int32]]] = []
         areas: list[NDArray[np.int64]] = []
         for plane, numbers in pairs:
             cells = join([Block(labels=nothing, **plane.known("block", n)) for n in numbers])
@@ -295,7 +299,7 @@ class _Group:
 
 
 def _create(volume: Volume, source: ZarrImage) -> None:
-    """Make the stores that are written to."""
+    """Make the stores of labels, unless they exist from an earlier run."""
     shape, named = label_shape(source.axes, source.data.shape), label_axes(source.axes)
     kept = [n for n, axis in enumerate(source.axes) if axis != "C"]
     scale, units = [source.scale[n] for n in kept], [source.units[n] for n in kept]
@@ -327,9 +331,9 @@ def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[Vol
 
 
 def _begin(
-    file: Path, task: dict[str, Any], settings: Callable[[], dict[str, Any]]
+    file: Path, task: Mapping[str, object], settings: Callable[[], dict[str, object]]
 ) -> dict[str, Any]:
-    """The settings that a job was begun with; those of a new one are made and written down."""
+    """Return the settings that a job was begun with; those of a new job are made and stored."""
     if not file.exists():
         made = settings()
         with replacing(file) as part:
@@ -349,14 +353,15 @@ def _finished(work: Path) -> Path:
 
 
 def _check_ours(work: Path) -> None:
-    """See that a folder of unfinished work is one of ours: it is deleted in the end."""
+    """Check that a folder of unfinished work was made by this program, which will delete it."""
     if not os.path.lexists(work):
         return
     names = {path.name for path in work.iterdir()} if work.is_dir() else {""}
     try:
         ours = json.loads((work / _JOB).read_text("utf-8")).keys() == {"task", "settings"}
     except (OSError, ValueError, AttributeError):
-        # A kill at the first or last moment: nothing but the part of that file, or labels.
+        # If a job was killed at its very beginning or end, the folder holds only a part of the
+        # job's file, or the finished labels.
         ours = all(name.startswith(f".{_JOB}.") or name == "labels.zarr" for name in names)
         ours = ours and ("labels.zarr" not in names or is_ours(work / "labels.zarr"))
     if not ours:
@@ -367,22 +372,22 @@ def _check_ours(work: Path) -> None:
 
 
 def _last_change(store: Path) -> int:
-    """When a file of a store was last written, in ns."""
+    """Return the time at which a file of a store was last written, in ns since 1970."""
     files = (os.path.join(folder, name) for folder, _, names in os.walk(store) for name in names)
     return max((os.stat(file).st_mtime_ns for file in files), default=0)
 
 
 def _move(work: Path, out: Path) -> None:
-    """Put labels that are finished in their place; also those of a job that was killed here."""
+    """Move finished labels to their place, also those of a job that was killed while it did so."""
     done = _finished(work)
     labels = done / "labels.zarr"
     if labels.exists():
         if os.path.lexists(out):
-            # Not deleted here: a kill would leave half of it.
+            # The older labels are moved, not deleted, because a kill could leave half of them.
             out.replace(done / "before")
         labels.replace(out)
     if done.exists():
-        # What says that it is ours goes last.
+        # The file that shows that the folder is ours is deleted last.
         for path in sorted(done.iterdir(), key=lambda path: path.name == _JOB):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

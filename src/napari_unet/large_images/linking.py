@@ -1,4 +1,4 @@
-"""One id for each object of a large job: overlaps are counted block by block, and added up."""
+"""The linking of cells in a large job: overlaps are counted in each block and added up."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 def link_planes(volume: Volume, areas: Mapping[Index, NDArray[np.int64]], steps: Steps) -> int:
-    """Write the labels of all planes with the ids of objects; returns how many there are.
+    """Write the labels of all planes with the ids of linked cells; return the number of these.
 
     Parameters
     ----------
     volume
-        Whose planes are labelled, with ids 1, 2, ... through all of them.
+        A volume whose planes are labelled, with ids 1, 2, ... that are unique over all planes.
     areas
-        Of the cells of each plane, in the order of the ids.
+        For each plane, the areas of its cells in pixels, in the order of their ids.
     steps
-        Has it done.
+        Runs the tasks.
     """
     from napari_unet.core.cells.linking import add_up
 

@@ -1,4 +1,4 @@
-"""The pieces of a large job, each for any process that sees its files."""
+"""The tasks of a large job. Any process that sees the files of the job can run them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_unet.segmentation.tiled_plane import LargePlane
 
 @dataclass(frozen=True)
 class Volume:
-    """What is to be done; small, so that it can be sent to workers.
+    """Description of one large job: paths and settings only, cheap to pickle for workers.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Volume:
     model
         Path of the model file.
     work
-        Path of the folder of what is not finished.
+        Path of the folder for unfinished work.
     config
         Settings, with a diameter in pixels or None.
     run
-        Another one each time that a job begins or goes on: what was kept in memory in another run
-        is not taken, for the image or the model may have changed since.
+        A text that is new each time a job begins or is resumed. Images and models that a worker
+        keeps in memory are used within one run only, because the files may change between runs.
     """
 
     image: str
@@ -51,12 +51,12 @@ class Volume:
 
     @property
     def out(self) -> Path:
-        """The labels, as long as they are not finished."""
+        """Path of the labels while they are not finished."""
         return Path(self.work, "labels.zarr")
 
     @property
     def sections(self) -> Path:
-        """Labels of single planes: those themselves, or what they are linked from."""
+        """Path of the labels of single planes, before linking; `out` if cells are not linked."""
         return self.out if self.config.link == "none" else Path(self.work, "sections.zarr")
 
 
@@ -67,9 +67,9 @@ class VolumePlane:
     Attributes
     ----------
     volume
-        What it is a plane of.
+        The volume that contains it.
     index
-        Its place along the axes other than C, Y, X.
+        Its position along the axes other than C, Y, X.
     statistics
         Its intensities that become 0 and 1; None to measure them.
     """
@@ -80,24 +80,24 @@ class VolumePlane:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of the plane in the names of its files."""
         return "-".join(map(str, self.index)) or "plane"
 
     def path(self, kind: str) -> Path:
-        """A file or folder of one kind that is its own."""
+        """Return the path of the plane's own file or folder of one kind."""
         return Path(self.volume.work, kind, self.name)
 
     def is_done(self, kind: str, number: int) -> bool:
-        """Whether a piece is done."""
+        """Return whether a task is done."""
         return self._mark(kind, number).exists()
 
-    def mark(self, kind: str, number: int, **arrays: NDArray[Any]) -> None:
-        """Say that a piece is done, and what is known from then on."""
+    def mark(self, kind: str, number: int, **arrays: NDArray[np.generic]) -> None:
+        """Write the file that says that a task is done, with the arrays that it found."""
         with replacing(self._mark(kind, number)) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def known(self, kind: str, number: int) -> dict[str, NDArray[Any]]:
-        """What was told when a piece was done."""
+        """Return the arrays that were stored when a task was done."""
         with np.load(self._mark(kind, number)) as file:
             return dict(file)
 
@@ -106,7 +106,7 @@ class VolumePlane:
 
 
 def score_tile(plane: VolumePlane, number: int) -> None:
-    """Let the network look at a tile."""
+    """Predict the scores of a tile, and write them to the scores of the plane."""
     large = large_plane(plane)
     tile = large.tiles[number]
     scores = _scores(plane)
@@ -116,7 +116,7 @@ def score_tile(plane: VolumePlane, number: int) -> None:
 
 
 def label_block(plane: VolumePlane, number: int) -> None:
-    """Label a block of a plane all of whose tiles are done."""
+    """Label a block of a plane; all tiles of the plane must be done."""
     large = large_plane(plane)
     box = large.blocks[number]
     block = large.label(box, _scores(plane))
@@ -126,7 +126,7 @@ def label_block(plane: VolumePlane, number: int) -> None:
 
 
 def write_block(plane: VolumePlane, number: int, ids: NDArray[np.int32]) -> None:
-    """Write the labels of a block as what they are called in the whole."""
+    """Write the labels of a block with their final ids; `ids` has one for each local label."""
     box = large_plane(plane).blocks[number]
     if len(ids) > 1:
         _sections(plane)[box] = ids[_local(plane)[box]]
@@ -134,7 +134,7 @@ def write_block(plane: VolumePlane, number: int, ids: NDArray[np.int32]) -> None
 
 
 def count_overlaps(plane: VolumePlane, number: int, earlier: Sequence[VolumePlane]) -> None:
-    """Count what the cells of a block share with those of earlier planes."""
+    """Count the pixels that the cells of a block share with cells of earlier planes."""
     from napari_unet.core.cells.linking import overlaps
 
     box = large_plane(plane).blocks[number]
@@ -144,7 +144,7 @@ def count_overlaps(plane: VolumePlane, number: int, earlier: Sequence[VolumePlan
 
 
 def write_objects(plane: VolumePlane, number: int, first: int) -> None:
-    """Write a block with the ids of its objects; those of its sections follow on `first`."""
+    """Write a block with the ids of linked cells; the ids in its plane begin at `first` + 1."""
     box = large_plane(plane).blocks[number]
     part = _sections(plane)[box]
     if part.any():
@@ -154,7 +154,7 @@ def write_objects(plane: VolumePlane, number: int, first: int) -> None:
 
 
 def write_level(plane: VolumePlane, number: int, level: int, box: Box) -> None:
-    """Write a box of a level of the pyramid from the level before."""
+    """Write a box of one level of the pyramid, from the level before it."""
     y, x = (slice(2 * side.start, 2 * side.stop, 2) for side in box)
     part = _target(plane, level - 1)[y, x]
     if part.any():
@@ -163,7 +163,7 @@ def write_level(plane: VolumePlane, number: int, level: int, box: Box) -> None:
 
 
 def prepared(plane: VolumePlane) -> VolumePlane:
-    """The plane with its statistics, and with places to write to."""
+    """Return the plane with its statistics, and make its stores of scores and local labels."""
     import zarr
 
     measured = large_plane(plane)
@@ -188,7 +188,7 @@ def prepared(plane: VolumePlane) -> VolumePlane:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A folder that is there as a whole or not at all."""
+    """Yield a temporary folder, which is renamed to `path` at the end if nothing was raised."""
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @lru_cache(maxsize=8)
 def large_plane(plane: VolumePlane) -> LargePlane:
-    """The plane with its image and its model, opened once in each process."""
+    """Return the plane with its image and model, which each process opens once."""
     volume = plane.volume
     store = open_zarr(Path(volume.image), volume.axes)
     image, axes = take_channel(store.data, store.axes, volume.config.channel)
@@ -233,23 +233,23 @@ def _local(plane: VolumePlane) -> Any:
     return zarr.open_array(plane.path("local"), mode="r+")
 
 
-def _target(plane: VolumePlane, level: int) -> _PlaneOf:
-    return _plane_of(plane, plane.volume.out / str(level))
+def _target(plane: VolumePlane, level: int) -> _StoredPlane:
+    return _stored_plane(plane, plane.volume.out / str(level))
 
 
-def _sections(plane: VolumePlane) -> _PlaneOf:
-    return _plane_of(plane, plane.volume.sections / "0")
+def _sections(plane: VolumePlane) -> _StoredPlane:
+    return _stored_plane(plane, plane.volume.sections / "0")
 
 
-def _plane_of(plane: VolumePlane, path: Path) -> _PlaneOf:
+def _stored_plane(plane: VolumePlane, path: Path) -> _StoredPlane:
     import zarr
 
-    return _PlaneOf(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
+    return _StoredPlane(zarr.open_array(path, mode="r+"), plane.volume.axes, plane.index)
 
 
 @dataclass(frozen=True)
-class _PlaneOf:
-    """One plane (Y, X) of labels in a store."""
+class _StoredPlane:
+    """One plane (Y, X) of the labels in a zarr array, read and written box by box."""
 
     array: Any
     axes: str
@@ -266,6 +266,6 @@ class _PlaneOf:
     def _is_turned(self) -> bool:
         return self.axes.index("X") < self.axes.index("Y")
 
-    def _key(self, box: Box) -> tuple[Any, ...]:
+    def _key(self, box: Box) -> tuple[int | slice, ...]:
         position, sides = iter(self.index), dict(zip("YX", box, strict=True))
         return tuple(sides[a] if a in sides else next(position) for a in label_axes(self.axes))

@@ -1,4 +1,4 @@
-"""Corrections to a new version of a model.
+"""Training and fine-tuning: from corrections to a new version of a model.
 
 Words: a *lesson* is what a fine-tune trains on and what it is checked on; *held-out* cells check
 and do not teach; the *verdict* says whether the new version may be used.

@@ -1,4 +1,4 @@
-"""The budget of a training: what is told of it, when it is too short, when an open one ends."""
+"""The budget of a training: its progress in words, the warning if it is too short, its open end."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from napari_unet.jobs import ENOUGH_STEPS, THIS_COMPUTER, TooShort
 if TYPE_CHECKING:
     from napari_unet.engine.trainer import Trainer
 
-# The time that is offered holds a little more, for speeds vary.
+# The time that is offered to the user is longer by this factor, because the speed varies.
 _MARGIN = 1.1
-# An open training goes on while the score on held-out cells gained more than this in a leg, or,
-# where no score decides, the loss fell by more than this share.
+# A training with an open end goes on after a leg if the score on held-out cells rose by more than
+# _LEAST_GAIN. If there is no score, it goes on if the loss fell by more than this fraction.
 _LEAST_GAIN, _LEAST_FALL = 0.01, 0.1
 
 
 def too_short(trainer: Trainer) -> TooShort | None:
-    """Whether a training in time will have too few steps; None as long as its speed is unknown."""
+    """Return a warning if a budget in seconds holds too few steps, else None.
+
+    It is None as well while the speed is unknown.
+    """
     steps, seconds, speed = trainer.expected, trainer.seconds, trainer.speed
     enough = min(ENOUGH_STEPS, trainer.config.steps or ENOUGH_STEPS)
     if steps is None or seconds is None or speed is None or steps >= enough:
@@ -30,14 +33,14 @@ def too_short(trainer: Trainer) -> TooShort | None:
 
 
 def progress_words(trainer: Trainer, held_out: float | None) -> str:
-    """How far a training is, for people.
+    """Return the progress of a training in words for the user.
 
     Parameters
     ----------
     trainer
-        What trains.
+        The trainer.
     held_out
-        Score on held-out cells, in [0, 1]; None if none is known.
+        Score on held-out cells, in [0, 1]; None if there is none.
     """
     words = [f"Training {_clock(trainer.elapsed_s)}{_total(trainer)}"]
     if trainer.steps:
@@ -50,12 +53,12 @@ def progress_words(trainer: Trainer, held_out: float | None) -> str:
 
 
 class Gain:
-    """Whether a training with an open end got better, leg by leg.
+    """Decides after each leg of a training with an open end whether it got better.
 
     Parameters
     ----------
     score
-        On held-out cells before the first leg, in [0, 1]; None where no score decides.
+        Score on held-out cells before the first leg, in [0, 1]; None if the loss decides.
     """
 
     def __init__(self, score: float | None = None) -> None:
@@ -63,19 +66,19 @@ class Gain:
         self._loss: float | None = None
 
     def add(self, loss: float) -> None:
-        """Note the loss of a step."""
+        """Store the loss of a step."""
         self._losses.append(loss)
 
     def in_leg(self, score: float | None) -> bool:
-        """Whether it got better in the leg that ends now.
+        """Return whether the training got better in the leg that ends now.
 
-        The loss is the mean over the last third of all steps, against that at the end of the leg
-        before, or against the first tenth of the first leg.
+        If the loss decides, its mean over the last third of all steps is compared with the same
+        mean at the end of the leg before; in the first leg, with the mean over its first tenth.
 
         Parameters
         ----------
         score
-            On held-out cells now; None where no score decides.
+            Score on held-out cells now; None if the loss decides.
         """
         count, before = len(self._losses), self._loss
         first = before is None
@@ -86,7 +89,7 @@ class Gain:
         if score is None or self._score is None:
             return fell
         gain, self._score = score - self._score, max(score, self._score)
-        # In the first leg a falling loss is enough: of a new kind no cell may be found yet.
+        # In the first leg a falling loss is enough, as a new kind of cell may not be found yet.
         return gain > _LEAST_GAIN or (first and fell)
 
 

@@ -1,4 +1,4 @@
-"""A fine-tune from beginning to end: collection, lesson, verdict, new version; and once more."""
+"""A fine-tune from beginning to end: collection, lesson, verdict, new version; and repeating it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.corrections.annotations import Annotated
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Improvement:
-    """What a fine-tune or a training gave.
+    """The result of a fine-tune or a training.
 
     Attributes
     ----------
     model
         The new version.
     parent
-        The version it came from, None if trained from scratch.
+        The version that it was fine-tuned from; None if it was trained from scratch.
     verdict
-        Whether the model's name now stands for it, and why.
+        Whether the new version was accepted, so that the model's name means it, and why.
     check, replay
-        Scores on places corrected now that did not teach before they judged, and on those
-        corrected earlier; None where there was nothing to check.
+        Scores before and after, on places corrected now that were held out, and on places
+        corrected earlier; None if there was nothing to check.
     steps
         Optimiser steps taken.
     compute
-        Where it ran, in words.
+        The device and number format that were used, in words.
     slips
-        Painted places that the new model contradicts, likely slips of the brush: the plane's
-        index, and the place in it.
+        Painted places that the new model contradicts and that may be mistakes of the user: the
+        index of the plane, and the place in it.
     """
 
     model: ModelVersion
@@ -64,16 +64,16 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a fine-tune learns from.
+    """The stored corrections that a fine-tune learns from, and the size of their cells.
 
     Attributes
     ----------
     collection
         All corrections of the model.
     diameter_px
-        Of the cells that the new version is for; None for a mixture of sizes.
+        Diameter of the cells that the new version is for, in pixels; None for a mixture of sizes.
     zoom
-        The network sees the images larger by this factor.
+        Factor by which the images are enlarged for the network.
     """
 
     collection: Collection
@@ -82,7 +82,7 @@ class Kept:
 
 
 def improve(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -95,33 +95,33 @@ def improve(
     Parameters
     ----------
     job
-        Told how far it is; `Job.finish` ends the training and keeps what was learnt.
+        Receives the progress; `Job.finish` ends the training and keeps what was learnt.
     store
-        Holds the corrections, and gets the version.
+        The store that holds the corrections, and to which the new version is added.
     annotated
-        What was corrected now; joins the collection of `name`.
+        The new corrections, which are added to the collection of `name`.
     parent
-        The model to begin with.
+        The version to begin with.
     config
         Settings.
     name
-        The model that gets the version.
+        Name of the model that gets the new version.
     watch
-        Asked now and then what the user looks at.
+        Called every few seconds; returns the part of an image that the user looks at, or None.
     """
     kept = keep(job, store, annotated, parent, config, name)
     return teach(job, store, kept, annotated, parent, config, name, watch)
 
 
 def keep(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
     config: FinetuneConfig,
     name: str,
 ) -> Kept:
-    """Add what was corrected now to the collection of `name`: the first part of `improve`."""
+    """Add the new corrections to the collection of `name`: the first part of `improve`."""
     diameter, zoom = size_for(parent.header, annotated, config.diameter_px)
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
@@ -134,7 +134,7 @@ def keep(
 
 
 def teach(
-    job: Job[Any],
+    job: Job[Improvement],
     store: ModelStore,
     kept: Kept,
     annotated: Sequence[Annotated],
@@ -143,7 +143,10 @@ def teach(
     name: str,
     watch: Callable[[], View | None] = lambda: None,
 ) -> Improvement:
-    """Learn from what was kept: the second part of `improve`, which changes no collection."""
+    """Train on the stored corrections, and add the new version: the second part of `improve`.
+
+    It changes no collection. For parameters see `improve`; `kept` is what `keep` returned.
+    """
     from napari_unet.models.checkpoint import load_model
 
     collection, diameter, zoom = kept.collection, kept.diameter_px, kept.zoom
@@ -153,7 +156,7 @@ def teach(
     job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
     lesson = prepare(model, collection, entries, config, zoom, job.check)
-    _suit(model, lesson, zoom)
+    _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
     def look() -> None:
@@ -193,7 +196,10 @@ def store_version(
     *,
     activate: bool,
 ) -> ModelVersion:
-    """Write a model that was trained, with what its header says besides how it was trained."""
+    """Add a trained model to the store as a new version of `name`.
+
+    The name, architecture, settings, seed, steps and time of creation in `header` are replaced.
+    """
     from napari_unet.models.checkpoint import architecture, save_model
 
     header = replace(
@@ -209,15 +215,16 @@ def store_version(
 
 
 def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
-    """Train a version again from its parent, its corrections, its settings and its seed.
+    """Train a version again from its parent, corrections, settings and seed; compare the weights.
 
-    Returns whether the weights came out the same, bit for bit; on a CPU, with the same release of
-    torch and the same number of threads, they do.
+    Returns whether the weights are the same, bit for bit. They are on a CPU, with the same release
+    of torch and the same number of threads.
 
     Raises
     ------
     ValueError
-        If the version was not fine-tuned from corrections, or its parent or a correction is gone.
+        If the version was not fine-tuned from corrections, or if its parent or a correction is
+        missing or was changed.
     """
     import torch
 
@@ -243,7 +250,7 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     job.report(0.0, "reading images")
     model = teach_classes(LoadedModel(*load_model(parent.path)), _classes(entries))
     lesson = prepare(model, collection, entries, config, header.zoom, job.check)
-    _suit(model, lesson, header.zoom)
+    _adapt_decoding(model, lesson, header.zoom)
     compute = choose(config.device, config.precision)
     Run(job, model, parent.header, lesson, config, compute, again=header).learn()
     stored = load_model(version.path)[0].state_dict()
@@ -251,8 +258,8 @@ def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
     return all(torch.equal(stored[key], again[key]) for key in stored)
 
 
-def _suit(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
-    """Have a model read cells out as suits those that it is to learn."""
+def _adapt_decoding(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
+    """Set a model's post-processing settings to those that suit the cells of a lesson."""
     suited = postprocess_for(lesson.planes, model, zoom)
     model.header = replace(model.header, postprocess=suited)
 
@@ -271,7 +278,7 @@ def _describe(entries: Sequence[Entry]) -> str:
     return f"{cells} corrected cells on {planes} plane{'s' if planes > 1 else ''}"
 
 
-def _scores(check: Check | None, replay: Check | None) -> dict[str, Any]:
+def _scores(check: Check | None, replay: Check | None) -> dict[str, float]:
     named = {"held_out": check, "replay": replay}
     return {
         f"{name}_{end}": getattr(each, end)

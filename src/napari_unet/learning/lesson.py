@@ -1,4 +1,4 @@
-"""What a model is taught from its corrections, and the run that teaches and checks it."""
+"""The lesson, which is what a fine-tune trains on and is checked on; and the run that does both."""
 
 from __future__ import annotations
 
@@ -34,55 +34,63 @@ from napari_unet.models.loaded import LoadedModel
 from napari_unet.models.steadiness import Sight, belief, sight
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_unet.core.cells.holdout import Split
     from napari_unet.engine.samples import AnnotatedPlane
     from napari_unet.engine.trainer import StepReport, Trainer
 
-# With fewer cells than this, those that judged teach as well, in the end.
+# Smallest number of cells at which held-out cells never join the training set. With fewer, all
+# cells are needed for training in the end.
 _PLENTY = 40
 # Fraction of the steps after which held-out cells are scored and then join the training set.
-_PROBATION = 0.35
-# With fewer new cells than this, each of them judges once: one half after this fraction of the
-# steps, then, by a model that begins anew and learns from that half, the other one.
+_HELD_OUT_UNTIL = 0.35
+# With fewer new cells than _FEW, cross-validation with two folds is used. One half is scored after
+# the fraction _FOLD of the steps. Then the training begins again on that half, and the other half
+# is scored after the same number of steps.
 _FEW, _FOLD = 10, 0.2
-# Checks in a run, and how many of them without a better score end it.
+# Number of checks on held-out cells in a run, and the number of checks without a better score after
+# which the run ends.
 _CHECKS, _PATIENCE = 10, 4
-# Where the end is open, it is when the last third of the steps, and so many, brought no gain.
+# A run with an open end also stops when the score did not rise in the last third of its steps, and
+# in at least this many steps.
 _OPEN_PATIENCE = 60
-# In a parent that knows nothing of this kind of image: its word that all is background would be
-# as wrong as to count unseen pixels as such.
+# Smallest trust in the parent, from 0 to 1, even if it is wrong on all seen pixels. It is small,
+# because such a parent calls cells background, and the new model must not be held to that.
 _LEAST_TRUST = 0.04
-# So many planes at most, the last ones, are looked at where nobody else looked.
+# Number of planes, the last ones, on which old and new model are compared outside the seen pixels.
 _ELSEWHERE = 4
-# Fewer cells do not tell how steady the parent is on one plane.
-_TELLING = 20
-# From this belief in the parent on, its way of reading out cells stays.
-_KEEPS_READ_OUT = 0.5
-# Seconds between two looks at the view, and the share of the time that they may take.
+# Smallest number of cells on one plane that shows how steady the parent is there. With fewer, the
+# belief is taken from all planes.
+_ENOUGH_CELLS = 20
+# Belief in the parent, from 0 to 1, from which on its post-processing settings are kept.
+_KEEPS_DECODING = 0.5
+# Seconds between two segmentations of the user's view during training, and the fraction of the
+# training time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model learns from, at the size that the network sees.
+    """What a fine-tune trains on and what it is checked on, at the size that the network sees.
 
     Attributes
     ----------
     planes
-        Truth of each entry of the collection.
+        The annotated plane of each entry of the collection.
     split
-        Which of their pixels teach, and which judge.
+        Which of their pixels are trained on, and which are held out.
     other
-        With few cells, the same the other way round.
+        With few cells, a second split that exchanges the two; else None.
     units
-        (Y, X) for each plane: 0, or the number of a cell with its surroundings, from 1, over all
-        planes.
+        (Y, X) int32 for each plane: the number of a cell, with the background around it, or 0.
+        Numbers begin at 1 and are unique over all planes.
     known
-        Whether the parent has learnt from each of them, or was judged by it.
+        For each unit, whether the parent was trained or checked on it.
     n_cells
-        Cells in all.
+        Number of cells in all planes.
     zoom
-        The network sees the images larger by this factor.
+        Factor by which the images are enlarged for the network.
     """
 
     planes: tuple[AnnotatedPlane, ...]
@@ -94,7 +102,7 @@ class Lesson:
     zoom: float
 
     def teaching(self, split: Split) -> list[AnnotatedPlane]:
-        """The planes with what teaches in a split."""
+        """Return the planes with only the pixels that a split trains on."""
         return [
             replace(plane, trusted=mask, labels=np.where(mask, plane.labels, 0))
             for plane, mask in zip(self.planes, split.learn, strict=True)
@@ -102,7 +110,7 @@ class Lesson:
         ]
 
     def judging(self, split: Split) -> list[NDArray[np.int32]]:
-        """The units that are held out in a split."""
+        """Return the units (Y, X) of each plane that a split holds out; 0 elsewhere."""
         return [
             np.where(held > 0, units, 0) for held, units in zip(split.held, self.units, strict=True)
         ]
@@ -116,25 +124,25 @@ def prepare(
     zoom: float,
     check: Callable[[], None],
 ) -> Lesson:
-    """Read entries of a collection and split them.
+    """Read entries of a collection, and split them into training and held-out cells.
 
     Parameters
     ----------
     model
-        The parent: says how images are prepared, and which entries it has learnt from.
+        The parent. It prepares the images, and its header names the entries that it learnt from.
     collection, entries
-        What to read.
+        The collection, and the entries to read.
     config
-        Says how much is held out.
+        Settings, with the fraction of cells to hold out.
     zoom
-        The network sees the images larger by this factor.
+        Factor by which the images are enlarged for the network.
     check
         Called before each entry; may raise to stop.
 
     Raises
     ------
     ValueError
-        If nothing was seen.
+        If no pixel was seen.
     """
     from napari_unet.core.cells.holdout import Split, seen_units, split_seen, swapped
     from napari_unet.core.network.unet import halo_px
@@ -167,7 +175,7 @@ def prepare(
     if config.held_out:
         plenty = n_cells >= _PLENTY
         few = not plenty and np.count_nonzero(~of_parent) < _FEW
-        # With plenty, the same images judge from one fine-tune to the next; else new ones.
+        # With plenty of cells, the same images are held out in each fine-tune; else the new ones.
         order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
         images = sorted(order, key=order.__getitem__)
         split = split_seen(
@@ -190,7 +198,7 @@ def prepare(
 def _numbered(
     units: Sequence[NDArray[np.int32]], known: Sequence[NDArray[np.bool_]]
 ) -> tuple[tuple[NDArray[np.int32], ...], NDArray[np.bool_]]:
-    """Units numbered over all planes, and whether each is mostly known."""
+    """Return units numbered over all planes, and for each whether most of it is known."""
     from napari_unet.core.cells.holdout import mostly
 
     numbered, of_parent, count = [], [np.zeros(0, bool)], 0
@@ -202,32 +210,32 @@ def _numbered(
 
 
 class Run:
-    """Teaches a model a lesson, and checks it on what it has not learnt from.
+    """Trains a model on a lesson, and checks it on held-out cells.
 
-    With plenty of cells, those that judge never teach; the weights that they like best are kept,
-    and the training ends when they see no more gain. With few, each is needed: those that judge do
-    so after a first part of the training, and then teach as well. With fewer than ten new ones each
-    of them judges once (cross-validation with two folds).
+    With 40 cells or more, held-out cells are never trained on. The weights with the best score on
+    them are kept, and the training ends when their score does not rise any more. With fewer cells,
+    held-out cells are scored after a first part of the training, and then join the training set.
+    With fewer than ten new cells, each is held out once (cross-validation with two folds).
 
     Parameters
     ----------
     job
-        Told how far it is; `Job.finish` ends the run.
+        Receives the progress; `Job.finish` ends the run.
     model
-        Taught in place.
+        The model, which is trained in place.
     parent
-        Header that it had before it was made ready for this lesson.
+        The header that it had before it was changed for this lesson.
     lesson
-        What to learn.
+        The lesson.
     config
         Settings.
     compute
-        Where to run.
+        The device and number format.
     look
-        Shows the user what the model has learnt so far.
+        Called every few seconds; shows the user what the model finds now.
     again
-        A version whose run is to be done again: its plans are followed, and it ends at its step,
-        whatever the checks say.
+        Header of a version whose run is repeated. Its plans are followed, and the run ends at the
+        same step whatever the checks say.
     """
 
     def __init__(
@@ -242,7 +250,7 @@ class Run:
         again: ModelHeader | None = None,
     ) -> None:
         self._job, self._model, self._config, self._compute = job, model, config, compute
-        # Where the size changes, the parent's way of reading out cells is for another one.
+        # If the zoom changes, the parent's post-processing settings are for another size of cells.
         self._parent = parent if parent.zoom == lesson.zoom else model.header
         self._sights = self._look_elsewhere(lesson, self._parent)
         self._belief = belief(self._sights.values())
@@ -254,19 +262,21 @@ class Run:
             self._folds = [lesson.split, *([lesson.other] if lesson.other else [])]
         self._before = self._count(lesson.units)
         self._elsewhere: Elsewhere | None = None
-        # Of those that judge, when they did; of all, in the end.
-        self._judged: Counts | None = None
+        # Counts of the held-out cells at the time when they were scored, and of all cells at the
+        # end.
+        self._held_out: Counts | None = None
         self._after = self._before
-        # The last score of those that judge; at first, the parent's.
+        # The last score on held-out cells, which at first is the parent's.
         self._score = self._score_of_parent()
-        self._best: tuple[float, int, dict[str, Any]] | None = None
+        self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._checks = self._without_gain = self._checked = 0
         self._looked = time.perf_counter()
         self.steps = 0
         planes = lesson.teaching(lesson.split) if lesson.split.n_units else lesson.planes
         plans = dict(again.plans) if again else None
-        # Balancing the classes, too, is for keeping what the parent finds. The square, for what is
-        # half right is no guide.
+        # The less the parent is trusted, the weaker are the anchor and the balance of the classes,
+        # which both keep what the parent finds. The anchor falls with the square, because a parent
+        # that is half right is no good guide.
         trust = self._trust()
         held = replace(config, anchor=config.anchor * trust**2, balance=config.balance * trust)
         replay = replay_planes(model.header.replay, model.network.config)
@@ -274,21 +284,21 @@ class Run:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget that is used up."""
+        """Fraction of the budget that is used up, in [0, 1]."""
         return self._trainer.share
 
     @property
     def planned(self) -> int:
-        """Steps that fit into the budget."""
+        """Number of steps that fit into the budget."""
         return self._trainer.planned or self.steps
 
     @property
     def plans(self) -> tuple[tuple[int, int], ...]:
-        """After which step how many were planned."""
+        """Pairs (step, planned steps in all) of each time that steps were planned."""
         return tuple(self._trainer.plans.items())
 
     def learn(self) -> None:
-        """Train until the budget is spent, or as `Run` says."""
+        """Train until the budget is spent or the checks end the run, and score the result."""
         self.steps = learn(
             self._job, self._trainer, self._on_step, lambda: self._score, decides=self._plenty
         )
@@ -300,42 +310,43 @@ class Run:
             _, self.steps, weights = self._best
             self._model.network.load_state_dict(weights)
         self._after = self._count(self._lesson.units)
-        if self._judged is None:
-            self._judged = self._count(self._lesson.judging(self._lesson.split))
-        # What was learnt is judged as the parent was: read out at the same score.
-        self._suit_thresholds()
+        if self._held_out is None:
+            self._held_out = self._count(self._lesson.judging(self._lesson.split))
+        # All counts above use the same threshold for the old and the new model, so the new
+        # thresholds are set only now.
+        self._choose_thresholds()
         if self._sights:
             after = self._look_elsewhere(self._lesson, self._model.header)
             n_places = len(self._lesson.known)
             self._elsewhere = compare_sights(self._sights.values(), after.values(), n_places)
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
-        """Whether the model may take its parent's place; the checks on new and earlier places."""
+        """Return the verdict on the model, and the checks on new and on earlier places."""
         from napari_unet.core.cells.metrics import kappa
 
         lesson = self._lesson
-        if not self._config.held_out or self._judged is None:
+        if not self._config.held_out or self._held_out is None:
             return Verdict(True, "it was not checked"), None, None
-        judged, known = self._judged, lesson.known
+        judged, known = self._held_out, lesson.known
         new = compare(self._before[~known], judged[~known], lesson.split.weak)
-        # Both have learnt from the earlier places, or neither.
-        replay = self._judged if self._plenty else self._after
+        # The comparison is fair: both models learnt from the earlier places, or neither did.
+        replay = self._held_out if self._plenty else self._after
         earlier = compare(self._before[known], replay[known], False)
         fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
         steps = self.steps if self._config.seconds else None
         return judge(new, earlier, fit, self._elsewhere, steps), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
-
+        """Check or show the model if it is time to; return whether to go on."""
         planned = self._trainer.planned
         if planned is None:
             return True
         if self._folds and report.step >= self._end_of_fold(planned):
-            self._judge_fold(planned)
+            self._score_fold(planned)
         if self._last_step is not None:
             return report.step < self._last_step
         due = math.floor(_CHECKS * report.step / planned)
-        # By now more steps may be planned.
+        # If more steps were planned meanwhile, fewer checks are due than were done.
         self._checks = min(self._checks, due)
         is_last = report.step >= planned and not self._trainer.is_open
         if self._plenty and due > self._checks and not is_last:
@@ -351,7 +362,7 @@ class Run:
         if self._trainer.is_open:
             since = report.step - (self._best[1] if self._best else report.step)
             return since < max(_OPEN_PATIENCE, report.step / 3)
-        # The beginning tells little: a new kind takes a while until anything is found.
+        # The first half never ends a run, because a new kind of cell is found only after a while.
         return self._without_gain < _PATIENCE or report.step < planned / 2
 
     def _score_of_parent(self) -> float | None:
@@ -365,22 +376,23 @@ class Run:
         from napari_unet.engine.trainer import TIMED_STEPS
 
         if self._lesson.other is None or planned < ENOUGH_STEPS:
-            number, share = 1, _PROBATION
+            number, share = 1, _HELD_OUT_UNTIL
         else:
-            number = 2 if self._judged is not None else 1
+            number = 2 if self._held_out is not None else 1
             share = number * _FOLD
-        # Before that, nobody knows how many steps there will be.
+        # Before that step, the number of steps may not be known.
         return max(math.ceil(share * planned), number * (TIMED_STEPS + 1))
 
-    def _judge_fold(self, planned: int) -> None:
+    def _score_fold(self, planned: int) -> None:
         from napari_unet.core.cells.metrics import kappa
 
         fold, *rest = self._folds
         with self._trainer.paused():
             counts = self._count(self._lesson.judging(fold))
-        self._judged = counts if self._judged is None else self._judged + counts
-        self._score = kappa(self._judged.sum(0))
-        # Of two folds the second begins anew, so that it has not learnt from what judges it.
+        self._held_out = counts if self._held_out is None else self._held_out + counts
+        self._score = kappa(self._held_out.sum(0))
+        # The second fold begins with the weights of the start, so that its held-out cells were
+        # never trained on.
         self._folds = rest if planned >= ENOUGH_STEPS else []
         if self._folds:
             self._trainer.learn_from(self._lesson.teaching(self._folds[0]), anew=True)
@@ -400,14 +412,14 @@ class Run:
         self._without_gain = 0 if gained else self._without_gain + 1
         if self._best is None or score >= self._best[0]:
             weights = {k: v.detach().clone() for k, v in self._model.network.state_dict().items()}
-            # Of equals the later one, which has learnt for longer.
-            self._best, self._judged = (score, step, weights), counts
+            # If two scores are equal, the later weights are kept, as they learnt for longer.
+            self._best, self._held_out = (score, step, weights), counts
         self._score = self._best[0]
 
-    def _suit_thresholds(self) -> None:
+    def _choose_thresholds(self) -> None:
         model, planes = self._model, self._lesson.planes
         resized = self._lesson.zoom != 1
-        if self._belief >= _KEEPS_READ_OUT:
+        if self._belief >= _KEEPS_DECODING:
             settings = self._parent.postprocess
         else:
             found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
@@ -415,11 +427,12 @@ class Run:
         model.header = replace(model.header, postprocess=settings)
 
     def _trust(self) -> float:
-        """How far the parent's word counts on unseen pixels, from 0 to 1."""
+        """Return how far the parent is trusted on unseen pixels, from 0 to 1."""
         from napari_unet.core.cells.metrics import kappa
 
         if self._lesson.zoom == 1:
-            # It was made for cells like these: what was corrected is where it was wrong.
+            # The parent is for cells of this size. The corrections show where it was wrong, so its
+            # score on them would be too low for the rest of the image.
             return 1.0
         return max(kappa(self._before.sum(0)), _LEAST_TRUST)
 
@@ -429,7 +442,10 @@ class Run:
         return count(self._model, lesson.planes, units, n, self._compute, self._job.check)
 
     def _look_elsewhere(self, lesson: Lesson, header: ModelHeader) -> dict[int, Sight]:
-        """What the network finds, read out as a header says, on the planes corrected last."""
+        """Return what the network finds on the planes that were corrected last, by plane.
+
+        Its scores are decoded with the settings of `header`.
+        """
         if self._model.network.config.z_depth is not None:
             return {}
         model = LoadedModel(self._model.network, header)
@@ -440,11 +456,11 @@ class Run:
         }
 
     def _with_belief(self, lesson: Lesson) -> Lesson:
-        """The lesson, each plane with how far the parent's word counts on it."""
+        """Return the lesson with the belief in the parent, from 0 to 1, set on each plane."""
         planes = list(lesson.planes)
         for n, plane in enumerate(planes):
             seen = self._sights.get(n)
-            is_telling = seen is not None and seen.total >= _TELLING
-            found = belief([seen]) if seen and is_telling else self._belief
+            has_enough = seen is not None and seen.total >= _ENOUGH_CELLS
+            found = belief([seen]) if seen and has_enough else self._belief
             planes[n] = replace(plane, belief=found)
         return replace(lesson, planes=tuple(planes))

@@ -1,4 +1,4 @@
-"""What a model that learns makes of what the user knows: the view, and the corrections."""
+"""What a model finds while it learns: in the user's view, and where it contradicts corrections."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel
 if TYPE_CHECKING:
     from napari_unet.core.cells.suggestions import Place
 
-# Side of the part of a view that is segmented while training, in pixels as the network sees them.
+# Side of the part of a view that is segmented during training, in pixels as the network sees them.
+# Larger parts would slow the training.
 _LOOK_PX = 400
 
 
 @dataclass(frozen=True)
 class View:
-    """What the user looks at while a model learns.
+    """The part of an image that the user looks at while a model learns.
 
     Attributes
     ----------
     image, axes
-        As for a segmentation.
+        Array-like, and one letter of TZCYX for each axis.
     index
-        Plane, along the axes other than C, Y, X.
+        Position of the plane along the axes other than C, Y, X.
     box
-        Rows and columns of it.
+        Rows and columns of the plane that are in view.
     """
 
     image: Any
@@ -46,7 +47,10 @@ class View:
 
 @dataclass(frozen=True)
 class ViewLabels:
-    """Labels (Y, X) of a view, or of its middle, by the model as it is now."""
+    """Labels (Y, X) of a view, or of its middle, by the model as it is now.
+
+    The box of `view` is the part that was segmented.
+    """
 
     view: View
     labels: NDArray[np.int32]
@@ -55,7 +59,7 @@ class ViewLabels:
 def look_at(
     view: View, model: LoadedModel, compute: Compute, zoom: float, check: Callable[[], None]
 ) -> ViewLabels:
-    """Segment what the user looks at; of a large view its middle."""
+    """Segment a view, or the middle of a large view, with a model that is being trained."""
     plane = get_plane(view.image, view.axes, view.index)
     side = round(_LOOK_PX / zoom)
     box = tuple(
@@ -64,7 +68,7 @@ def look_at(
         for middle in [(s.start + s.stop) // 2]
     )
     y, x = box
-    # The network has to see what lies around.
+    # The network also needs the pixels around the box.
     margin = math.ceil(100 / zoom)
     wide = (
         slice(max(y.start - margin, 0), y.stop + margin),
@@ -88,7 +92,10 @@ def find_slips(
     zoom: float,
     check: Callable[[], None],
 ) -> Iterator[tuple[tuple[int, ...], Place]]:
-    """Painted places that a model which has learnt them contradicts: plane, and place in it."""
+    """Yield painted places that a model contradicts although it was trained on them.
+
+    Each is the index of a plane, and the place in it.
+    """
     from napari_unet.core.cells.suggestions import Place, contradicted_places
 
     fresh = LoadedModel(model.network, model.header)

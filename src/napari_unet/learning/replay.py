@@ -1,4 +1,4 @@
-"""A small sample of what the models that ship learnt from, so that fine-tunes do not forget it."""
+"""A sample of the training images of shipped models, so that fine-tunes do not forget them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ if TYPE_CHECKING:
     from napari_unet.core.network.unet import UNetConfig
     from napari_unet.engine.samples import AnnotatedPlane
 
-# What of a normalised intensity, as a byte, is 1.
+# In the stored sample, intensities are bytes; this byte stands for the normalised intensity 1.
 ONE = 170
 
 
 @cache
 def replay_planes(name: str, network: UNetConfig) -> tuple[AnnotatedPlane, ...]:
-    """The sample of a model that ships, at the size that its network sees.
+    """Return the sample of a shipped model, at the size that its network sees.
 
     Parameters
     ----------
     name
-        From `ModelHeader.replay`.
+        Name of the sample, from `ModelHeader.replay`.
     network
-        That is to see them.
+        Architecture of the network that will be trained on them.
 
     Returns
     -------
-    Nothing where there is no such sample, or the network takes other channels.
+    The annotated planes; none if there is no such sample, or if the network is for stacks or for
+    another number of channels.
     """
     from napari_unet.engine.samples import AnnotatedPlane
 

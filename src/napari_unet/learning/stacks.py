@@ -1,4 +1,4 @@
-"""Models of stacks: what they learn from, and a fine-tune of one from painted planes."""
+"""Models of stacks: checks of input, annotated stacks, and a fine-tune from painted planes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from napari_unet.models.store import ModelStore, ModelVersion
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
 
-# Cells that lie over others before all of them are taken for pieces of cells.
+# If more cells than this lie over cells with another id, and none over one with the same id, the
+# labels are taken for planes with separate ids, and refused.
 _FEW = 3
 
 
@@ -42,7 +43,7 @@ def check_has_stacks(axes: str, reference: str) -> None:
 def check_segmentable(
     version: ModelVersion, axes: str, config: PredictConfig, box: Box | None
 ) -> None:
-    """Raise ValueError if whole stacks are wanted and what is asked for does not suit them."""
+    """Raise ValueError if stacks are to be segmented, and axes, settings or box do not fit."""
     if version.header.for_stacks:
         check_has_stacks(axes, version.reference)
         check_not_resized(version.header, config.diameter_px)
@@ -65,12 +66,12 @@ def check_segmentable(
 
 
 def in_stacks(header: ModelHeader, config: PredictConfig) -> bool:
-    """Whether an image is segmented stack by stack, not plane by plane."""
+    """Return whether an image is segmented stack by stack, not plane by plane."""
     return header.for_stacks or config.in_3d
 
 
 def check_learns(header: ModelHeader | NewModel, server: str) -> None:
-    """Raise ValueError for a model of stacks, which does not learn on a server."""
+    """Raise ValueError for a model of stacks, which cannot be trained on a server."""
     stacks = header.dims == 3 if isinstance(header, NewModel) else header.for_stacks
     if stacks:
         raise ValueError(
@@ -80,7 +81,7 @@ def check_learns(header: ModelHeader | NewModel, server: str) -> None:
 
 
 def check_not_resized(header: ModelHeader, diameter_px: float | str | None) -> None:
-    """Raise ValueError if the size of cells is given, or looked for, with a model of stacks."""
+    """Raise ValueError if a diameter is given for a model of stacks, which does not resize."""
     if header.for_stacks and diameter_px not in (None, "auto"):
         raise ValueError(
             f"the diameter is {diameter_px} and a model of stacks does not resize them; leave it "
@@ -89,7 +90,7 @@ def check_not_resized(header: ModelHeader, diameter_px: float | str | None) -> N
 
 
 def fewest_planes(annotated: Sequence[Annotated]) -> int | None:
-    """Planes of the lowest stack; None where there is no stack."""
+    """Return the smallest number of planes of a stack; None if there is no stack."""
     return min((i.image.shape[i.axes.index("Z")] for i in annotated if "Z" in i.axes), default=None)
 
 
@@ -100,14 +101,14 @@ def annotated_stacks(
     check: Callable[[], None],
     zoom: float = 1.0,
 ) -> Iterator[AnnotatedPlane]:
-    """Annotated stacks, cut down to what training windows around trusted planes can reach.
+    """Yield annotated stacks, cut to the part that training windows around seen planes can reach.
 
     Planes without a correction are unseen. For parameters see `training.annotated_planes`.
 
     Raises
     ------
     ValueError
-        If an image is no stack, the stack is to be resized, or a cell has another id on each plane.
+        If an image is not a stack, a diameter is given, or cells have another id on each plane.
     """
     from napari_unet.engine.samples import AnnotatedPlane
 
@@ -147,10 +148,11 @@ def improve_stacks(
     config: FinetuneConfig,
     name: str,
 ) -> Improvement:
-    """Fine-tune a model of stacks on what was painted now; for parameters see `improving.improve`.
+    """Fine-tune a model of stacks on the new corrections, and store the new version.
 
-    The painted planes join the model's collection, which keeps planes and not the stacks around
-    them: later fine-tunes do not learn from them, and no part of them judges.
+    The painted planes are added to the model's collection. It stores planes without the stacks
+    around them, so later fine-tunes do not train on them, and none of them is held out. For
+    parameters see `finetune.improve`.
     """
     from napari_unet.models.checkpoint import load_model
 
@@ -186,7 +188,7 @@ def improve_stacks(
 def _truth(
     corrections: dict[int, Correction], shape: Sequence[int], classes: Sequence[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """Labels, trusted mask and kinds (Z, Y, X) of a stack; unseen voxels are 0."""
+    """Return labels, seen mask and classes (Z, Y, X) of a stack; labels are 0 where unseen."""
     labels, trusted = np.zeros(shape, np.int32), np.zeros(shape, bool)
     kinds = np.ones(shape, np.uint8) if any(c.classes for c in corrections.values()) else None
     for z, correction in corrections.items():
@@ -202,7 +204,7 @@ def _truth(
 def _check_ids(labels: NDArray[np.int32]) -> None:
     above, below = labels[:-1], labels[1:]
     both = (above > 0) & (below > 0)
-    # A few may well be different cells that touch.
+    # A few such cells may be different cells that touch.
     if len(np.unique(above[both])) > _FEW and not (above == below)[both].any():
         raise ValueError(
             "no cell has the same id on two planes; a model of stacks learns from cells that keep "
@@ -211,6 +213,6 @@ def _check_ids(labels: NDArray[np.int32]) -> None:
 
 
 def _reach(trusted: NDArray[np.bool_], margin_px: int) -> tuple[slice, ...]:
-    """The part of a stack that lies within `margin_px` of its trusted voxels' box."""
+    """Return the box around the seen voxels of a stack, with a margin in pixels."""
     lines = (np.flatnonzero(trusted.any(other)) for other in ((1, 2), (0, 2), (0, 1)))
     return tuple(slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)

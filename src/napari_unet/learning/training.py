@@ -1,4 +1,4 @@
-"""From annotated images to a better network: what is learnt from, and the loop that learns."""
+"""Training: new models, the annotated planes that they learn from, and the loop of steps."""
 
 from __future__ import annotations
 
@@ -26,30 +26,32 @@ if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
     from napari_unet.engine.trainer import StepReport, Trainer
 
-# Cells whose size is within this factor of what the network knows are not resized: of the one size
-# that it was made for, or of the middle of a mixture.
+# Images keep their size if the diameter of the cells is within this factor of the diameter that
+# the network knows. The first is for models of one size and for many cells; the second is for few
+# cells and models of mixed sizes, which know a wide range.
 _SAME_SIZE, _SAME_MIXTURE = 1.6, 2.5
-# Fewer tell no size; from so many on a mixture is left for the one size that they have.
+# Smallest number of corrected cells from which a diameter is measured, and the number of cells from
+# which on _SAME_SIZE is used for models of mixed sizes too.
 _LEAST_CELLS, _MANY_CELLS = 3, 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewModel:
-    """What a model trained from scratch looks like; see `UNetConfig`.
+    """The architecture of a model that is trained from scratch; see also `UNetConfig`.
 
-    The default width is what reaches good labels soonest on a CPU (`benchmarks/presets.py`).
+    The default width reaches good labels soonest on a CPU (`benchmarks/presets.py`).
 
     Parameters
     ----------
     dims
         2 for planes, 3 for stacks.
     anisotropy
-        Distance of a stack's planes, in pixels.
+        Distance between the planes of a stack, in pixels.
     z_depth
-        Poolings along Z; by default as many as leave voxels about as high as they are wide.
+        Number of poolings along Z; by default so many that pooled voxels are about as high as wide.
     depth, width
-        By default 4 and 16; for stacks 2 and 16, or 3 and 8 where cells are large
-        (`benchmarks/volumes.py`).
+        Number of poolings, and channels of the first level. By default 4 and 16; for stacks 2 and
+        16, or 3 and 8 if cells are large (`benchmarks/volumes.py`).
     """
 
     dims: int = 2
@@ -73,21 +75,22 @@ class NewModel:
     def architecture(
         self, n_planes: int | None = None, diameter_px: float | None = None
     ) -> dict[str, Any]:
-        """Keyword arguments of `UNetConfig`.
+        """Return the keyword arguments of `UNetConfig`.
 
         Parameters
         ----------
         n_planes
-            Of the lowest stack: no more context is taken along Z than there are planes.
+            Planes of the stack that has the fewest; the halo along Z is not larger than this.
         diameter_px
-            Of its cells, if it is known.
+            Diameter of the cells, in pixels, if it is known.
         """
         from napari_unet.core.network.unet import halo_px
 
         stacks = self.dims == 3
         usual = (4, 16)
         if stacks:
-            # The halo is most of a window of voxels: no more of it than is needed to see a cell.
+            # The halo is most of a training window of voxels, so it is only as large as is needed
+            # to see a cell.
             usual = (2, 16) if (diameter_px or 0) <= 2 * halo_px(2) else (3, 8)
         depth, width = self.depth or usual[0], self.width or usual[1]
         found: dict[str, Any] = {"depth": depth, "width": width}
@@ -110,7 +113,19 @@ def new_model(
     n_planes: int | None = None,
     diameter_px: float | None = None,
 ) -> LoadedModel:
-    """A network with random weights, and the header that it begins with."""
+    """Return a network with random weights, and its first header.
+
+    Parameters
+    ----------
+    new
+        The architecture.
+    name
+        Name of the model.
+    seed
+        Seed of the weights.
+    n_planes, diameter_px
+        As for `NewModel.architecture`.
+    """
     from napari_unet.core.network.unet import UNet, UNetConfig, initialise
 
     architecture = new.architecture(n_planes, diameter_px)
@@ -132,9 +147,10 @@ def new_model(
 
 
 def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
-    """Diameter, in pixels, of a disc as large as a typical cell of those seen as a whole.
+    """Return the diameter, in pixels, of a disc with the area of a typical corrected cell.
 
-    Half of the cells' pixels lie in larger ones: specks do not count. None without such a cell.
+    Half of all cell pixels lie in larger cells, so small specks hardly count. Cells that were seen
+    only in part are left out. None if there is no cell.
     """
     planes = [(c.labels, c.trusted) for item in annotated for c in item.corrections]
     return _diameter(cell_areas(planes))
@@ -143,24 +159,25 @@ def cell_diameter(annotated: Sequence[Annotated]) -> float | None:
 def size_for(
     header: ModelHeader, annotated: Sequence[Annotated], asked_px: float | None = None
 ) -> tuple[float | None, float]:
-    """For cells of which size a fine-tune is, and by which factor it sees their images.
+    """Choose the diameter of the cells that a fine-tune is for, and the zoom of their images.
 
-    Both are the parent's, unless a size is asked for, or the corrected cells differ too much from
-    what the parent knows. Who corrects begins with what is odd: so a few cells, or ones that differ
-    from all others that were found, do not tell the size.
+    Both stay those of the parent, unless the user gives a diameter, or the corrected cells have a
+    very different size. Users often correct unusual cells first. So the parent's size is also kept
+    if there are fewer than three cells, or if the corrected cells are larger than the known size
+    and all labelled cells are not, or the other way round.
 
     Parameters
     ----------
     header
-        Of the parent.
+        Header of the parent.
     annotated
-        What was corrected, with all labels of its planes.
+        The corrections, with all labels of their planes.
     asked_px
         Diameter of the cells that the user gave, in pixels.
 
     Returns
     -------
-    The diameter in pixels, None for a mixture of sizes, and the zoom.
+    The diameter in pixels, None for a mixture of sizes; and the zoom.
     """
     unchanged = header.diameter_px, header.zoom
     if asked_px is not None:
@@ -172,7 +189,8 @@ def size_for(
         return unchanged
     mixed = header.diameter_px is None and len(areas) < _MANY_CELLS
     factor = _SAME_MIXTURE if mixed else _SAME_SIZE
-    # Of the corrected cells and of all, found ones included, the size that is nearer to the known.
+    # The size of the corrected cells is compared with that of all labelled cells. The one that is
+    # nearer to the known size is used.
     of_all = _diameter(cell_areas((c.labels, None) for c in corrections)) or size
     known = size * zoom_to(header, size) / header.zoom
     if (size < known) != (of_all < known):
@@ -188,11 +206,11 @@ def _diameter(areas: NDArray[np.int64]) -> float | None:
 
 
 def teach_classes(model: LoadedModel, names: Iterable[str]) -> LoadedModel:
-    """The model itself, or one that knows the new classes among these as well."""
+    """Return the model, or a new one with more outputs if some of these classes are new to it."""
     from napari_unet.core.network.unet import with_classes
 
     known = model.header.classes
-    # A cell of no named kind is of the first.
+    # "cell" means the first class, so it is never a new one.
     new = sorted(set(names) - {"cell", *known})
     if not new:
         return model
@@ -207,21 +225,21 @@ def annotated_planes(
     check: Callable[[], None],
     zoom: float = 1.0,
 ) -> Iterator[AnnotatedPlane]:
-    """Annotated planes, cut down to what training windows around trusted pixels can reach.
+    """Yield annotated planes, cut to the part that training windows around seen pixels can reach.
 
     Parameters
     ----------
     annotated
-        Images and their corrections. Labels outside a trusted region become 0 here: nobody has
-        looked at them, and cells there would weigh on the borders of those inside.
+        Images and their corrections. Labels of unseen pixels become 0 here: they may be wrong, and
+        cells there would change the border weights of seen cells.
     model
-        Says how the images are prepared.
+        The model, which prepares the images.
     config
-        Says how large the windows are.
+        Settings, with the size of the windows.
     check
         Called before each plane; may raise to stop.
     zoom
-        The network sees the images larger by this factor.
+        Factor by which the images are enlarged for the network.
     """
     from napari_unet.core.resample import resize_labels, resize_plane, zoomed_shape
     from napari_unet.engine.samples import AnnotatedPlane
@@ -252,26 +270,27 @@ def learn(
     *,
     decides: bool = False,
 ) -> int:
-    """Train until the budget is spent, somebody asks for the end, or `on_step` returns False.
+    """Train until the budget is spent, the user finishes the job, or `on_step` returns False.
 
-    Where the end is open, that is when a leg brought no gain. `Job.extend` makes the budget larger.
+    A training with an open end also stops after a leg without gain. `Job.extend` makes the budget
+    larger.
 
     Parameters
     ----------
     job
-        Told how far it is.
+        Receives the progress.
     trainer
-        Trains.
+        The trainer.
     on_step
-        Called after each step.
+        Called after each step; returns whether to go on.
     held_out
-        The last score on held-out cells, in [0, 1]; None if there is none.
+        Returns the last score on held-out cells, in [0, 1]; None if there is none.
     decides
-        Whether an open end is decided by that score, or else by the loss.
+        Whether that score decides if a leg brought a gain; otherwise the loss does.
 
     Returns
     -------
-    The number of steps; the network is left as it is to be kept.
+    The number of steps. The network has the weights to keep, in evaluation mode.
 
     Raises
     ------
@@ -288,7 +307,7 @@ def learn(
     trainer.asked_s = lambda: job.extended_s
     tell()
     try:
-        # One step at least: there is something to keep then.
+        # At least one step is taken, so that a job that is finished early has something to keep.
         while trainer.fraction < 1 and not (job.is_finishing and trainer.steps):
             report = trainer.step(job.check)
             gain.add(report.loss)
@@ -323,7 +342,10 @@ def start_training(
     plans: Mapping[int, int] | None = None,
     replay: Sequence[AnnotatedPlane] = (),
 ) -> Trainer:
-    """A trainer of a model's network, which it changes in place."""
+    """Return a trainer of a model's network, which it will change in place.
+
+    For `plans` and `replay` see `Trainer`.
+    """
     from napari_unet.engine.trainer import Trainer
 
     device, dtype = compute.torch_device, compute.torch_dtype
@@ -337,7 +359,7 @@ def preview(
     config: FinetuneConfig,
     draws: int,
 ) -> AugmentationPreview:
-    """Samples that a model would learn from with these settings, to be looked at."""
+    """Draw samples as a training with these settings would draw them, to show to the user."""
     from napari_unet.engine.augmentation_preview import preview as show
     from napari_unet.engine.samples import Sampler
 
@@ -350,7 +372,7 @@ def preview(
 
 
 def reach(correction: Correction, margin_px: int) -> Box:
-    """The part of a plane that lies within `margin_px` of its trusted pixels' box."""
+    """Return the box around the seen pixels of a correction, with a margin in pixels."""
     if correction.trusted is None:
         return slice(None), slice(None)
     lines = (np.flatnonzero(correction.trusted.any(axis)) for axis in (1, 0))
@@ -361,7 +383,17 @@ def reach(correction: Correction, margin_px: int) -> Box:
 def kinds_of(
     labels: NDArray[np.int32], correction: Correction, classes: Sequence[str]
 ) -> NDArray[np.uint8] | None:
-    """Class of each labelled pixel of a correction, from 1; None where all are the same."""
+    """Return the class of each pixel of a correction, from 1; None if it names no class.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), labels of the correction, perhaps resized.
+    correction
+        The correction, which names the class of each id.
+    classes
+        The classes of the model, background first.
+    """
     if not correction.classes:
         return None
     table = np.ones(int(labels.max(initial=0)) + 1, np.uint8)

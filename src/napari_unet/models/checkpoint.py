@@ -1,4 +1,7 @@
-"""One file per model: safetensors with a JSON header, written so that no crash can break it."""
+"""Reading and writing of model files: safetensors with a JSON header.
+
+A crash while a file is written leaves no broken file.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ def save_model(path: Path, network: UNet, header: ModelHeader, *, half: bool = F
     Parameters
     ----------
     path
-        Where to; the folder is made if it is missing.
+        The file to write; its folder is made if it is missing.
     network
-        The weights; the header's architecture is replaced by the network's own.
+        The network whose weights are stored.
     header
-        Everything else.
+        The header; its architecture is replaced by the one of the network.
     half
         Store the weights in 16 bits; they are 32 bits again when loaded.
     """
@@ -54,13 +57,13 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
     Raises
     ------
     ModelFileError
-        If it is missing, broken or not a model of this program.
+        If the file is missing, broken or not a model of this program.
     """
     with open_model(path) as (file, header, shapes):
         with torch.device("meta"):
             network = UNet(UNetConfig(**header.architecture))
         wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        # Its weights are read once they are known to be as many as the header says.
+        # The weights are read only after their shapes were compared with the header.
         wrong = _first_difference(shapes, wanted)
         if not wrong:
             file.seek(0)
@@ -77,15 +80,15 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
 
 
 def architecture(network: UNet) -> dict[str, int | float]:
-    """Keyword arguments that make the same `UNetConfig` again."""
-    # A model of planes says nothing of Z, so that earlier releases read it, too.
+    """Return the keyword arguments that make the same `UNetConfig` again."""
+    # A model of planes stores no entry for Z, so that earlier releases can read it.
     return {key: value for key, value in asdict(network.config).items() if value is not None}
 
 
 def _first_difference(
     found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
 ) -> str:
-    """The first weights that are not those of an architecture, in words; empty if all are."""
+    """Return in words the first weights that do not fit the architecture; "" if all fit."""
     for name, shape in wanted.items():
         if name not in found:
             return f"its weights {name!r} are missing, and should be {times(shape)}"

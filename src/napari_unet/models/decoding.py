@@ -15,35 +15,41 @@ from napari_unet.models.loaded import Box, LoadedModel, PlaneScores
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
 
-# Of a typical cell's area, and of a small one's: what is smaller is no cell.
+# Smallest area of a cell, as a fraction of a typical cell's area, and as a fraction of a small
+# cell's area. The smaller of the two limits is used; anything below it is a piece of a cell.
 _PIECE, _SMALLEST = 0.3, 0.8
-# Of who was taught few cells, and of who was taught cells of one size. The border weights make
-# scores low at outlines, and cores are larger than noise; measured on the tissue of the demo, and
-# on frames of DIC-C2DH-HeLa.
-_THRESHOLD, _THRESHOLD_RESIZED, SEED_THRESHOLD = 0.35, 0.4, 0.45
-# Where a threshold is looked for, and on how many planes at most.
+# Thresholds of the foreground score of a model that learnt few cells: first where images keep their
+# size, then where they are resized. They are below 0.5, because the border weights make scores low
+# at outlines. Measured on the tissue of the demo and on frames of DIC-C2DH-HeLa.
+_THRESHOLD, _THRESHOLD_RESIZED = 0.35, 0.4
+# Threshold of the relative distance at which the cores of touching cells are split. Cores above it
+# are larger than noise.
+SEED_THRESHOLD = 0.45
+# Foreground thresholds that are tried on seen pixels, and the number of planes that are used.
 _THRESHOLDS, _PLANES = np.arange(15, 65, 5) / 100, 16
-# How far from its outline the middle of a cell is told to be, at least: less than in the models
-# that ship, since who corrects has images that they know less (the tissue of the demo). Where the
-# flattest tenth of taught cells is flatter, so much of what that reaches.
-# Below the least, noise has middles, too: a cell that was painted where the network sees none must
-# not let it in.
-_PEAK, _OF_FLATTEST, _LEAST_PEAK = 0.4, 0.8, 0.25
-# The lowest threshold where cells are of the size that the network knows: lower ones turn what is
-# beside the cells, where nobody looked, into cells.
+# Highest `peak_threshold`: a cell must reach this relative distance in its middle. It is lower than
+# in the shipped models, because users correct images that these models know less well.
+_PEAK = 0.4
+# If the flattest tenth of the taught cells is flatter than that, the threshold is this fraction of
+# the distance that they reach.
+_OF_FLATTEST = 0.8
+# Lowest `peak_threshold`. Below it, noise is taken for cells, which could happen after a user
+# painted a cell where the network sees none.
+_LEAST_PEAK = 0.25
+# Lowest foreground threshold where cells have the size that the network knows. Lower ones turn
+# unseen background beside the cells into cells.
 _LEAST_THRESHOLD = 0.3
 
 
 def cell_areas(
     planes: Iterable[tuple[NDArray[np.int32], NDArray[np.bool_] | None]],
 ) -> NDArray[np.int64]:
-    """Areas of all cells, in pixels, smallest first.
+    """Return the areas of all cells that were seen as a whole, in pixels, smallest first.
 
     Parameters
     ----------
     planes
-        Labels (Y, X), and where they were seen, None for everywhere; cells seen in part do not
-        count.
+        Labels (Y, X), and a mask (Y, X) of the seen pixels; None if all were seen.
     """
     areas = [np.zeros(0, np.int64)]
     for labels, trusted in planes:
@@ -56,7 +62,9 @@ def cell_areas(
 
 
 def typical_area(areas: NDArray[np.int64], share: float = 0.5) -> int | None:
-    """Area such that this share of the cells' pixels lie in smaller cells; None without a cell.
+    """Return an area such that a fraction `share` of all cell pixels lies in smaller cells.
+
+    It is None if there is no cell. Small specks hardly change it, because they have few pixels.
 
     Parameters
     ----------
@@ -73,16 +81,16 @@ def typical_area(areas: NDArray[np.int64], share: float = 0.5) -> int | None:
 def postprocess_for(
     planes: Iterable[AnnotatedPlane], model: LoadedModel, zoom: float
 ) -> dict[str, Any]:
-    """Settings of `label_instances`, of a model that learns cells, that suit those.
+    """Return the settings of `label_instances` that suit the cells which a model learns.
 
     Parameters
     ----------
     planes
-        What it learns from, at the network's size.
+        The planes that it learns from, at the size that the network sees.
     model
-        Its cores stay where it tells them already.
+        The model; its own `seed_threshold` is kept if it has one.
     zoom
-        It sees their images larger by this factor.
+        Factor by which the images are enlarged for the network.
     """
     settings = model.header.postprocess
     areas = cell_areas((plane.labels, plane.trusted) for plane in planes)
@@ -93,7 +101,7 @@ def postprocess_for(
     if model.network.config.distance:
         found["seed_threshold"] = settings.get("seed_threshold") or SEED_THRESHOLD
     if zoom != 1:
-        # The model is for cells of this size alone: what is much smaller is a piece of one.
+        # The model is for cells of this size only, so much smaller pieces are not cells.
         found["min_size_px"] = round(min(_PIECE * typical, _SMALLEST * small))
         found["threshold"] = _THRESHOLD_RESIZED
     return found
@@ -108,30 +116,35 @@ def thresholds_for(
     *,
     resized: bool = False,
 ) -> dict[str, float]:
-    """Settings of `label_instances` that tell seen cells from seen background; {} without a cell.
+    """Find the thresholds that best separate seen cells from seen background.
 
-    At `threshold`, foreground and cells have the largest IoU, over the seen pixels of all planes.
-    How far scores sink depends on the image, and on how long was learnt. `peak_threshold`, where
-    the model tells distances, is one that seen cells reach.
+    `threshold` is the one at which foreground and cells have the largest IoU, over the seen pixels
+    of all planes. It differs between images, and depends on how long the model has learnt.
+    `peak_threshold` is a relative distance that seen cells reach; it is returned only if the model
+    predicts distances.
 
     Parameters
     ----------
     model
-        With its network in evaluation mode.
+        A model with its network in evaluation mode.
     planes
-        At the size the network sees; of many, some do.
+        Planes at the size that the network sees.
     compute
-        Where to run.
+        The device and number format.
     check
         Called before each tile; may raise to stop.
     at_most
-        Planes that are looked at.
+        About how many planes are used.
     resized
-        Whether the network sees cells at another size than it learnt them at.
+        Whether the images are resized for the network.
+
+    Returns
+    -------
+    Settings of `label_instances`; empty if there is no cell.
     """
     from scipy import ndimage
 
-    # Predictors made before the last step hold the old weights.
+    # A new LoadedModel, because the predictors of the old one may hold older weights.
     model = LoadedModel(model.network, model.header)
     taught = [plane for plane in planes if (plane.labels > 0).any()]
     if not taught:
@@ -166,7 +179,15 @@ def scores_around(
     compute: Compute,
     check: Callable[[], None],
 ) -> tuple[Box, PlaneScores]:
-    """Scores of the part of a plane that holds these pixels, and which part that is."""
+    """Predict the scores around some pixels of a plane; return that box and its scores.
+
+    Parameters
+    ----------
+    where
+        (Y, X), the pixels; at least one is True.
+    plane, model, compute, check
+        As for `thresholds_for`.
+    """
     from napari_unet.core.tiling import smallest_input_px
 
     margin = smallest_input_px(model.network.config.depth)

@@ -1,4 +1,4 @@
-"""Which device and number format a job uses, and what to do when memory runs out."""
+"""The choice of device, number format and tile size, and what happens when memory runs out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-# GPUs that were found, in this session, to lack an operation that the networks need.
+# GPUs that lack an operation that the networks need, as found since the program started.
 _lacking: set[str] = set()
-# Of an input tile that is a cube.
+# Side of an input tile of a stack, in pixels, where the tile is a cube. CUDA gets a larger one.
 _STACK_SIDE_PX = 188
 
 
@@ -49,7 +49,7 @@ class Compute:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def describe(self) -> str:
-        """In words for the user, for example "CPU, 8 threads, bfloat16"."""
+        """Return words for the user, for example "CPU, 8 threads, bfloat16"."""
         import torch
 
         if self.device == "cuda":
@@ -63,12 +63,12 @@ class Compute:
 
 
 def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
-    """The device and number format to use.
+    """Choose the device and the number format.
 
     Raises
     ------
     ValueError
-        If the device asked for is not there.
+        If this computer does not have the device that was asked for.
     """
     import torch
 
@@ -90,17 +90,18 @@ def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:
 
 
 def default_tile_px(compute: Compute, depth: int) -> int:
-    """Input tile that keeps the halo cheap and fits into common memories.
+    """Return a side of the input tile, in pixels, that is fast and fits into common memories.
 
-    Elsewhere than on CUDA it is 18 halos wide, within limits: for each layer of a larger one the
-    system clears new memory, which takes longer than less halo saves (`docs/benchmarks.md`).
+    On CUDA it is 2044 px. On other devices it is 18 halos, but at least 572 and at most 1020 px:
+    for larger tiles the system clears new memory in each layer, and this takes more time than the
+    smaller share of halo saves (`docs/benchmarks.md`).
 
     Parameters
     ----------
     compute
-        Where to run.
+        The device and number format.
     depth
-        Poolings of the network.
+        Number of poolings of the network.
     """
     from napari_unet.core.network.unet import halo_px
 
@@ -108,7 +109,15 @@ def default_tile_px(compute: Compute, depth: int) -> int:
 
 
 def default_stack_tile_px(compute: Compute, depth: int, planes: int) -> int:
-    """As `default_tile_px`, for tiles of so many planes; the more there are, the narrower."""
+    """Return the side of an input tile of a stack, in pixels; more planes give a smaller side.
+
+    Parameters
+    ----------
+    compute, depth
+        As for `default_tile_px`.
+    planes
+        Number of planes of the tile.
+    """
     side_px = round(_STACK_SIDE_PX * (1.25 if compute.device == "cuda" else 1))
     flat_px = math.isqrt(side_px**3 // planes)
     return min(default_tile_px(compute, depth), max(side_px, flat_px))
@@ -121,23 +130,23 @@ def run_within_memory(
     work: Callable[[Compute, int], T],
     on_retry: Callable[[str], None] = lambda message: None,
 ) -> T:
-    """Do `work(compute, tile_px)`; where memory runs out, with smaller tiles, then on the CPU.
+    """Call `work(compute, tile_px)`; if memory runs out, use smaller tiles, then the CPU.
 
-    A GPU that lacks an operation is left for the CPU at once, is told of once, and is not tried
-    again in this session.
+    If a GPU lacks an operation, the CPU is used at once. The user is told so once, and the GPU is
+    not tried again until the program starts anew.
 
     Parameters
     ----------
     compute
-        Where to begin.
+        The device and number format to begin with.
     tile_px
         Tile size to begin with, in pixels.
     smallest_px
-        No tile is made smaller than this.
+        Smallest tile size to try, in pixels.
     work
-        What to do; it must leave nothing behind when it raises.
+        The function to call; it must have no lasting effect when it raises.
     on_retry
-        Told in words what is tried next.
+        Called with a sentence that says what is tried next.
 
     Raises
     ------
@@ -167,7 +176,7 @@ def run_within_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device."""
+    """Return whether an exception says that memory ran out, on any device."""
     import torch
 
     text = str(error).lower()
@@ -177,18 +186,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException, device: str) -> bool:
-    """Whether an exception says that a GPU lacks an operation; torch says so for MPS."""
+    """Return whether an exception says that a GPU lacks an operation, as torch does for MPS."""
     return device != "cpu" and isinstance(error, NotImplementedError)
 
 
-# CUDA and MPS; the CPU on Linux; the CPU on Windows; cuDNN and cuBLAS.
+# Words in torch's messages when memory runs out: on CUDA and MPS, on the CPU under Linux, on the
+# CPU under Windows, and in cuDNN and cuBLAS.
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 
 def _ladder(compute: Compute, tile_px: int, smallest_px: int) -> Iterator[tuple[Compute, int]]:
     devices = [compute]
     if compute.device != "cpu":
-        # Never coarser numbers than before.
+        # A user who asked for float32 does not get bfloat16.
         devices.append(choose("cpu", "float32" if compute.precision == "float32" else "auto"))
     for where in devices:
         tile = tile_px
@@ -208,7 +218,7 @@ def _release(compute: Compute) -> None:
 
 
 def _computes_in_bfloat16(device: str) -> bool:
-    """Whether the hardware multiplies bfloat16 matrices itself; emulation would be slower."""
+    """Return whether the hardware multiplies bfloat16 matrices; emulation would be slower."""
     import torch
 
     if device == "cuda":

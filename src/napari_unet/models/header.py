@@ -1,4 +1,4 @@
-"""What a model file says of itself. Standard library only: listing models loads no torch."""
+"""The header of a model file. Standard library only, so that listing models loads no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import reprlib
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,18 +18,19 @@ from napari_unet.models.header_rules import BrokenModel, check_entries
 
 FORMAT = 1
 _KEY = "napari_unet"
-# In bytes. A header takes a few kilobytes; one that names 40,000 corrections still fits.
+# Largest accepted header, in bytes. A header usually takes a few kilobytes; this is enough to name
+# 40,000 corrections.
 _LARGEST_HEADER = 4_000_000
-# What reading the header of another program's file raises.
+# Exceptions that reading the header of another program's file can raise.
 _FOREIGN = (
     OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
-# Number formats of weights, and how many bytes a number takes.
+# Accepted number formats of weights, and the bytes that one number takes.
 _FLOATING = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 
 
 class ModelFileError(ValueError):
-    """A file is no model of this program, or is broken."""
+    """Raised when a file is not a model of this program, or is broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,12 @@ class ModelHeader:
     pixel_size_um
         Pixel size of the training images in micrometres, None if unknown or mixed.
     diameter_px
-        Diameter of the cells that it is for, in pixels of their images; None for all sizes.
+        Diameter of the cells that the model is for, in pixels of their images; None for all sizes.
     zoom
-        Factor by which it resizes such images before the network sees them.
+        Factor by which such images are resized before the network sees them.
     anisotropy
-        Distance of planes, in pixels, of the stacks that it is made for; None for one of planes.
+        Distance between planes, in pixels, of the stacks that the model is for; None for a model
+        of planes.
     parent
         SHA-256 of the model file that this one was fine-tuned from, None if trained from scratch.
     trained_on
@@ -69,7 +71,8 @@ class ModelHeader:
     steps
         Optimiser steps taken.
     plans
-        Pairs: after which step how many were planned in all, where the budget was in seconds.
+        Pairs (step, planned steps in all) of each time that steps were planned, where the budget
+        was in seconds.
     scores
         Scores by name, before and after, or on held-out data.
     created
@@ -77,8 +80,8 @@ class ModelHeader:
     licence
         SPDX identifier of the weights' licence, empty if not given.
     replay
-        Name of the sample in the package of what it, or the model that it goes back to, learnt
-        from; empty for none (`learning.replay`).
+        Name of a sample in the package of the planes that the model, or the shipped model that it
+        comes from, learnt from; empty for none (`learning.replay`).
     """
 
     name: str
@@ -105,11 +108,11 @@ class ModelHeader:
 
     @property
     def for_stacks(self) -> bool:
-        """Whether it looks at stacks, not at planes."""
+        """Whether the model segments whole stacks, not single planes."""
         return self.architecture.get("z_depth") is not None
 
     def to_metadata(self) -> dict[str, str]:
-        """The header as safetensors metadata."""
+        """Return the header as safetensors metadata."""
         content = asdict(self)
         if self.anisotropy is None:
             del content["anisotropy"]
@@ -117,13 +120,13 @@ class ModelHeader:
 
 
 def read_header(path: Path) -> ModelHeader:
-    """Read a model file's header, and none of its weights.
+    """Read the header of a model file without reading its weights.
 
     Raises
     ------
     ModelFileError
-        If the file is missing, not a safetensors file, not of this program, or if an entry of its
-        header, or its size, is not what it should be.
+        If the file is missing, is not a safetensors file or not of this program, or if its size or
+        an entry of its header is wrong.
     """
     with open_model(path) as (_, header, _):
         return header
@@ -131,7 +134,7 @@ def read_header(path: Path) -> ModelHeader:
 
 @contextmanager
 def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, dict[str, tuple[int, ...]]]]:
-    """Open a model file: the file, its header, and the shape of each array of weights by its name.
+    """Open a model file; yield the file, its header, and the shape of each weight array by name.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, dict[str, tu
         As `read_header`.
     """
     try:
-        # Before it is opened: to open a pipe is to wait for somebody who writes.
+        # This is checked before the file is opened, because opening a pipe waits for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ModelFileError(
                 f"{path} is not a model of napari-unet: it is no file; give a .safetensors file"
@@ -176,14 +179,14 @@ def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int,
 
 
 def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
-    """Header of safetensors metadata.
+    """Return the model header in safetensors metadata.
 
     Raises
     ------
     ModelFileError
-        If the model was made by a newer format.
+        If the model has a newer format than this program reads.
     BrokenModel
-        If an entry is not what it should be.
+        If an entry has the wrong type or is out of range.
     KeyError, TypeError, ValueError
         If the metadata are not a model header.
     """
@@ -205,7 +208,7 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
 
 
 def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]]:
-    """Shapes in a safetensors header, whose arrays have to fill these bytes without a gap."""
+    """Return the shape of each array; check that all arrays fill `n_bytes` without a gap."""
     shapes, places = {}, []
     for name, entry in table.items():
         kind, shape, place = (entry[key] for key in ("dtype", "shape", "data_offsets"))
@@ -234,13 +237,13 @@ def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]
     return shapes
 
 
-def times(shape: Any) -> str:
-    """A shape for people: 2 x 32 x 1 x 1."""
+def times(shape: Iterable[int]) -> str:
+    """Return a shape in words for the user, for example "2 x 32 x 1 x 1"."""
     return " x ".join(map(str, shape)) or "one number"
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of two entries of one name it is not clear which is meant."""
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object as a dict; raise BrokenModel if two entries have the same name."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]

@@ -1,7 +1,7 @@
-"""What each entry of a model file's header may be. Standard library only, as `header`.
+"""Allowed types and ranges of the entries of a model file's header. Standard library only.
 
-A model file may come from a stranger. What is in range here can neither hang the program, nor take
-all memory, nor lead out of the folder of the models.
+A model file may come from a stranger. Values that pass these rules cannot hang the program, fill
+the memory, or name a file outside the folder of the models.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# A file name on every system; Windows keeps some for its devices, whatever follows their dot.
+# A model's name must be a valid file name on every system. Windows reserves some names for devices,
+# with any text after a dot.
 NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9][a-z0-9_.-]{0,99}", re.I)
 SUFFIX = ".safetensors"
 
 
 class BrokenModel(ValueError):
-    """A model file is not what it should be; says what is wrong with it, without its name."""
+    """Raised when a model file is wrong; the message says how, without the name of the file."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """What an entry should be, in words, and whether a value is it."""
+    """What an entry should be, in words, and a function that tells whether a value fits."""
 
     words: str
     holds: Callable[[Any], object]
 
 
-def is_name(name: Any) -> bool:
-    """Whether this can be a model's name: a file name on every system, and no path."""
+def is_name(name: object) -> bool:
+    """Return whether this can be a model's name: a file name on every system, and no path."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         return False
     return not name.endswith((SUFFIX, "."))
 
 
 def check_entries(content: Mapping[str, Any]) -> None:
-    """See that each entry of a header has the right type and is in range.
+    """Check that each entry of a header has the right type and is in range.
 
     Raises
     ------
     BrokenModel
-        Names the entry, what it is, and what it should be.
+        If one does not; the message gives the entry, its value, and what it should be.
     """
     for name in _NEEDED:
         if name not in content:
@@ -81,7 +82,7 @@ def check_entries(content: Mapping[str, Any]) -> None:
         )
 
 
-def _check(name: str, value: Any, rule: _Rule) -> None:
+def _check(name: str, value: object, rule: _Rule) -> None:
     if not rule.holds(value):
         raise BrokenModel(f"its entry {name} is {reprlib.repr(value)}, and should be {rule.words}")
 
@@ -93,7 +94,7 @@ def _whole(low: int, high: int) -> _Rule:
 
 
 def _number(low: float, high: float) -> _Rule:
-    # No comparison holds for NaN.
+    # NaN fails both comparisons, so it is refused too.
     return _Rule(
         f"a number from {low:g} to {high:g}",
         lambda v: type(v) in (int, float) and low <= v <= high,
@@ -120,8 +121,9 @@ def _table_of(rule: _Rule) -> _Rule:
     )
 
 
-def _is_text(value: Any) -> bool:
-    """No control characters, which could rule a terminal, and nothing that cannot be printed."""
+def _is_text(value: object) -> bool:
+    """Return whether a value is text that is safe to print on a terminal."""
+    # Control characters could change the terminal, and lone surrogates cannot be printed.
     return isinstance(value, str) and not any(
         unicodedata.category(c) in ("Cc", "Cs") for c in value if c not in "\n\t"
     )
@@ -161,7 +163,7 @@ _TOP = {
     "postprocess": _TABLE,
     "pixel_size_um": _or_none(_number(1e-6, 1e6)),
     "diameter_px": _or_none(_number(0.5, 10_000)),
-    # With it, an image of 1000 x 1000 px becomes one of 10 to 16,000 px a side.
+    # These limits turn an image of 1000 x 1000 px into one of 10 to 16,000 px on each side.
     "zoom": _number(0.01, 16),
     "anisotropy": _or_none(_number(0.001, 1000)),
     "parent": _or_none(_HASH),

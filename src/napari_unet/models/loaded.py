@@ -1,10 +1,10 @@
-"""A model in memory: raw planes in, scores out."""
+"""A model in memory: it turns raw planes into scores, and scores into labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,22 @@ if TYPE_CHECKING:
     from napari_unet.engine.predict import Predictor
 
 Box = tuple[slice, slice]
-# Typical diameter of the cells in training sets of mixed images (dsb2018: median 20 px).
+# Assumed diameter, in pixels, of the cells that a model for all sizes knows best. It is close to
+# the median in mixed training images (20 px in dsb2018).
 MIXED_DIAMETER_PX = 24.0
 
 
 def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
-    """See `LoadedModel.zoom`."""
+    """Return the factor that brings cells of this diameter to the size that a network knows.
+
+    Parameters
+    ----------
+    header
+        The header of the model.
+    diameter_px
+        Diameter of the cells in the image, in pixels; None for cells like those that the model was
+        made for.
+    """
     if diameter_px is None:
         return header.zoom
     return header.zoom * (header.diameter_px or MIXED_DIAMETER_PX) / diameter_px
@@ -48,19 +58,20 @@ def zoom_to(header: ModelHeader, diameter_px: float | None) -> float:
 
 @dataclass(frozen=True)
 class PlaneScores:
-    """What a network says of a plane, or of a stack, whose arrays have a Z before Y.
+    """The scores of one plane. Those of a stack have a Z axis before Y in every array.
 
     Attributes
     ----------
     foreground
         (Y, X) float32, probability that a pixel belongs to a cell.
     kinds
-        (Y, X) uint8, likeliest class of a pixel if it belongs to one, from 1; None where a model
-        knows one class only.
+        (Y, X) uint8, most likely class of a pixel if it belongs to a cell, from 1; None if the
+        model knows only one class.
     zoom
-        The network saw the plane larger by this factor.
+        Factor by which the plane was enlarged for the network.
     distance
-        (Y, X) float32, relative distance to the cell's outline; None where a model does not tell.
+        (Y, X) float32, relative distance to the cell's outline; None if the model does not predict
+        it.
     """
 
     foreground: NDArray[np.float32]
@@ -71,14 +82,14 @@ class PlaneScores:
 
 @dataclass
 class LoadedModel:
-    """A network and what its file says about it.
+    """A network together with the header of its file.
 
     Attributes
     ----------
     network
-        In float32.
+        The network, with float32 weights.
     header
-        Its normalisation and post-processing are applied here.
+        The header; its normalisation and post-processing settings are used here.
     """
 
     network: UNet
@@ -87,19 +98,28 @@ class LoadedModel:
 
     def prepare(
         self,
-        plane: NDArray[Any],
+        plane: NDArray[np.generic],
         box: tuple[slice, ...] | None = None,
         statistics: Statistics | None = None,
     ) -> NDArray[np.float32]:
-        """A raw plane (C, Y, X), or a box of it, normalised as the network wants it.
+        """Return a raw plane (C, Y, X), or a box of it, normalised as the network needs it.
 
-        So a stack (C, Z, Y, X). Without `statistics`, they are measured on the whole of it; with
-        them, it may be a part.
+        A stack (C, Z, Y, X) is normalised in the same way.
+
+        Parameters
+        ----------
+        plane
+            The raw plane or stack.
+        box
+            The part of it to return; None for all of it.
+        statistics
+            The intensities that become 0 and 1. None measures them on `plane`, which must then be
+            a whole plane or stack.
 
         Raises
         ------
         ValueError
-            If it holds no numbers, or its channels do not fit.
+            If the plane holds no numbers, or its channels do not fit the network.
         """
         settings = Normalisation(**self.header.normalisation)
         plane = filled(plane)
@@ -110,22 +130,29 @@ class LoadedModel:
             spread_dye(normalised, used) if wanted in (1, 3) else normalised, wanted
         )
 
-    def measure(self, plane: NDArray[Any], *, sample: bool = False) -> Statistics:
-        """The intensities of a raw plane (C, Y, X), or of a sample of it, that become 0 and 1.
+    def measure(self, plane: NDArray[np.generic], *, sample: bool = False) -> Statistics:
+        """Measure the intensities of a raw plane (C, Y, X) that become 0 and 1.
+
+        Parameters
+        ----------
+        plane
+            The plane, or a regular sample of its pixels.
+        sample
+            Whether it is a sample.
 
         Raises
         ------
         ValueError
-            If it holds no numbers.
+            If the plane holds no numbers.
         """
         check_plane(plane)
         settings = Normalisation(**self.header.normalisation)
         return (measure_sample if sample else measure)(plane, settings)
 
     def zoom(self, diameter_px: float | None) -> float:
-        """Factor that brings cells of this diameter, in pixels, to the size the network knows.
+        """Return the factor that brings cells of this diameter to the size that it knows.
 
-        None stands for cells like those that the model was made for.
+        The diameter is in pixels; None means cells like those that the model was made for.
         """
         return zoom_to(self.header, diameter_px)
 
@@ -137,25 +164,25 @@ class LoadedModel:
         progress: Callable[[float, str], None],
         zoom: float = 1.0,
     ) -> PlaneScores:
-        """Scores of a prepared plane.
+        """Return the scores of a prepared plane.
 
         Parameters
         ----------
         plane
             (C, Y, X) or (C, Z, Y, X), from `prepare`.
         compute
-            Where to run; elsewhere, or in smaller tiles, if memory runs out.
+            The device and number format. If memory runs out, smaller tiles are tried, then the CPU.
         tile_px
-            Largest input tile, in pixels; None takes what suits the device.
+            Largest input tile, in pixels; None chooses a size that suits the device.
         progress
             Called with (fraction, message) before and after each tile; may raise to stop.
         zoom
-            The network sees the plane larger by this factor; 1 for a stack.
+            Factor by which the plane is enlarged for the network; 1 for a stack.
 
         Raises
         ------
         ValueError
-            If the tile is too small for the network, or the memory for the tile.
+            If the tile is too small for the network, or the memory is too small for the tile.
         """
         from scipy.special import expit
 
@@ -194,14 +221,15 @@ class LoadedModel:
         return PlaneScores(foreground, kinds, zoom, distance)
 
     def decoding(self, config: PredictConfig, zoom: float) -> Decoding:
-        """How scores become labels: the model's post-processing where not told else.
+        """Return the settings that turn scores into labels.
 
         Parameters
         ----------
         config
-            What is told.
+            Settings of the user; where they are None, those of the model are used.
         zoom
-            The network saw the plane larger by this factor; the model's sizes are pixels of that.
+            Factor by which the plane was enlarged for the network. The sizes in the model are in
+            pixels of the enlarged plane, and those returned are in pixels of the image.
         """
         from napari_unet.core.cells.blockwise import Decoding
         from napari_unet.core.cells.instances import LARGEST_PX
@@ -218,7 +246,7 @@ class LoadedModel:
         return Decoding(**{**settings, **given})
 
     def instances(self, scores: PlaneScores, config: PredictConfig) -> NDArray[np.int32]:
-        """Labels, shaped like the scores; see `decoding`."""
+        """Return the labels of the cells in scores, shaped like the scores; see `decoding`."""
         from napari_unet.core.cells.instances import label_instances
 
         decoding = self.decoding(config, scores.zoom)
@@ -227,9 +255,14 @@ class LoadedModel:
     def votes(
         self, labels: NDArray[np.int32], kinds: NDArray[np.uint8] | None
     ) -> NDArray[np.int64]:
-        """Pixels of each cell 1, 2, ... of labels (Y, X) by their class: (cells, classes).
+        """Count the pixels of each cell by their class; returns an array (cells, classes).
 
-        `kinds` (Y, X) is the class of each pixel, None where all are of the first.
+        Parameters
+        ----------
+        labels
+            (Y, X), cells 1, 2, ...
+        kinds
+            (Y, X), the class of each pixel; None if all belong to the first class.
         """
         n_classes, n = len(self.header.classes), int(labels.max(initial=0))
         given = np.uint8(1) if kinds is None else kinds.ravel()
@@ -238,7 +271,7 @@ class LoadedModel:
         return cast.reshape(n + 1, n_classes)[1:]
 
     def kinds(self, votes: NDArray[np.int64]) -> tuple[str, ...]:
-        """Class of each cell, by the majority of its pixels."""
+        """Return the class of each cell, which is the class of most of its pixels."""
         return tuple(self.header.classes[kind] for kind in votes.argmax(1))
 
     def _default_tile_px(self, compute: Compute, shape: Sequence[int]) -> int:
@@ -250,7 +283,7 @@ class LoadedModel:
         return default_stack_tile_px(compute, depth, shape[0] + 2 * halo_px(z_depth) + 2**z_depth)
 
     def predictor(self, compute: Compute) -> Predictor:
-        """The network where it is to run; made once."""
+        """Return the network on a device, ready to predict; it is prepared once per device."""
         from napari_unet.engine.predict import Predictor
 
         if compute not in self._predictors:
@@ -261,9 +294,16 @@ class LoadedModel:
 
 
 def smooth_distance(distance: NDArray[np.float32], anisotropy: float = 1.0) -> NDArray[np.float32]:
-    """Rounded off over 4 px: a core is larger than a pixel, noise is not.
+    """Smooth a distance map with a Gaussian of 1 px, which reaches 4 px.
 
-    Planes of a stack lie `anisotropy` pixels apart.
+    It removes noise, which is one pixel wide, and keeps the cores of cells, which are wider.
+
+    Parameters
+    ----------
+    distance
+        (Y, X) or (Z, Y, X).
+    anisotropy
+        Distance between the planes of a stack, in pixels.
     """
     from scipy.ndimage import gaussian_filter
 

@@ -1,8 +1,8 @@
 """Models on disk: names, versions, parents. Listing reads headers only, never weights.
 
     ROOT/NAME/0002.safetensors     one file per version
-    ROOT/NAME/0002.refused         it was not accepted: NAME never stands for it
-    ROOT/NAME/active               the number of the version that NAME stands for
+    ROOT/NAME/0002.refused         version 2 was not accepted: NAME never means it
+    ROOT/NAME/active               the number of the version that NAME means
 
 Version 1 of a model that ships with the program lies in the package. The mark of a refused version
 is written before its model file and removed when it is accepted, so a crash leaves it refused.
@@ -37,13 +37,13 @@ class ModelVersion:
     Attributes
     ----------
     name
-        The model.
+        Name of the model.
     version
-        From 1.
+        Number of the version, from 1; 0 for a file outside the store.
     path
         Its file.
     header
-        What the file says of itself.
+        The header of the file.
     """
 
     name: str
@@ -53,21 +53,21 @@ class ModelVersion:
 
     @property
     def reference(self) -> str:
-        """NAME@VERSION; the path for a file outside the store."""
+        """Text that means this version: NAME@VERSION, or the path of a file outside the store."""
         return f"{self.name}@{self.version}" if self.version else str(self.path)
 
     @property
     def shipped(self) -> bool:
-        """Whether it came with the program."""
+        """Whether it is part of the program."""
         return self.path.parent == SHIPPED
 
     @property
     def refused(self) -> bool:
-        """Whether the check did not accept it; only NAME@VERSION means it then."""
+        """Whether its validation did not accept it; then only NAME@VERSION means it."""
         return _is_refused(self.path)
 
     def sha256(self) -> str:
-        """Hash of the file, which is what a child's header calls its parent."""
+        """Return the hash of the file, by which the header of a child names its parent."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
@@ -75,12 +75,12 @@ Reference = str | Path | ModelVersion
 
 
 class ModelStore:
-    """The models of this user.
+    """The models of the user of this computer.
 
     Parameters
     ----------
     root
-        Folder; by default $NAPARI_UNET_MODELS or the platform's folder for user data.
+        Folder of the models; by default $NAPARI_UNET_MODELS or the platform's folder for user data.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -91,14 +91,14 @@ class ModelStore:
         for folder in self.root.glob("*/"):
             clean_once(folder, _SUFFIX)
             for mark in folder.glob(f"*{_REFUSED}"):
-                # Of a version that a killed program did not come to write.
+                # A killed program left this mark, and did not write the version.
                 if not mark.with_suffix(_SUFFIX).exists():
                     mark.unlink(missing_ok=True)
 
     def names(self, *, refused: bool = False) -> list[str]:
-        """All names that stand for a version, those that ship first.
+        """Return the names of all models that have an accepted version, shipped ones first.
 
-        With `refused`, also those of which every version was refused.
+        With `refused`, names whose versions were all refused are returned as well.
         """
         shipped = sorted(path.stem for path in SHIPPED.glob(f"*{_SUFFIX}"))
         own = sorted(p.parent.name for p in self.root.glob(f"*/*{_SUFFIX}"))
@@ -107,7 +107,7 @@ class ModelStore:
         return [n for n in known if _NAME.fullmatch(n) and there(n)]
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All readable versions of a model, oldest first; empty if there is none."""
+        """Return all readable versions of a model, oldest first; empty if there is none."""
         found = []
         for version, path in sorted(self._paths(name).items()):
             try:
@@ -117,18 +117,18 @@ class ModelStore:
         return found
 
     def accepted(self, name: str) -> list[ModelVersion]:
-        """The readable versions that were not refused, oldest first."""
+        """Return the readable versions that were not refused, oldest first."""
         return [version for version in self.versions(name) if not version.refused]
 
     def find(self, reference: Reference) -> ModelVersion:
-        """The version that NAME, NAME@VERSION or a file's path stands for; a version as it is.
+        """Return the version that NAME, NAME@VERSION or the path of a file means.
 
-        NAME alone never stands for a version that was refused.
+        A version is returned unchanged. NAME alone never means a version that was refused.
 
         Raises
         ------
         ModelFileError
-            If there is none, or it is broken.
+            If there is no such version, or it is broken.
         """
         if isinstance(reference, ModelVersion):
             return reference
@@ -147,7 +147,7 @@ class ModelStore:
                 return versions[wanted]
             broken = self._paths(name).get(wanted)
             if broken is not None and broken.exists():
-                read_header(broken)  # tells what is wrong with it
+                read_header(broken)  # raises an error that says what is wrong with the file
             refused = ", ".join(v.reference for v in self.versions(name) if not at)
             if refused:
                 raise ModelFileError(
@@ -168,11 +168,12 @@ class ModelStore:
         Parameters
         ----------
         name
-            The model, new or known.
+            Name of a new or an existing model.
         write
-            Writes the model file to the path it is given, atomically.
+            Called with a path; writes the model file there, whole or not at all.
         activate
-            Whether it was accepted: its name stands for it from now on. Else it is refused.
+            Whether the version was accepted, so that NAME means it from now on. Otherwise it is
+            marked as refused.
 
         Raises
         ------
@@ -195,14 +196,14 @@ class ModelStore:
         return added
 
     def check_can_add(self, name: str) -> None:
-        """See that a model of this name could be stored, before long work begins.
+        """Check that a model of this name can be stored, before long work begins.
 
         Raises
         ------
         ValueError
             If the name cannot be a model's.
         ModelFileError
-            If its folder cannot be written to.
+            If the program cannot write to its folder.
         """
         check_name(name)
         folder = self.root / name
@@ -220,17 +221,17 @@ class ModelStore:
             ) from error
 
     def activate(self, model: ModelVersion) -> None:
-        """Let the model's name stand for this version, which is accepted by that."""
+        """Make the model's name mean this version; a refused version becomes accepted."""
         if model.refused:
             model.path.with_suffix(_REFUSED).unlink(missing_ok=True)
         with replacing(self.root / model.name / "active") as part:
             part.write_text(f"{model.version}\n")
 
     def parent(self, model: ModelVersion) -> ModelVersion | None:
-        """The version that a model was fine-tuned from, of any name; None if it is not here."""
+        """Return the version that a model was fine-tuned from; None if it is not in the store."""
         if model.header.parent is None:
             return None
-        # Hashing takes a while: the versions just before it first.
+        # Hashing a file takes time, so the versions just before this one are tried first.
         own = sorted(
             self.versions(model.name), key=lambda v: (v.version >= model.version, -v.version)
         )
@@ -239,21 +240,21 @@ class ModelStore:
         return next((v for v in chain(own, others) if v.sha256() == model.header.parent), None)
 
     def ancestor(self, model: ModelVersion) -> ModelVersion | None:
-        """The nearest version that a model was fine-tuned from and that was not refused."""
+        """Return the nearest accepted version among the parent, its parent and so on, or None."""
         parent = self.parent(model)
         while parent is not None and parent.refused:
             parent = self.parent(parent)
         return parent
 
     def revert(self, name: str) -> ModelVersion:
-        """Go back to the parent of the active version; the newer one stays in the store.
+        """Make the parent of the active version active; the newer version stays in the store.
 
-        A parent that was refused is passed over, for its own parent.
+        If the parent was refused, its own parent is taken, and so on.
 
         Raises
         ------
         ModelFileError
-            If there is nothing to go back to.
+            If there is no such version of this model.
         """
         active = self.find(name)
         parent = self.ancestor(active)
@@ -265,15 +266,16 @@ class ModelStore:
         return parent
 
     def name_for_own(self, model: ModelVersion) -> str:
-        """The model that gets what is learnt from this one: a new one if this one shipped.
+        """Return the name of the model that gets the versions fine-tuned from this one.
 
-        What ships stays as it is, whatever it is taught.
+        It is the same name, or a new one such as "my-nuclei" if this model is part of the program,
+        because shipped models are never changed.
         """
         if not model.shipped:
             return model.name
         name, number = f"my-{model.name}", 1
-        # Corrections without an accepted version are those of a fine-tune that was cancelled,
-        # killed or refused: the next one is to find them.
+        # A folder with corrections but no accepted version is from a fine-tune that was cancelled,
+        # killed or refused. Its name is used again, so that the next fine-tune finds them.
         while any(map(_takes_its_name, (self.root / name).glob(f"*{_SUFFIX}"))):
             number += 1
             name = f"my-{model.name}-{number}"
@@ -285,9 +287,9 @@ class ModelStore:
         Raises
         ------
         ModelFileError
-            If the file is no model, or broken, or the folder of the models cannot be written to.
+            If the file is not a model or is broken, or if the folder of the models is read-only.
         """
-        header = read_header(path)  # what it refuses needs no torch to be told
+        header = read_header(path)  # first, because a bad header is found without loading torch
         from napari_unet.models.checkpoint import load_model
 
         self.check_can_add(name or header.name)
@@ -295,12 +297,21 @@ class ModelStore:
         return self.add(name or header.name, lambda target: _copy(path, target))
 
     def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file, or into a folder under its name; `half` stores 16 bits.
+        """Copy a version to a file, or into a folder under its name.
+
+        Parameters
+        ----------
+        reference
+            As for `find`.
+        path
+            The new file, or a folder that exists.
+        half
+            Whether weights are stored in 16 bits.
 
         Raises
         ------
         ModelFileError
-            If there is no such version, or something else than a model is there.
+            If there is no such version, or if the file exists and is not a model.
         """
         model = self.find(reference)
         if path.is_dir():
@@ -322,12 +333,12 @@ class ModelStore:
         return path
 
     def remove(self, reference: Reference) -> ModelVersion:
-        """Delete one version; its name then stands for the newest accepted one that is left.
+        """Delete one version; if it was active, the name means the newest accepted one left.
 
         Raises
         ------
         ModelFileError
-            If there is none, or it ships with the program.
+            If there is no such version, or it is part of the program.
         """
         model = self.find(reference)
         if model.shipped or not model.version:
@@ -340,7 +351,7 @@ class ModelStore:
         return model
 
     def _paths(self, name: str) -> dict[int, Path]:
-        """Where each version of a model lies, readable or not."""
+        """Return the path of each version of a model, readable or not, by its number."""
         own = (self.root / name).glob(f"*{_SUFFIX}")
         return {1: SHIPPED / f"{name}{_SUFFIX}"} | {
             int(path.stem): path for path in own if path.stem.isdecimal()
@@ -361,7 +372,7 @@ class ModelStore:
         while True:
             path = folder / f"{number:04d}{_SUFFIX}"
             try:
-                # Another program may be adding a version too.
+                # Another program may be adding a version at the same time.
                 reserve(path)
             except FileExistsError:
                 number += 1
@@ -370,7 +381,7 @@ class ModelStore:
 
 
 def check_name(name: str) -> None:
-    """See that a name can be a model's.
+    """Check that a text can be the name of a model.
 
     Raises
     ------
@@ -388,7 +399,7 @@ def _is_refused(path: Path) -> bool:
 
 
 def _takes_its_name(path: Path) -> bool:
-    """Whether the file of a version is more than a number held by a fine-tune, and not refused."""
+    """Return whether a file is an accepted version, not a placeholder of a running fine-tune."""
     return not is_reserved(path) and not _is_refused(path)
 
 

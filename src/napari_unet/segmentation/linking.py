@@ -1,4 +1,4 @@
-"""Labels of a stack or movie with one id for each object, along z, along t or both."""
+"""The linking of cells: one id for each cell on all its planes, along z, along t or both."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from napari_unet.core.axes import planes_last
 if TYPE_CHECKING:
     from napari_unet.core.cells.linking import Ids, Overlaps
 
-    # Ids of cells, and their pixels.
+    # The ids of cells, and their areas in pixels.
     Cells = tuple[Ids, Ids]
 Index = tuple[int, ...]
 
 
 def check_link(link: Link, axes: str) -> None:
-    """See that an image has the axes to link along.
+    """Check that an image has the axes to link along.
 
     Raises
     ------
@@ -42,22 +42,23 @@ def linked_ids(
     check: Callable[[], None] = lambda: None,
     within: str = "YX",
 ) -> NDArray[np.int32]:
-    """For each id of labels that of its object: 1, 2, ... in the order of the planes; 0 stays 0.
+    """Return a table that gives, for each id, the id of its linked cell; 0 stays 0.
 
-    Along t after z, objects are linked as wholes.
+    Ids of linked cells are 1, 2, ... in the order of the planes. With "zt", cells are first linked
+    along z, and then each linked cell as a whole is linked along t.
 
     Parameters
     ----------
     labels
-        Ids unique over all planes.
+        Labels with ids unique over all planes.
     axes
-        Theirs: T, Z, Y, X in any order.
+        The axes of the labels: T, Z, Y, X in any order.
     link
-        Along what.
+        The axes to link along.
     check
         Called between planes; may raise to stop.
     within
-        Axes along which a cell has one id already.
+        The axes along which a cell has one id already.
     """
     from napari_unet.core.cells.linking import areas, overlaps
 
@@ -85,16 +86,17 @@ def link_cells(
     link: Link,
     within: str = "YX",
 ) -> NDArray[np.int32]:
-    """The same from areas and overlaps alone.
+    """Return the same table as `linked_ids`, from the areas and overlaps of cells alone.
 
     Parameters
     ----------
     cells
-        Of each plane its ids and their pixels.
+        For each plane, the ids of its cells and their areas in pixels.
     overlapping
-        Gives what cells of two planes share; called for a plane with each of its `nearest`.
+        Returns the overlaps between the cells of two planes. It is called for each plane with each
+        of its `nearest` earlier planes.
     axes
-        Those along which the planes lie.
+        The axes along which the planes lie, that is without Y and X.
     link, within
         As for `linked_ids`.
     """
@@ -111,7 +113,7 @@ def link_cells(
 
 
 def nearest(plane: Index, axes: str, link: Link) -> list[Index]:
-    """The earlier planes that may show the same objects; for parameters see `link_cells`."""
+    """Return the earlier planes that may show the same cells; for parameters see `link_cells`."""
     from napari_unet.core.cells.linking import Rule
 
     found = (
@@ -125,7 +127,10 @@ def nearest(plane: Index, axes: str, link: Link) -> list[Index]:
 def _rows(
     planes: Sequence[Index], axes: str, letter: str, within: str
 ) -> Iterator[list[list[Index]]]:
-    """Rows of frames along an axis; a frame is a plane, or several where objects have several."""
+    """Yield rows of frames along an axis.
+
+    A frame is one plane, or all planes on which cells have one id already (`within`).
+    """
     along = axes.index(letter)
     apart = [n for n, axis in enumerate(axes) if axis not in letter + within]
     rows: dict[Index, dict[int, list[Index]]] = {}
@@ -142,7 +147,7 @@ def _link_row(
     overlapping: Callable[[Index, Index], Overlaps],
     numbers: Ids,
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Ids of each frame of a row, as they are numbered now, and their objects, 1, 2, ..."""
+    """Link the frames of a row; yield the present ids of each frame, and their linked cells."""
     from napari_unet.core.cells.linking import add_up, link
 
     def together(frame: list[Index]) -> Cells:

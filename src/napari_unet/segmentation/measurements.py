@@ -1,9 +1,10 @@
-"""A table of the cells: where they are, how large, how bright, of what shape."""
+"""A table of cells: position, size, intensity and shape of each."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from napari_unet.core.checks import whole_labels
 from napari_unet.core.missing import count_missing
 from napari_unet.io.atomic import replacing
 
-Columns = dict[str, NDArray[Any]]
-# Of the section of a cell in one plane, as scikit-image calls them.
+Columns = dict[str, NDArray[np.generic]]
+# Columns that describe the shape of a cell in its plane, by the names of scikit-image.
 SHAPE = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "perimeter")
 
 
@@ -34,33 +35,33 @@ def measure(
     cell lies in several; `area`, or `volume` where cells were linked along z; `centroid_z`,
     `centroid_y`, `centroid_x`; `intensity_mean`, `_max`, `_min`, with the number of the channel
     where there are several; `equivalent_diameter` of a disc of that area (a ball of that volume);
-    and `SHAPE`, NaN for cells of several planes. Of a cell that was linked over time, area and
-    volume are the mean over the times at which it is there, the rest is over all its pixels.
+    and the columns of `SHAPE`, which are NaN for cells on several planes. If a cell was linked over
+    time, its area or volume is the mean over its times, and the other columns are over all pixels.
 
     Parameters
     ----------
     labels
         Array-like with the image's axes without C, whole numbers, 0 = background.
     image
-        Array-like.
+        Array-like, in the order of `axes`.
     axes
-        The image's: one letter of TZCYX for each.
+        The axes of the image: one letter of TZCYX for each.
     scale
-        Size of a pixel along each axis of the labels (that of T says nothing); 1 by default.
+        Size of a pixel along each axis of the labels (the one of T is not used); 1 by default.
         Lengths, areas, volumes and centroids are in its units.
     check
-        Called now and then; may raise to stop.
+        Called after each cell; may raise to stop.
     warn
-        Called with a sentence if pixels of cells are no numbers; they are left out of intensities.
+        Called with a sentence if pixels of cells are not numbers; intensities leave them out.
 
     Returns
     -------
-    Arrays of one length, one entry for each id, in the order of the ids.
+    Arrays of one length, with one entry for each id, in the order of the ids.
 
     Raises
     ------
     ValueError
-        If axes, shapes or the scale do not fit, or the labels are no whole numbers.
+        If axes, shapes or the scale do not fit, or the labels are not whole numbers.
     """
     axes = check_axes(axes, image.shape)
     own = label_axes(axes)
@@ -72,7 +73,7 @@ def measure(
         )
     size = _sizes(own, scale)
     letters = [axis for axis in own if axis not in "YX"]
-    sections: list[dict[str, Any]] = []
+    sections: list[_Section] = []
     missing = 0
     for index in plane_indices(own, shape):
         place = dict(zip(letters, index, strict=True))
@@ -87,7 +88,7 @@ def measure(
 
 
 def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
-    """Write columns as CSV, with a line of names; what is not known stays empty."""
+    """Write columns to a CSV file, with a line of names; NaN becomes an empty field."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -95,7 +96,7 @@ def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
         writer.writerows([_text(value) for value in row] for row in rows)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:.9g}"
     return str(value)
@@ -111,20 +112,51 @@ def _sizes(axes: str, scale: Sequence[float] | None) -> dict[str, float]:
     return dict(zip(axes, given, strict=True))
 
 
+@dataclass(frozen=True)
+class _Section:
+    """The measurements of one cell in one plane.
+
+    Attributes
+    ----------
+    label
+        Its id.
+    n_px
+        Its pixels.
+    place
+        Position of the plane by the letter of each axis other than C, Y, X.
+    centroid
+        (y, x), in units of the scale.
+    mean, max, min
+        Intensity in each channel.
+    shape
+        The values of `SHAPE`.
+    """
+
+    label: int
+    n_px: int
+    place: Mapping[str, int]
+    centroid: tuple[float, float]
+    mean: NDArray[np.float64]
+    max: NDArray[np.float64]
+    min: NDArray[np.float64]
+    shape: Sequence[float]
+
+
 def _sections(
-    plane: NDArray[Any],
-    pixels: NDArray[Any],
+    plane: NDArray[np.int32],
+    pixels: NDArray[np.generic],
     place: Mapping[str, int],
     spacing: tuple[float, float],
     check: Callable[[], None],
-) -> list[dict[str, Any]]:
-    """What is to be known of each cell of a plane."""
+) -> list[_Section]:
+    """Measure each cell of a plane; return one record for each."""
     from skimage.measure import regionprops
 
-    # By number, for an id may be larger than the plane; 0 comes first, as regionprops wants it.
+    # Cells are numbered 1, 2, ..., because regionprops needs memory for the largest id. 0 is added
+    # to the ids, so that background stays 0.
     ids, numbers = np.unique(np.append(plane.ravel(), 0), return_inverse=True)
     numbered = numbers.ravel()[:-1].reshape(plane.shape)
-    found: list[dict[str, Any]] = []
+    found: list[_Section] = []
     for region in regionprops(numbered, np.moveaxis(pixels, 0, -1), spacing=spacing):
         check()
         values = _intensities(region)
@@ -132,20 +164,20 @@ def _sections(
         if spacing[0] == spacing[1]:
             shape["perimeter"] = float(region.perimeter)
         found.append(
-            {
-                "label": int(ids[region.label]),
-                "n_px": int(region.num_pixels),
-                "place": dict(place),
-                "centroid": region.centroid,
+            _Section(
+                label=int(ids[region.label]),
+                n_px=int(region.num_pixels),
+                place=dict(place),
+                centroid=region.centroid,
                 **values,
-                "shape": [shape.get(name, np.nan) for name in SHAPE],
-            }
+                shape=[shape.get(name, np.nan) for name in SHAPE],
+            )
         )
     return found
 
 
 def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
-    """Mean, highest and lowest value of each channel in a cell; NaN where none is a number."""
+    """Return the mean, highest and lowest value of each channel in a cell; NaN without numbers."""
     if region.image_intensity.dtype.kind == "f":
         pixels = region.image_intensity[region.image].reshape(int(region.num_pixels), -1)
         there = np.isfinite(pixels)
@@ -164,57 +196,57 @@ def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
 
 
 def _of_cells(
-    sections: list[dict[str, Any]],
+    sections: list[_Section],
     letters: Sequence[str],
     size: Mapping[str, float],
     n_channels: int,
 ) -> Columns:
-    """Sections of the same id as one cell."""
+    """Combine the records of each id, from all planes, into one row of the table."""
     ids, cell, n_sections = np.unique(
-        np.array([s["label"] for s in sections], np.int64), return_inverse=True, return_counts=True
+        np.array([s.label for s in sections], np.int64), return_inverse=True, return_counts=True
     )
-    n_px = np.array([s["n_px"] for s in sections], float)
+    n_px = np.array([s.n_px for s in sections], float)
     total = np.bincount(cell, n_px, len(ids))
 
-    def mean(values: Any) -> NDArray[np.float64]:
+    def mean(values: Sequence[float]) -> NDArray[np.float64]:
         return np.bincount(cell, n_px * np.asarray(values, float), len(ids)) / total
 
     columns: Columns = {"label": ids}
     for letter in letters:
-        first, last = _range([s["place"][letter] for s in sections], cell, len(ids))
+        first, last = _range([s.place[letter] for s in sections], cell, len(ids))
         name = letter.lower()
         if (first == last).all():
             columns[name] = first
         else:
             columns |= {f"{name}_first": first, f"{name}_last": last}
-    # A pair of numbers for each time at which a cell is there.
-    times = {(n, s["place"].get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
+    # One pair (cell, time) for each time at which a cell is there.
+    times = {(n, s.place.get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
     n_times = np.bincount(np.array([n for n, _ in times], np.intp), minlength=len(ids))
     solid = "z_first" in columns
     extent = total / np.maximum(n_times, 1) * size["Y"] * size["X"] * (size["Z"] if solid else 1)
     columns["volume" if solid else "area"] = extent
     if "Z" in letters:
-        columns["centroid_z"] = size["Z"] * mean([s["place"]["Z"] for s in sections])
+        columns["centroid_z"] = size["Z"] * mean([s.place["Z"] for s in sections])
     for number, name in enumerate(("centroid_y", "centroid_x")):
-        columns[name] = mean([s["centroid"][number] for s in sections])
+        columns[name] = mean([s.centroid[number] for s in sections])
     for channel in range(n_channels):
         ending = f"_{channel}" if n_channels > 1 else ""
-        columns[f"intensity_mean{ending}"] = mean([s["mean"][channel] for s in sections])
-        for name, which in (("max", 1), ("min", 0)):
-            extremes = [s[name][channel] for s in sections]
-            columns[f"intensity_{name}{ending}"] = _range(extremes, cell, len(ids))[which]
+        columns[f"intensity_mean{ending}"] = mean([s.mean[channel] for s in sections])
+        _, highest = _range([s.max[channel] for s in sections], cell, len(ids))
+        lowest, _ = _range([s.min[channel] for s in sections], cell, len(ids))
+        columns |= {f"intensity_max{ending}": highest, f"intensity_min{ending}": lowest}
     wide = np.cbrt(6 / np.pi * extent) if solid else np.sqrt(4 / np.pi * extent)
     columns["equivalent_diameter"] = wide
     for number, name in enumerate(SHAPE):
-        values = mean([s["shape"][number] for s in sections])
+        values = mean([s.shape[number] for s in sections])
         columns[name] = np.where(n_sections == 1, values, np.nan)
     return columns
 
 
 def _range(
-    values: Sequence[Any], cell: NDArray[np.intp], n_cells: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lowest and highest value of each cell."""
+    values: Sequence[float], cell: NDArray[np.intp], n_cells: int
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Return the lowest and the highest value of each cell."""
     given = np.asarray(values)
     if not len(given):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

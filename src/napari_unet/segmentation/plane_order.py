@@ -1,4 +1,4 @@
-"""Planes of an image in any order, with the same labels in the end."""
+"""Numbering of cells that does not depend on the order in which planes are segmented."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PlaneLabels:
-    """A plane that is done while others are not.
+    """Preliminary labels of one plane, shown while other planes are segmented.
 
     Attributes
     ----------
     index
         Position along the axes other than C, Y, X.
     labels
-        (Y, X) int32, to be looked at only; the ids may be others in the end.
+        (Y, X) int32; do not write to them. The final ids may differ.
     """
 
     index: tuple[int, ...]
@@ -30,20 +30,20 @@ def number_in_order(
     planes: Sequence[tuple[int, ...]],
     votes: Sequence[NDArray[np.int64]],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Number cells as if their planes had been done in the order of their indices.
+    """Number cells as if their planes had been segmented in the order of their indices.
 
     Parameters
     ----------
     labels
-        Ids 1, 2, ... in the order in which the planes were done; not changed.
+        Ids 1, 2, ... in the order in which the planes were segmented; not changed.
     planes
-        Indices in that order.
+        Indices of the planes, in that order.
     votes
-        Of each plane, pixels of its cells by their class (cells, classes).
+        For each plane, the pixels of its cells by their class, (cells, classes).
 
     Returns
     -------
-    The labels, a new array only where an id changed, and the votes of all cells.
+    The labels, which are a new array only if an id changed, and the votes of all cells.
     """
     if not planes:
         return labels, np.zeros((0, 1), np.int64)

@@ -1,4 +1,4 @@
-"""An image's planes through a model: what the jobs of segmenting and measuring do."""
+"""The segmentation of planes, and the search for the diameter of the cells."""
 
 from __future__ import annotations
 
@@ -34,41 +34,43 @@ from napari_unet.segmentation.tiled_plane import LARGE_PX, LargePlane, segment_l
 if TYPE_CHECKING:
     from napari_unet.core.cells.suggestions import Place
 
-# Places of a plane at most, and what they are looked for in at a time.
+# Largest number of suggestions for a plane, and the side, in pixels, of the blocks in which they
+# are searched. Larger blocks would need too much memory.
 _PLACES, _PLACES_PX = 20, 4096
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a segmentation gives.
+    """The result of a segmentation.
 
     Attributes
     ----------
     labels
-        int32, with the image's axes without C; 0 = background, ids unique over all planes, or
-        one for each object where they were linked.
+        int32, with the image's axes without C; 0 is background. Each cell has its own id. A linked
+        cell has one id on all its planes.
     planes
-        Index of each plane that was segmented; the others are 0. A model of stacks segments all
-        planes of a stack.
+        Index of each plane that was segmented; labels of other planes are 0. In 3D, all planes of a
+        stack are segmented.
     model
         The version that was used.
     compute
-        Where it ran, in words.
+        The device and number format that were used, in words.
     n_cells
-        Number of cells, or of linked objects; their ids are 1, 2, ...
+        Number of cells, or of linked cells; their ids are 1, 2, ...
     diameter_px
-        Of a disc of the median cell's area in a plane, or of a ball of its volume in a stack; 0
-        without cells.
+        Diameter, in pixels, of a disc with the median area of the cells, or in 3D of a ball with
+        their median volume; 0 without cells.
     kinds
-        Class of each cell 1, 2, ...
+        Name of the class of each cell 1, 2, ...
     places
-        Where a correction would help most, the best first: the plane's index, and the place in it.
+        Suggestions where a correction would help most, the best first: the index of the plane, and
+        the place in it.
     is_linked
-        Whether cells of several planes have one id.
+        Whether the cells were linked over planes.
     warnings
-        What the user is to know of the image, a sentence each.
+        Warnings about the image, one sentence each.
     look
-        How the model looked at the image.
+        The diameter and channel with which the model saw the image.
     """
 
     labels: NDArray[np.int32]
@@ -98,18 +100,17 @@ def segment_planes(
     Parameters
     ----------
     job
-        Told how far it is.
+        Receives the progress. Its previews are the `PlaneLabels` of all planes that are done.
     load
-        Gives the model.
+        Returns the model.
     image, axes
         Array-like, and one letter of TZCYX for each axis.
     version
-        What the model is called.
+        The version that `load` returns, for the result.
     config
         Settings.
     planes
-        Indices along the axes other than C, Y, X, in the order of the work. The progress carries
-        `PlaneLabels` of all that are done.
+        Indices along the axes other than C, Y, X, in the order in which they are segmented.
     """
     job.report(0.0, "loading the model")
     loaded = load()
@@ -135,7 +136,7 @@ def segment_planes(
         source = LargePlane(loaded, image, named, index, config, compute)
         target = plane_view(labels, axes, index)
         if known is not None and known.index == index:
-            found = _read_off(source, target, known, source.missing_px)
+            found = _take_known(source, target, known, source.missing_px)
         else:
             found = segment(source, target, progress)
         job.check()
@@ -166,7 +167,7 @@ def segment_planes(
 
 
 def missing_warning(missing_px: int, total_px: int) -> tuple[str, ...]:
-    """The warning on pixels that are no numbers, if there are any."""
+    """Return a warning if some pixels are not numbers, else an empty tuple."""
     words = missing_words(missing_px, total_px)
     return (words,) if words else ()
 
@@ -174,20 +175,20 @@ def missing_warning(missing_px: int, total_px: int) -> tuple[str, ...]:
 def link_found(
     job: Reporter, found: Segmentation, axes: str, link: Link, within: str = "YX"
 ) -> Segmentation:
-    """The same with one id for each object along z, t or both.
+    """Link the cells of a segmentation along z, t or both, and return the new segmentation.
 
     Parameters
     ----------
     job
-        Told how far it is.
+        Receives the progress.
     found
-        Cells of single planes; its labels are changed.
+        A segmentation of single planes; its labels are changed in place.
     axes
-        Of its labels.
+        The axes of its labels.
     link
-        Along what; "none" changes nothing.
+        The axes to link along; "none" changes nothing.
     within
-        Axes along which a cell has one id already.
+        The axes along which a cell has one id already.
     """
     if link == "none":
         return found
@@ -195,7 +196,7 @@ def link_found(
     labels = found.labels
     numbers = linked_ids(labels, axes, link, job.check, within)
     areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
-    # Each section votes for its class with its pixels.
+    # A linked cell gets the class of most of its pixels.
     names, kinds = np.unique(np.array(found.kinds, str), return_inverse=True)
     votes = np.zeros((int(numbers.max()), len(names)), np.int64)
     np.add.at(votes, (numbers[1:] - 1, kinds), areas)
@@ -207,7 +208,7 @@ def link_found(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in a plane: pixels of each cell by their class, places, missing pixels."""
+    """The result for one plane: pixels of each cell by class, suggestions, missing pixels."""
 
     votes: NDArray[np.int64]
     places: list[Place]
@@ -217,20 +218,20 @@ class _Found:
 def _segment(
     source: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
 ) -> _Found:
-    """Segment a plane at once."""
+    """Segment a plane as a whole, and write its labels to `target`."""
     loaded = source.model
     pixels = get_plane(source.image, source.axes, source.index)
     plane = loaded.prepare(pixels)
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     labels = loaded.instances(scores, source.config)
-    return _read_off(source, target, Scored(source.index, labels, scores), count_missing(pixels))
+    return _take_known(source, target, Scored(source.index, labels, scores), count_missing(pixels))
 
 
-def _read_off(
+def _take_known(
     source: LargePlane, target: NDArray[np.int32], known: Scored, missing_px: int
 ) -> _Found:
-    """Take what is known of a plane."""
+    """Write labels that are known already to `target`, and return the result for the plane."""
     target[...] = known.labels
     votes = source.model.votes(target, known.scores.kinds)
     return _Found(votes, _places(known.scores.foreground, votes, source), missing_px)
@@ -239,7 +240,7 @@ def _read_off(
 def _segment_large(
     source: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
 ) -> _Found:
-    """Segment a plane block by block."""
+    """Segment a large plane block by block, and write its labels to `target`."""
     cells, scores = segment_large(source, target, progress)
     places = _places(scores["foreground"], cells.votes, source)
     return _Found(cells.votes, places, source.missing_px)
@@ -248,7 +249,10 @@ def _segment_large(
 def _places(
     foreground: NDArray[np.floating], votes: NDArray[np.int64], source: LargePlane
 ) -> list[Place]:
-    """Where a correction would help most; the scores may be those that the network gave."""
+    """Return suggestions where a correction would help most.
+
+    The scores `foreground` may have the size of the plane, or the size that the network saw.
+    """
     from napari_unet.core.cells.blockwise import plan_blocks
     from napari_unet.core.cells.suggestions import doubtful_places
 
@@ -268,16 +272,16 @@ def _places(
 def measure_cells(
     job: Job[float],
     load: Callable[[], LoadedModel],
-    plane: NDArray[Any],
+    plane: NDArray[np.generic],
     version: ModelVersion,
     config: PredictConfig,
 ) -> float:
-    """Diameter of the cells of a raw plane (C, Y, X), in pixels; called in a job.
+    """Find the diameter of the cells of a raw plane (C, Y, X), in pixels; called in a job.
 
     Raises
     ------
     ValueError
-        If no size shows cells.
+        If the model finds no cells at any size.
     """
     job.report(0.0, "loading the model")
     loaded = load()

@@ -1,4 +1,4 @@
-"""A part of a plane through a model, which sees what lies around it."""
+"""The segmentation of a part of a plane, with the same labels as in the whole plane."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def segment_box(
 ) -> Segmentation:
     """Segment a box of one plane; called in a job.
 
-    Inside, the labels are those of the whole plane, cut at its edge: intensities are measured on
-    the whole plane, and the network sees as far as it can. Where images are resized, outlines may
-    differ by a pixel.
+    The labels in the box are those of the whole plane, cut at the edges of the box. For this,
+    intensities are measured on the whole plane, and the network also sees the pixels around the
+    box. If the image is resized, outlines may differ by a pixel.
 
     Parameters
     ----------
     job, load, image, axes, version, config
         As for `segment_planes`.
     index
-        The plane.
+        Position of the plane along the axes other than C, Y, X.
     box
-        Rows and columns of it.
+        The box: rows and columns.
 
     Raises
     ------
     ValueError
-        If nothing of the plane lies in the box.
+        If the box lies outside the plane.
     """
     from napari_unet.core.cells.suggestions import doubtful_places
 
@@ -107,9 +107,9 @@ def segment_box(
 
 
 def _around(box: Box, depth: int, zoom: float, more_px: float) -> Box:
-    """A box with all that has a say in it, and whole cells at its edge.
+    """Return a larger box, with all pixels that influence the scores and the cells in the box.
 
-    It begins on the lattice of the network's poolings, without which the scores would differ.
+    It begins at a multiple of 2**depth. At other positions the scores would differ.
     """
     step = 2**depth
     # The halo of `core.tiling` is a little less than six steps.

@@ -1,4 +1,4 @@
-"""Stacks as wholes, into objects in 3D: through a model of stacks, or of planes (`three_sides`)."""
+"""The segmentation of whole stacks in 3D, by a model of stacks or, from three sides, of planes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def segment_stacks(
     config: PredictConfig,
     planes: tuple[Index, ...],
 ) -> Segmentation:
-    """Segment the stacks that planes lie in; called in a job.
+    """Segment the whole stacks that contain the given planes; called in a job.
 
-    For parameters see `segmenting.segment_planes`. Cells are linked along Z already.
+    For parameters see `planes.segment_planes`. Each cell has one id on all planes of its stack.
     """
     from napari_unet.core.cells.suggestions import doubtful_places
 
@@ -101,19 +101,22 @@ def segment_stacks(
 
 
 def link_stacks(job: Reporter, found: Segmentation, axes: str, link: Link) -> Segmentation:
-    """Link along t, if at all: along z it is done. For parameters see `segmenting.link_found`."""
+    """Link cells along t if `link` says so; along z they have one id already.
+
+    For parameters see `planes.link_found`.
+    """
     along: Link = "t" if "t" in link else "none"
     return replace(link_found(job, found, axes, along, "ZYX"), is_linked=True)
 
 
 def _segment(
     loaded: LoadedModel,
-    stack: NDArray[Any],
+    stack: NDArray[np.generic],
     compute: Compute,
     config: PredictConfig,
     progress: Callable[[float, str], None],
 ) -> tuple[NDArray[np.int32], PlaneScores]:
-    """Labels of a stack (C, Z, Y, X), and the scores that they were read from."""
+    """Return the labels of a stack (C, Z, Y, X), and its scores."""
     if loaded.header.for_stacks:
         scores = loaded.scores(loaded.prepare(stack), compute, config.tile_px, progress)
     else:
@@ -127,7 +130,7 @@ def _segment(
 def whole_stacks(
     axes: str, shape: tuple[int, ...], planes: tuple[Index, ...]
 ) -> dict[Index, list[Index]]:
-    """All planes of the stacks that these planes lie in, from the first on, by the stack."""
+    """Return the stacks that contain these planes: the indices of all planes of each stack."""
     within: dict[Index, list[Index]] = {split_index(axes, plane)[0]: [] for plane in planes}
     for plane in plane_indices(axes, shape):
         index, _ = split_index(axes, plane)
@@ -137,7 +140,7 @@ def whole_stacks(
 
 
 def _diameter(votes: NDArray[np.int64], anisotropy: float) -> float:
-    """Diameter, in pixels, of a ball of the median volume in voxels; 0 without cells."""
+    """Return the diameter, in pixels, of a ball with the median volume; 0 without cells."""
     if not len(votes):
         return 0.0
     volume = np.median(votes.sum(1)) * anisotropy

@@ -1,8 +1,8 @@
-"""Stacks through a model of planes: seen from three sides, read out in 3D.
+"""The segmentation of stacks in 3D by a model of planes, which sees them from three sides.
 
-Where a cell ends above and below is hard to see in planes, and plain in cuts across them. So the
-network sees the stack cut along Z, Y and X, and its scores are averaged (as Stringer et al. 2021,
-doi:10.1038/s41592-020-01018-x, average the gradients of theirs).
+Single planes hardly show where a cell ends above and below; cuts across the planes do. So the
+network sees cuts of the stack along Z, Y and X, and its scores are averaged, as Stringer et al.
+(2021, doi:10.1038/s41592-020-01018-x) average gradients.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from napari_unet.jobs import duration
 from napari_unet.models.device import Compute
 from napari_unet.models.loaded import LoadedModel, PlaneScores
 
-# One cut across planes stands for so many: neighbours hardly differ.
+# One of so many cuts across planes is segmented, and its scores stand for all of them. Neighbouring
+# cuts hardly differ, and this halves the time.
 _STEP = 2
-# After so long the time that is left is told.
+# Seconds after which the time that is left is estimated; earlier estimates are too rough.
 _FIRST_GUESS_S = 2.0
-# Cuts across a stack that is not so many cells deep show slivers only.
+# Smallest depth of a stack, in cell diameters, at which it is seen from three sides. In a flatter
+# stack, cuts across the planes show only pieces of cells.
 _LEAST_CELLS = 2
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """Planes `at`, along an axis of (Z, Y, X), that get the scores of the middle one."""
+    """A cut through a stack: the positions `at` on one axis get the scores of the `middle` one.
+
+    `axis` is 0 for Z, 1 for Y and 2 for X.
+    """
 
     axis: int
     at: slice
@@ -43,7 +48,7 @@ class _Cut:
 
 @dataclass(frozen=True)
 class _View:
-    """What a model of planes sees of a stack; for the attributes see `stack_scores`."""
+    """A stack as a model of planes sees it, cut by cut; for the attributes see `stack_scores`."""
 
     model: LoadedModel
     stack: NDArray[Any]
@@ -52,27 +57,27 @@ class _View:
 
     @property
     def zoom(self) -> float:
-        """The network sees planes larger by this factor."""
+        """Factor by which planes are enlarged for the network."""
         assert not isinstance(self.config.diameter_px, str)
         return self.model.zoom(self.config.diameter_px)
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Intensities that become 0 and 1, those of the whole stack."""
+        """Intensities of the whole stack that become 0 and 1."""
         return self.model.measure(self.stack)
 
     @property
     def depth_px(self) -> float:
-        """Of the stack, in pixels of a plane."""
+        """Depth of the stack along Z, in pixels of a plane."""
         return float(self.stack.shape[1] * (self.config.anisotropy or 1.0))
 
     def area_px(self, cut: _Cut) -> float:
-        """Pixels of a cut as the network sees it, but for the zoom."""
+        """Return the number of pixels of a cut before it is zoomed for the network."""
         sides = [self.depth_px, *self.stack.shape[2:]]
         return float(math.prod(side for axis, side in enumerate(sides) if axis != cut.axis))
 
     def look(self, cut: _Cut, progress: Callable[[float, str], None]) -> PlaneScores:
-        """Scores of a cut, as large as the stack is there."""
+        """Return the scores of a cut, in the shape of the stack there."""
         from napari_unet.core.resample import resize_plane
 
         def at_its_size(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,22 +93,25 @@ class _View:
         return replace(found, foreground=at_its_size(found.foreground), distance=distance)
 
     def is_deep(self, middle: PlaneScores) -> bool:
-        """Whether cuts across show whole cells, as wide as they are in the middle plane."""
+        """Return whether the stack is deep enough for cuts across planes to show whole cells.
+
+        Cells are assumed to be as deep as they are wide in the middle plane.
+        """
         areas = np.bincount(self.model.instances(middle, self.config).ravel())[1:]
         cell_px = self.config.diameter_px or median_diameter(areas)
         assert not isinstance(cell_px, str)
         return self.depth_px >= _LEAST_CELLS * cell_px
 
 
-class _Way:
-    """Tells how far the look at a stack is: which side, which plane, and what time is left.
+class _StackProgress:
+    """Reports the progress on a stack: the side, the plane, and the time that is left.
 
     Parameters
     ----------
     cuts, areas_px
-        All of them, in order, and their sizes, which say how long each takes.
+        All cuts in order, and their areas in pixels, to estimate how long each takes.
     n_sides
-        How many sides they are seen from.
+        Number of sides from which the stack is seen.
     progress
         Called with (fraction, message); may raise to stop.
     """
@@ -119,8 +127,8 @@ class _Way:
         self._ends = np.cumsum(areas_px) / sum(areas_px)
         self._start = time.perf_counter()
 
-    def tell(self, number: int, fraction: float, message: str) -> None:
-        """So much of this cut is done."""
+    def report(self, number: int, fraction: float, message: str) -> None:
+        """Report that a fraction of the cut with this number is done."""
         begin = self._ends[number - 1] if number else 0.0
         done = float(begin + fraction * (self._ends[number] - begin))
         axis = self._cuts[number].axis
@@ -131,7 +139,7 @@ class _Way:
         self._progress(done, f"{message}{side}{plane}{self._left(done)}")
 
     def _left(self, done: float) -> str:
-        """The time that is left, in words; empty where too little is known."""
+        """Return the time that is left, in words; empty while it is too early to estimate it."""
         taken_s = time.perf_counter() - self._start
         if taken_s < _FIRST_GUESS_S or not done:
             return ""
@@ -147,17 +155,16 @@ def stack_scores(
     config: PredictConfig,
     progress: Callable[[float, str], None],
 ) -> PlaneScores:
-    """Scores of a stack by a model of planes.
+    """Return the scores of a stack by a model of planes.
 
     Parameters
     ----------
     model
         A model of planes.
     stack
-        (C, Z, Y, X), as it is in the image. Where it is less than two cells deep it is seen from
-        above only.
+        (C, Z, Y, X), the raw stack. If it is less than two cells deep, it is seen from above only.
     compute
-        Where to run.
+        The device and number format.
     config
         Settings, with a diameter in pixels or None.
     progress
@@ -165,8 +172,9 @@ def stack_scores(
 
     Returns
     -------
-    Like those of a plane, each (Z, Y, X). The classes are seen from above, and as much of the stack
-    is over the threshold as from there: that is what the model was read out for.
+    Scores with arrays (Z, Y, X). Classes are those seen from above. The foreground scores are
+    shifted so that the same fraction of the stack is above the threshold as seen from above,
+    because the model's threshold was chosen for planes seen from there.
 
     Raises
     ------
@@ -183,9 +191,9 @@ def stack_scores(
     kinds = None if middle.kinds is None else np.zeros(shape, np.uint8)
     threshold = model.decoding(config, view.zoom).threshold
     over, cuts = 0, list(_cuts(shape, n_sides))
-    way = _Way(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
+    shown = _StackProgress(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
     for number, cut in enumerate(cuts):
-        found = view.look(cut, partial(way.tell, number))
+        found = view.look(cut, partial(shown.report, number))
         for whole, part in ((foreground, found.foreground), (distance, found.distance)):
             if whole is not None and part is not None:
                 planes = np.moveaxis(whole, cut.axis, 0)[cut.at]
@@ -202,19 +210,19 @@ def stack_scores(
 def stack_instances(
     model: LoadedModel, scores: PlaneScores, config: PredictConfig
 ) -> NDArray[np.int32]:
-    """Labels (Z, Y, X) of `stack_scores`: each cell is one body."""
+    """Return labels (Z, Y, X) from the scores that `stack_scores` returned."""
     from napari_unet.core.cells.instances import label_instances
 
     decoding = replace(model.decoding(config, scores.zoom), radius_px=None)
     if config.min_size_px is None:
-        # A ball as wide as the smallest disc.
+        # The smallest volume is that of a ball with the diameter of the smallest disc.
         ball = 4 / (3 * math.sqrt(math.pi)) * decoding.min_size_px**1.5
         decoding = replace(decoding, min_size_px=round(ball / (config.anisotropy or 1.0)))
     return label_instances(scores.foreground, distance=scores.distance, **vars(decoding))
 
 
 def _lift(scores: NDArray[np.float32], threshold: float, share: float) -> None:
-    """Move the log-odds of scores, so that such a share of them is over the threshold."""
+    """Shift the log-odds of scores in place, until the fraction `share` is above the threshold."""
     from scipy.special import expit, logit
 
     if not 0 < share < 1:

@@ -1,7 +1,7 @@
-"""One plane of any size, tile by tile and block by block: it is never held whole.
+"""The segmentation of one plane of any size, in tiles and blocks, never as a whole in memory.
 
-First the network writes its scores, tile by tile, then each block is labelled from them. Every
-pixel gets what it would get if the plane were segmented at once (`loaded_model`).
+First the network writes the scores of each tile. Then each block is labelled from these scores.
+Every pixel gets the same label as if the plane were segmented at once (`models.loaded`).
 """
 
 from __future__ import annotations
@@ -22,29 +22,31 @@ from napari_unet.models.device import Compute, default_tile_px, run_within_memor
 from napari_unet.models.loaded import Box, LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
+    from napari_unet.core.cells.blockwise import Decoding
     from napari_unet.core.tiling import Tile
 
-# Planes of more pixels are never held whole.
+# Planes with more pixels than this (16 megapixels) are segmented in blocks, to save memory.
 LARGE_PX = 1 << 24
+# Side of a block that is labelled at a time, in pixels.
 BLOCK_PX = 1024
-# Of the smoothing of the distance, with which `loaded_model` rounds off noise.
+# Radius of the Gaussian that smooths the distance map, in pixels (`models.loaded.smooth_distance`).
 _REACH_PX = 4
-# A tile takes longer than a block, about so many times.
+# A tile takes about this many times as long as a block; used for the progress only.
 _TILE_COST = 10
 
 
 @dataclass(frozen=True)
 class Block:
-    """What is known of the cells of a block; see `core.cells.blockwise.BlockLabels`.
+    """The cells of one block; see `core.cells.blockwise.BlockLabels`.
 
     Attributes
     ----------
     labels
-        (y, x) int32, 1, 2, ... in this block.
+        (y, x) int32, ids 1, 2, ... in this block.
     keys, seams
-        Names of the cells, and where they may go on in other blocks.
+        A key for each cell, the same in all blocks, and the cells that may continue in others.
     votes
-        (n, K) int64, pixels in this block by their class.
+        (n, K) int64, the pixels of each cell in this block by their class.
     """
 
     labels: NDArray[np.int32]
@@ -55,19 +57,19 @@ class Block:
 
 @dataclass(frozen=True)
 class LargePlane:
-    """One plane of an image.
+    """One plane of an image, and how it is segmented.
 
     Attributes
     ----------
     model
-        What segments it.
+        The model that segments it.
     image, axes, index
-        Array-like, a letter of TZCYX for each axis, and the plane's place along those that are
-        neither C, Y nor X.
+        Array-like, a letter of TZCYX for each axis, and the position of the plane along the axes
+        other than C, Y, X.
     config
         Settings, with a diameter in pixels or None.
     compute
-        Where to run.
+        The device and number format.
     """
 
     model: LoadedModel
@@ -84,42 +86,42 @@ class LargePlane:
 
     @cached_property
     def zoom(self) -> float:
-        """The network sees the plane larger by this factor."""
+        """Factor by which the plane is enlarged for the network."""
         diameter = self.config.diameter_px
         assert not isinstance(diameter, str)
         return self.model.zoom(diameter)
 
     @property
     def seen_shape(self) -> tuple[int, int]:
-        """(Y, X) as the network sees it."""
+        """(Y, X) of the plane as the network sees it, in pixels."""
         from napari_unet.core.resample import zoomed_shape
 
         return zoomed_shape(self.shape, self.zoom)
 
     @property
     def sample_step(self) -> int:
-        """Each so many rows and columns are in the sample."""
+        """Distance between the rows, and the columns, of the sample, in pixels."""
         return sample_step(self.shape)
 
     @cached_property
-    def sample(self) -> NDArray[Any]:
-        """A regular subset of the plane (C, y, x), as it is in the image."""
+    def sample(self) -> NDArray[np.generic]:
+        """A regular sample of the raw plane, (C, y, x)."""
         each = slice(None, None, self.sample_step)
         return get_plane(self.image, self.axes, self.index, (each, each))
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Intensities that become 0 and 1, those of the whole plane."""
+        """Intensities of the whole plane that become 0 and 1, measured on the sample."""
         return self.model.measure(self.sample, sample=True)
 
     @property
     def missing_px(self) -> int:
-        """About how many pixels are no numbers; of a plane up to 4 million pixels exactly."""
+        """Number of pixels that are not numbers; estimated for planes above 4 megapixels."""
         return self.sample_step**2 * count_missing(self.sample)
 
     @cached_property
     def tiles(self) -> list[Tile]:
-        """What the network sees at a time."""
+        """The tiles that the network sees one at a time."""
         from napari_unet.core.tiling import plan_tiles
 
         depth = self.model.network.config.depth
@@ -128,13 +130,13 @@ class LargePlane:
 
     @cached_property
     def blocks(self) -> list[Box]:
-        """What is labelled at a time."""
+        """The blocks that are labelled one at a time."""
         from napari_unet.core.cells.blockwise import plan_blocks
 
         return plan_blocks(self.shape, BLOCK_PX)
 
     def score_types(self) -> dict[str, type[np.generic]]:
-        """Name and number format of each array of scores, all (Y, X) as the network sees it."""
+        """Return the name and number format of each array of scores, all of `seen_shape`."""
         types: dict[str, type[np.generic]] = {"foreground": np.float16}
         if self.model.network.config.n_classes > 2:
             types["kinds"] = np.uint8
@@ -143,8 +145,8 @@ class LargePlane:
             types["distance"] = np.float16
         return types
 
-    def score(self, tile: Tile) -> dict[str, NDArray[Any]]:
-        """Scores of what a tile writes, by the names of `score_types`."""
+    def score(self, tile: Tile) -> dict[str, NDArray[np.generic]]:
+        """Return the scores in the write area of a tile, by the names of `score_types`."""
         from scipy.special import expit
 
         from napari_unet.core.tiling import smallest_input_px
@@ -160,7 +162,9 @@ class LargePlane:
             ),
         )
         classes = logits[: self.model.network.config.n_classes]
-        found: dict[str, NDArray[Any]] = {"foreground": in_16_bits(foreground_scores(classes))}
+        found: dict[str, NDArray[np.generic]] = {
+            "foreground": in_16_bits(foreground_scores(classes))
+        }
         types = self.score_types()
         if "kinds" in types:
             found["kinds"] = classes[1:].argmax(0).astype(np.uint8) + np.uint8(1)
@@ -169,7 +173,7 @@ class LargePlane:
         return found
 
     def label(self, block: Box, scores: Mapping[str, Any]) -> Block:
-        """Label a block from scores that all tiles have been written to."""
+        """Label a block from the scores of the plane, which all tiles must have written."""
         from napari_unet.core.cells.blockwise import label_block
 
         margin = max(16, round(64 / self.zoom))
@@ -181,16 +185,16 @@ class LargePlane:
         return Block(found.labels, found.keys, found.seams, votes)
 
     @cached_property
-    def _decoding(self) -> Any:
+    def _decoding(self) -> Decoding:
         return self.model.decoding(self.config, self.zoom)
 
     def _read(self, box: Box) -> NDArray[np.float32]:
-        """A box of the plane as the network sees it."""
+        """Return a box of the prepared plane at the size that the network sees."""
         from napari_unet.core.cells.blockwise import grown, inside
         from napari_unet.core.resample import resize_box
 
         def read(part: Box) -> NDArray[np.float32]:
-            # With all that missing pixels are filled in from.
+            # The wider box holds all pixels from which missing ones are filled in.
             wide = grown(part, REACH_PX, self.shape)
             pixels = get_plane(self.image, self.axes, self.index, wide)
             return self.model.prepare(pixels, inside(part, wide), self.statistics)
@@ -232,14 +236,14 @@ class LargePlane:
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a plane 1, 2, ..., from all its blocks.
+    """The cells 1, 2, ... of a plane, from all its blocks.
 
     Attributes
     ----------
     numbers
-        Of each block, the id of each of its labels, 0 for background.
+        For each block, the final id of each label in it; 0 for background.
     votes
-        (n, K) int64, pixels by their class.
+        (n, K) int64, the pixels of each cell by their class.
     """
 
     numbers: list[NDArray[np.int32]]
@@ -247,7 +251,7 @@ class Cells:
 
 
 def join(blocks: Sequence[Block]) -> Cells:
-    """Number the cells of all blocks of a plane; of the blocks, labels are not needed."""
+    """Number the cells of all blocks of a plane; the labels of the blocks are not used."""
     from napari_unet.core.cells.blockwise import number_cells
 
     numbers, count = number_cells([(block.keys, block.seams) for block in blocks])

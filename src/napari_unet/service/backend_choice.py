@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class Servers:
-    """The choice between this computer and a server.
+    """The choice between this computer and a server, and the unfinished jobs on servers.
 
     Parameters
     ----------
     store
-        Gets the versions that come back from servers.
+        The store to which the versions that servers return are added.
     runner
         Runs the jobs.
 
     Attributes
     ----------
     local
-        This computer.
+        The backend of this computer.
     chosen
         The backend of jobs that start from now on.
     """

@@ -1,4 +1,4 @@
-"""Scores of a model on labelled image files."""
+"""The evaluation of a model on labelled image files."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def evaluate(
     split: bool = False,
     told: Callable[[str], None] = lambda note: None,
 ) -> dict[str, float]:
-    """Segment images and compare with their labels, plane by plane; with a model of stacks in 3D.
+    """Segment images and compare the result with their labels: plane by plane, or stacks in 3D.
 
     Parameters
     ----------
     service
-        Does the segmentation.
+        The service that segments them.
     pairs
         (image, labels) files.
     model
@@ -49,16 +49,16 @@ def evaluate(
     config
         Settings.
     on_image
-        Called with (images done, images in all).
+        Called after each image with (images done, images in all).
     read, split
-        As for `image_files.read_pair`.
+        As for `corrections.labelled_folders.read_pair`.
     told
-        Called with as what an image was read, and what the user is to know of it.
+        Called with a note about how an image was read, and with each warning about it.
 
     Returns
     -------
-    The numbers of `Scores.summary`, with `n_images` counting files, and `seconds`: wall time of
-    the segmentation alone, model loading included.
+    The numbers of `Scores.summary`; `n_images`, the number of files; and `seconds`, the wall time
+    of segmentation, with loading of the model but without reading of files.
 
     Raises
     ------

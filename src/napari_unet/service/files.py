@@ -1,4 +1,4 @@
-"""Many images: each is read, segmented and written; what fails is told, and the rest is done."""
+"""The segmentation of many image files. If one fails, the others are still done."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from napari_unet.segmentation.measurements import measure, write_table
 from napari_unet.segmentation.planes import Segmentation
 
 logger = logging.getLogger(__name__)
-# Between the name of an image and the ending of the table of its cells.
+# Text in the name of the table of cells, between the name of the image and the ending.
 CELLS = "_cells"
 
 
 @dataclass(frozen=True)
 class FileJob:
-    """What is to be done with one image.
+    """One image file to segment, and the files to write.
 
     Attributes
     ----------
     image
-        Its file.
+        The file of the image.
     labels
-        Where the labels go.
+        The file or store for the labels.
     table
-        Where the measurements go; None measures nothing.
+        The file for the table of cells; None measures nothing.
     axes, series, rgb
-        As for `image_files.read_image`.
+        As for `io.images.read_image`.
     overwrite
-        Whether labels and table may take the place of what others made.
+        Whether files that this program did not make may be replaced.
     """
 
     image: Path
@@ -62,35 +62,35 @@ class FileJob:
 
     @property
     def written(self) -> tuple[Path, ...]:
-        """What is written: the labels, and the table if there is to be one."""
+        """The files to write: the labels, and the table if there is one."""
         return (self.labels,) if self.table is None else (self.labels, self.table)
 
     def check_written(self) -> None:
-        """See that it may be written; raises as `outputs.check_replaceable`."""
+        """Check that the files may be written; raises as `io.outputs.check_replaceable`."""
         for path in self.written:
             check_replaceable(path, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
 class FileDone:
-    """What became of it.
+    """The result for one image file.
 
     Attributes
     ----------
     job
         What was to be done.
     n_cells
-        How many cells there are.
+        Number of cells.
     compute
-        Where it ran, in words.
+        The device and number format that were used, in words.
     seconds
         How long it took.
     error
-        One sentence, with the name of the file, if it failed.
+        One sentence with the name of the file, if it failed; else empty.
     notes
-        As what the image was read, and what the user is to know of it, a sentence each.
+        How the image was read, and warnings about it, one sentence each.
     look
-        How the model looked at it.
+        The diameter and channel with which the model saw the image.
     """
 
     job: FileJob
@@ -104,16 +104,16 @@ class FileDone:
 
 @dataclass(frozen=True)
 class Tools:
-    """Who does the work.
+    """What `segment_file` needs to segment an image.
 
     Attributes
     ----------
     segment
         Segments planes of an image, as `Backend.segment`.
     load
-        Gives the model to what goes from zarr to zarr.
+        Returns the model, for images that go from zarr to zarr.
     workers
-        Do what goes from zarr to zarr.
+        The executor that runs the tasks, for images that go from zarr to zarr.
     """
 
     segment: Callable[[Reporter, SegmentRequest], Segmentation]
@@ -131,27 +131,27 @@ def plan_files(
     rgb: bool = False,
     overwrite: bool = False,
 ) -> list[FileJob]:
-    """Where the labels of each image go, and the table of its cells.
+    """Choose the files for the labels of each image, and for the tables of their cells.
 
     Parameters
     ----------
     images
-        Their files, see `list_images`.
+        The image files; see `io.images.list_images`.
     out
-        A folder, or the tif for one image.
+        A folder; or, for one image, the tif or zarr of the labels.
     table
-        Whether the cells are to be measured.
+        Whether the cells are measured.
     axes, series, rgb
-        As for `image_files.read_image`.
+        As for `io.images.read_image`.
     overwrite
-        Whether what others made may be replaced.
+        Whether files that this program did not make may be replaced.
 
     Raises
     ------
     ValueError
-        If two images would go to one file, or one to an image.
+        If the labels of two images would go to one file, or would replace an image.
     NotOursError
-        If something that this program did not make is in the way.
+        If a file to write exists and was not made by this program.
     """
     suffix = out.suffix.lower()
     if is_zarr(out) or (suffix in (".tif", ".tiff") and not out.is_dir()):
@@ -163,7 +163,7 @@ def plan_files(
             f"labels are written as tif or zarr, not {suffix}; give one, or a folder for -o"
         )
     else:
-        # What is in zarr may be too large for a tif.
+        # Labels of a zarr are written as zarr, because they may be too large for a tif.
         targets = [
             out / f"{stem_of(path)}{LABELS}{'.zarr' if is_zarr(path) else '.tif'}"
             for path in images
@@ -198,17 +198,21 @@ def segment_files(
     Parameters
     ----------
     job
-        Told how far it is.
+        Receives the progress.
     tools
-        Who does it.
+        What segments the images.
     version
-        What the model is called.
+        The version of the model.
     files
-        What is to be done.
+        The files to read and to write.
     config
         Settings.
     told
-        Called after each image, with what became of it.
+        Called after each image, with its result.
+
+    Returns
+    -------
+    The results for all images, in the order of `files`.
     """
     done = []
     for number, file in enumerate(files):
@@ -218,11 +222,11 @@ def segment_files(
         except JobCancelled:
             raise
         except Exception as error:
-            # Whatever it was, the other images are done.
+            # Any error ends only this image, and the others are still done.
             if not isinstance(error, ValueError | FloatingPointError | OSError | MemoryError):
                 logger.exception("%s failed", file.image)
             text = sentence(error)
-            # What could not be written is not the image's fault.
+            # The image is named only if the error does not name a file of this job already.
             named = any(str(path) in text for path in (file.image, *file.written))
             where = "" if named else f"{file.image}: "
             outcome = FileDone(file, error=where + text)
@@ -238,12 +242,14 @@ def segment_file(
     file: FileJob,
     config: PredictConfig,
 ) -> FileDone:
-    """Read, segment and measure one image, and write what was found.
+    """Read, segment and measure one image, and write its labels and table.
+
+    For parameters see `segment_files`.
 
     Raises
     ------
     ValueError, OSError, MemoryError
-        What goes wrong, in words; nothing is written then, or the labels alone.
+        If it fails, with a sentence for the user. Then nothing is written, or only the labels.
     """
     start = time.perf_counter()
     job.report(0.0, "reading")
@@ -305,7 +311,7 @@ def segment_file(
 
 
 def summary(done: Sequence[FileDone]) -> str:
-    """How many failed, and why; empty where none did."""
+    """Return how many images failed, and why, in words; empty if none did."""
     failed = [outcome.error for outcome in done if outcome.error]
     if not failed:
         return ""
