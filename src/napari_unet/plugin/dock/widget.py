@@ -31,7 +31,7 @@ from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
-from napari_unet.plugin.viewer.layers import is_helper
+from napari_unet.plugin.viewer.record import is_helper
 from napari_unet.service.segmentation import SegmentationService
 
 # A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to

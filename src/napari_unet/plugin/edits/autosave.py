@@ -17,7 +17,8 @@ from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import Changes, Memo
 from napari_unet.plugin.viewer.alignment import labels_like
-from napari_unet.plugin.viewer.layers import Index, LayerImage, memory, stack_shape
+from napari_unet.plugin.viewer.layers import Index, LayerImage, stack_shape
+from napari_unet.plugin.viewer.record import record_of
 
 logger = logging.getLogger(__name__)
 
@@ -140,16 +141,16 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     if tuple(shape) != stack_shape(image):
         raise ValueError(f"what was saved is {shape} and the image is not; segment it again")
     layer = labels_like(image, draft.labels, f"{image.name} cells", {})
-    memory(layer).update(
-        channel=info.get("channel"),
-        source=image.unique_id,
-        image=image.name,
-        model=info.get("model", ""),
-        baseline=draft.baseline,
-        marks=list(info.get("marks", ())),
-        classes={int(cell): name for cell, name in info.get("classes", {}).items()},
-        seen={_index(text): _unpacked(s, shape[-2:]) for text, s in info.get("seen", {}).items()},
-    )
+    record = record_of(layer)
+    record.channel = info.get("channel")
+    record.source, record.image = image.unique_id, image.name
+    record.model = info.get("model", "")
+    record.baseline = draft.baseline
+    record.marks = list(info.get("marks", ()))
+    record.classes = {int(cell): name for cell, name in info.get("classes", {}).items()}
+    record.seen = {
+        _index(text): _unpacked(states, shape[-2:]) for text, states in info.get("seen", {}).items()
+    }
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
     show_features(layer)
     return layer

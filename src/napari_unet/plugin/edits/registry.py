@@ -21,7 +21,8 @@ from napari_unet.plugin.edits.overlay import SeenOverlay
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Survey
 from napari_unet.plugin.viewer.background import Background
-from napari_unet.plugin.viewer.layers import Index, memory, pixel_under, plane_in_view, visible_box
+from napari_unet.plugin.viewer.layers import Index, pixel_under, plane_in_view, visible_box
+from napari_unet.plugin.viewer.record import record_of
 
 # After the last event of a stroke.
 _PAUSE_MS = 200
@@ -181,7 +182,7 @@ class Corrections:
         ValueError
             If there is none.
         """
-        marks = memory(labels).get("marks", [])
+        marks = record_of(labels).marks
         if not marks:
             raise ValueError("nothing is confirmed on these labels that could be taken back")
         marks.pop()
@@ -189,7 +190,7 @@ class Corrections:
         return f"the last confirmed place was taken back, {len(marks) or 'none'} left"
 
     def _add(self, labels: Labels, mark: Mark) -> None:
-        memory(labels).setdefault("marks", []).append(mark)
+        record_of(labels).writable_marks().append(mark)
         self.tracker(labels).notify()
 
     # In the background
@@ -202,10 +203,10 @@ class Corrections:
 
     def _survey(self, labels: Labels) -> None:
         tracker, ring_px = self.tracker(labels), self.ring_px
-        memo, known = tracker.memo(), memory(labels)
-        key, owner = known.get("draft"), known.get("draft_owner")
-        facts = {name: known.get(name) or "" for name in ("image", "model")}
-        facts["channel"] = known.get("channel")
+        memo, record = tracker.memo(), record_of(labels)
+        key, owner = record.draft, record.draft_owner
+        # Read here, in the viewer's thread.
+        facts = {"image": record.image, "model": record.model, "channel": record.channel}
 
         def save(changes: Any) -> None:
             if key is None or tracker.baseline is None:

@@ -14,7 +14,8 @@ from napari_unet.core.checks import mask_words
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.marks import Mark
 from napari_unet.plugin.edits.seen import SeenPlane, States
-from napari_unet.plugin.viewer.layers import Index, memory, plane_of, planes_of
+from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
+from napari_unet.plugin.viewer.record import record_of
 
 # Positions in a plane, flattened, that differ from what Segment wrote, and the labels there.
 Changes = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -118,7 +119,7 @@ class EditTracker:
         brush_class: Callable[[], str] = lambda: DEFAULT_CLASS,
     ) -> None:
         self.layer = layer
-        self.baseline: NDArray[np.int32] | None = memory(layer).get("baseline")
+        self.baseline = record_of(layer).baseline
         # Goes up whenever the layer may have changed.
         self.revision = 0
         self.states: Mapping[Index, States] = {}
@@ -144,14 +145,14 @@ class EditTracker:
     def notify(self, event: Any = None) -> None:
         """Say that something may have changed."""
         self.revision += 1
-        memory(self.layer).pop("handed_on", None)
+        del record_of(self.layer).handed_on
         self._on_change()
 
     def memo(self) -> Memo:
         """A copy of what the layer's metadata know; quick."""
-        known = memory(self.layer)
-        marks = tuple(dict(mark) for mark in known.get("marks", ()))
-        return Memo(marks, dict(known.get("seen", {})), dict(known.get("classes", {})))
+        record = record_of(self.layer)
+        marks = tuple(dict(mark) for mark in record.marks)
+        return Memo(marks, dict(record.seen), dict(record.classes))
 
     def snapshot(self, index: Index) -> PaintedPlane:
         """A copy of one plane (Y, X), beside what it was."""
@@ -250,7 +251,7 @@ class EditTracker:
         painted, name = int(layer.selected_label), self._brush_class()
         if not painted or str(layer.mode) == "erase":
             return
-        classes = memory(layer).setdefault("classes", {})
+        classes = record_of(layer).writable_classes()
         if name != DEFAULT_CLASS or painted in classes:
             classes[painted] = name
 

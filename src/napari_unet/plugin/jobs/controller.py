@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
-from uuid import uuid4
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
@@ -30,7 +28,7 @@ from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.restore import Restoring
-from napari_unet.plugin.results.result_layers import Result, Results, merge
+from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
@@ -335,10 +333,9 @@ class Controller(Follower):
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
-        facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
-        facts["diameter_px"] = done.look.diameter_px
-        layer = self.results.add(image, result, facts, done.diameter_px)
+        channel = done.look.channel if asked.channel == "auto" else asked.channel
+        origin = Origin(model, channel, done.look.diameter_px, key)
+        layer = self.results.add(image, result, origin, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)

@@ -16,7 +16,8 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
-from napari_unet.plugin.viewer.layers import Index, axes_of, finest, memory
+from napari_unet.plugin.viewer.layers import Index, axes_of, finest
+from napari_unet.plugin.viewer.record import record_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def labels_like(
     axes = _kept(image_axes)
     stack = "".join(axis for axis in image_axes if axis not in "CYX") + "YX"
     layer = Labels(_spread(labels, stack, axes), name=name, metadata=metadata, **placed_like(image))
-    memory(layer)["axes"] = axes
+    record_of(layer).axes = axes
     return layer
 
 

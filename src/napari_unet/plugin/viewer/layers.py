@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
 from napari_unet.core.checks import check_wide, size_words, whole_labels
 from napari_unet.io.images import axes_in_file, channels_in_file
+from napari_unet.plugin.viewer.record import helper_metadata, record_of
 
 Index = tuple[int, ...]
-# Where a layer's metadata say what this plugin knows of it.
-METADATA = "napari_unet"
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,12 @@ def _axes_in_file(layer: Image) -> str:
     path = layer.source.path
     if not path or layer.rgb:
         return ""
-    known, shape = memory(layer), tuple(finest(layer).shape)
-    # Other pixels may be put into the layer.
-    if known.get("file_axes", ((), ""))[0] != shape:
-        known["file_axes"] = shape, axes_in_file(Path(path), shape) or ""
-    return str(known["file_axes"][1])
+    record, shape = record_of(layer), tuple(finest(layer).shape)
+    found = record.file_axes
+    # The layer may hold other pixels by now.
+    if found is None or found[0] != shape:
+        record.file_axes = found = shape, axes_in_file(Path(path), shape) or ""
+    return found[1]
 
 
 def channel_names(layer: Image) -> tuple[str, ...]:
@@ -83,16 +83,17 @@ def channel_names(layer: Image) -> tuple[str, ...]:
     path, axes = layer.source.path, axes_of(layer)
     if not path or layer.rgb or "C" not in axes:
         return ()
-    known, shape = memory(layer), tuple(finest(layer).shape)
-    if known.get("file_channels", ((), ()))[0] != shape:
-        known["file_channels"] = shape, channels_in_file(Path(path), shape)
-    names: tuple[str, ...] = known["file_channels"][1]
+    record, shape = record_of(layer), tuple(finest(layer).shape)
+    found = record.file_channels
+    if found is None or found[0] != shape:
+        record.file_channels = found = shape, channels_in_file(Path(path), shape)
+    names = found[1]
     return names if len(names) == shape[axes.index("C")] else ()
 
 
 def axes_named(image: Image) -> str:
     """How the user named the axes of an image layer; empty if not."""
-    return str(image.metadata.get(METADATA, {}).get("axes", ""))
+    return record_of(image).axes
 
 
 def name_axes_of(layer: Image, axes: str) -> None:
@@ -103,11 +104,11 @@ def name_axes_of(layer: Image, axes: str) -> None:
     ValueError
         If the text does not fit; the layer's axes are then as napari says.
     """
-    if axes_named(layer):
-        memory(layer).pop("axes")
+    record = record_of(layer)
+    del record.axes
     if axes.strip():
         checked = check_axes(axes.strip(), finest(layer).shape)
-        memory(layer)["axes"] = _colours_last(checked, layer)
+        record.axes = _colours_last(checked, layer)
 
 
 def axes_of(layer: Layer) -> str:
@@ -118,8 +119,8 @@ def axes_of(layer: Layer) -> str:
             axes: str = image_from_layer(layer).axes[: layer.ndim]
             return axes
         return unknown
-    known = layer.metadata.get(METADATA, {}).get("axes")
-    return str(known) if known and len(known) == layer.ndim else unknown
+    known = record_of(layer).axes
+    return known if len(known) == layer.ndim else unknown
 
 
 def anisotropy(image: Image) -> float | None:
@@ -184,22 +185,6 @@ def show_preview(viewer: Any, image: Image, preview: Any) -> str:
         viewer.add_layer(layer)
     draws, height, _ = preview.grid.shape
     return f"{draws} draws shown to the right of the image, {height} px each"
-
-
-def memory(layer: Layer) -> dict[str, Any]:
-    """What this plugin knows of a layer; kept in the layer itself, so that it outlives the dock."""
-    found: dict[str, Any] = layer.metadata.setdefault(METADATA, {})
-    return found
-
-
-def helper_metadata() -> dict[str, Any]:
-    """Metadata of a layer that only shows something: painting on it teaches nothing."""
-    return {METADATA: {"helper": True}}
-
-
-def is_helper(layer: Layer) -> bool:
-    """Whether a layer is one of those that only show something."""
-    return bool(layer.metadata.get(METADATA, {}).get("helper"))
 
 
 def visible_box(layer: Layer) -> tuple[slice, slice]:
@@ -278,8 +263,9 @@ def fits(labels: Labels, image: Image) -> bool:
     """
     axes: str = label_axes(axes_of(image))
     shape = label_shape(axes_of(image), _spatial_shape(image))
-    if "axes" not in memory(labels) and tuple(finest(labels).shape) == shape:
-        memory(labels)["axes"] = axes
+    record = record_of(labels)
+    if not record.axes and tuple(finest(labels).shape) == shape:
+        record.axes = axes
     return tuple(planes_of(labels).shape) == stack_shape(image)
 
 
