@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.corrections.drafts import Draft, Drafts, fingerprint
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
@@ -108,21 +109,22 @@ class Autosave:
         self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
 
 
-def info_of(memo: Memo, facts: Mapping[str, Any]) -> dict[str, Any]:
+def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, Any]:
     """What is known of labels, as json can hold it.
 
     Parameters
     ----------
     memo
         Marks, states that came along, classes.
-    facts
-        Of the labels' metadata, what is text or a number.
+    image, model
+        Name of the image layer, and NAME@VERSION of the model; empty if unknown.
+    channel
+        The channel that the model saw, "stain", or None for all.
     """
-    channel = facts.get("channel")
     return {
-        "channel": None if channel is None else int(channel),
-        "image": str(facts.get("image", "")),
-        "model": str(facts.get("model", "")),
+        "channel": channel if channel is None or channel == "stain" else int(channel),
+        "image": image,
+        "model": model,
         "marks": [dict(mark) for mark in memo.marks],
         "classes": {str(cell): name for cell, name in sorted(memo.classes.items())},
         "seen": {"-".join(map(str, i)): _packed(s) for i, s in sorted(memo.carried.items())},

@@ -205,15 +205,14 @@ class Corrections:
         tracker, ring_px = self.tracker(labels), self.ring_px
         memo, record = tracker.memo(), record_of(labels)
         key, owner = record.draft, record.draft_owner
-        # Read here, in the viewer's thread.
-        facts = {"image": record.image, "model": record.model, "channel": record.channel}
+        # Read here, in the viewer's thread; packing the states takes long.
+        pack = partial(info_of, memo, record.image, record.model, record.channel)
 
         def save(changes: Any) -> None:
             if key is None or tracker.baseline is None:
                 return
             try:
-                info = info_of(memo, facts)
-                self._autosave.save(key, owner, tracker.baseline, info, changes)
+                self._autosave.save(key, owner, tracker.baseline, pack(), changes)
             except OSError as error:
                 log_failure("saving the strokes", error)
                 failures.append(f"strokes are not being saved: {sentence(error)}")
