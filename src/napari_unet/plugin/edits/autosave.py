@@ -1,4 +1,4 @@
-"""Strokes are saved while they are painted: a crash of napari costs the last one at most."""
+"""Saves strokes while they are painted, so that a crash of napari loses at most the last one."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ logger = logging.getLogger(__name__)
 
 
 class Autosave:
-    """Keeps the draft of each image like the labels that are painted on it.
+    """Keeps a draft of the corrections of each image up to date.
 
-    All methods may take long and belong into one background thread.
+    All methods may take long: call them in one background thread.
 
     Parameters
     ----------
     drafts
-        Where they are kept.
+        The folder of drafts.
     """
 
     def __init__(self, drafts: Drafts) -> None:
         self._drafts = drafts
         self._keys: dict[str, str] = {}
-        # Which labels each draft is of, and what is in it.
+        # For each draft: whose labels it holds, and what was saved.
         self._owners: dict[str, object] = {}
         self._saved: dict[str, dict[Index, Changes]] = {}
         self._infos: dict[str, dict[str, Any]] = {}
 
     def key_of(self, unique_id: str, source: LayerImage, name: str) -> str:
-        """The draft of an image layer; reads its first plane."""
+        """Return the key of an image layer's draft; reads the image's first plane."""
         known = f"{unique_id} {name}"
         if known not in self._keys:
             self._keys[known] = fingerprint(source.data, source.axes, name)
@@ -58,14 +58,14 @@ class Autosave:
         info: Mapping[str, Any],
         changes: Mapping[Index, Changes],
     ) -> None:
-        """Save what is new.
+        """Save the planes and facts that changed since the last call.
 
         Parameters
         ----------
         key
-            Of the draft.
+            The key of the draft.
         owner
-            Tells labels apart: those of another owner begin the draft anew.
+            Identifies the labels. Labels with another owner start a new draft.
         baseline
             What Segment wrote.
         info
@@ -91,7 +91,7 @@ class Autosave:
             self._infos[key] = said
 
     def find(self, key: str) -> Draft | None:
-        """The draft of an image, if there is one that holds something and was not dismissed."""
+        """Return the draft of an image; None if it is empty, dismissed or missing."""
         draft = self._drafts.load(key)
         if draft is None or draft.info.get("dismissed"):
             return None
@@ -99,18 +99,18 @@ class Autosave:
         return draft if strokes or draft.info.get("marks") else None
 
     def dismiss(self, key: str) -> None:
-        """Offer a draft no more; it stays on the disk until the next one takes its place."""
+        """Do not offer a draft again; it stays on the disk until the next one replaces it."""
         draft = self._drafts.load(key)
         if draft is not None:
             self._drafts.save_info(key, draft.info | {"dismissed": True})
 
     def adopt(self, key: str, owner: object) -> None:
-        """Go on with a draft that was restored: these labels are its own now."""
+        """Continue a restored draft: these labels are its owner now."""
         self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
 
 
 def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, Any]:
-    """What is known of labels, as json can hold it.
+    """Return the facts of labels in a form that JSON can hold.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, A
 
 
 def labels_from(image: Image, draft: Draft) -> Labels:
-    """The Labels layer that a draft was saved from.
+    """Return a new Labels layer with all that a draft holds.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is known of each cell, as napari's table of a layer's features: class and measurements."""
+"""Class and measurements of each cell, in napari's table of the layer's features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX, LABEL = "index", "label"
 
 
 def show_features(layer: Labels) -> None:
-    """Tell napari the classes and measurements of the cells; it shows them under the pointer."""
+    """Put classes and measurements into the features; napari shows them under the pointer."""
     record = record_of(layer)
     classes, measured = record.classes, record.measured
     ids = sorted({*classes, *(measured[LABEL].tolist() if measured else ())})
@@ -34,7 +34,7 @@ def show_features(layer: Labels) -> None:
 
 
 def table_of(layer: Labels) -> Columns:
-    """Classes and measurements of the cells that were measured.
+    """Return the table of the measured cells: measurements, class and unit.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def table_of(layer: Labels) -> Columns:
 
 
 def _filled(measured: Columns, ids: NDArray[np.int64]) -> Columns:
-    """Measurements for these ids, NaN where there are none: a cell that was painted since."""
+    """Return measurements for these ids; NaN for cells that were painted after measuring."""
     at = np.searchsorted(ids, measured[LABEL])
     if len(at) == len(ids):
         return {name: column for name, column in measured.items() if name != LABEL}

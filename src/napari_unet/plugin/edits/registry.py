@@ -29,7 +29,7 @@ _PAUSE_MS = 200
 
 
 class Corrections:
-    """Follows what is painted, in the background.
+    """Follows, counts and saves what is painted and confirmed on all Labels layers.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Corrections:
         return self._timer.isActive() or self._surveying > 0
 
     def tracker(self, labels: Labels) -> EditTracker:
-        """What follows a layer; begins with the first call."""
+        """Return the tracker of a layer; the first call makes it."""
         if labels not in self._trackers:
             self._trackers[labels] = EditTracker(
                 labels, partial(self.count, labels), lambda: self.brush_class
@@ -101,9 +101,10 @@ class Corrections:
     def snapshot(
         self, labels: Labels, *, or_all: bool = False
     ) -> Callable[[], tuple[Correction, ...]]:
-        """What was painted until now, found by a call outside the viewer's thread.
+        """Return a function that finds the corrections made until now.
 
-        With `or_all`, where nothing was, the plane in view as it is.
+        Call it outside the viewer's thread. With `or_all`, and without corrections, it returns the
+        plane in view as it is.
         """
         tracker, ring_px = self.tracker(labels), self.ring_px
         memo, index = tracker.memo(), plane_in_view(labels, self._viewer.dims.point)
@@ -126,7 +127,7 @@ class Corrections:
         self._shown = labels
         if labels is not None:
             self.count(labels)
-        # Later: a list of layers that is about to change may not change in between.
+        # Later: napari may be changing its list of layers now.
         QTimer.singleShot(0, self.refresh)
 
     def enable_overlay(self, enabled: bool) -> None:

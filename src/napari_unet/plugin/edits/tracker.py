@@ -67,7 +67,7 @@ class EditCount:
 
 @dataclass(frozen=True)
 class Memo:
-    """A copy of what is kept in a layer's metadata, which somebody else may read at leisure."""
+    """A copy of what a layer's record holds, for use in another thread."""
 
     marks: tuple[Mark, ...] = ()
     carried: Mapping[Index, States] = field(default_factory=dict)
@@ -98,9 +98,8 @@ class EditTracker:
 
     What Segment wrote, the baseline, is kept in the layer's metadata, as are the confirmed marks,
     the states that came along from an earlier result and the classes: they outlive the dock.
-    Of napari's events none tells all changes (undo, fill and scripts send different ones or none):
-    they only say when to look. What changed is found by comparison, so undone strokes count as
-    nothing.
+    No event of napari tells all changes: undo, fill and scripts send different ones or none. So
+    events only start a comparison with the baseline, and undone strokes do not count.
 
     Parameters
     ----------
@@ -149,7 +148,7 @@ class EditTracker:
         self._on_change()
 
     def memo(self) -> Memo:
-        """A copy of what the layer's metadata know; quick."""
+        """Return a copy of what the layer's record holds; quick."""
         record = record_of(self.layer)
         marks = tuple(dict(mark) for mark in record.marks)
         return Memo(marks, dict(record.seen), dict(record.classes))
@@ -246,7 +245,7 @@ class EditTracker:
             )
 
     def _name_class(self, event: Any = None) -> None:
-        """The id that was painted has the class that is chosen."""
+        """Give the painted id the class that is chosen."""
         layer = self.layer
         painted, name = int(layer.selected_label), self._brush_class()
         if not painted or str(layer.mode) == "erase":

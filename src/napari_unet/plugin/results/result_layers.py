@@ -94,7 +94,7 @@ def merge(
     ring_px: int,
     box: Box | None = None,
 ) -> Result:
-    """A new result with all that was seen of the one before; not for the viewer's thread.
+    """Return a new result that keeps what was seen of the result before; takes long.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Results:
         self._viewer = viewer
 
     def source_of(self, labels: Labels) -> Image | None:
-        """The image layer that labels were made from; None if it is gone or Segment made none."""
+        """Return the image layer that labels were made from; None if it is gone or unknown."""
         known = record_of(labels).source
         for layer in self._viewer.layers:
             if isinstance(layer, Image) and layer.unique_id == known:
@@ -180,7 +180,7 @@ class Results:
         return None
 
     def check_pair(self, image: Image, labels: Labels) -> None:
-        """See that labels belong to an image.
+        """Check that labels belong to an image.
 
         Raises
         ------
@@ -201,13 +201,15 @@ class Results:
         return [layer for layer in labels if self.source_of(layer) == image]
 
     def current(self, image: Image) -> Labels | None:
-        """The result that is worked on, None if there is none."""
+        """Return the result of an image that is in use; None if there is none."""
         found = self.of(image)
         shown = [layer for layer in found if not record_of(layer).retired]
         return (shown or found or [None])[-1]
 
     def add(self, image: Image, result: Result, origin: Origin, diameter_px: float) -> Labels:
-        """Show a new result; the current one goes, or is retired if something was made of it.
+        """Show a new result.
+
+        The current one is removed; if it was corrected, it is retired.
 
         Parameters
         ----------

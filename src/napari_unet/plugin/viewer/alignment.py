@@ -1,8 +1,8 @@
-"""Layers that lie exactly over others, whatever their axes.
+"""Make layers that lie exactly over other layers, for any order of axes.
 
-napari lays a layer of fewer axes along the last ones of the viewer. So the labels of an image have
-one axis fewer only where the channels come first; elsewhere the channels' axis stays, of length 1
-and so wide that the labels show over each channel.
+napari aligns a layer of fewer axes with the last axes of the viewer. Labels have no channels, so
+they can lack the channels' axis only where it is the first one. Elsewhere they keep it with length
+1, and scaled so that the labels show over each channel.
 """
 
 from __future__ import annotations

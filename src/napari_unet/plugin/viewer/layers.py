@@ -1,4 +1,4 @@
-"""Between napari's layers and the service's arrays."""
+"""Functions on napari's layers: their pixels, axes, planes, and what is in view."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class LayerImage:
 
 
 def image_from_layer(layer: Image) -> LayerImage:
-    """The image that a layer shows; its axes as the user named them, or napari, or as usual.
+    """Return the pixels of an image layer and their axes.
+
+    The axes are those that the user named, else napari's, else the usual ones for the shape.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def image_from_layer(layer: Image) -> LayerImage:
         return LayerImage(data, _colours_last(check_axes(named, data.shape), layer))
     axes = axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb)
     if all(str(name).lstrip("axis -").isdigit() for name in layer.axis_labels):
-        # Nobody named them, and napari's readers forget what the file says.
+        # napari numbers axes that nobody named; its readers do not pass on those of the file.
         axes = _axes_in_file(layer) or axes
         if axes.endswith("YX") and not layer.rgb:
             check_wide(data.shape)
@@ -60,9 +62,9 @@ def image_from_layer(layer: Image) -> LayerImage:
 
 
 def _axes_in_file(layer: Image) -> str:
-    """What the file that a layer was opened from says of its axes; empty if nothing.
+    """Return the axes in the file that a layer was opened from; empty if there are none.
 
-    The file is looked at once.
+    The file is read once.
     """
     path = layer.source.path
     if not path or layer.rgb:
@@ -76,9 +78,9 @@ def _axes_in_file(layer: Image) -> str:
 
 
 def channel_names(layer: Image) -> tuple[str, ...]:
-    """Names of an image layer's channels, as the file that it was opened from has them.
+    """Return the names of an image layer's channels, from the file that it was opened from.
 
-    Empty if it has none, or not one for each channel. The file is looked at once.
+    Empty if the file has no names, or not one for each channel. The file is read once.
     """
     path, axes = layer.source.path, axes_of(layer)
     if not path or layer.rgb or "C" not in axes:
@@ -92,12 +94,12 @@ def channel_names(layer: Image) -> tuple[str, ...]:
 
 
 def axes_named(image: Image) -> str:
-    """How the user named the axes of an image layer; empty if not."""
+    """Return the axes of an image layer as the user named them; empty if not named."""
     return record_of(image).axes
 
 
 def name_axes_of(layer: Image, axes: str) -> None:
-    """Name the axes of an image layer, from now on; an empty text leaves them to napari.
+    """Set the axes of an image layer; an empty text leaves them to napari.
 
     Raises
     ------
@@ -210,7 +212,7 @@ def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
 
 
 def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
-    """Add a layer, under another one if that is given, and let the selection be."""
+    """Add a layer, under another one if that is given; the selection stays as it is."""
     layers = viewer.layers
     chosen, active = set(layers.selection), layers.selection.active
     layers.insert(layers.index(below) if below in layers else len(layers), layer)
@@ -220,7 +222,7 @@ def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
 
 
 def rows_and_columns(layer: Layer) -> list[int]:
-    """Which axes of a layer are Y and X."""
+    """Return the positions of Y and X among the axes of a layer."""
     axes = axes_of(layer)
     return [axes.index("Y"), axes.index("X")]
 
@@ -259,7 +261,7 @@ def stack_shape(image: Image) -> tuple[int, ...]:
 def fits(labels: Labels, image: Image) -> bool:
     """Whether labels have one number for each pixel of an image.
 
-    Labels from elsewhere have the image's axes, if that is so.
+    If labels from elsewhere have the shape of the image's labels, they get their axes here.
     """
     axes: str = label_axes(axes_of(image))
     shape = label_shape(axes_of(image), _spatial_shape(image))
@@ -270,7 +272,7 @@ def fits(labels: Labels, image: Image) -> bool:
 
 
 def check_fits(labels: Labels, image: Image) -> None:
-    """See that labels have one number for each pixel of an image.
+    """Check that labels have one number for each pixel of an image.
 
     Raises
     ------
