@@ -86,7 +86,7 @@ class MeasureRow(QWidget):
             write_table(path, columns)
             return len(columns["label"])
 
-        self._controller.run(
+        self._controller.follower.run(
             "Saving",
             lambda: self._controller.service.submit("save the table", work),
             lambda n: (f"{n} cells written to {path}", True),
@@ -127,7 +127,7 @@ class MeasureRow(QWidget):
             return "; ".join([told, *warnings]), True
 
         service = self._controller.service
-        self._controller.run("Measuring", lambda: service.submit("measure", work), show)
+        self._controller.follower.run("Measuring", lambda: service.submit("measure", work), show)
 
     def _ask_where(self) -> None:
         labels = self._labels()
@@ -162,7 +162,7 @@ class MeasureRow(QWidget):
             return "\n".join([found, *lines]), not told
 
         service = self._controller.service
-        self._controller.run(
+        self._controller.follower.run(
             "Segmenting files", lambda: service.segment_files(files, model, config), show
         )
 

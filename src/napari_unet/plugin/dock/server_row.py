@@ -36,7 +36,9 @@ class ServerRow(OfferRow):
 
     def look(self) -> None:
         """Offer the oldest job, unless something runs."""
-        notes = [] if self._controller.is_busy else self._controller.service.servers.pending()
+        notes = (
+            [] if self._controller.follower.is_busy else self._controller.service.servers.pending()
+        )
         self._note = notes[0] if notes else None
         if self._note is None:
             self.withdraw()
