@@ -9,7 +9,7 @@ import pytest
 
 from napari_unet.plugin.dock.widgets import NEW_CLASS
 from napari_unet.plugin.jobs.scope import as_seen
-from napari_unet.plugin.viewer.layers import memory
+from napari_unet.plugin.viewer.record import record_of
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_an_image_that_was_resized_can_be_used_as_it_is(docked, settle, discs):
     assert "shown to the model at a" in widget.status.text()
     assert not widget.look.isHidden()
     labels = widget.labels.value
-    shown_for = memory(labels)["diameter_px"]
+    shown_for = record_of(labels).diameter_px
     assert shown_for in (48.0, 96.0, 192.0)
     find = partial(widget.controller.service.store.find, "tiny")
     image, config = widget.image.value, widget.advanced.finetune_config(5.0)
@@ -138,4 +138,4 @@ def test_an_image_that_was_resized_can_be_used_as_it_is(docked, settle, discs):
     settle(widget)
     assert widget.look.isHidden()
     assert "shown" not in widget.status.text()
-    assert memory(widget.labels.value)["diameter_px"] is None
+    assert record_of(widget.labels.value).diameter_px is None

@@ -73,7 +73,7 @@ def story():
             yield
     if what == "stuck":
         service = dock.controller.service
-        dock.controller.run("Working", lambda: service.submit("work", in_torch), str)
+        dock.controller.follower.run("Working", lambda: service.submit("work", in_torch), str)
         for _ in range(20):
             yield
 

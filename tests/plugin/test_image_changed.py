@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_unet.plugin.viewer.layers import is_helper
+from napari_unet.plugin.viewer.record import is_helper
 
 EARLIER = "cells cells (of the earlier image)"
 

@@ -13,7 +13,8 @@ import zarr
 import napari_unet
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_indices
-from napari_unet.plugin.viewer.layers import memory, planes_of
+from napari_unet.plugin.viewer.layers import planes_of
+from napari_unet.plugin.viewer.record import record_of
 
 SIZES = {"T": 2, "Z": 3, "Y": 40, "X": 56}
 WORDS = {"T": "time", "Z": "slice", "C": "Channel", "Y": "y", "X": "X"}
@@ -152,7 +153,7 @@ def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, cont
         expected = alone(image, layout.axes, model, channel)
         assert expected.max() >= 2, row
         np.testing.assert_array_equal(planes_of(labels), expected, err_msg=row)
-        assert memory(labels)["channel"] == channel, row
+        assert record_of(labels).channel == channel, row
         assert (f"channel {channel} (0 to" in widget.status.text()) == (channel is not None), row
         for axis in (layout.axes.index(letter) - layer.ndim for letter in "YX"):
             there, here = labels.extent.world[:, axis], layer.extent.world[:, axis]
@@ -328,7 +329,7 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     assert seen.data[tuple(np.round(seen.world_to_data(world[-seen.ndim :])).astype(int))]
     widget.correcting.confirm.click()
     settle(widget)
-    assert memory(first)["marks"][0]["index"] == list(index)
+    assert record_of(first).marks[0]["index"] == list(index)
 
     widget.segment_button.click()
     settle(widget)
@@ -347,7 +348,7 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     assert restored.data.shape == second.data.shape
     np.testing.assert_array_equal(restored.data, second.data)
     np.testing.assert_allclose(restored.extent.world, second.extent.world)
-    assert memory(restored)["channel"] == 1
+    assert record_of(restored).channel == 1
 
 
 def test_only_the_planes_that_are_asked_for_are_read(docked, settle):
@@ -385,6 +386,6 @@ def test_a_rectangle_is_dragged_over_channels(docked, settle, hand, qtbot, axes)
     hand(widget.viewer).drag([(5, 6), (20, 30)])
     qtbot.wait(50)
     settle(widget)
-    (mark,) = memory(widget.labels.value)["marks"]
+    (mark,) = record_of(widget.labels.value).marks
     np.testing.assert_allclose(mark["box"], [5, 21, 6, 31], atol=1)
     assert mark["index"] == []

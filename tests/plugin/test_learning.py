@@ -69,7 +69,7 @@ def test_one_click_stops_and_keeps_what_was_learnt(learning, qtbot, settle):
     settle(widget)
     assert job.reason is FinishReason.DONE
     assert len(widget.controller.service.store.versions("tiny")) == 2
-    assert not widget.controller.is_finishing
+    assert not widget.controller.follower.is_finishing
 
 
 def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand):

@@ -114,7 +114,7 @@ def test_a_result_that_is_removed_meanwhile_is_made_anew(dock, held, settle, cli
 def test_a_dock_that_is_closed_at_work_leaves_the_viewer_working(dock, held, settle, image):
     viewer = current_viewer()
     gate = held()
-    (job,) = (dock.controller._job,)
+    (job,) = (dock.controller.follower._job,)
     viewer.window.remove_dock_widget(dock)
     QTest.qWait(200)
     assert job.reason is not None

@@ -36,7 +36,9 @@ def test_in_3d_the_dock_says_where_it_is(docked_by_napari, settle, discs):
     widget.viewer.dims.set_current_step(0, 12)
     widget.advanced.link.value = "3d"
     said = []
-    widget.controller.progressed.connect(lambda progress: said.append(widget.status.text()))
+    widget.controller.follower.progressed.connect(
+        lambda progress: said.append(widget.status.text())
+    )
     widget.segment_button.click()
     settle(widget)
     for side, planes in ((1, 30), (2, 48), (3, 48)):

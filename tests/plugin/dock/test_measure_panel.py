@@ -113,7 +113,7 @@ def test_segmenting_files_can_be_cancelled(docked, settle, files, tmp_path, monk
 
     def first_then_cancel(*args):
         if written:
-            widget.controller.cancel()
+            widget.controller.follower.cancel()
         written.append(args)
         return segment(*args)
 

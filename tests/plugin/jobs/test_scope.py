@@ -72,7 +72,7 @@ def holding(widget, monkeypatch, after: int):
 
     def slow(job, fraction, message, loss=None, preview=None):
         # Somebody listens by then.
-        while preview and widget.controller._job is not job and not gate.wait(0.02):
+        while preview and widget.controller.follower._job is not job and not gate.wait(0.02):
             job.check()
         report(job, fraction, message, loss, preview)
         if preview:

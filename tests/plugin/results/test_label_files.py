@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.io.label_stores import holds_labels, write_label_store
 from napari_unet.plugin.results.label_files import get_reader, labels_in, open_labels
-from napari_unet.plugin.viewer.layers import memory
+from napari_unet.plugin.viewer.record import record_of
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_they_lie_over_the_image_that_has_their_size(docked_by_napari, qtbot, la
     np.testing.assert_allclose(labels.extent.world, image.extent.world)
     # They can be corrected and learnt from, as any labels of that image.
     qtbot.waitUntil(lambda: docked_by_napari.labels.value is not None, timeout=10_000)
-    assert memory(labels)["axes"] == "ZYX"
+    assert record_of(labels).axes == "ZYX"
 
 
 def test_other_stores_stay_with_the_reader_that_opened_them(docked_by_napari, qtbot, tmp_path):

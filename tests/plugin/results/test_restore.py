@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED
+from napari_unet.plugin.viewer.record import record_of
 
 PAINT = """
 import sys, time
@@ -184,3 +185,16 @@ def test_a_full_disk_is_told_and_painting_goes_on(segmented, settle, monkeypatch
     settle(widget)
     assert "not being saved: the file system says: No space left" in widget.status.text()
     assert widget.correcting.count.text() == "1 cell corrected"
+
+
+def test_strokes_are_saved_where_the_model_saw_the_stain(segmented, settle, again):
+    widget, layer = segmented
+    record_of(layer).channel = "stain"
+    layer.paint((78, 75), 9)
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected"
+    other = again(widget)
+    other.draft.restore.click()
+    settle(other)
+    assert other.labels.value.data[78, 75] == 9
+    assert record_of(other.labels.value).channel == "stain"

@@ -12,7 +12,7 @@ from napari.viewer import Viewer
 
 from napari_unet.models.store import ModelStore
 from napari_unet.plugin.results.result_layers import Results
-from napari_unet.plugin.viewer.layers import is_helper
+from napari_unet.plugin.viewer.record import is_helper
 
 
 class LayerBoxes:

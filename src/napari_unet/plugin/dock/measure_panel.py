@@ -17,7 +17,8 @@ from napari_unet.plugin.dock.files_dialog import FilesDialog
 from napari_unet.plugin.dock.widgets import button, row
 from napari_unet.plugin.edits.features import Columns, show_features, table_of
 from napari_unet.plugin.jobs.controller import Controller
-from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer, memory
+from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer
+from napari_unet.plugin.viewer.record import record_of
 from napari_unet.segmentation.measurements import measure, write_table
 from napari_unet.service.files import FileDone, summary
 
@@ -85,7 +86,7 @@ class MeasureRow(QWidget):
             write_table(path, columns)
             return len(columns["label"])
 
-        self._controller.run(
+        self._controller.follower.run(
             "Saving",
             lambda: self._controller.service.submit("save the table", work),
             lambda n: (f"{n} cells written to {path}", True),
@@ -106,7 +107,7 @@ class MeasureRow(QWidget):
         def work(job: Job[Columns]) -> Columns:
             found = measure(data, source.data, source.axes, scale, job.check, warnings.append)
             # Who paints two cells with one brush has made them what they are.
-            if "baseline" not in memory(labels) and len(found["label"]) <= _FEW:
+            if record_of(labels).baseline is None and len(found["label"]) <= _FEW:
                 letters = "".join(axes[n] for n in kept)
                 mask = mask_words(whole_labels(np.asarray(data)), letters)
                 if mask:
@@ -117,16 +118,16 @@ class MeasureRow(QWidget):
             return found
 
         def show(columns: Columns) -> tuple[str, bool]:
-            known = memory(labels)
-            known["measured"] = columns
-            known["unit"] = units.pop() if len(units) == 1 else ""
+            record = record_of(labels)
+            record.measured = columns
+            record.unit = units.pop() if len(units) == 1 else ""
             show_features(labels)
             n = len(columns["label"])
             told = f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features"
             return "; ".join([told, *warnings]), True
 
         service = self._controller.service
-        self._controller.run("Measuring", lambda: service.submit("measure", work), show)
+        self._controller.follower.run("Measuring", lambda: service.submit("measure", work), show)
 
     def _ask_where(self) -> None:
         labels = self._labels()
@@ -161,7 +162,7 @@ class MeasureRow(QWidget):
             return "\n".join([found, *lines]), not told
 
         service = self._controller.service
-        self._controller.run(
+        self._controller.follower.run(
             "Segmenting files", lambda: service.segment_files(files, model, config), show
         )
 

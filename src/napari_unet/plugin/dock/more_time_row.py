@@ -1,56 +1,48 @@
-"""The line in the dock that says that a training is too short, and offers more time."""
+"""The row of the dock that says that a training is too short, and offers more time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
-
 from napari_unet.jobs import Progress, duration
-from napari_unet.plugin.dock.widgets import button
+from napari_unet.plugin.dock.offer_row import OfferRow
 
 
-class MoreTimeRow(QWidget):
-    """Offers to train for longer; hidden where there is no need.
+class MoreTimeRow(OfferRow):
+    """Offers to train for longer.
 
     Parameters
     ----------
     extend
-        Has the training that runs take so many seconds in all.
+        Called with the number of seconds that the running training should take in all.
     """
 
     def __init__(self, extend: Callable[[float], None]) -> None:
         super().__init__()
         self._extend, self._taken_s, self._offered_s = extend, 0.0, 0.0
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.take = button("Train longer", "Go on with the training for so long", self._take)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text)
-        layout.addWidget(self.take)
-        self.hide()
+        self.take = self.add_button(
+            "Train longer", "Go on with the training for so long", self._take
+        )
 
     def clear(self) -> None:
-        """Offer nothing, for now."""
+        """Forget what was offered: no training runs, or a new one begins."""
         self._taken_s = 0.0
-        self.hide()
+        self.withdraw()
 
     def look(self, progress: Progress, *, is_finishing: bool) -> None:
-        """Offer what the progress of a job says."""
+        """Offer more time if the progress of a job says that there is too little."""
         if progress.preview is not None:
             return  # it tells of something else
         short = None if is_finishing else progress.too_short
-        # What was taken a moment ago, the training may not know yet.
+        # The training may not know yet of an offer that was taken a moment ago.
         if short is None or short.enough_s <= self._taken_s:
-            self.hide()
+            self.withdraw()
             return
         self._offered_s = short.enough_s
-        self.text.setText(f"⚠ {short}.")
         self.take.setText(f"Train {duration(short.enough_s)}")
-        self.show()
+        self.offer(f"⚠ {short}.")
 
     def _take(self) -> None:
         self._taken_s = self._offered_s
         self._extend(self._taken_s)
-        self.hide()
+        self.withdraw()

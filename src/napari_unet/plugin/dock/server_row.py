@@ -1,22 +1,26 @@
-"""The line in the dock that offers what a server has yet to bring back."""
+"""The row of the dock for an unfinished job on a server."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_unet.plugin.dock.widgets import button, row
+from napari_unet.plugin.dock.offer_row import OfferRow
 from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.remote.unfinished import UnfinishedJob
 
 
-class ServerRow(QWidget):
-    """Offers to reconnect to a job on a server; hidden where there is none.
+class ServerRow(OfferRow):
+    """Offers to reconnect to a job that was left on a server, or to end it.
 
     Parameters
     ----------
     controller
-        Knows the jobs, and follows them.
+        Lists and follows these jobs.
+
+    Signals
+    -------
+    failed
+        A sentence for the user.
     """
 
     failed = Signal(str)
@@ -25,23 +29,21 @@ class ServerRow(QWidget):
         super().__init__()
         self._controller = controller
         self._note: UnfinishedJob | None = None
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.reconnect = button("Reconnect", "Follow it, and get its model", self._reconnect)
-        self.drop = button("Drop it", "End it there, and ask no more", self._drop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text)
-        layout.addWidget(row(self.reconnect, self.drop))
-        self.hide()
+        self.reconnect = self.add_button(
+            "Reconnect", "Follow it, and get its model", self._reconnect
+        )
+        self.drop = self.add_button("Drop it", "End it there, and ask no more", self._drop)
 
     def look(self) -> None:
         """Offer the oldest job, unless something runs."""
-        notes = [] if self._controller.is_busy else self._controller.service.servers.pending()
+        notes = (
+            [] if self._controller.follower.is_busy else self._controller.service.servers.pending()
+        )
         self._note = notes[0] if notes else None
-        self.setVisible(bool(notes))
-        if notes:
-            self.text.setText(f"{notes[0].computer} was left teaching {notes[0].name}")
+        if self._note is None:
+            self.withdraw()
+        else:
+            self.offer(f"{self._note.computer} was left teaching {self._note.name}")
 
     def _reconnect(self) -> None:
         if self._note is not None:

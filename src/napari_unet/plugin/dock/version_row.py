@@ -1,24 +1,22 @@
-"""The line in the dock on the version that the last fine-tune gave."""
+"""The row of the dock for the version that the last fine-tune made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
-
-from napari_unet.plugin.dock.widgets import button, row
+from napari_unet.plugin.dock.offer_row import OfferRow
 from napari_unet.plugin.results.versions import Versions
 
 
-class VersionRow(QWidget):
-    """Offers to use what the check refused, or to go back; empty where there is nothing to do.
+class VersionRow(OfferRow):
+    """Offers to use a version that the check refused, or to go back to the model before.
 
     Parameters
     ----------
     versions
-        Knows what the last fine-tune gave.
+        Says which version the last fine-tune made, and whether it was refused.
     use, back
-        What the buttons do.
+        Called when a button is clicked.
     """
 
     def __init__(
@@ -26,14 +24,18 @@ class VersionRow(QWidget):
     ) -> None:
         super().__init__()
         self._versions = versions
-        self.use = button("Use it anyway", "The new version in spite of the check", use)
-        self.back = button("Go back", "To the model before the fine-tune, and its labels", back)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.use, self.back))
+        self.use = self.add_button("Use it anyway", "The new version in spite of the check", use)
+        self.back = self.add_button(
+            "Go back", "To the model before the fine-tune, and its labels", back
+        )
         self.look()
 
     def look(self) -> None:
         """Show the buttons that have something to do."""
-        self.use.setVisible(self._versions.refused is not None)
-        self.back.setVisible(self._versions.can_go_back)
+        can_use, can_go_back = self._versions.refused is not None, self._versions.can_go_back
+        self.use.setVisible(can_use)
+        self.back.setVisible(can_go_back)
+        if can_use or can_go_back:
+            self.offer()
+        else:
+            self.withdraw()

@@ -31,7 +31,7 @@ from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
-from napari_unet.plugin.viewer.layers import is_helper
+from napari_unet.plugin.viewer.record import is_helper
 from napari_unet.service.segmentation import SegmentationService
 
 # A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to
@@ -85,11 +85,11 @@ class SegmentWidget(QWidget):
             (napari_viewer.layers.events.inserted, self._layers.refresh),
             (napari_viewer.layers.events.removed, self._on_removed),
             (napari_viewer.layers.selection.events.active, self._layers.follow),
-            (controller.started, self._on_started),
-            (controller.progressed, self._on_progress),
-            (controller.ended, self._on_ended),
-            (controller.started, self._announcement.begin),
-            (controller.ended, self._announcement.end),
+            (controller.follower.started, self._on_started),
+            (controller.follower.progressed, self._on_progress),
+            (controller.follower.ended, self._on_ended),
+            (controller.follower.started, self._announcement.begin),
+            (controller.follower.ended, self._announcement.end),
             (controller.computed_on, self._on_computed),
             (controller.models_changed, self._refresh_models),
             (controller.diameter_guessed, self._on_diameter),
@@ -122,7 +122,7 @@ class SegmentWidget(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether a job runs, or is about to."""
-        return self.controller.is_busy
+        return self.controller.follower.is_busy
 
     @property
     def is_counting(self) -> bool:
@@ -159,7 +159,9 @@ class SegmentWidget(QWidget):
         self.finetune_button = button(
             "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
         )
-        self.cancel_button = button("Cancel", "Stop what is running", self.controller.cancel)
+        self.cancel_button = button(
+            "Cancel", "Stop what is running", self.controller.follower.cancel
+        )
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
         self.server = ServerRow(self.controller)
         self.last = VersionRow(
@@ -184,7 +186,7 @@ class SegmentWidget(QWidget):
             text.setWordWrap(True)
         self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
         self._running = row(self.progress, self.cancel_button)
-        self.more_time = MoreTimeRow(self.controller.extend)
+        self.more_time = MoreTimeRow(self.controller.follower.extend)
         column = Column()
         for part in (
             Container(widgets=[self.image, self.model]).native,
@@ -301,14 +303,16 @@ class SegmentWidget(QWidget):
     def _on_progress(self, progress: Progress) -> None:
         self.progress.setRange(0, 100)
         self.progress.setValue(round(100 * progress.fraction))
-        self.status.setText(_STOPPING if self.controller.is_finishing else progress.message)
-        self.more_time.look(progress, is_finishing=self.controller.is_finishing)
+        self.status.setText(
+            _STOPPING if self.controller.follower.is_finishing else progress.message
+        )
+        self.more_time.look(progress, is_finishing=self.controller.follower.is_finishing)
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
     def _on_ended(self, message: str, well: bool) -> None:
         (self._tell if well else self._warn)(message)
-        self._set_running(self.controller.is_busy)
+        self._set_running(self.controller.follower.is_busy)
         if self.labels.value is not None:
             self.controller.corrections.count(self.labels.value)
 

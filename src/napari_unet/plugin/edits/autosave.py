@@ -1,4 +1,4 @@
-"""Strokes are saved while they are painted: a crash of napari costs the last one at most."""
+"""Saves strokes while they are painted, so that a crash of napari loses at most the last one."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.corrections.drafts import Draft, Drafts, fingerprint
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import Changes, Memo
 from napari_unet.plugin.viewer.alignment import labels_like
-from napari_unet.plugin.viewer.layers import Index, LayerImage, memory, stack_shape
+from napari_unet.plugin.viewer.layers import Index, LayerImage, stack_shape
+from napari_unet.plugin.viewer.record import record_of
 
 logger = logging.getLogger(__name__)
 
 
 class Autosave:
-    """Keeps the draft of each image like the labels that are painted on it.
+    """Keeps a draft of the corrections of each image up to date.
 
-    All methods may take long and belong into one background thread.
+    All methods may take long: call them in one background thread.
 
     Parameters
     ----------
     drafts
-        Where they are kept.
+        The folder of drafts.
     """
 
     def __init__(self, drafts: Drafts) -> None:
         self._drafts = drafts
         self._keys: dict[str, str] = {}
-        # Which labels each draft is of, and what is in it.
+        # For each draft: whose labels it holds, and what was saved.
         self._owners: dict[str, object] = {}
         self._saved: dict[str, dict[Index, Changes]] = {}
         self._infos: dict[str, dict[str, Any]] = {}
 
     def key_of(self, unique_id: str, source: LayerImage, name: str) -> str:
-        """The draft of an image layer; reads its first plane."""
+        """Return the key of an image layer's draft; reads the image's first plane."""
         known = f"{unique_id} {name}"
         if known not in self._keys:
             self._keys[known] = fingerprint(source.data, source.axes, name)
@@ -56,14 +58,14 @@ class Autosave:
         info: Mapping[str, Any],
         changes: Mapping[Index, Changes],
     ) -> None:
-        """Save what is new.
+        """Save the planes and facts that changed since the last call.
 
         Parameters
         ----------
         key
-            Of the draft.
+            The key of the draft.
         owner
-            Tells labels apart: those of another owner begin the draft anew.
+            Identifies the labels. Labels with another owner start a new draft.
         baseline
             What Segment wrote.
         info
@@ -89,7 +91,7 @@ class Autosave:
             self._infos[key] = said
 
     def find(self, key: str) -> Draft | None:
-        """The draft of an image, if there is one that holds something and was not dismissed."""
+        """Return the draft of an image; None if it is empty, dismissed or missing."""
         draft = self._drafts.load(key)
         if draft is None or draft.info.get("dismissed"):
             return None
@@ -97,31 +99,32 @@ class Autosave:
         return draft if strokes or draft.info.get("marks") else None
 
     def dismiss(self, key: str) -> None:
-        """Offer a draft no more; it stays on the disk until the next one takes its place."""
+        """Do not offer a draft again; it stays on the disk until the next one replaces it."""
         draft = self._drafts.load(key)
         if draft is not None:
             self._drafts.save_info(key, draft.info | {"dismissed": True})
 
     def adopt(self, key: str, owner: object) -> None:
-        """Go on with a draft that was restored: these labels are its own now."""
+        """Continue a restored draft: these labels are its owner now."""
         self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
 
 
-def info_of(memo: Memo, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of labels, as json can hold it.
+def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, Any]:
+    """Return the facts of labels in a form that JSON can hold.
 
     Parameters
     ----------
     memo
         Marks, states that came along, classes.
-    facts
-        Of the labels' metadata, what is text or a number.
+    image, model
+        Name of the image layer, and NAME@VERSION of the model; empty if unknown.
+    channel
+        The channel that the model saw, "stain", or None for all.
     """
-    channel = facts.get("channel")
     return {
-        "channel": None if channel is None else int(channel),
-        "image": str(facts.get("image", "")),
-        "model": str(facts.get("model", "")),
+        "channel": channel if channel is None or channel == "stain" else int(channel),
+        "image": image,
+        "model": model,
         "marks": [dict(mark) for mark in memo.marks],
         "classes": {str(cell): name for cell, name in sorted(memo.classes.items())},
         "seen": {"-".join(map(str, i)): _packed(s) for i, s in sorted(memo.carried.items())},
@@ -129,7 +132,7 @@ def info_of(memo: Memo, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labels_from(image: Image, draft: Draft) -> Labels:
-    """The Labels layer that a draft was saved from.
+    """Return a new Labels layer with all that a draft holds.
 
     Raises
     ------
@@ -140,16 +143,16 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     if tuple(shape) != stack_shape(image):
         raise ValueError(f"what was saved is {shape} and the image is not; segment it again")
     layer = labels_like(image, draft.labels, f"{image.name} cells", {})
-    memory(layer).update(
-        channel=info.get("channel"),
-        source=image.unique_id,
-        image=image.name,
-        model=info.get("model", ""),
-        baseline=draft.baseline,
-        marks=list(info.get("marks", ())),
-        classes={int(cell): name for cell, name in info.get("classes", {}).items()},
-        seen={_index(text): _unpacked(s, shape[-2:]) for text, s in info.get("seen", {}).items()},
-    )
+    record = record_of(layer)
+    record.channel = info.get("channel")
+    record.source, record.image = image.unique_id, image.name
+    record.model = info.get("model", "")
+    record.baseline = draft.baseline
+    record.marks = list(info.get("marks", ()))
+    record.classes = {int(cell): name for cell, name in info.get("classes", {}).items()}
+    record.seen = {
+        _index(text): _unpacked(states, shape[-2:]) for text, states in info.get("seen", {}).items()
+    }
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
     show_features(layer)
     return layer

@@ -1,4 +1,4 @@
-"""What is known of each cell, as napari's table of a layer's features: class and measurements."""
+"""Class and measurements of each cell, in napari's table of the layer's features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS
-from napari_unet.plugin.viewer.layers import memory
+from napari_unet.plugin.viewer.record import record_of
 
 Columns = dict[str, NDArray[Any]]
 # The id of a cell is called so by napari, and so by `segmentation.measurements`.
@@ -18,41 +18,41 @@ INDEX, LABEL = "index", "label"
 
 
 def show_features(layer: Labels) -> None:
-    """Tell napari the classes and measurements of the cells; it shows them under the pointer."""
-    known = memory(layer)
-    classes, measured = known.get("classes", {}), known.get("measured")
+    """Put classes and measurements into the features; napari shows them under the pointer."""
+    record = record_of(layer)
+    classes, measured = record.classes, record.measured
     ids = sorted({*classes, *(measured[LABEL].tolist() if measured else ())})
     few: Mapping[str, Any] = {
         INDEX: ids,
         "class": [classes.get(cell, DEFAULT_CLASS) for cell in ids],
     }
     shown = {name: list(layer.features[name]) for name in few if name in layer.features}
-    if (shown == few or not (ids or shown)) and known.get("shown") is measured:
+    if (shown == few or not (ids or shown)) and record.shown is measured:
         return
     layer.features = few if measured is None else {**few, **_filled(measured, np.array(ids))}
-    known["shown"] = measured
+    record.shown = measured
 
 
 def table_of(layer: Labels) -> Columns:
-    """Classes and measurements of the cells that were measured.
+    """Return the table of the measured cells: measurements, class and unit.
 
     Raises
     ------
     ValueError
         If none were.
     """
-    known = memory(layer)
-    measured: Columns | None = known.get("measured")
+    record = record_of(layer)
+    measured = record.measured
     if measured is None:
         raise ValueError(f"the cells of '{layer.name}' were not measured yet; click Measure first")
-    classes = known.get("classes", {})
+    classes = record.classes
     kinds = [classes.get(cell, DEFAULT_CLASS) for cell in measured[LABEL].tolist()]
-    unit = np.full(len(kinds), known.get("unit", ""))
+    unit = np.full(len(kinds), record.unit)
     return {**measured, "class": np.array(kinds, object), "unit": unit}
 
 
 def _filled(measured: Columns, ids: NDArray[np.int64]) -> Columns:
-    """Measurements for these ids, NaN where there are none: a cell that was painted since."""
+    """Return measurements for these ids; NaN for cells that were painted after measuring."""
     at = np.searchsorted(ids, measured[LABEL])
     if len(at) == len(ids):
         return {name: column for name, column in measured.items() if name != LABEL}

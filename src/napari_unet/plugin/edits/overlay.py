@@ -15,10 +15,10 @@ from napari_unet.plugin.viewer.alignment import Lying, over_plane
 from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.layers import (
     add_quietly,
-    helper_metadata,
     plane_in_view,
     plane_shape,
 )
+from napari_unet.plugin.viewer.record import helper_metadata
 
 _COLOURS = {
     None: (0, 0, 0, 0),

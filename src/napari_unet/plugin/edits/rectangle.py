@@ -14,11 +14,11 @@ from qtpy.QtCore import QTimer
 from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.viewer.alignment import over_plane
 from napari_unet.plugin.viewer.layers import (
-    helper_metadata,
     plane_in_view,
     plane_shape,
     rows_and_columns,
 )
+from napari_unet.plugin.viewer.record import helper_metadata
 
 _NAME = "confirm a rectangle (napari-unet)"
 # A drag that is shorter than this is a click.

@@ -21,14 +21,15 @@ from napari_unet.plugin.edits.overlay import SeenOverlay
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Survey
 from napari_unet.plugin.viewer.background import Background
-from napari_unet.plugin.viewer.layers import Index, memory, pixel_under, plane_in_view, visible_box
+from napari_unet.plugin.viewer.layers import Index, pixel_under, plane_in_view, visible_box
+from napari_unet.plugin.viewer.record import record_of
 
 # After the last event of a stroke.
 _PAUSE_MS = 200
 
 
 class Corrections:
-    """Follows what is painted, in the background.
+    """Follows, counts and saves what is painted and confirmed on all Labels layers.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ class Corrections:
         return self._timer.isActive() or self._surveying > 0
 
     def tracker(self, labels: Labels) -> EditTracker:
-        """What follows a layer; begins with the first call."""
+        """Return the tracker of a layer; the first call makes it."""
         if labels not in self._trackers:
             self._trackers[labels] = EditTracker(
                 labels, partial(self.count, labels), lambda: self.brush_class
@@ -100,9 +101,10 @@ class Corrections:
     def snapshot(
         self, labels: Labels, *, or_all: bool = False
     ) -> Callable[[], tuple[Correction, ...]]:
-        """What was painted until now, found by a call outside the viewer's thread.
+        """Return a function that finds the corrections made until now.
 
-        With `or_all`, where nothing was, the plane in view as it is.
+        Call it outside the viewer's thread. With `or_all`, and without corrections, it returns the
+        plane in view as it is.
         """
         tracker, ring_px = self.tracker(labels), self.ring_px
         memo, index = tracker.memo(), plane_in_view(labels, self._viewer.dims.point)
@@ -125,7 +127,7 @@ class Corrections:
         self._shown = labels
         if labels is not None:
             self.count(labels)
-        # Later: a list of layers that is about to change may not change in between.
+        # Later: napari may be changing its list of layers now.
         QTimer.singleShot(0, self.refresh)
 
     def enable_overlay(self, enabled: bool) -> None:
@@ -181,7 +183,7 @@ class Corrections:
         ValueError
             If there is none.
         """
-        marks = memory(labels).get("marks", [])
+        marks = record_of(labels).marks
         if not marks:
             raise ValueError("nothing is confirmed on these labels that could be taken back")
         marks.pop()
@@ -189,7 +191,7 @@ class Corrections:
         return f"the last confirmed place was taken back, {len(marks) or 'none'} left"
 
     def _add(self, labels: Labels, mark: Mark) -> None:
-        memory(labels).setdefault("marks", []).append(mark)
+        record_of(labels).writable_marks().append(mark)
         self.tracker(labels).notify()
 
     # In the background
@@ -202,17 +204,16 @@ class Corrections:
 
     def _survey(self, labels: Labels) -> None:
         tracker, ring_px = self.tracker(labels), self.ring_px
-        memo, known = tracker.memo(), memory(labels)
-        key, owner = known.get("draft"), known.get("draft_owner")
-        facts = {name: known.get(name) or "" for name in ("image", "model")}
-        facts["channel"] = known.get("channel")
+        memo, record = tracker.memo(), record_of(labels)
+        key, owner = record.draft, record.draft_owner
+        # Read here, in the viewer's thread; packing the states takes long.
+        pack = partial(info_of, memo, record.image, record.model, record.channel)
 
         def save(changes: Any) -> None:
             if key is None or tracker.baseline is None:
                 return
             try:
-                info = info_of(memo, facts)
-                self._autosave.save(key, owner, tracker.baseline, info, changes)
+                self._autosave.save(key, owner, tracker.baseline, pack(), changes)
             except OSError as error:
                 log_failure("saving the strokes", error)
                 failures.append(f"strokes are not being saved: {sentence(error)}")

@@ -14,7 +14,8 @@ from napari_unet.core.checks import mask_words
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.marks import Mark
 from napari_unet.plugin.edits.seen import SeenPlane, States
-from napari_unet.plugin.viewer.layers import Index, memory, plane_of, planes_of
+from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
+from napari_unet.plugin.viewer.record import record_of
 
 # Positions in a plane, flattened, that differ from what Segment wrote, and the labels there.
 Changes = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -66,7 +67,7 @@ class EditCount:
 
 @dataclass(frozen=True)
 class Memo:
-    """A copy of what is kept in a layer's metadata, which somebody else may read at leisure."""
+    """A copy of what a layer's record holds, for use in another thread."""
 
     marks: tuple[Mark, ...] = ()
     carried: Mapping[Index, States] = field(default_factory=dict)
@@ -97,9 +98,8 @@ class EditTracker:
 
     What Segment wrote, the baseline, is kept in the layer's metadata, as are the confirmed marks,
     the states that came along from an earlier result and the classes: they outlive the dock.
-    Of napari's events none tells all changes (undo, fill and scripts send different ones or none):
-    they only say when to look. What changed is found by comparison, so undone strokes count as
-    nothing.
+    No event of napari tells all changes: undo, fill and scripts send different ones or none. So
+    events only start a comparison with the baseline, and undone strokes do not count.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class EditTracker:
         brush_class: Callable[[], str] = lambda: DEFAULT_CLASS,
     ) -> None:
         self.layer = layer
-        self.baseline: NDArray[np.int32] | None = memory(layer).get("baseline")
+        self.baseline = record_of(layer).baseline
         # Goes up whenever the layer may have changed.
         self.revision = 0
         self.states: Mapping[Index, States] = {}
@@ -144,14 +144,14 @@ class EditTracker:
     def notify(self, event: Any = None) -> None:
         """Say that something may have changed."""
         self.revision += 1
-        memory(self.layer).pop("handed_on", None)
+        del record_of(self.layer).handed_on
         self._on_change()
 
     def memo(self) -> Memo:
-        """A copy of what the layer's metadata know; quick."""
-        known = memory(self.layer)
-        marks = tuple(dict(mark) for mark in known.get("marks", ()))
-        return Memo(marks, dict(known.get("seen", {})), dict(known.get("classes", {})))
+        """Return a copy of what the layer's record holds; quick."""
+        record = record_of(self.layer)
+        marks = tuple(dict(mark) for mark in record.marks)
+        return Memo(marks, dict(record.seen), dict(record.classes))
 
     def snapshot(self, index: Index) -> PaintedPlane:
         """A copy of one plane (Y, X), beside what it was."""
@@ -245,12 +245,12 @@ class EditTracker:
             )
 
     def _name_class(self, event: Any = None) -> None:
-        """The id that was painted has the class that is chosen."""
+        """Give the painted id the class that is chosen."""
         layer = self.layer
         painted, name = int(layer.selected_label), self._brush_class()
         if not painted or str(layer.mode) == "erase":
             return
-        classes = memory(layer).setdefault("classes", {})
+        classes = record_of(layer).writable_classes()
         if name != DEFAULT_CLASS or painted in classes:
             classes[painted] = name
 

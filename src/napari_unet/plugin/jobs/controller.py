@@ -1,4 +1,4 @@
-"""Between the viewer and the service: starts jobs, shows their results as layers."""
+"""Starts jobs of the service for a viewer, and shows their results as layers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
-from uuid import uuid4
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
@@ -30,7 +28,7 @@ from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.restore import Restoring
-from napari_unet.plugin.results.result_layers import Result, Results, merge
+from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
@@ -49,8 +47,8 @@ from napari_unet.service.segmentation import SegmentationService
 _PATIENCE_S = 1.0
 
 
-class Controller(Follower):
-    """Runs one job at a time for a viewer; all its signals come in the main thread.
+class Controller:
+    """Starts one job at a time for a viewer; all its signals come in the main thread.
 
     Parameters
     ----------
@@ -63,6 +61,8 @@ class Controller(Follower):
 
     Attributes
     ----------
+    follower
+        The job that runs: its progress, its end, and the way to cancel it.
     corrections
         What was painted and confirmed.
     results
@@ -76,7 +76,6 @@ class Controller(Follower):
 
     Signals
     -------
-    Those of `Follower`, and
     models_changed
         Name of a model with another active version, or of the one to choose.
     computed_on
@@ -95,7 +94,7 @@ class Controller(Follower):
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
     ) -> None:
-        super().__init__()
+        self.follower = Follower(self._on_progress, self._on_end)
         self.viewer, self.service = viewer, service
         # Comparing large planes takes longer than the viewer may wait.
         self._background = Background()
@@ -115,9 +114,9 @@ class Controller(Follower):
 
     def close(self) -> None:
         """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
-        if self._closed:
+        if self.follower.is_closed:
             return
-        self._closed = True
+        self.follower.is_closed = True
         self.corrections.close()
         self._background.close()
         self._learning.end()
@@ -150,14 +149,14 @@ class Controller(Follower):
             If something runs already, the image has axes that cannot be segmented, or there is no
             such model or channel.
         """
-        self._check_idle()
+        self.follower.check_idle()
         asked = ask(image, self.service.store.find(model), config.channel, scope, self.viewer)
         data, axes = asked.source.data, asked.source.axes
         config = replace(config, channel=asked.channel, anisotropy=anisotropy(image))
         job = self.service.segment(data, axes, model, config, asked.planes, asked.box)
-        self._begin("Segmenting")
+        self.follower.begin("Segmenting")
         self._arriving.begin(image, lambda: asked.is_outdated)
-        self._follow(job, partial(self._merge, asked))
+        self.follower.follow(job, partial(self._merge, asked))
 
     def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
         """Look how large the cells of the plane in view are.
@@ -167,20 +166,20 @@ class Controller(Follower):
         ValueError
             As for `segment`.
         """
-        self._check_idle()
+        self.follower.check_idle()
         source = image_from_layer(image)
         index = plane_in_view(image, self.viewer.dims.point)
         version = self.service.store.find(model)
         channel = channel_for(image, version, config.channel, self.viewer.dims)
         config = replace(config, channel=channel)
         job = self.service.guess_diameter(source.data, source.axes, model, index, config)
-        self._begin("Measuring")
+        self.follower.begin("Measuring")
 
         def show(diameter_px: float) -> str:
             self.diameter_guessed.emit(diameter_px)
             return f"The cells are about {diameter_px:.0f} px wide; click Segment"
 
-        self._follow(job, self._showing(show))
+        self.follower.follow(job, self.follower.showing(show))
 
     def finetune(self, image: Image, labels: Labels, model: str, config: FinetuneConfig) -> None:
         """Teach a model what was painted and confirmed on an image.
@@ -201,7 +200,7 @@ class Controller(Follower):
             mask = self.corrections.tracker(labels).mask
             note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
             show = partial(self._show_improvement, image)
-            self._follow(job, self._showing(lambda done: show(done) + note))
+            self.follower.follow(job, self.follower.showing(lambda done: show(done) + note))
 
         self._with_corrections(image, labels, "Fine-tuning", start)
         self._learning.begin(image, config.channel)
@@ -214,7 +213,7 @@ class Controller(Follower):
         ValueError
             If something runs already, or the file of the server cannot be used.
         """
-        self._check_idle()
+        self.follower.check_idle()
         self.service.servers.use(server)
 
     def reconnect(self, note: UnfinishedJob) -> None:
@@ -225,13 +224,13 @@ class Controller(Follower):
         ValueError
             As for `use_server`.
         """
-        self._check_idle()
+        self.follower.check_idle()
         job = self.service.servers.resume(note)
-        self._begin("Fine-tuning", can_finish=True)
+        self.follower.begin("Fine-tuning", can_finish=True)
 
         # The image that it was about need not be here.
         show = partial(self._show_improvement, None)
-        self._follow(job, self._showing(lambda done: show(replace(done, slips=()))))
+        self.follower.follow(job, self.follower.showing(lambda done: show(replace(done, slips=()))))
 
     def preview_augmentation(
         self, image: Image, labels: Labels, model: str, config: FinetuneConfig
@@ -248,7 +247,9 @@ class Controller(Follower):
 
         def start(source: Annotated) -> None:
             job = self.service.preview_augmentation(source, model, config)
-            self._follow(job, self._showing(partial(show_preview, self.viewer, image)))
+            self.follower.follow(
+                job, self.follower.showing(partial(show_preview, self.viewer, image))
+            )
 
         self._with_corrections(image, labels, "Drawing", start, or_all=True)
 
@@ -260,10 +261,10 @@ class Controller(Follower):
         ValueError
             If something runs already, or no version was refused.
         """
-        self._check_idle()
+        self.follower.check_idle()
         used = self.versions.use_refused()
         self.models_changed.emit(used.name)
-        self.ended.emit(f"{used.reference} is in use; click Segment", True)
+        self.follower.ended.emit(f"{used.reference} is in use; click Segment", True)
 
     def go_back(self, model: str, image: Image | None) -> None:
         """Use the parent of a model again, and show its labels of the image.
@@ -273,12 +274,12 @@ class Controller(Follower):
         ValueError
             If something runs already, or the model has no parent here.
         """
-        self._check_idle()
+        self.follower.check_idle()
         parent, choice = self.versions.go_back(model)
         shown = self.results.go_back(image, parent.reference) if image is not None else None
         self.models_changed.emit(choice)
         labels = f"; '{shown.name}' is shown as it was" if shown is not None else ""
-        self.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
+        self.follower.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
 
     def next_place(self, image: Image) -> str:
         """Move to the next place that is worth a look; returns a sentence.
@@ -294,13 +295,13 @@ class Controller(Follower):
         stop = self.places.go_on(image, self.corrections.states(labels))
         return str(stop or "You have been at every place that the model is unsure of")
 
-    def _while_running(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         if self._learning.is_on:
             self._learning.go_on(progress.preview)
         elif progress.preview is not None:
             self._arriving.take(progress.preview)
 
-    def _after_all(self) -> None:
+    def _on_end(self) -> None:
         self._learning.end()
         self._arriving.end()
 
@@ -324,7 +325,7 @@ class Controller(Follower):
                 # A stroke was painted meanwhile: it comes along, too.
                 self._merge(asked, job)
                 return
-            self._guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
+            self.follower.guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
 
         self._background.run(lambda: (work(), key_of()), show)
 
@@ -335,16 +336,15 @@ class Controller(Follower):
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        facts: dict[str, Any] = {"draft": key, "draft_owner": uuid4().hex, "model": model}
-        facts["channel"] = done.look.channel if asked.channel == "auto" else asked.channel
-        facts["diameter_px"] = done.look.diameter_px
-        layer = self.results.add(image, result, facts, done.diameter_px)
+        channel = done.look.channel if asked.channel == "auto" else asked.channel
+        origin = Origin(model, channel, done.look.diameter_px, key)
+        layer = self.results.add(image, result, origin, done.diameter_px)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
-        self._finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
+        self.follower.finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""
@@ -356,7 +356,7 @@ class Controller(Follower):
             when = "before" if image.data is not asked.pixels else "before or meanwhile"
             kept = f"; what was found {when} is kept in the hidden layer '{layer.name}'"
         told = f"the image '{image.name}' was changed meanwhile; click Segment{kept}"
-        self._finish(told, False)
+        self.follower.finish(told, False)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:
         if image is not None:
@@ -376,17 +376,17 @@ class Controller(Follower):
         or_all: bool = False,
     ) -> None:
         """Copy what was painted, compare it in the background, and go on with the result."""
-        self._check_idle()
+        self.follower.check_idle()
         self.results.check_pair(image, labels)
         source = image_from_layer(image)
         compare = self.corrections.snapshot(labels, or_all=or_all)
-        self._begin(what, can_finish=not or_all)
+        self.follower.begin(what, can_finish=not or_all)
 
         def go_on(future: Future[tuple[Correction, ...]]) -> None:
-            if self._cancelled:
-                self._finish_cancelled()
+            if self.follower.was_cancelled:
+                self.follower.finish_cancelled()
                 return
-            self._guarded(
+            self.follower.guarded(
                 lambda: start(Annotated(source.data, source.axes, future.result(), image.name))
             )
 

@@ -1,4 +1,4 @@
-"""One job at a time, told to whoever shows it; everything happens in the main thread."""
+"""Runs one job at a time and reports on it; all signals come in the main thread."""
 
 from __future__ import annotations
 
@@ -15,19 +15,30 @@ T = TypeVar("T")
 
 
 class Follower:
-    """Begins, follows and ends what runs.
+    """Begins, follows and ends one job at a time.
+
+    Parameters
+    ----------
+    on_progress
+        Called with a job's progress, before `progressed` is emitted.
+    on_end
+        Called when a job has ended, before `ended` is emitted.
 
     Attributes
     ----------
     is_busy
         Whether something runs, or is about to.
     is_finishing
-        Whether it was asked to end and to keep what it has got.
+        Whether the job was asked to end and to keep what it has done so far.
+    was_cancelled
+        Whether `cancel` was called before there was a job: `begin` was called, `follow` not yet.
+    is_closed
+        Whether nothing is reported any more.
 
     Signals
     -------
     started
-        What begins, in a word or two.
+        The name of the work that begins, in a word or two.
     progressed
         `Progress` of the job.
     ended
@@ -38,16 +49,21 @@ class Follower:
     progressed = Signal(object)
     ended = Signal(str, bool)
 
-    def __init__(self) -> None:
-        self.is_busy = self.is_finishing = False
+    def __init__(self, on_progress: Callable[[Progress], None], on_end: Callable[[], None]) -> None:
+        self._before_progress, self._before_end = on_progress, on_end
+        self.is_busy = self.is_finishing = self.was_cancelled = self.is_closed = False
         self._main = MainThread()
         self._job: Job[Any] | None = None
-        self._can_finish = self._cancelled = self._closed = False
+        self._can_finish = False
 
     def cancel(self) -> None:
-        """Ask what runs to end; work that can keep what it has got does so, when asked once."""
+        """Ask the job to end.
+
+        A job that can keep what it has done so far does so at the first call, and stops at once
+        at the second.
+        """
         if self._job is None:
-            self._cancelled = True
+            self.was_cancelled = True
         elif self._can_finish and not self.is_finishing:
             self.is_finishing = True
             self._job.finish()
@@ -67,85 +83,100 @@ class Follower:
         Parameters
         ----------
         what
-            What begins, in a word or two.
+            The name of the work, in a word or two.
         start
-            Starts it.
+            Starts the job.
         show
-            Gets its result; gives a sentence for the user, and whether it is good news.
+            Called with the result; returns a sentence for the user, and whether it is good news.
 
         Raises
         ------
         ValueError
             If something runs already, or from `start`.
         """
-        self._check_idle()
+        self.check_idle()
         job = start()
-        self._begin(what)
+        self.begin(what)
 
         def finish(job: Job[T]) -> None:
             message, well = show(job.result)  # type: ignore[arg-type]
-            self._finish(f"{message} ({job.seconds:.1f} s)", well)
+            self.finish(f"{message} ({job.seconds:.1f} s)", well)
 
-        self._follow(job, finish)
+        self.follow(job, finish)
 
-    def _check_idle(self) -> None:
+    def check_idle(self) -> None:
+        """See that nothing runs.
+
+        Raises
+        ------
+        ValueError
+            If something does.
+        """
         if self.is_busy:
             raise ValueError("something is running still; wait for its end, or click Cancel")
 
-    def _begin(self, what: str, *, can_finish: bool = False) -> None:
-        self.is_busy, self._cancelled, self._can_finish = True, False, can_finish
+    def begin(self, what: str, *, can_finish: bool = False) -> None:
+        """Say that something begins; `follow`, `finish` or `finish_cancelled` comes later.
+
+        Parameters
+        ----------
+        what
+            The name of the work, in a word or two.
+        can_finish
+            Whether the job can end early and keep what it has done so far.
+        """
+        self.is_busy, self.was_cancelled, self._can_finish = True, False, can_finish
         self.started.emit(what)
 
-    def _finish(self, message: str, well: bool) -> None:
+    def finish(self, message: str, well: bool) -> None:
+        """Say that the work has ended, with a sentence and whether that is good news."""
         self.is_busy, self.is_finishing, self._job = False, False, None
-        self._after_all()
+        self._before_end()
         self.ended.emit(message, well)
 
-    def _finish_cancelled(self) -> None:
-        self._finish("Cancelled; nothing was changed", True)
+    def finish_cancelled(self) -> None:
+        """Say that the work was cancelled."""
+        self.finish("Cancelled; nothing was changed", True)
 
-    def _while_running(self, progress: Progress) -> None:
-        """To be overridden: what else is to be done with progress."""
-
-    def _after_all(self) -> None:
-        """To be overridden: what else is to be done at an end."""
-
-    def _follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
-        """Tell of a job's progress; `show` gets it when it is done, and finishes."""
+    def follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
+        """Report a job's progress; `show` is called with it when it is done, and finishes."""
         self._job = job
         job.progressed.connect(partial(self._main.do, self._on_progress))
         job.ended.connect(partial(self._main.do, self._on_end, show))
-        # It may have ended before anybody listened.
+        # The job may have ended before these slots were connected.
         if job.reason is not None:
             self._on_end(show, job)
 
-    def _showing(self, show: Callable[[T], str]) -> Callable[[Job[T]], None]:
-        """To follow a job whose result is shown at once, which gives the sentence to end with."""
+    def showing(self, show: Callable[[T], str]) -> Callable[[Job[T]], None]:
+        """Return what `follow` needs for a result that is shown at once.
+
+        `show` is called with the result, and returns the sentence to end with.
+        """
 
         def finish(job: Job[T]) -> None:
-            self._finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
+            self.finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
 
         return finish
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Whatever goes wrong here, the user is told, and the dock works on."""
+    def guarded(self, action: Callable[[], None]) -> None:
+        """Do something; an error is logged, and ends the work with a sentence for the user."""
         try:
             action()
         except Exception as error:
             log_failure("the work in the viewer", error)
-            self._finish(sentence(error), False)
+            self.finish(sentence(error), False)
 
     def _on_progress(self, progress: Progress) -> None:
-        if self.is_busy and not self._closed:
-            self._while_running(progress)
+        if self.is_busy and not self.is_closed:
+            self._before_progress(progress)
             self.progressed.emit(progress)
 
     def _on_end(self, show: Callable[[Job[Any]], None], job: Job[Any]) -> None:
-        if self._closed or job is not self._job:
+        if self.is_closed or job is not self._job:
             return
         if job.reason is FinishReason.CANCELLED:
-            self._finish_cancelled()
+            self.finish_cancelled()
         elif job.reason is FinishReason.FAILED:
-            self._finish(job.error, False)
+            self.finish(job.error, False)
         else:
-            self._guarded(lambda: show(job))
+            self.guarded(lambda: show(job))

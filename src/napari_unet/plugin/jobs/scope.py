@@ -26,10 +26,10 @@ from napari_unet.plugin.viewer.layers import (
     channel_names,
     finest,
     image_from_layer,
-    memory,
     plane_in_view,
     visible_box,
 )
+from napari_unet.plugin.viewer.record import record_of
 from napari_unet.segmentation.planes import Segmentation
 
 PLANE, VIEW, STACK, ALL = "this plane", "what is in view", "this stack", "everything"
@@ -128,7 +128,8 @@ def channel_for(
         Made from the image, and to be learnt from: what was seen then is seen again.
     """
     if labels is not None:
-        chosen = memory(labels).get("channel", chosen)
+        record = record_of(labels)
+        chosen = record.channel if record.has_channel else chosen
     is_open = chosen is None or chosen == "auto"
     source, channels = image_from_layer(image), model.header.architecture.get("in_channels", 1)
     if not is_open or image.rgb or "C" not in source.axes:
@@ -205,7 +206,7 @@ def as_seen(
     """
     with suppress(ValueError):
         channel = channel_for(image, find(), config.channel, viewer.dims, labels)
-        size = config.diameter_px or memory(labels).get("diameter_px")
+        size = config.diameter_px or record_of(labels).diameter_px
         return replace(config, channel=None if channel == "auto" else channel, diameter_px=size)
     return config
 

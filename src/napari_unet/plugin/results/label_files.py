@@ -24,7 +24,8 @@ from napari_unet.io.label_stores import holds_labels, write_label_store
 from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.jobs import sentence
 from napari_unet.plugin.viewer.alignment import labels_like
-from napari_unet.plugin.viewer.layers import METADATA, is_helper, memory, stack_shape
+from napari_unet.plugin.viewer.layers import stack_shape
+from napari_unet.plugin.viewer.record import LayerRecord, is_helper, record_of
 
 LayerData = tuple[Any, dict[str, Any], str]
 # Labels of more pixels are shown level by level, and cannot be painted on.
@@ -102,7 +103,9 @@ def labels_in(path: Path, viewer: Viewer | None) -> Labels:
     over = [x for x in images if stack_shape(x) == planes.shape and not _shows_labels(x)]
     if len(over) == 1:
         return labels_like(over[0], planes, name, {})
-    return Labels(pixels, name=name, metadata={METADATA: {"axes": named}}, **options)
+    layer = Labels(pixels, name=name, **options)
+    record_of(layer).axes = named
+    return layer
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -123,8 +126,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 def _write(path: Path, data: Any, meta: dict[str, Any]) -> None:
     finest = data[0] if isinstance(data, list | tuple) or hasattr(data, "_data") else data
-    known = meta.get("metadata", {}).get(METADATA, {})
-    axes = known.get("axes") or ""
+    axes = LayerRecord(meta.get("metadata", {})).axes
     if len(axes) != finest.ndim:
         names = [str(name) for name in meta.get("axis_labels", ())]
         named = len(names) == finest.ndim and not any(n.lstrip("axis -").isdigit() for n in names)
@@ -184,7 +186,7 @@ class LabelsInImages:
         try:
             labels = labels_in(Path(image.source.path), self._viewer)
         except (ValueError, OSError) as error:
-            memory(image)["holds_labels"] = False
+            record_of(image).holds_labels = False
             self.failed.emit(sentence(error))
             return
         place = self._viewer.layers.index(image)
@@ -199,10 +201,11 @@ def _shows_labels(image: Image) -> bool:
     """Whether an image layer was opened from a store of labels; the store is looked at once."""
     if not image.source.path:
         return False
-    known = memory(image)
-    if "holds_labels" not in known:
-        known["holds_labels"] = holds_labels(Path(image.source.path))
-    return bool(known["holds_labels"])
+    record = record_of(image)
+    found = record.holds_labels
+    if found is None:
+        record.holds_labels = found = holds_labels(Path(image.source.path))
+    return found
 
 
 def _levels(path: Path, ndim: int) -> list[Any]:

@@ -16,7 +16,8 @@ from napari_unet.jobs import sentence
 from napari_unet.plugin.edits.autosave import Autosave, labels_from
 from napari_unet.plugin.results.result_layers import Results
 from napari_unet.plugin.viewer.background import Background
-from napari_unet.plugin.viewer.layers import LayerImage, image_from_layer, memory
+from napari_unet.plugin.viewer.layers import LayerImage, image_from_layer
+from napari_unet.plugin.viewer.record import record_of
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ class Restoring:
         # Known since the draft was looked for, so this is quick.
         key = self._autosave.key_of(str(image.unique_id), image_from_layer(image), image.name)
         self._autosave.adopt(key, owner)
-        memory(layer).update(draft=key, draft_owner=owner)
+        record = record_of(layer)
+        record.draft, record.draft_owner = key, owner
         self._viewer.add_layer(layer)
         self._viewer.layers.selection.active = layer
         damaged = f"; {len(draft.damaged)} planes could not be read" if draft.damaged else ""

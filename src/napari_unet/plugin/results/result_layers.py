@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.marks import Box, Mark
 from napari_unet.plugin.edits.seen import States
@@ -25,10 +26,9 @@ from napari_unet.plugin.viewer.layers import (
     add_quietly,
     check_fits,
     finest,
-    helper_metadata,
-    memory,
     stack_shape,
 )
+from napari_unet.plugin.viewer.record import helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
 
 
@@ -65,6 +65,28 @@ class Result:
     highest: int = 0
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a result was found.
+
+    Attributes
+    ----------
+    model
+        NAME@VERSION.
+    channel
+        The channel that the model saw, "stain", or None for all.
+    diameter_px
+        Diameter of cells for which the image was resized; None for its own size.
+    draft
+        Key of the draft that strokes on the result are saved in.
+    """
+
+    model: str
+    channel: Channel
+    diameter_px: float | None
+    draft: str
+
+
 def merge(
     done: Segmentation,
     old: EditTracker | None,
@@ -72,7 +94,7 @@ def merge(
     ring_px: int,
     box: Box | None = None,
 ) -> Result:
-    """A new result with all that was seen of the one before; not for the viewer's thread.
+    """Return a new result that keeps what was seen of the result before; takes long.
 
     Parameters
     ----------
@@ -150,15 +172,15 @@ class Results:
         self._viewer = viewer
 
     def source_of(self, labels: Labels) -> Image | None:
-        """The image layer that labels were made from; None if it is gone or Segment made none."""
-        known = memory(labels).get("source")
+        """Return the image layer that labels were made from; None if it is gone or unknown."""
+        known = record_of(labels).source
         for layer in self._viewer.layers:
             if isinstance(layer, Image) and layer.unique_id == known:
                 return layer
         return None
 
     def check_pair(self, image: Image, labels: Labels) -> None:
-        """See that labels belong to an image.
+        """Check that labels belong to an image.
 
         Raises
         ------
@@ -179,15 +201,15 @@ class Results:
         return [layer for layer in labels if self.source_of(layer) == image]
 
     def current(self, image: Image) -> Labels | None:
-        """The result that is worked on, None if there is none."""
+        """Return the result of an image that is in use; None if there is none."""
         found = self.of(image)
-        shown = [layer for layer in found if not memory(layer).get("retired")]
+        shown = [layer for layer in found if not record_of(layer).retired]
         return (shown or found or [None])[-1]
 
-    def add(
-        self, image: Image, result: Result, facts: Mapping[str, Any], diameter_px: float
-    ) -> Labels:
-        """Show a new result; the current one goes, or is retired if something was made of it.
+    def add(self, image: Image, result: Result, origin: Origin, diameter_px: float) -> Labels:
+        """Show a new result.
+
+        The current one is removed; if it was corrected, it is retired.
 
         Parameters
         ----------
@@ -195,32 +217,32 @@ class Results:
             What was segmented.
         result
             What was found, and came along.
-        facts
-            What else the layer is to know of itself.
+        origin
+            How it was found.
         diameter_px
             Of the median cell; 0 without cells.
         """
         old = self.current(image)
         layer = labels_like(image, result.labels, f"{image.name} cells", {})
-        memory(layer).update(
-            facts,
-            source=image.unique_id,
-            image=image.name,
-            baseline=result.baseline,
-            seen=dict(result.seen),
-            marks=[dict(mark) for mark in result.marks],
-            classes=dict(result.classes),
-        )
+        record = record_of(layer)
+        record.draft, record.draft_owner = origin.draft, uuid4().hex
+        record.model, record.channel = origin.model, origin.channel
+        record.diameter_px = origin.diameter_px
+        record.source, record.image = image.unique_id, image.name
+        record.baseline = result.baseline
+        record.seen = dict(result.seen)
+        record.marks = [dict(mark) for mark in result.marks]
+        record.classes = dict(result.classes)
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1
         show_features(layer)
         if old is not None and result.untouched:
-            memory(old)["retired"] = True
+            record_of(old).retired = True
             remove_soon(self._viewer, old)
         self._viewer.add_layer(layer)
         if old is not None and not result.untouched:
             self._retire(old, layer)
-            memory(old)["handed_on"] = result.complete
+            record_of(old).handed_on = result.complete
         return layer
 
     def add_of_earlier(
@@ -272,33 +294,33 @@ class Results:
         earlier = [
             layer
             for layer in self.of(image)
-            if memory(layer).get("model") == model and layer != current
+            if record_of(layer).model == model and layer != current
         ]
-        if current is None or not earlier or memory(current).get("model") == model:
+        if current is None or not earlier or record_of(current).model == model:
             return None
-        memory(current)["retired"] = True
+        record_of(current).retired = True
         current.visible = False
         back = earlier[-1]
-        memory(back).pop("retired", None)
-        memory(back).pop("handed_on", None)
+        record = record_of(back)
+        del record.retired, record.handed_on
         back.visible = True
         self._viewer.layers.selection.active = back
         return back
 
     def _retire(self, old: Labels, new: Labels) -> None:
         """Hide a result whose corrections came along; of those before it one step back stays."""
-        new_model, old_model = memory(new).get("model"), memory(old).get("model")
+        new_model, old_model = record_of(new).model, record_of(old).model
         handed_on = [
             layer
             for layer in self.of(self.source_of(new))
-            if layer not in (old, new) and memory(layer).get("handed_on")
+            if layer not in (old, new) and record_of(layer).handed_on
         ]
-        keep = [layer for layer in handed_on if memory(layer).get("model") != new_model][-1:]
+        keep = [layer for layer in handed_on if record_of(layer).model != new_model][-1:]
         for layer in handed_on:
             if layer not in keep or old_model != new_model:
-                memory(layer)["retired"] = True
+                record_of(layer).retired = True
                 remove_soon(self._viewer, layer)
-        memory(old)["retired"] = True
+        record_of(old).retired = True
         old.visible = False
 
 

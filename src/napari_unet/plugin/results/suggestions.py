@@ -17,9 +17,9 @@ from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
     axes_of,
-    helper_metadata,
     rows_and_columns,
 )
+from napari_unet.plugin.viewer.record import helper_metadata
 
 # Of a plane: its index, and the place in it with `y`, `x` and `weight`.
 Found = tuple[Index, Any]

@@ -1,8 +1,8 @@
-"""Layers that lie exactly over others, whatever their axes.
+"""Make layers that lie exactly over other layers, for any order of axes.
 
-napari lays a layer of fewer axes along the last ones of the viewer. So the labels of an image have
-one axis fewer only where the channels come first; elsewhere the channels' axis stays, of length 1
-and so wide that the labels show over each channel.
+napari aligns a layer of fewer axes with the last axes of the viewer. Labels have no channels, so
+they can lack the channels' axis only where it is the first one. Elsewhere they keep it with length
+1, and scaled so that the labels show over each channel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
-from napari_unet.plugin.viewer.layers import Index, axes_of, finest, memory
+from napari_unet.plugin.viewer.layers import Index, axes_of, finest
+from napari_unet.plugin.viewer.record import record_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def labels_like(
     axes = _kept(image_axes)
     stack = "".join(axis for axis in image_axes if axis not in "CYX") + "YX"
     layer = Labels(_spread(labels, stack, axes), name=name, metadata=metadata, **placed_like(image))
-    memory(layer)["axes"] = axes
+    record_of(layer).axes = axes
     return layer
 
 

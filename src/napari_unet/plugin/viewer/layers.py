@@ -1,4 +1,4 @@
-"""Between napari's layers and the service's arrays."""
+"""Functions on napari's layers: their pixels, axes, planes, and what is in view."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
 from napari_unet.core.checks import check_wide, size_words, whole_labels
 from napari_unet.io.images import axes_in_file, channels_in_file
+from napari_unet.plugin.viewer.record import helper_metadata, record_of
 
 Index = tuple[int, ...]
-# Where a layer's metadata say what this plugin knows of it.
-METADATA = "napari_unet"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class LayerImage:
 
 
 def image_from_layer(layer: Image) -> LayerImage:
-    """The image that a layer shows; its axes as the user named them, or napari, or as usual.
+    """Return the pixels of an image layer and their axes.
+
+    The axes are those that the user named, else napari's, else the usual ones for the shape.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def image_from_layer(layer: Image) -> LayerImage:
         return LayerImage(data, _colours_last(check_axes(named, data.shape), layer))
     axes = axes_from_names(layer.axis_labels, data.shape, rgb=layer.rgb)
     if all(str(name).lstrip("axis -").isdigit() for name in layer.axis_labels):
-        # Nobody named them, and napari's readers forget what the file says.
+        # napari numbers axes that nobody named; its readers do not pass on those of the file.
         axes = _axes_in_file(layer) or axes
         if axes.endswith("YX") and not layer.rgb:
             check_wide(data.shape)
@@ -61,53 +62,55 @@ def image_from_layer(layer: Image) -> LayerImage:
 
 
 def _axes_in_file(layer: Image) -> str:
-    """What the file that a layer was opened from says of its axes; empty if nothing.
+    """Return the axes in the file that a layer was opened from; empty if there are none.
 
-    The file is looked at once.
+    The file is read once.
     """
     path = layer.source.path
     if not path or layer.rgb:
         return ""
-    known, shape = memory(layer), tuple(finest(layer).shape)
-    # Other pixels may be put into the layer.
-    if known.get("file_axes", ((), ""))[0] != shape:
-        known["file_axes"] = shape, axes_in_file(Path(path), shape) or ""
-    return str(known["file_axes"][1])
+    record, shape = record_of(layer), tuple(finest(layer).shape)
+    found = record.file_axes
+    # The layer may hold other pixels by now.
+    if found is None or found[0] != shape:
+        record.file_axes = found = shape, axes_in_file(Path(path), shape) or ""
+    return found[1]
 
 
 def channel_names(layer: Image) -> tuple[str, ...]:
-    """Names of an image layer's channels, as the file that it was opened from has them.
+    """Return the names of an image layer's channels, from the file that it was opened from.
 
-    Empty if it has none, or not one for each channel. The file is looked at once.
+    Empty if the file has no names, or not one for each channel. The file is read once.
     """
     path, axes = layer.source.path, axes_of(layer)
     if not path or layer.rgb or "C" not in axes:
         return ()
-    known, shape = memory(layer), tuple(finest(layer).shape)
-    if known.get("file_channels", ((), ()))[0] != shape:
-        known["file_channels"] = shape, channels_in_file(Path(path), shape)
-    names: tuple[str, ...] = known["file_channels"][1]
+    record, shape = record_of(layer), tuple(finest(layer).shape)
+    found = record.file_channels
+    if found is None or found[0] != shape:
+        record.file_channels = found = shape, channels_in_file(Path(path), shape)
+    names = found[1]
     return names if len(names) == shape[axes.index("C")] else ()
 
 
 def axes_named(image: Image) -> str:
-    """How the user named the axes of an image layer; empty if not."""
-    return str(image.metadata.get(METADATA, {}).get("axes", ""))
+    """Return the axes of an image layer as the user named them; empty if not named."""
+    return record_of(image).axes
 
 
 def name_axes_of(layer: Image, axes: str) -> None:
-    """Name the axes of an image layer, from now on; an empty text leaves them to napari.
+    """Set the axes of an image layer; an empty text leaves them to napari.
 
     Raises
     ------
     ValueError
         If the text does not fit; the layer's axes are then as napari says.
     """
-    if axes_named(layer):
-        memory(layer).pop("axes")
+    record = record_of(layer)
+    del record.axes
     if axes.strip():
         checked = check_axes(axes.strip(), finest(layer).shape)
-        memory(layer)["axes"] = _colours_last(checked, layer)
+        record.axes = _colours_last(checked, layer)
 
 
 def axes_of(layer: Layer) -> str:
@@ -118,8 +121,8 @@ def axes_of(layer: Layer) -> str:
             axes: str = image_from_layer(layer).axes[: layer.ndim]
             return axes
         return unknown
-    known = layer.metadata.get(METADATA, {}).get("axes")
-    return str(known) if known and len(known) == layer.ndim else unknown
+    known = record_of(layer).axes
+    return known if len(known) == layer.ndim else unknown
 
 
 def anisotropy(image: Image) -> float | None:
@@ -186,22 +189,6 @@ def show_preview(viewer: Any, image: Image, preview: Any) -> str:
     return f"{draws} draws shown to the right of the image, {height} px each"
 
 
-def memory(layer: Layer) -> dict[str, Any]:
-    """What this plugin knows of a layer; kept in the layer itself, so that it outlives the dock."""
-    found: dict[str, Any] = layer.metadata.setdefault(METADATA, {})
-    return found
-
-
-def helper_metadata() -> dict[str, Any]:
-    """Metadata of a layer that only shows something: painting on it teaches nothing."""
-    return {METADATA: {"helper": True}}
-
-
-def is_helper(layer: Layer) -> bool:
-    """Whether a layer is one of those that only show something."""
-    return bool(layer.metadata.get(METADATA, {}).get("helper"))
-
-
 def visible_box(layer: Layer) -> tuple[slice, slice]:
     """Rows and columns of a layer that are on the canvas; all before it was drawn."""
     height, width = plane_shape(layer)
@@ -225,7 +212,7 @@ def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
 
 
 def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
-    """Add a layer, under another one if that is given, and let the selection be."""
+    """Add a layer, under another one if that is given; the selection stays as it is."""
     layers = viewer.layers
     chosen, active = set(layers.selection), layers.selection.active
     layers.insert(layers.index(below) if below in layers else len(layers), layer)
@@ -235,7 +222,7 @@ def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
 
 
 def rows_and_columns(layer: Layer) -> list[int]:
-    """Which axes of a layer are Y and X."""
+    """Return the positions of Y and X among the axes of a layer."""
     axes = axes_of(layer)
     return [axes.index("Y"), axes.index("X")]
 
@@ -274,17 +261,18 @@ def stack_shape(image: Image) -> tuple[int, ...]:
 def fits(labels: Labels, image: Image) -> bool:
     """Whether labels have one number for each pixel of an image.
 
-    Labels from elsewhere have the image's axes, if that is so.
+    If labels from elsewhere have the shape of the image's labels, they get their axes here.
     """
     axes: str = label_axes(axes_of(image))
     shape = label_shape(axes_of(image), _spatial_shape(image))
-    if "axes" not in memory(labels) and tuple(finest(labels).shape) == shape:
-        memory(labels)["axes"] = axes
+    record = record_of(labels)
+    if not record.axes and tuple(finest(labels).shape) == shape:
+        record.axes = axes
     return tuple(planes_of(labels).shape) == stack_shape(image)
 
 
 def check_fits(labels: Labels, image: Image) -> None:
-    """See that labels have one number for each pixel of an image.
+    """Check that labels have one number for each pixel of an image.
 
     Raises
     ------
