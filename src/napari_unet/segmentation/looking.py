@@ -26,39 +26,46 @@ from napari_unet.models.steadiness import found_again
 from napari_unet.segmentation.tiled_plane import LARGE_PX, LargePlane
 
 Index = tuple[int, ...]
-# Sizes at which it looks where the image's own is not the right one, over that. It goes on to the
-# next one while cells are wider than it knows.
+# Sizes at which the image is looked at if its own size is not right, as factors. Smaller sizes are
+# tried until the cells are no wider than those that the model knows.
 _SMALLER, _LARGER = (0.5, 0.25, 0.125), 2.0
 _WORDS = {2.0: "at twice their size", 0.5: "at a half", 0.25: "at a quarter", 0.125: "at an eighth"}
-# Samples of a plane at one size: windows, so many pixels wide. A plane that is not much larger is
-# looked at as a whole; what is smaller than the least is not looked at.
+# Width and height, in pixels as the network sees them, of the windows that are looked at; of a plane
+# that is looked at as a whole because it is hardly larger; and of the smallest plane that is looked
+# at.
 _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
-# Widths of cells, over what the model knows: within, and surer than the first figure, the image's
-# size is right; surer than the second one, also when they are up to so many times as wide. Any
-# sureness will do where the model is for one size.
+# The image's own size is right if the width of its cells, divided by the width that the model knows,
+# lies in this range and their sureness reaches `_SURE`. Up to `_WIDE` times that width it is right
+# if the sureness reaches `_VERY_SURE`; in windows only with at least `_ENOUGH` cells. For a model of
+# one size every sureness is enough.
 _KNOWN, _SURE, _VERY_SURE, _WIDE, _ENOUGH = (0.42, 1.4), 0.72, 0.86, 2.4, 8
-# Narrower cells, where they are not sure, may be shown larger.
+# Cells that are narrower than this, divided by the width that the model knows, may be shown larger.
 _TINY = 0.55
-# An image that is as steady as this is looked at as it is.
+# Steadiness from which an image is looked at as it is.
 _STEADY = 0.82
-# By how much another size of usual cells, or the stain, has to be steadier than the image as it is;
-# by how much more with few cells, over the root of their number.
+# Another size of cells of a usual width, or the stain, must be steadier than the image as it is by
+# the first figure and, because few cells tell little, by the second one divided by the square root
+# of their number.
 _STEADIER, _OF_FEW = 0.12, 0.3
-# Of few wide cells, or narrow ones, steadiness tells little. There, by how much another size has
-# to be surer, and how sure it has to be, without cells in the image as it is, and with odd ones; by
-# how much more with few cells, over the root of their number.
+# For few wide or narrow cells the steadiness tells little, and the sureness decides. Another size
+# must be surer by the first figure of a pair and reach the second one. `_NO_CELLS` is for images that
+# show no cells as they are, `_ODD` for those that show cells of an unusual width. `_OF_FEW_ODD` is
+# like `_OF_FEW`.
 _NO_CELLS, _ODD, _OF_FEW_ODD = (0.0, 0.66), (0.01, 0.55), 0.04
-# Sureness that cells lose for each doubling of their width over what the model knows, if that is
-# many sizes, and if it is one.
+# Sureness that is taken off for each doubling of the cells' width over what the model knows: for a
+# model of many sizes, and for a model of one size.
 _PER_OCTAVE = 0.06, 0.15
-# By how much more if the model is for one size.
+# A model of one size leaves that size only if the other one is better by this much more.
 _ONE_SIZE = 0.07
-# How samples are changed to see what is found again.
+# The change of the samples for the steadiness: mirrored along this axis of (C, Y, X), and shown
+# larger by this factor. One change instead of two saves time before the first labels.
 _VIEWS = ((1, 0.8),)
-# Tissue with cores as sure as this in its colours is not looked at as its stain; else the stain is
-# looked at in these sizes.
-_CLEAR, _STAIN_SIZES = 0.74, (1.0, 0.5, 2.0)
-# Tissue in transmitted light is bright, over its brightest pixels, and coloured.
+# Tissue whose sureness in its colours reaches this is not looked at as its stain.
+_CLEAR = 0.74
+# Sizes at which the stain is looked at, as factors.
+_STAIN_SIZES = (1.0, 0.5, 2.0)
+# An image may be stained tissue if its median brightness, divided by that of its brightest pixels,
+# and its mean difference between the colours reach these.
 _BRIGHT, _COLOURED = 0.35, 0.04
 # Windows that tell an image from others, in pixels along an axis.
 _PRINT_PX = 32
