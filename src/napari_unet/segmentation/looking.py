@@ -30,16 +30,17 @@ Index = tuple[int, ...]
 # tried until the cells are no wider than those that the model knows.
 _SMALLER, _LARGER = (0.5, 0.25, 0.125), 2.0
 _WORDS = {2.0: "at twice their size", 0.5: "at a half", 0.25: "at a quarter", 0.125: "at an eighth"}
-# Width and height, in pixels as the network sees them, of the windows that are looked at; of a plane
-# that is looked at as a whole because it is hardly larger; and of the smallest plane that is looked
-# at.
+# Width and height, in pixels as the network sees them, of the windows that are looked at; of a
+# plane that is looked at as a whole because it is hardly larger; and of the smallest plane that is
+# looked at.
 _WINDOW_PX, _WHOLE_PX, _LEAST_PX = 192, 384, 24
-# The image's own size is right if the width of its cells, divided by the width that the model knows,
-# lies in this range and their sureness reaches `_SURE`. Up to `_WIDE` times that width it is right
-# if the sureness reaches `_VERY_SURE`; in windows only with at least `_ENOUGH` cells. For a model of
-# one size every sureness is enough.
+# The image's own size is right if the width of its cells, divided by the width that the model
+# knows, lies in this range and their sureness reaches `_SURE`. Up to `_WIDE` times that width it
+# is right if the sureness reaches `_VERY_SURE`; in windows only with at least `_ENOUGH` cells. For
+# a model of one size every sureness is enough.
 _KNOWN, _SURE, _VERY_SURE, _WIDE, _ENOUGH = (0.42, 1.4), 0.72, 0.86, 2.4, 8
-# Cells that are narrower than this, divided by the width that the model knows, may be shown larger.
+# Cells that are narrower than this, divided by the width that the model knows, may be shown
+# larger.
 _TINY = 0.55
 # Steadiness from which an image is looked at as it is.
 _STEADY = 0.82
@@ -48,9 +49,9 @@ _STEADY = 0.82
 # of their number.
 _STEADIER, _OF_FEW = 0.12, 0.3
 # For few wide or narrow cells the steadiness tells little, and the sureness decides. Another size
-# must be surer by the first figure of a pair and reach the second one. `_NO_CELLS` is for images that
-# show no cells as they are, `_ODD` for those that show cells of an unusual width. `_OF_FEW_ODD` is
-# like `_OF_FEW`.
+# must be surer by the first figure of a pair and reach the second one. `_NO_CELLS` is for images
+# that show no cells as they are, `_ODD` for those that show cells of an unusual width.
+# `_OF_FEW_ODD` is like `_OF_FEW`.
 _NO_CELLS, _ODD, _OF_FEW_ODD = (0.0, 0.66), (0.01, 0.55), 0.04
 # Sureness that is taken off for each doubling of the cells' width over what the model knows: for a
 # model of many sizes, and for a model of one size.
