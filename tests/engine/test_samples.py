@@ -271,7 +271,7 @@ def test_planes_without_a_trusted_pixel_are_passed_over():
 def test_nothing_trusted_is_nothing_to_learn_from(count):
     nothing = np.zeros((120, 140), bool)
     planes = [annotated(cells(), nothing)] * count
-    with pytest.raises(ValueError, match="nothing to learn from: no pixel was corrected; paint on"):
+    with pytest.raises(ValueError, match="nothing to learn from: no pixel was corrected; paint at"):
         Sampler(planes, NETWORK, CONFIG, CPU)
 
 

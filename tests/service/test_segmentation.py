@@ -661,7 +661,7 @@ def test_learning_from_nothing_is_told(service, weak):
         service.finetune([unseen], "weak", SETTINGS),
         service.train([unseen], "new", SETTINGS, TINY),
     ):
-        with pytest.raises(JobFailed, match="paint on the labels first"):
+        with pytest.raises(JobFailed, match="paint at least one cell"):
             job.wait(SOON)
 
 

@@ -139,7 +139,7 @@ class Sampler:
         ]
         if not self._sources:
             raise ValueError(
-                "nothing to learn from: no pixel was corrected; paint on the labels first"
+                "nothing to learn from: no pixel was corrected; paint at least one cell"
             )
         area = np.sqrt([source.seen_px for source in self._sources])
         self._probability = area / area.sum()
