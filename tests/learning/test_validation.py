@@ -167,6 +167,17 @@ def test_a_version_that_is_less_sure_of_its_cells_is_refused():
     assert judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
 
 
+def test_of_three_places_steadiness_tells_more_on_a_kind_that_the_parent_does_not_know():
+    few = Check(0.46, 0.08, 0.1, 3, False)
+    assert judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
+    assert not judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.46))).accepted
+    assert not judge(few, None, LEARNT, elsewhere(steady=(0.85, 0.95))).accepted
+    assert not judge(check(0.46, 0.08), None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
+    more = elsewhere(before=104, after=254, steady=(0.45, 0.6))
+    assert judge(check(0.3, 0.4), None, LEARNT, more).accepted
+    assert not judge(check(0.3, 0.4), None, LEARNT, elsewhere(104, 254)).accepted
+
+
 def test_a_version_that_is_far_better_may_be_a_little_less_steady():
     a_little = elsewhere(steady=(0.45, 0.39))
     assert judge(check(0.1, 0.4), None, LEARNT, a_little).accepted
