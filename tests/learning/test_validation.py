@@ -170,7 +170,8 @@ def test_a_version_that_is_less_sure_of_its_cells_is_refused():
 def test_of_three_places_steadiness_tells_more_on_a_kind_that_the_parent_does_not_know():
     few = Check(0.46, 0.08, 0.1, 3, False)
     assert judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
-    assert not judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.46))).accepted
+    assert judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.47))).accepted
+    assert not judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.45))).accepted
     assert not judge(few, None, LEARNT, elsewhere(steady=(0.85, 0.95))).accepted
     assert not judge(check(0.46, 0.08), None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
     more = elsewhere(before=104, after=254, steady=(0.45, 0.6))

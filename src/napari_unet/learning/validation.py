@@ -32,6 +32,8 @@ _ROOM, _HELPS = 0.9, 0.03
 _TIMES, _PER_PLACE, _MORE = 2, 5, 10
 # So many times as many where it has become steadier.
 _TIMES_IF_LEARNT = 3
+# Where there are few places: how much steadier it has to be so that these do not decide.
+_A_LITTLE = 0.01
 # A parent that is so steady is right about most cells: a version has to find so many of them, too.
 _STEADY, _KEPT = 0.8, 0.9
 # None may be less steady than its parent by more than the first figure; by the second one where the
@@ -155,6 +157,11 @@ class Elsewhere:
         """Whether the child has become steadier on a kind that its parent does not know."""
         return self.is_steadier and not self.was_steady
 
+    @property
+    def is_a_little_steadier(self) -> bool:
+        """As `has_learnt`, by so much that it is not only by chance."""
+        return self.steady_after - self.steady_before > _A_LITTLE and not self.was_steady
+
     def is_less_steady(self, gain: float) -> bool:
         """Whether the child, better by so much on new places, is less sure of what cells are."""
         is_far_better = gain >= _FAR_BETTER and not self.was_steady
@@ -231,7 +238,7 @@ def judge(
             f"{_percent(fit.before)}; {hint}",
         )
     # A few places, of which each half was learnt for a fifth of the steps, tell less than that.
-    is_surer = elsewhere is not None and elsewhere.has_learnt
+    is_surer = elsewhere is not None and elsewhere.is_a_little_steadier
     telling = None if is_surer and new is not None and new.n_places <= _TELLING else new
     if telling is not None and telling.dropped:
         return Verdict(False, "it is worse on corrected places that it had not learnt from")
