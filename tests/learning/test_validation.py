@@ -189,8 +189,10 @@ def test_a_version_that_is_far_better_may_be_a_little_less_steady():
 
 def test_a_version_that_has_become_surer_may_fit_poorly():
     surer = elsewhere(steady=(0.4, 0.6))
-    assert judge(check(0.1, 0.14), None, Fit(0.15, 0.42), surer).accepted
-    assert not judge(check(0.1, 0.14), None, Fit(0.35, 0.42), surer).accepted
+    assert judge(check(0.1, 0.24, noise=0.3), None, Fit(0.15, 0.42), surer).accepted
+    guess = check(-0.1, 0.06)
+    assert not judge(guess, None, Fit(0.0, 0.3), surer).accepted, "labels of another image"
+    assert not judge(check(0.1, 0.24), None, Fit(0.35, 0.42), surer).accepted
     assert not judge(None, None, LEARNT, surer).accepted, "nothing checked it"
 
 

@@ -24,6 +24,8 @@ _TOLERANCE = 0.02
 # so much more than its parent did, if it is also that much better on what it has not learnt from,
 # or that much steadier.
 _LEAST_FIT, _BETTER_FIT, _LEAST_GAIN = 0.5, 0.1, 0.05
+# Score on held-out cells that a version needs at least where it agrees with less than `_LEAST_FIT`.
+_LEAST_HELD_OUT = 0.2
 # Below the first score there is room for a gain. A version without one of so much, on new places or
 # earlier ones, has learnt odd cells by heart: on images that the parent knows well that does harm.
 _ROOM, _HELPS = 0.9, 0.03
@@ -224,6 +226,8 @@ def judge(
     gains = [0.0 if check is None else check.after - check.before for check in (new, earlier)]
     is_gain = new is not None and gains[0] > max(_LEAST_GAIN, new.noise)
     is_gain |= elsewhere is not None and elsewhere.is_steadier
+    # Labels of another image make a model steadier, too, but tell nothing about held-out cells.
+    is_gain &= new is not None and new.after >= _LEAST_HELD_OUT
     if fit.after < _LEAST_FIT and not (is_gain and fit.after - fit.before > _BETTER_FIT):
         hint = (
             "that one is sure of what it finds in this image, so it takes more corrections to "
