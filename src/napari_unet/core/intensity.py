@@ -83,19 +83,25 @@ def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None
     return Statistics(tuple(lows), tuple(highs))
 
 
-def _range(values: NDArray[np.float64], n: Normalisation) -> tuple[float, float]:
-    """Return the two percentiles of finite values without specks; at least one value is needed."""
+def _range(
+    values: NDArray[np.float64], n: Normalisation, shares: tuple[float, ...] = _SPECKS
+) -> tuple[float, float]:
+    """Return the two percentiles of finite values without specks; at least one value is needed.
+
+    Among what is left, only larger shares are tried, so that there are at most 2^4 tries.
+    """
     low, high, *inner = np.percentile(
-        values, (n.low, n.high, *(100 - share for share in _SPECKS), *_SPECKS)
+        values, (n.low, n.high, *(100 - share for share in shares), *shares)
     ).tolist()
-    for top, bottom in zip(inner[: len(_SPECKS)], inner[len(_SPECKS) :], strict=True):
+    tops, bottoms = inner[: len(shares)], inner[len(shares) :]
+    for number, (top, bottom) in enumerate(zip(tops, bottoms, strict=True), 1):
         if high - low > _FAR * (top - low):
             rest = values[values - low <= _NEAR * (top - low)]
         elif high - low > _FAR * (high - bottom):
             rest = values[high - values <= _NEAR * (high - bottom)]
         else:
             continue
-        within = _range(rest, n)
+        within = _range(rest, n, shares[number:])
         if high - low > _FAR * (within[1] - within[0]) and _is_structured(rest):
             return within
     return low, high
