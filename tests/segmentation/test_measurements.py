@@ -1,4 +1,5 @@
 import csv
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_unet.segmentation.measurements import SHAPE, measure, write_table
+from napari_unet.core.cells.properties import SHAPE
+from napari_unet.segmentation import measurements
+from napari_unet.segmentation.measurements import measure, write_table
 
 
 def rectangle(top, left, height, width, shape=(20, 30)):
@@ -100,6 +103,17 @@ def test_every_pixel_is_in_one_cell(labels):
     assert found["intensity_mean"] == pytest.approx(found["label"])
 
 
+def test_a_plane_may_be_measured_in_parts(blobs, monkeypatch):
+    labels = blobs(0)[1]
+    whole = measure(labels, labels * 2, "YX")
+    monkeypatch.setattr(measurements, "_READ_PX", 7 * labels.shape[1])
+    monkeypatch.setattr(measurements, "_BAND_PX", 3 * labels.shape[1])
+    parts = measure(labels, labels * 2, "YX")
+    assert list(parts) == list(whole)
+    for name, column in whole.items():
+        np.testing.assert_allclose(parts[name], column, err_msg=name)
+
+
 def test_only_planes_are_read(blobs):
     asked = []
 
@@ -144,3 +158,16 @@ def test_a_table_is_a_csv_file(tmp_path):
         ["1", "0.1", 'a "b", c'],
         ["2147483647", "", "d"],
     ]
+
+
+def test_measuring_takes_few_bytes_a_pixel():
+    labels = np.zeros((2000, 2000), np.int32)
+    labels[5:20, 5:1000], labels[900:990, 30:60] = 1, 2
+    image = np.ones(labels.shape, np.uint16)
+    tracemalloc.start()
+    try:
+        measure(labels, image, "YX")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * labels.size

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_unet.core.axes import check_axes, get_plane, label_axes, label_shape, plane_indices
+from napari_unet.core.arrays import LazyArray
+from napari_unet.core.axes import (
+    check_axes,
+    get_plane,
+    label_axes,
+    label_shape,
+    plane_indices,
+    plane_shape,
+)
+from napari_unet.core.cells.properties import SHAPE, Ids, Properties, boxes, properties
 from napari_unet.core.checks import whole_labels
-from napari_unet.core.missing import count_missing
 from napari_unet.io.atomic import replacing
 
 Columns = dict[str, NDArray[np.generic]]
-# Columns that describe the shape of a cell in its plane, by the names of scikit-image.
-SHAPE = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "perimeter")
+# Pixels of a plane that are read at once, and that are measured at once. Measuring takes about 150
+# bytes for each.
+_READ_PX, _BAND_PX = 1 << 24, 1 << 18
 
 
 def measure(
-    labels: Any,
-    image: Any,
+    labels: LazyArray,
+    image: LazyArray,
     axes: str,
     scale: Sequence[float] | None = None,
     check: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Columns:
-    """Measure the cells of labels; planes are read one by one.
+    """Measure the cells of labels; parts of planes are read one by one.
 
     Columns: `label`; `t` and `z`, the plane, or `t_first`, `t_last`, `z_first`, `z_last` where a
     cell lies in several; `area`, or `volume` where cells were linked along z; `centroid_z`,
@@ -73,18 +81,64 @@ def measure(
         )
     size = _sizes(own, scale)
     letters = [axis for axis in own if axis not in "YX"]
-    sections: list[_Section] = []
-    missing = 0
+    n_channels = int(image.shape[axes.index("C")]) if "C" in axes else 1
+    sections = [_Sections.none(letters, n_channels)]
     for index in plane_indices(own, shape):
         place = dict(zip(letters, index, strict=True))
-        plane = whole_labels(get_plane(labels, own, index)[0])
-        pixels = get_plane(image, axes, index)
-        missing += count_missing(np.where(plane > 0, pixels, 0))
-        sections += _sections(plane, pixels, place, (size["Y"], size["X"]), check)
-    if missing:
-        warn(f"{missing} px in cells are no numbers; they were left out of the intensities")
-    n_channels = int(image.shape[axes.index("C")]) if "C" in axes else 1
-    return _of_cells(sections, letters, size, n_channels)
+        for rows, ids in _parts(labels, own, index):
+            box = (rows, slice(None))
+            part = whole_labels(get_plane(labels, own, index, box)[0])
+            pixels = get_plane(image, axes, index, box)
+            for inner, some in _bands(part, ids, max(_BAND_PX // part.shape[1], 1)):
+                found = properties(
+                    part[inner], pixels[:, inner], some, (size["Y"], size["X"]), check
+                )
+                above = np.array([(rows.start + inner.start) * size["Y"], 0])
+                sections.append(_Sections.of(found, some, place, found.centroid + above))
+    together = _Sections.joined(sections)
+    if together.found.n_missing:
+        warn(
+            f"{together.found.n_missing} px in cells are no numbers; they were left out of the "
+            "intensities"
+        )
+    return _of_cells(together, letters, size, n_channels)
+
+
+def _parts(labels: LazyArray, axes: str, index: tuple[int, ...]) -> Iterator[tuple[slice, Ids]]:
+    """Yield parts of a plane: its rows, and the ids of the cells that lie in it whole.
+
+    Each cell is in one part. Parts overlap where cells reach into the next.
+    """
+    height, width = plane_shape(axes, labels.shape)
+    step = max(_READ_PX // max(width, 1), 1)
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for start in range(0, height, step):
+        box = (slice(start, min(start + step, height)), slice(None))
+        ids, top, bottom = boxes(whole_labels(get_plane(labels, axes, index, box)[0]))
+        for cell, low, high in zip(ids.tolist(), top.tolist(), bottom.tolist(), strict=True):
+            first.setdefault(cell, start + low)
+            last[cell] = start + high
+    cells = np.array(sorted(first), np.int32)
+    tops, bottoms = (np.array([rows[cell] for cell in cells.tolist()]) for rows in (first, last))
+    yield from _groups(cells, tops, bottoms, step)
+
+
+def _bands(labels: Ids, ids: Ids, step: int) -> Iterator[tuple[slice, Ids]]:
+    """Yield the same of a part, for those of its cells that have these ids."""
+    cells, tops, bottoms = boxes(labels)
+    chosen = np.isin(cells, ids)
+    yield from _groups(cells[chosen], tops[chosen], bottoms[chosen], step)
+
+
+def _groups(
+    ids: Ids, tops: NDArray[np.intp], bottoms: NDArray[np.intp], step: int
+) -> Iterator[tuple[slice, Ids]]:
+    """Yield the cells that begin within so many rows, and all rows that these lie in."""
+    number = tops // step
+    for group in np.unique(number):
+        chosen = number == group
+        yield slice(int(tops[chosen].min()), int(bottoms[chosen].max()) + 1), ids[chosen]
 
 
 def write_table(path: Path, columns: Mapping[str, ArrayLike]) -> None:
@@ -113,143 +167,124 @@ def _sizes(axes: str, scale: Sequence[float] | None) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class _Section:
-    """The measurements of one cell in one plane.
+class _Sections:
+    """Measurements of cells in planes, one entry for each cell and plane.
 
     Attributes
     ----------
     label
-        Its id.
-    n_px
-        Its pixels.
+        (n,), ids.
     place
-        Position of the plane by the letter of each axis other than C, Y, X.
+        Position of the plane by the letter of each axis other than C, Y, X, (n,) each.
     centroid
-        (y, x), in units of the scale.
-    mean, max, min
-        Intensity in each channel.
-    shape
-        The values of `SHAPE`.
+        (n, 2), y and x in the whole plane, in units of the scale.
+    found
+        What was measured.
     """
 
-    label: int
-    n_px: int
-    place: Mapping[str, int]
-    centroid: tuple[float, float]
-    mean: NDArray[np.float64]
-    max: NDArray[np.float64]
-    min: NDArray[np.float64]
-    shape: Sequence[float]
+    label: Ids
+    place: Mapping[str, NDArray[np.intp]]
+    centroid: NDArray[np.float64]
+    found: Properties
 
-
-def _sections(
-    plane: NDArray[np.int32],
-    pixels: NDArray[np.generic],
-    place: Mapping[str, int],
-    spacing: tuple[float, float],
-    check: Callable[[], None],
-) -> list[_Section]:
-    """Measure each cell of a plane; return one record for each."""
-    from skimage.measure import regionprops
-
-    # Cells are numbered 1, 2, ..., because regionprops needs memory for the largest id. 0 is added
-    # to the ids, so that background stays 0.
-    ids, numbers = np.unique(np.append(plane.ravel(), 0), return_inverse=True)
-    numbered = numbers.ravel()[:-1].reshape(plane.shape)
-    found: list[_Section] = []
-    for region in regionprops(numbered, np.moveaxis(pixels, 0, -1), spacing=spacing):
-        check()
-        values = _intensities(region)
-        shape = {name: float(getattr(region, name)) for name in SHAPE[:-1]}
-        if spacing[0] == spacing[1]:
-            shape["perimeter"] = float(region.perimeter)
-        found.append(
-            _Section(
-                label=int(ids[region.label]),
-                n_px=int(region.num_pixels),
-                place=dict(place),
-                centroid=region.centroid,
-                **values,
-                shape=[shape.get(name, np.nan) for name in SHAPE],
-            )
+    @staticmethod
+    def none(letters: Sequence[str], n_channels: int) -> _Sections:
+        """No cells."""
+        values = np.zeros((0, n_channels))
+        found = Properties(
+            np.zeros(0), np.zeros((0, 2)), values, values, values, np.zeros((0, len(SHAPE)))
         )
-    return found
+        return _Sections.of(found, np.zeros(0, np.int32), dict.fromkeys(letters, 0), found.centroid)
 
+    @staticmethod
+    def of(
+        found: Properties, ids: Ids, place: Mapping[str, int], centroid: NDArray[np.float64]
+    ) -> _Sections:
+        """The cells of one plane."""
+        where = {letter: np.full(len(ids), at, np.intp) for letter, at in place.items()}
+        return _Sections(ids, where, centroid, found)
 
-def _intensities(region: Any) -> dict[str, NDArray[np.float64]]:
-    """Return the mean, highest and lowest value of each channel in a cell; NaN without numbers."""
-    if region.image_intensity.dtype.kind == "f":
-        pixels = region.image_intensity[region.image].reshape(int(region.num_pixels), -1)
-        there = np.isfinite(pixels)
-        if not there.all():
-            known = [
-                channel[mask].astype(float) for channel, mask in zip(pixels.T, there.T, strict=True)
-            ]
-            return {
-                name: np.array([of(values) if values.size else np.nan for values in known])
-                for name, of in (("mean", np.mean), ("max", np.max), ("min", np.min))
-            }
-    return {
-        name: np.atleast_1d(getattr(region, f"intensity_{name}")).astype(float)
-        for name in ("mean", "max", "min")
-    }
+    @staticmethod
+    def joined(parts: Sequence[_Sections]) -> _Sections:
+        """All of them."""
+
+        def join(name: str) -> NDArray[np.float64]:
+            return np.concatenate([getattr(part.found, name) for part in parts])
+
+        return _Sections(
+            np.concatenate([part.label for part in parts]),
+            {
+                letter: np.concatenate([part.place[letter] for part in parts])
+                for letter in parts[0].place
+            },
+            np.concatenate([part.centroid for part in parts]),
+            Properties(
+                n_px=join("n_px"),
+                centroid=join("centroid"),
+                mean=join("mean"),
+                max=join("max"),
+                min=join("min"),
+                shape=join("shape"),
+                n_missing=sum(part.found.n_missing for part in parts),
+            ),
+        )
 
 
 def _of_cells(
-    sections: list[_Section],
+    sections: _Sections,
     letters: Sequence[str],
     size: Mapping[str, float],
     n_channels: int,
 ) -> Columns:
     """Combine the records of each id, from all planes, into one row of the table."""
+    found = sections.found
     ids, cell, n_sections = np.unique(
-        np.array([s.label for s in sections], np.int64), return_inverse=True, return_counts=True
+        sections.label.astype(np.int64), return_inverse=True, return_counts=True
     )
-    n_px = np.array([s.n_px for s in sections], float)
+    n_px = found.n_px
     total = np.bincount(cell, n_px, len(ids))
 
-    def mean(values: Sequence[float]) -> NDArray[np.float64]:
-        return np.bincount(cell, n_px * np.asarray(values, float), len(ids)) / total
+    def mean(values: NDArray[np.number]) -> NDArray[np.float64]:
+        return np.bincount(cell, n_px * values, len(ids)) / total
 
     columns: Columns = {"label": ids}
     for letter in letters:
-        first, last = _range([s.place[letter] for s in sections], cell, len(ids))
+        first, last = _range(sections.place[letter], cell, len(ids))
         name = letter.lower()
         if (first == last).all():
             columns[name] = first
         else:
             columns |= {f"{name}_first": first, f"{name}_last": last}
     # One pair (cell, time) for each time at which a cell is there.
-    times = {(n, s.place.get("T", 0)) for n, s in zip(cell.tolist(), sections, strict=True)}
-    n_times = np.bincount(np.array([n for n, _ in times], np.intp), minlength=len(ids))
+    time = sections.place.get("T", np.zeros_like(cell))
+    n_times = np.bincount(np.unique(np.stack((cell, time)), axis=1)[0], minlength=len(ids))
     solid = "z_first" in columns
     extent = total / np.maximum(n_times, 1) * size["Y"] * size["X"] * (size["Z"] if solid else 1)
     columns["volume" if solid else "area"] = extent
     if "Z" in letters:
-        columns["centroid_z"] = size["Z"] * mean([s.place["Z"] for s in sections])
+        columns["centroid_z"] = size["Z"] * mean(sections.place["Z"])
     for number, name in enumerate(("centroid_y", "centroid_x")):
-        columns[name] = mean([s.centroid[number] for s in sections])
+        columns[name] = mean(sections.centroid[:, number])
     for channel in range(n_channels):
         ending = f"_{channel}" if n_channels > 1 else ""
-        columns[f"intensity_mean{ending}"] = mean([s.mean[channel] for s in sections])
-        _, highest = _range([s.max[channel] for s in sections], cell, len(ids))
-        lowest, _ = _range([s.min[channel] for s in sections], cell, len(ids))
+        columns[f"intensity_mean{ending}"] = mean(found.mean[:, channel])
+        _, highest = _range(found.max[:, channel], cell, len(ids))
+        lowest, _ = _range(found.min[:, channel], cell, len(ids))
         columns |= {f"intensity_max{ending}": highest, f"intensity_min{ending}": lowest}
     wide = np.cbrt(6 / np.pi * extent) if solid else np.sqrt(4 / np.pi * extent)
     columns["equivalent_diameter"] = wide
     for number, name in enumerate(SHAPE):
-        values = mean([s.shape[number] for s in sections])
+        values = mean(found.shape[:, number])
         columns[name] = np.where(n_sections == 1, values, np.nan)
     return columns
 
 
 def _range(
-    values: Sequence[float], cell: NDArray[np.intp], n_cells: int
+    values: NDArray[np.generic], cell: NDArray[np.intp], n_cells: int
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """Return the lowest and the highest value of each cell."""
-    given = np.asarray(values)
-    if not len(given):
+    if not len(values):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     order = np.argsort(cell, kind="stable")
     starts = np.searchsorted(cell[order], np.arange(n_cells))
-    return np.minimum.reduceat(given[order], starts), np.maximum.reduceat(given[order], starts)
+    return np.minimum.reduceat(values[order], starts), np.maximum.reduceat(values[order], starts)
