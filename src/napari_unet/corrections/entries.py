@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.intensity import Statistics
 from napari_unet.corrections.truth import Box, Truth
 from napari_unet.io.atomic import clean_once, replacing, reserve
@@ -235,7 +236,7 @@ class EntryFiles:
         for path in (self._json(key), *self.arrays(key)[::-1]):
             path.unlink(missing_ok=True)
 
-    def _pixels(self, key: str, place: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    def _pixels(self, key: str, place: int, shape: tuple[int, ...]) -> Pixels:
         from tifffile import imread
 
         try:

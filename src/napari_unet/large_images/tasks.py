@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import label_axes, take_channel
 from napari_unet.core.intensity import Statistics
 from napari_unet.io.atomic import replacing
@@ -96,7 +97,7 @@ class VolumePlane:
         with replacing(self._mark(kind, number)) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    def known(self, kind: str, number: int) -> dict[str, NDArray[Any]]:
+    def known(self, kind: str, number: int) -> dict[str, Pixels]:
         """Return the arrays that were stored when a task was done."""
         with np.load(self._mark(kind, number)) as file:
             return dict(file)

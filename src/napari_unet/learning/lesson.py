@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,7 +240,7 @@ class Run:
 
     def __init__(
         self,
-        job: Job[Any],
+        job: Job[object],
         model: LoadedModel,
         parent: ModelHeader,
         lesson: Lesson,

@@ -141,7 +141,7 @@ def annotated_stacks(
 
 
 def improve_stacks(
-    job: Job[Improvement],
+    job: Job[object],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,

@@ -263,7 +263,7 @@ def annotated_planes(
 
 
 def learn(
-    job: Job[Any],
+    job: Job[object],
     trainer: Trainer,
     on_step: Callable[[StepReport], bool] = lambda report: True,
     held_out: Callable[[], float | None] = lambda: None,
@@ -353,7 +353,7 @@ def start_training(
 
 
 def preview(
-    job: Job[AugmentationPreview],
+    job: Job[object],
     model: LoadedModel,
     annotated: Annotated,
     config: FinetuneConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def typical_area(areas: NDArray[np.int64], share: float = 0.5) -> int | None:
 
 def postprocess_for(
     planes: Iterable[AnnotatedPlane], model: LoadedModel, zoom: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the settings of `label_instances` that suit the cells which a model learns.
 
     Parameters

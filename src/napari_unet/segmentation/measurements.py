@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import check_axes, get_plane, label_axes, label_shape, plane_indices
 from napari_unet.core.checks import whole_labels
 from napari_unet.core.missing import count_missing
@@ -22,8 +23,8 @@ SHAPE = ("axis_major_length", "axis_minor_length", "eccentricity", "solidity", "
 
 
 def measure(
-    labels: Any,
-    image: Any,
+    labels: LazyArray,
+    image: LazyArray,
     axes: str,
     scale: Sequence[float] | None = None,
     check: Callable[[], None] = lambda: None,

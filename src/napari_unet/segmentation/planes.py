@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Link, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import (
     get_plane,
     label_axes,
@@ -89,7 +90,7 @@ class Segmentation:
 def segment_planes(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,
@@ -270,7 +271,7 @@ def _places(
 
 
 def measure_cells(
-    job: Job[float],
+    job: Job[object],
     load: Callable[[], LoadedModel],
     plane: NDArray[np.generic],
     version: ModelVersion,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, label_shape, plane_view, take_channel
 from napari_unet.core.cells.cell_size import median_diameter
 from napari_unet.jobs import Reporter
@@ -24,7 +24,7 @@ from napari_unet.segmentation.tiled_plane import LargePlane
 def segment_box(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Link, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import (
     get_stack,
     label_axes,
@@ -38,7 +39,7 @@ Index = tuple[int, ...]
 def segment_stacks(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,

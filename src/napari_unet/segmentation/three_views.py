@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.cells.cell_size import median_diameter
 from napari_unet.core.intensity import Statistics
 from napari_unet.jobs import duration
@@ -51,7 +51,7 @@ class _View:
     """A stack as a model of planes sees it, cut by cut; for the attributes see `stack_scores`."""
 
     model: LoadedModel
-    stack: NDArray[Any]
+    stack: Pixels
     compute: Compute
     config: PredictConfig
 
@@ -150,7 +150,7 @@ class _StackProgress:
 
 def stack_scores(
     model: LoadedModel,
-    stack: NDArray[Any],
+    stack: Pixels,
     compute: Compute,
     config: PredictConfig,
     progress: Callable[[float, str], None],

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.core.missing import REACH_PX, count_missing
@@ -73,7 +74,7 @@ class LargePlane:
     """
 
     model: LoadedModel
-    image: Any
+    image: LazyArray
     axes: str
     index: tuple[int, ...]
     config: PredictConfig
@@ -263,7 +264,7 @@ def join(blocks: Sequence[Block]) -> Cells:
 
 def segment_large(
     plane: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
-) -> tuple[Cells, dict[str, NDArray[Any]]]:
+) -> tuple[Cells, dict[str, Pixels]]:
     """Segment a plane into an array (Y, X); gives its cells, and the scores.
 
     Parameters

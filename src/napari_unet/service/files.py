@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from napari_unet.backends.requests import SegmentRequest
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
 from napari_unet.io.atomic import writing_to
@@ -260,7 +260,7 @@ def segment_file(
     except Unfit as error:
         raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
-    labels: Any
+    labels: LazyArray
     kinds: tuple[str, ...] | None = None
     warnings: list[str] = []
     if is_zarr(file.labels):
