@@ -97,8 +97,8 @@ class Collection:
         """
         facts = self._files.facts(entry.key)
         truth = self._files.truth(facts)
-        trusted = None if truth.seen.all() else truth.seen
-        correction = Correction((), truth.labels, trusted, truth.classes)
+        seen = None if truth.seen.all() else truth.seen
+        correction = Correction((), truth.labels, seen, truth.classes)
         image = self._files.image(facts)
         return Annotated(
             image, facts.axes, (correction,), entry.image, facts.statistics, facts.offset_px

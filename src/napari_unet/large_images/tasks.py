@@ -171,13 +171,13 @@ def prepared(plane: VolumePlane) -> VolumePlane:
     plane.mark("missing", 0, px=np.array(measured.missing_px))
     plane = replace(plane, statistics=measured.statistics)
     large = large_plane(plane)
-    for name, kind in large.score_types().items():
+    for name, dtype in large.score_types().items():
         tile = large.tiles[0].write
         path, chunks = plane.path("scores") / name, (tile[0].stop, tile[1].stop)
         if not path.exists():
             with whole(path) as part:
                 zarr.create_array(
-                    part, shape=large.seen_shape, dtype=kind, chunks=chunks, compressors=None
+                    part, shape=large.seen_shape, dtype=dtype, chunks=chunks, compressors=None
                 )
     if not plane.path("local").exists():
         block = large.blocks[0]

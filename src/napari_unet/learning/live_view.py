@@ -107,7 +107,7 @@ def find_slips(
             for plane in annotated_planes([one], model, config, check, zoom):
                 y, x = reach(correction, round(config.tile_px / zoom))
                 scores = fresh.scores(plane.image, compute, None, lambda f, m: check())
-                seen = plane.labels >= 0 if plane.trusted is None else plane.trusted
+                seen = plane.labels >= 0 if plane.seen is None else plane.seen
                 for place in contradicted_places(
                     scores.foreground, plane.labels > 0, seen, diameter
                 ):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Largest number of suggestions for a plane, and the side, in pixels, of the blocks in which they
 # are searched. Larger blocks would need too much memory.
-_PLACES, _PLACES_PX = 20, 4096
+_SUGGESTIONS, _SUGGESTIONS_PX = 20, 4096
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Segmentation:
         Name of the class of each cell 1, 2, ...
     places
         Suggestions where a correction would help most, the best first: the index of the plane, and
-        the place in it.
+        the point in it.
     is_linked
         Whether the cells were linked over planes.
     warnings
@@ -145,7 +145,7 @@ def segment_planes(
         count += len(found.votes)
         missing += found.missing_px
         votes.append(found.votes)
-        places += [(index, place) for place in found.places]
+        places += [(index, place) for place in found.suggestions]
         if number + 1 < len(planes):
             done += (PlaneLabels(index, planes_last(labels, label_axes(axes))[index]),)
             where = f"labelling cells, plane {number + 1} of {len(planes)}"
@@ -198,12 +198,12 @@ def link_found(
     numbers = linked_ids(labels, axes, link, job.check, within)
     areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
     # A linked cell gets the class of most of its pixels.
-    names, kinds = np.unique(np.array(found.kinds, str), return_inverse=True)
+    names, classes = np.unique(np.array(found.kinds, str), return_inverse=True)
     votes = np.zeros((int(numbers.max()), len(names)), np.int64)
-    np.add.at(votes, (numbers[1:] - 1, kinds), areas)
+    np.add.at(votes, (numbers[1:] - 1, classes), areas)
     for plane in labels:
         plane[:] = numbers[plane]
-    elected = tuple(str(names[kind]) for kind in votes.argmax(1)) if len(votes) else ()
+    elected = tuple(str(names[number]) for number in votes.argmax(1)) if len(votes) else ()
     return replace(found, n_cells=len(votes), kinds=elected, is_linked=True)
 
 
@@ -212,7 +212,7 @@ class _Found:
     """The result for one plane: pixels of each cell by class, suggestions, missing pixels."""
 
     votes: NDArray[np.int64]
-    places: list[Place]
+    suggestions: list[Place]
     missing_px: int
 
 
@@ -234,8 +234,8 @@ def _take_known(
 ) -> _Found:
     """Write labels that are known already to `target`, and return the result for the plane."""
     target[...] = known.labels
-    votes = source.model.votes(target, known.scores.kinds)
-    return _Found(votes, _places(known.scores.foreground, votes, source), missing_px)
+    votes = source.model.votes(target, known.scores.classes)
+    return _Found(votes, _suggestions(known.scores.foreground, votes, source), missing_px)
 
 
 def _segment_large(
@@ -243,11 +243,11 @@ def _segment_large(
 ) -> _Found:
     """Segment a large plane block by block, and write its labels to `target`."""
     cells, scores = segment_large(source, target, progress)
-    places = _places(scores["foreground"], cells.votes, source)
+    places = _suggestions(scores["foreground"], cells.votes, source)
     return _Found(cells.votes, places, source.missing_px)
 
 
-def _places(
+def _suggestions(
     foreground: NDArray[np.floating], votes: NDArray[np.int64], source: LargePlane
 ) -> list[Place]:
     """Return suggestions where a correction would help most.
@@ -255,19 +255,19 @@ def _places(
     The scores `foreground` may have the size of the plane, or the size that the network saw.
     """
     from napari_unet.core.cells.blockwise import plan_blocks
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
     known = source.config.diameter_px or source.model.header.diameter_px or MIXED_DIAMETER_PX
     size = median_diameter(votes.sum(1)) or known
     zoom = foreground.shape[0] / source.shape[0]
     found = []
-    for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _PLACES_PX):
+    for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _SUGGESTIONS_PX):
         top, left = box[0].start, box[1].start
         found += [
             replace(place, y=(place.y + top) / zoom, x=(place.x + left) / zoom)
-            for place in doubtful_places(foreground[box].astype(np.float32), size * zoom)
+            for place in suggest_corrections(foreground[box].astype(np.float32), size * zoom)
         ]
-    return sorted(found, key=lambda place: -place.weight)[:_PLACES]
+    return sorted(found, key=lambda place: -place.weight)[:_SUGGESTIONS]
 
 
 def measure_cells(

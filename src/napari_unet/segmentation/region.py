@@ -51,7 +51,7 @@ def segment_box(
     ValueError
         If the box lies outside the plane.
     """
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
     job.report(0.0, "loading the model")
     loaded = load()
@@ -82,11 +82,11 @@ def segment_box(
     table[cells] = np.arange(1, len(cells) + 1)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
     plane_view(labels, axes, index)[y, x] = table[inside]
-    votes = loaded.votes(found, scores.kinds)[cells - 1]
+    votes = loaded.votes(found, scores.classes)[cells - 1]
     diameter = median_diameter(votes.sum(1))
     places = (
         replace(place, y=place.y + top, x=place.x + left)
-        for place in doubtful_places(scores.foreground, diameter or cell_px)
+        for place in suggest_corrections(scores.foreground, diameter or cell_px)
     )
     return Segmentation(
         labels,

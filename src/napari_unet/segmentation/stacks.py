@@ -28,7 +28,7 @@ from napari_unet.models.store import ModelVersion
 from napari_unet.segmentation.looking import look
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found, missing_warning
-from napari_unet.segmentation.three_views import stack_instances, stack_scores
+from napari_unet.segmentation.three_views import label_stack, stack_scores
 
 if TYPE_CHECKING:
     from napari_unet.core.cells.suggestions import Place
@@ -49,7 +49,7 @@ def segment_stacks(
 
     For parameters see `planes.segment_planes`. Each cell has one id on all planes of its stack.
     """
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
     job.report(0.0, "loading the model")
     loaded = load()
@@ -79,11 +79,11 @@ def segment_stacks(
         found, scores = _segment(loaded, stack, compute, config, progress)
         job.check()
         set_stack(labels, axes, index, np.where(found, found + count, 0))
-        votes.append(loaded.votes(found, scores.kinds))
+        votes.append(loaded.votes(found, scores.classes))
         count += len(votes[-1])
         size = _diameter(votes[-1], anisotropy) or MIXED_DIAMETER_PX
         for plane, foreground in zip(own, scores.foreground, strict=True):
-            places += [(plane, place) for place in doubtful_places(foreground, size)]
+            places += [(plane, place) for place in suggest_corrections(foreground, size)]
     labels, cast = number_in_order(labels, list(within), votes)
     places.sort(key=lambda found: -found[1].weight)
     whole = Segmentation(
@@ -125,7 +125,7 @@ def _segment(
     progress(1.0, "labelling cells")
     if loaded.header.for_stacks:
         return loaded.instances(scores, config), scores
-    return stack_instances(loaded, scores, config), scores
+    return label_stack(loaded, scores, config), scores
 
 
 def whole_stacks(

@@ -181,8 +181,8 @@ class LargePlane:
         found = label_block(
             lambda box: self._scores(scores, box), self.shape, block, self._decoding, margin
         )
-        kinds = self._kinds(scores["kinds"], block) if "kinds" in scores else None
-        votes = self.model.votes(found.labels, kinds)
+        classes = self._classes(scores["kinds"], block) if "kinds" in scores else None
+        votes = self.model.votes(found.labels, classes)
         return Block(found.labels, found.keys, found.seams, votes)
 
     @cached_property
@@ -223,14 +223,14 @@ class LargePlane:
         around = grown(part, _REACH_PX, self.seen_shape)
         return smooth_distance(np.asarray(distance[around], np.float32))[inside(part, around)]
 
-    def _kinds(self, kinds: Any, block: Box) -> NDArray[np.uint8]:
+    def _classes(self, classes: Any, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest
 
         rows, columns = (
             nearest(n, m)[side]
             for n, m, side in zip(self.seen_shape, self.shape, block, strict=True)
         )
-        part = np.asarray(kinds[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        part = np.asarray(classes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         of_block: NDArray[np.uint8] = part[rows[:, None] - rows[0], columns - columns[0]]
         return of_block
 
@@ -276,7 +276,9 @@ def segment_large(
     progress
         Called with (fraction, message) before each tile and block; may raise to stop.
     """
-    scores = {name: np.empty(plane.seen_shape, kind) for name, kind in plane.score_types().items()}
+    scores = {
+        name: np.empty(plane.seen_shape, dtype) for name, dtype in plane.score_types().items()
+    }
     steps = len(plane.tiles) * _TILE_COST + len(plane.blocks)
     for done, tile in enumerate(plane.tiles):
         progress(done * _TILE_COST / steps, "segmenting")

@@ -261,7 +261,7 @@ def segment_file(
         raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
     labels: LazyArray
-    kinds: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
     warnings: list[str] = []
     if is_zarr(file.labels):
         with writing_to(file.labels):
@@ -279,7 +279,7 @@ def segment_file(
         labels = open_zarr(file.labels).data
         _, *of_cells = version.header.classes
         if len(of_cells) == 1:
-            kinds = (of_cells[0],) * found.n_cells
+            classes = (of_cells[0],) * found.n_cells
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
@@ -296,13 +296,13 @@ def segment_file(
             image.z_step_um,
             image.interval_s,
         )
-        labels, kinds = found.labels, found.kinds
+        labels, classes = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
         scale, unit = image.scale
         columns = measure(labels, image.data, image.axes, scale, job.check, warnings.append)
-        if kinds is not None:
-            columns["class"] = np.array(kinds, object)
+        if classes is not None:
+            columns["class"] = np.array(classes, object)
         write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
     seconds = time.perf_counter() - start
     told = (image.words(config.channel), *found.warnings, *warnings)
