@@ -112,7 +112,54 @@ class Progress:
     too_short: TooShort | None = None
 
 
-class Job(Generic[T_co]):
+class Reporter(Protocol):
+    """Receives progress and cancellation checks from running work: a job, or a part of one."""
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled."""
+
+    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
+        """Report the progress of the work, as `Job.report` does."""
+
+    def part(self, number: int, count: int, name: str) -> Part:
+        """Return one of `count` equal parts, from 0; its messages end with its name and number."""
+        after = f", {name} {number + 1} of {count}" if count > 1 else ""
+        return Part(self, number, count, after=after)
+
+
+@dataclass(frozen=True)
+class Part(Reporter):
+    """One of several equal parts of a job.
+
+    Attributes
+    ----------
+    whole
+        The job, which gets the progress.
+    number
+        Which part this is, from 0.
+    count
+        Number of parts.
+    before, after
+        Texts that are put before and after its messages.
+    """
+
+    whole: Reporter
+    number: int
+    count: int
+    before: str = ""
+    after: str = ""
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled."""
+        self.whole.check()
+
+    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
+        """Report the progress of this part to the job; the preview is dropped."""
+        message = f"{self.before}{message}{self.after}"
+        self.whole.report((self.number + fraction) / self.count, message)
+
+
+class Job(Reporter, Generic[T_co]):
     """One piece of work that runs in a thread; signals are emitted from that thread.
 
     Attributes
@@ -254,47 +301,6 @@ class Job(Generic[T_co]):
         except BaseException:
             # An error of a listener must not end the work.
             logger.exception("a listener to %s failed", self.name)
-
-
-class Reporter(Protocol):
-    """Receives progress and cancellation checks from running work: a job, or a part of one."""
-
-    def check(self) -> None:
-        """Raise `JobCancelled` if the job was cancelled."""
-
-    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
-        """Report the progress of the work, as `Job.report` does."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of several equal parts of a job.
-
-    Attributes
-    ----------
-    whole
-        The job, which gets the progress.
-    number
-        Which part this is, from 0.
-    count
-        Number of parts.
-    name
-        What the part is about, in a few words.
-    """
-
-    whole: Reporter
-    number: int
-    count: int
-    name: str
-
-    def check(self) -> None:
-        """Raise `JobCancelled` if the job was cancelled."""
-        self.whole.check()
-
-    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
-        """Report the progress of this part to the job; the preview is dropped."""
-        where = f"{self.name} ({self.number + 1} of {self.count}): " if self.count > 1 else ""
-        self.whole.report((self.number + fraction) / self.count, where + message)
 
 
 class JobRunner:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from napari_unet.cli import corrections as cli_corrections
 from napari_unet.cli import models as cli_models
@@ -250,8 +251,10 @@ def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
 
 
 def _train(options: argparse.Namespace) -> int:
-    stacks = options.dims == 3
-    if options.anisotropy and not stacks:
+    stacks: dict[str, Any] = {}
+    if options.dims == 3:
+        stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
+    elif options.anisotropy:
         raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
     if stacks and options.start:
         raise _WrongCall("--from goes on with a model as it is; leave --dims out")
@@ -269,14 +272,14 @@ def _train(options: argparse.Namespace) -> int:
     )
     # If a channel was chosen, the model sees only that one.
     has_colours = options.channel is None and any("C" in item.axes for item in annotated)
-    new = NewModel(in_channels=3 if has_colours else 1)
-    if stacks:
-        new = replace(new, dims=3, anisotropy=options.anisotropy or 1.0)
+    colours = 3 if has_colours else 1
+    shape: dict[str, Any] = {}
     if options.preset == "paper":
         # The paper on stacks uses 3 poolings and begins with 32 channels (Çiçek et al. 2016,
         # figure 2).
         depth, width = (3, 32) if stacks else (4, 64)
-        new = replace(new, depth=depth, width=width, dropout=0.5, distance=False)
+        shape = {"depth": depth, "width": width, "dropout": 0.5, "distance": False}
+    new = NewModel(in_channels=colours, **shape, **stacks)
     service = _service(options)
     words = options.trained_on or words
     job = service.train(annotated, options.name, config, options.start or new, [words])

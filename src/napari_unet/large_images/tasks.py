@@ -21,7 +21,7 @@ from napari_unet.io.atomic import replacing
 from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.models.device import choose
 from napari_unet.models.loaded import Box, LoadedModel
-from napari_unet.segmentation.tiled_plane import LargePlane
+from napari_unet.segmentation.tiled_plane import PlaneSource
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=8)
-def large_plane(plane: VolumePlane) -> LargePlane:
+def large_plane(plane: VolumePlane) -> PlaneSource:
     """Return the plane with its image and model, which each process opens once."""
     volume = plane.volume
     store = open_zarr(Path(volume.image), volume.axes)
     image, axes = take_channel(store.data, store.axes, volume.config.channel)
     compute = choose(volume.config.device, volume.config.precision)
-    large = LargePlane(
+    large = PlaneSource(
         _model(volume.model, volume.run), image, axes, plane.index, volume.config, compute
     )
     if plane.statistics is not None:

@@ -159,7 +159,7 @@ class SegmentTask:
             config=_on_device(self.request.config, inputs),
         )
         # Labels of finished planes are not sent: a `Part` reports the progress without them.
-        return inputs.backend.segment(Part(job, 0, 1, ""), request)
+        return inputs.backend.segment(Part(job, 0, 1), request)
 
 
 @dataclass(frozen=True)

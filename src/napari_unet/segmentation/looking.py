@@ -23,7 +23,7 @@ from napari_unet.models.decoding import cell_areas, typical_area
 from napari_unet.models.device import Compute
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
 from napari_unet.models.steadiness import found_again
-from napari_unet.segmentation.tiled_plane import LARGE_PX, LargePlane
+from napari_unet.segmentation.tiled_plane import LARGE_PX, PlaneSource
 
 Index = tuple[int, ...]
 # Sizes at which the image is looked at if its own size is not right, as factors. Smaller sizes are
@@ -389,9 +389,9 @@ class _At:
         return _SMALLER if own.n_cells else (*_SMALLER, _LARGER)
 
     @cached_property
-    def _source(self) -> LargePlane:
+    def _source(self) -> PlaneSource:
         config = replace(self.config, diameter_px=None)
-        return LargePlane(self.model, self.image, self.axes, self.index, config, self.compute)
+        return PlaneSource(self.model, self.image, self.axes, self.index, config, self.compute)
 
     def sight(self, factor: float) -> _Sight:
         """What cells look like at a size, over the image's own."""

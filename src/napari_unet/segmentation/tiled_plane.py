@@ -1,4 +1,6 @@
-"""The segmentation of one plane of any size, in tiles and blocks, never as a whole in memory.
+"""One plane of an image as its source, and its segmentation in tiles and blocks.
+
+A plane of any size is segmented so, and is never as a whole in memory.
 
 First the network writes the scores of each tile. Then each block is labelled from these scores.
 Every pixel gets the same label as if the plane were segmented at once (`models.loaded`).
@@ -57,7 +59,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class LargePlane:
+class PlaneSource:
     """One plane of an image, and how it is segmented.
 
     Attributes
@@ -263,7 +265,7 @@ def join(blocks: Sequence[Block]) -> Cells:
 
 
 def segment_large(
-    plane: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
+    plane: PlaneSource, target: NDArray[np.int32], progress: Callable[[float, str], None]
 ) -> tuple[Cells, dict[str, Pixels]]:
     """Segment a plane into an array (Y, X); gives its cells, and the scores.
 

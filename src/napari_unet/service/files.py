@@ -216,7 +216,9 @@ def segment_files(
     """
     done = []
     for number, file in enumerate(files):
-        part = Part(job, number, len(files), file.image.name)
+        n = len(files)
+        name = f"{file.image.name} ({number + 1} of {n}): " if n > 1 else ""
+        part = Part(job, number, n, before=name)
         try:
             outcome = segment_file(part, tools, version, file, config)
         except JobCancelled:
