@@ -54,7 +54,7 @@ class Entry:
         Hash of the files of its image, labels and seen pixels, one after the other.
     classes
         Names of the classes of its cells, sorted; empty without cells.
-    identity
+    fingerprint
         Fingerprint of the raw plane; all corrections of one plane have the same.
     """
 
@@ -67,7 +67,7 @@ class Entry:
     created: str
     sha256: str
     classes: tuple[str, ...]
-    identity: str
+    fingerprint: str
 
     @property
     def number(self) -> int:
@@ -280,7 +280,7 @@ def _parse(key: str, facts: dict[str, Any]) -> Facts:
         created=str(facts["created"]),
         sha256=str(facts["sha256"]),
         classes=tuple(str(name) for name in facts["class_names"]),
-        identity=str(facts["identity"]),
+        fingerprint=str(facts["identity"]),
     )
     return Facts(
         entry=entry,

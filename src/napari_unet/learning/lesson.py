@@ -176,7 +176,9 @@ def prepare(
         plenty = n_cells >= _PLENTY
         few = not plenty and np.count_nonzero(~of_parent) < _FEW
         # With plenty of cells, the same images are held out in each fine-tune; else the new ones.
-        order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        order = (
+            {e.image: e.fingerprint for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        )
         images = sorted(order, key=order.__getitem__)
         split = split_seen(
             labels,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,7 +175,7 @@ class PlaneSource:
             found["distance"] = in_16_bits(expit(logits[-1]))
         return found
 
-    def label(self, block: Box, scores: Mapping[str, Any]) -> Block:
+    def label(self, block: Box, scores: Mapping[str, LazyArray]) -> Block:
         """Label a block from the scores of the plane, which all tiles must have written."""
         from napari_unet.core.cells.blockwise import label_block
 
@@ -205,7 +205,7 @@ class PlaneSource:
         return resize_box(read, self.shape, self.seen_shape, box)
 
     def _scores(
-        self, scores: Mapping[str, Any], box: Box
+        self, scores: Mapping[str, LazyArray], box: Box
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         from napari_unet.core.resample import resize_box
 
@@ -219,13 +219,13 @@ class PlaneSource:
             return foreground, None
         return foreground, resized(lambda part: self._smooth(scores["distance"], part))
 
-    def _smooth(self, distance: Any, part: Box) -> NDArray[np.float32]:
+    def _smooth(self, distance: LazyArray, part: Box) -> NDArray[np.float32]:
         from napari_unet.core.cells.blockwise import grown, inside
 
         around = grown(part, _REACH_PX, self.seen_shape)
         return smooth_distance(np.asarray(distance[around], np.float32))[inside(part, around)]
 
-    def _classes(self, classes: Any, block: Box) -> NDArray[np.uint8]:
+    def _classes(self, classes: LazyArray, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest
 
         rows, columns = (
