@@ -19,6 +19,7 @@ from types import EllipsisType
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from napari_unet.backends.requests import (
     DiameterRequest,
@@ -83,8 +84,8 @@ class FetchedPlanes:
         """Type of the pixels; the first plane is fetched to see it."""
         return self[0].dtype
 
-    def __array__(self) -> Pixels:
-        return np.stack([self[number] for number in range(self.shape[0])])
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
+        return np.stack([self[number] for number in range(self.shape[0])], dtype=dtype)
 
     def __getitem__(self, key: Index) -> Pixels:
         number, *rest = key if isinstance(key, tuple) else (key,)
@@ -131,8 +132,8 @@ class OnePlane:
     def __getitem__(self, key: Index) -> Pixels:
         return self.plane
 
-    def __array__(self) -> Pixels:
-        return self.plane[None]
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
+        return np.array(self.plane[None], dtype=dtype)
 
 
 @dataclass(frozen=True)
