@@ -127,6 +127,26 @@ def test_progress_reaches_listeners(runner):
     assert seen == [Progress(0.0, "begin"), Progress(1.0, "end", 0.25)]
 
 
+def test_parts_report_to_their_job(runner):
+    held, seen = Held(), []
+    runner.submit("before", held)
+
+    def work(job):
+        job.part(1, 4, "plane").report(0.5, "segmenting")
+        job.part(0, 1, "plane").report(0.5, "segmenting", preview="dropped")
+        job.part(1, 2, "stack").part(1, 2, "plane").report(0.0, "reading")
+
+    job = runner.submit("work", work)
+    job.progressed.connect(seen.append)
+    held.go.set()
+    job.wait(SOON)
+    assert seen == [
+        Progress(0.375, "segmenting, plane 2 of 4"),
+        Progress(0.5, "segmenting"),
+        Progress(0.75, "reading, plane 2 of 2, stack 2 of 2"),
+    ]
+
+
 def test_cancel_ends_a_running_job_at_its_next_report(runner):
     held = Held()
     job = runner.submit("held", held)

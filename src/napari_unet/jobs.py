@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from psygnal import Signal, SignalInstance
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 logger = logging.getLogger(__name__)
 
 # How messages name the computer on which this program runs.
@@ -106,12 +107,59 @@ class Progress:
     fraction: float
     message: str
     loss: float | None = None
-    preview: Any = None
+    preview: object = None
     held_out: float | None = None
     too_short: TooShort | None = None
 
 
-class Job(Generic[T]):
+class Reporter(Protocol):
+    """Receives progress and cancellation checks from running work: a job, or a part of one."""
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled."""
+
+    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
+        """Report the progress of the work, as `Job.report` does."""
+
+    def part(self, number: int, count: int, name: str) -> Part:
+        """Return one of `count` equal parts, from 0; its messages end with its name and number."""
+        after = f", {name} {number + 1} of {count}" if count > 1 else ""
+        return Part(self, number, count, after=after)
+
+
+@dataclass(frozen=True)
+class Part(Reporter):
+    """One of several equal parts of a job.
+
+    Attributes
+    ----------
+    whole
+        The job, which gets the progress.
+    number
+        Which part this is, from 0.
+    count
+        Number of parts.
+    before, after
+        Texts that are put before and after its messages.
+    """
+
+    whole: Reporter
+    number: int
+    count: int
+    before: str = ""
+    after: str = ""
+
+    def check(self) -> None:
+        """Raise `JobCancelled` if the job was cancelled."""
+        self.whole.check()
+
+    def report(self, fraction: float, message: str, *, preview: object = None) -> None:
+        """Report the progress of this part to the job; the preview is dropped."""
+        message = f"{self.before}{message}{self.after}"
+        self.whole.report((self.number + fraction) / self.count, message)
+
+
+class Job(Reporter, Generic[T_co]):
     """One piece of work that runs in a thread; signals are emitted from that thread.
 
     Attributes
@@ -137,11 +185,11 @@ class Job(Generic[T]):
     progressed = Signal(Progress)
     ended = Signal(object)
 
-    def __init__(self, name: str, work: Callable[[Job[T]], T]) -> None:
+    def __init__(self, name: str, work: Callable[[Job[T_co]], T_co]) -> None:
         self.name = name
         self.state = JobState.QUEUED
         self.reason: FinishReason | None = None
-        self.result: T | None = None
+        self.result: T_co | None = None
         self.error = ""
         self.cause: BaseException | None = None
         self.seconds = 0.0
@@ -181,7 +229,7 @@ class Job(Generic[T]):
         fraction: float,
         message: str,
         loss: float | None = None,
-        preview: Any = None,
+        preview: object = None,
         held_out: float | None = None,
         too_short: TooShort | None = None,
     ) -> None:
@@ -198,7 +246,7 @@ class Job(Generic[T]):
         told = Progress(fraction, message, loss, preview, held_out, too_short)
         self._tell(self.progressed, told)
 
-    def wait(self, timeout_s: float | None = None) -> T:
+    def wait(self, timeout_s: float | None = None) -> T_co:
         """Wait for the end and return the result; an interrupt (Ctrl-C) cancels the job.
 
         Raises
@@ -255,55 +303,14 @@ class Job(Generic[T]):
             logger.exception("a listener to %s failed", self.name)
 
 
-class Reporter(Protocol):
-    """Receives progress and cancellation checks from running work: a job, or a part of one."""
-
-    def check(self) -> None:
-        """Raise `JobCancelled` if the job was cancelled."""
-
-    def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
-        """Report the progress of the work, as `Job.report` does."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of several equal parts of a job.
-
-    Attributes
-    ----------
-    whole
-        The job, which gets the progress.
-    number
-        Which part this is, from 0.
-    count
-        Number of parts.
-    name
-        What the part is about, in a few words.
-    """
-
-    whole: Reporter
-    number: int
-    count: int
-    name: str
-
-    def check(self) -> None:
-        """Raise `JobCancelled` if the job was cancelled."""
-        self.whole.check()
-
-    def report(self, fraction: float, message: str, *, preview: Any = None) -> None:
-        """Report the progress of this part to the job; the preview is dropped."""
-        where = f"{self.name} ({self.number + 1} of {self.count}): " if self.count > 1 else ""
-        self.whole.report((self.number + fraction) / self.count, where + message)
-
-
 class JobRunner:
     """Runs jobs one after the other in one thread, which starts with the first job."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._open: set[Job[Any]] = set()
+        self._jobs: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
+        self._open: set[Job[object]] = set()
 
     def submit(self, name: str, work: Callable[[Job[T]], T]) -> Job[T]:
         """Queue a job; `work` is called with the job, to report progress and to see a cancel."""
@@ -334,7 +341,7 @@ class JobRunner:
             thread.join(timeout_s)
         return thread if thread is not None and thread.is_alive() else None
 
-    def _loop(self, jobs: queue.SimpleQueue[Job[Any] | None]) -> None:
+    def _loop(self, jobs: queue.SimpleQueue[Job[object] | None]) -> None:
         while (job := jobs.get()) is not None:
             job.run()
             self._open.discard(job)

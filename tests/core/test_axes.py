@@ -15,9 +15,9 @@ from napari_unet.core.axes import (
     plane_indices,
     planes_last,
     set_plane,
-    set_stack,
     split_index,
     stack_indices,
+    stack_view,
     take_channel,
 )
 
@@ -235,7 +235,7 @@ def test_stacks_are_read_and_written_where_they_lie(axes):
         stack = get_stack(array, axes, index)
         assert stack.shape == (sizes["C"] if "C" in axes else 1, 3, 5, 6)
         values = np.arange(90).reshape(3, 5, 6) + written
-        set_stack(labels, axes, index, values)
+        stack_view(labels, axes, index)[...] = values
         np.testing.assert_array_equal(get_stack(labels, label_axes(axes), index)[0], values)
         for plane in plane_indices(axes, shape):
             own, z = split_index(axes, plane)

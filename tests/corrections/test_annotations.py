@@ -52,7 +52,7 @@ def test_axes_in_another_order():
     np.testing.assert_array_equal(annotated.corrections[1].labels, labels[:, 1].T)
 
 
-def test_planes_without_a_trusted_pixel_are_left_out():
+def test_planes_without_a_seen_pixel_are_left_out():
     labels = np.ones((3, 4, 5), np.int64)
     trusted = np.zeros((3, 4, 5), np.uint8)
     trusted[1, 2, 3] = 1

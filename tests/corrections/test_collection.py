@@ -173,7 +173,7 @@ def test_the_same_plane_again_supersedes(collection, blobs):
     before = contents(collection.folder)
     second = add(collection, image.copy(), labels[::-1, ::-1].copy(), bottom, name="renamed")
     assert second.key == "renamed-0002"
-    assert second.identity == first.identity
+    assert second.fingerprint == first.fingerprint
     assert collection.entries() == [second]
     assert collection.entries(superseded=True) == [first, second]
     after = contents(collection.folder)

@@ -174,7 +174,7 @@ def test_unseen_pixels_weigh_nothing():
     assert some > 5
 
 
-def test_the_trusted_mask_gets_the_deformation_of_the_image():
+def test_the_seen_mask_gets_the_deformation_of_the_image():
     labels = np.zeros((120, 140), np.int32)
     trusted = disc(labels.shape, 60, 70, 30)
     image = trusted[None].astype(np.float32)
@@ -215,7 +215,7 @@ def test_every_object_is_visited(background):
     assert (visits[1:] > 12).all()
 
 
-def test_only_trusted_objects_are_visited():
+def test_only_seen_cells_are_visited():
     labels = np.zeros((300, 300), np.int32)
     labels[disc(labels.shape, 60, 60, 10)] = 1
     labels[disc(labels.shape, 240, 240, 10)] = 2
@@ -261,14 +261,14 @@ def test_the_classes_are_balanced_by_what_was_seen():
     np.testing.assert_allclose(sampler(annotated(labels, trusted), balance=0.0).w_c, [1, 1])
 
 
-def test_planes_without_a_trusted_pixel_are_passed_over():
+def test_planes_without_a_seen_pixel_are_passed_over():
     nothing = np.zeros((120, 140), bool)
     drawn = sampler(annotated(cells(), nothing), annotated(cells(seed=1)))
     assert all(drawn.draw().seen.all() for _ in range(10))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_nothing_trusted_is_nothing_to_learn_from(count):
+def test_nothing_seen_is_nothing_to_learn_from(count):
     nothing = np.zeros((120, 140), bool)
     planes = [annotated(cells(), nothing)] * count
     with pytest.raises(ValueError, match="nothing to learn from: no pixel was corrected; paint at"):
@@ -339,7 +339,7 @@ def test_kinds_of_another_size_are_refused():
 
 def test_truth_of_another_size_is_refused():
     image, labels = np.zeros((1, 20, 30), np.float32), np.zeros((20, 30), np.int32)
-    with pytest.raises(ValueError, match=r"image \(20, 30\), labels \(20, 29\) and trusted mask"):
+    with pytest.raises(ValueError, match=r"image \(20, 30\), labels \(20, 29\) and mask of seen"):
         AnnotatedPlane(image, labels[:, 1:])
     with pytest.raises(ValueError, match="differ in size; give labels of this image"):
         AnnotatedPlane(image, labels, np.ones((19, 30), bool))

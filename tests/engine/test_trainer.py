@@ -511,8 +511,8 @@ def test_the_anchor_holds_what_was_not_seen(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)
     # The correction says that the cells of the left half are none.
-    labels = np.where(half_seen.trusted, 0, half_seen.labels).astype(np.int32)
-    correction = AnnotatedPlane(plane.image, labels, half_seen.trusted)
+    labels = np.where(half_seen.seen, 0, half_seen.labels).astype(np.int32)
+    correction = AnnotatedPlane(plane.image, labels, half_seen.seen)
     unseen = discs(seed=51)[0]
     was = Predictor(parent, CPU).logits(unseen, 200)
     ground = was[1] < was[0] - 2
@@ -541,8 +541,8 @@ def test_what_a_parent_that_is_believed_finds_is_held(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)
     # The correction says that the cells of the left half are none.
-    labels = np.where(half_seen.trusted, 0, half_seen.labels).astype(np.int32)
-    correction = AnnotatedPlane(plane.image, labels, half_seen.trusted)
+    labels = np.where(half_seen.seen, 0, half_seen.labels).astype(np.int32)
+    correction = AnnotatedPlane(plane.image, labels, half_seen.seen)
     other, cells = discs(seed=51)
     cells = cells > 0
     was = Predictor(parent, CPU).logits(other, 200)
@@ -584,15 +584,15 @@ def test_the_anchor_does_not_hold_what_was_seen(plane):
 
 
 def test_unseen_pixels_teach_nothing(half_seen):
-    other = np.where(half_seen.trusted, half_seen.labels, 0).astype(np.int32)
+    other = np.where(half_seen.seen, half_seen.labels, 0).astype(np.int32)
     first, second = make(), make()
     # But for the border term, which looks beyond the mask.
     train(first, [half_seen], w0=0.0)
     train(second, [dataclasses.replace(half_seen, labels=other)], w0=0.0)
     assert torch.equal(weights(first), weights(second))
     third = make()
-    everywhere = np.ones_like(half_seen.trusted)
-    train(third, [dataclasses.replace(half_seen, trusted=everywhere)], w0=0.0)
+    everywhere = np.ones_like(half_seen.seen)
+    train(third, [dataclasses.replace(half_seen, seen=everywhere)], w0=0.0)
     assert not torch.equal(weights(first), weights(third))
 
 
@@ -607,8 +607,8 @@ def test_the_parent_itself_is_not_trained(half_seen):
     assert not any(p.requires_grad for p in parent.parameters())
 
 
-def test_nothing_trusted_is_nothing_to_learn_from(plane):
-    nothing = dataclasses.replace(plane, trusted=np.zeros(plane.labels.shape, bool))
+def test_nothing_seen_is_nothing_to_learn_from(plane):
+    nothing = dataclasses.replace(plane, seen=np.zeros(plane.labels.shape, bool))
     with pytest.raises(ValueError, match="nothing to learn from"):
         train(make(), [nothing])
 

@@ -134,7 +134,7 @@ def test_a_steady_parent_keeps_its_way_of_reading_out(service, add_model, blobs)
     assert again.model.header.postprocess != kept, "nothing was left to look at"
 
 
-# What teaches, and what judges
+# What teaches, and what is held out
 
 
 def test_with_few_cells_those_that_judge_teach_in_the_end(service, weak, given, taught, lessons):
@@ -144,9 +144,9 @@ def test_with_few_cells_those_that_judge_teach_in_the_end(service, weak, given, 
     assert what.n_cells < lesson._PLENTY
     first, later = taught
     for plane, held in zip(first, what.split.held, strict=True):
-        assert not plane.trusted[held > 0].any()
+        assert not plane.seen[held > 0].any()
         assert not plane.labels[held > 0].any()
-    assert [plane.trusted for plane in later] == [None], "all was seen, and all teaches"
+    assert [plane.seen for plane in later] == [None], "all was seen, and all teaches"
     assert done.check.n_places == what.split.n_units
     assert done.steps == 20
 
@@ -154,16 +154,16 @@ def test_with_few_cells_those_that_judge_teach_in_the_end(service, weak, given, 
 @pytest.mark.parametrize(
     ("few", "expected"),
     [
-        (0, [*[1] * 18, "judge", "teach", *[1] * 32]),
-        # Of a few each judges once: half of them, and then, by a model that begins anew, the rest.
-        (99, [*[1] * 10, "judge", "teach", *[1] * 10, "judge", "teach", *[1] * 30]),
+        (0, [*[1] * 18, "check", "teach", *[1] * 32]),
+        # Of a few each is held out once: half of them, then the rest by a model that begins anew.
+        (99, [*[1] * 10, "check", "teach", *[1] * 10, "check", "teach", *[1] * 30]),
     ],
 )
 def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch, few, expected):
     asked = []
     count = lesson.count
     learn_from = Trainer.learn_from
-    monkeypatch.setattr(lesson, "count", lambda *args: asked.append("judge") or count(*args))
+    monkeypatch.setattr(lesson, "count", lambda *args: asked.append("check") or count(*args))
     monkeypatch.setattr(
         Trainer,
         "learn_from",
@@ -174,7 +174,7 @@ def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch
     monkeypatch.setattr(lesson, "_FEW", few)
     config = dataclasses.replace(SETTINGS, steps=50)
     service.finetune([given()], "weak", config).wait(SOON)
-    assert asked == ["judge", *expected, "judge"], "the last one on all that was learnt"
+    assert asked == ["check", *expected, "check"], "the last one on all that was learnt"
 
 
 def test_with_plenty_what_judges_never_teaches(service, weak, given, taught, lessons, monkeypatch):
@@ -183,11 +183,11 @@ def test_with_plenty_what_judges_never_teaches(service, weak, given, taught, les
     (what,) = lessons
     assert what.split.n_units >= 10
     (first,) = taught
-    assert len(first) == 3, "one image of four judges"
+    assert len(first) == 3, "one image of four is held out"
     for plane in first:
-        assert plane.trusted.all()
-    (judging,) = [p for p, held in zip(what.planes, what.split.held, strict=True) if held.any()]
-    assert not any(np.array_equal(plane.image, judging.image) for plane in first)
+        assert plane.seen.all()
+    (held_out,) = [p for p, held in zip(what.planes, what.split.held, strict=True) if held.any()]
+    assert not any(np.array_equal(plane.image, held_out.image) for plane in first)
 
 
 def test_with_plenty_the_best_weights_are_kept(service, weak, given, monkeypatch):
@@ -265,12 +265,12 @@ def test_slices_of_one_image_are_cut_at_the_same_place(service, weak, lessons):
     (what,) = lessons
     assert what.split.n_units > 0
     assert not what.split.weak
-    teaches, judges = np.zeros((2, 900), bool)
+    teaches, checks = np.zeros((2, 900), bool)
     for z, (learn, held) in enumerate(zip(what.split.learn, what.split.held, strict=True)):
         first = max(np.flatnonzero(trusted[z].any(0))[0] - 60, 0)
         teaches[first : first + learn.shape[1]] |= learn.any(0)
-        judges[first : first + learn.shape[1]] |= held.any(0)
-    assert not (teaches & judges).any()
+        checks[first : first + learn.shape[1]] |= held.any(0)
+    assert not (teaches & checks).any()
 
 
 # From one fine-tune to the next
@@ -307,8 +307,8 @@ def test_what_was_corrected_earlier_is_checked_apart(service, weak, given, lesso
     assert not lessons[0].known.any()
     second = service.finetune([given(2)], first.model, SETTINGS).wait(SOON)
     what = lessons[-1]
-    judges = np.unique(np.concatenate([units[units > 0] for units in what.judging(what.split)]))
-    assert second.check.n_places == (~what.known[judges - 1]).sum() == len(judges)
+    checks = np.unique(np.concatenate([units[units > 0] for units in what.held_out(what.split)]))
+    assert second.check.n_places == (~what.known[checks - 1]).sum() == len(checks)
     assert second.replay.n_places == what.known.sum() == len(lessons[0].known)
     assert second.model.header.scores == {
         "held_out_before": second.check.before,
@@ -508,7 +508,7 @@ def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_
 
 
 def test_the_second_fine_tune_is_trained_again_as_well(service, weak, given):
-    # Which images judge depends on which were corrected just now.
+    # Which images are held out depends on which were corrected just now.
     for seed in range(4):
         done = service.finetune([given(seed)], "weak", SETTINGS).wait(SOON)
         assert service.reproduce(done.model).wait(SOON)

@@ -257,9 +257,9 @@ def test_what_is_learnt_is_the_painted_planes_and_nothing_else(service):
     (stack,) = annotated_stacks([sparse(image, labels)], model, SETTINGS, lambda: None)
     assert stack.image.shape == (1, 12, 40, 44)
     assert stack.anisotropy == 2.0
-    assert stack.trusted is not None
-    assert stack.trusted[1::4].all()
-    assert stack.trusted.sum() == 3 * 40 * 44
+    assert stack.seen is not None
+    assert stack.seen[1::4].all()
+    assert stack.seen.sum() == 3 * 40 * 44
     np.testing.assert_array_equal(stack.labels[1::4], labels[1::4])
     # The intensities are those of the whole stack.
     np.testing.assert_allclose(stack.image, model.prepare(image[None]))

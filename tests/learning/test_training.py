@@ -52,7 +52,7 @@ def test_dense_planes_come_whole(model, blobs):
     image, labels = blobs()
     (plane,) = annotated_planes([annotate(image, "YX", labels)], model, CONFIG, quiet)
     assert plane.image.shape == (1, *labels.shape)
-    assert plane.trusted is None
+    assert plane.seen is None
     np.testing.assert_array_equal(plane.labels, labels)
 
 
@@ -64,9 +64,9 @@ def test_planes_are_cut_to_what_windows_can_reach(model, blobs):
     (plane,) = annotated_planes([item], model, CONFIG, quiet)
     assert plane.labels.shape == (10 + 2 * 40, 25 + 40)
     box = (slice(60, 150), slice(0, 65))
-    np.testing.assert_array_equal(plane.trusted, trusted[box])
+    np.testing.assert_array_equal(plane.seen, trusted[box])
     np.testing.assert_array_equal(plane.image, model.prepare(image[None])[:, box[0], box[1]])
-    # The cut is far enough away for a window centred on a trusted pixel.
+    # The cut is far enough away for a window centred on a seen pixel.
     assert valid_input_px(CONFIG.tile_px, 1) <= 40
 
 
@@ -75,12 +75,12 @@ def test_labels_that_nobody_looked_at_are_not_passed_on(model, blobs):
     trusted = np.zeros(labels.shape, bool)
     trusted[20:40, 20:40] = True
     (plane,) = annotated_planes([annotate(image, "YX", labels, trusted)], model, CONFIG, quiet)
-    assert not plane.labels[~plane.trusted].any()
-    np.testing.assert_array_equal(plane.labels[plane.trusted], labels[trusted])
+    assert not plane.labels[~plane.seen].any()
+    np.testing.assert_array_equal(plane.labels[plane.seen], labels[trusted])
     assert plane.labels.any()
 
 
-def test_planes_without_a_trusted_pixel_are_skipped(model):
+def test_planes_without_a_seen_pixel_are_skipped(model):
     nothing = np.zeros((30, 30), bool)
     item = Annotated(
         np.ones((2, 30, 30)),
@@ -118,8 +118,8 @@ def test_at_another_size_windows_reach_further_in_the_image(model):
     item = annotate(np.ones((400, 400)), "YX", np.ones((400, 400), int), trusted)
     (plane,) = annotated_planes([item], model, CONFIG, quiet, 0.5)
     assert plane.labels.shape == ((20 + 2 * 80) / 2, (20 + 2 * 80) / 2)
-    assert plane.trusted.sum() == 10 * 10
-    assert not plane.labels[~plane.trusted].any()
+    assert plane.seen.sum() == 10 * 10
+    assert not plane.labels[~plane.seen].any()
 
 
 def test_a_piece_is_scaled_by_the_statistics_of_its_image(model, blobs):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_unet.engine.samples import AnnotatedPlane
-from napari_unet.learning.validation import Check, Elsewhere, Fit, compare, count, judge
+from napari_unet.learning.validation import Check, Elsewhere, Fit, compare, count, decide
 from napari_unet.models.checkpoint import load_model
 from napari_unet.models.device import Compute
 from napari_unet.models.loaded import LoadedModel
@@ -103,124 +103,124 @@ def elsewhere(before=20, after=20, steady=(0.6, 0.6), kept=1.0):
 
 
 def test_a_drop_beyond_the_noise_is_refused():
-    assert not judge(check(0.9, 0.8, noise=0.04), None, LEARNT).accepted
-    assert "worse on corrected places" in judge(check(0.9, 0.8), None, LEARNT).why
-    assert judge(check(0.9, 0.8, noise=0.06), None, LEARNT).accepted
-    assert judge(check(0.9, 0.89), None, LEARNT).accepted, "2 % are nothing"
-    assert judge(check(0.8, 0.9), None, LEARNT).accepted
+    assert not decide(check(0.9, 0.8, noise=0.04), None, LEARNT).accepted
+    assert "worse on corrected places" in decide(check(0.9, 0.8), None, LEARNT).why
+    assert decide(check(0.9, 0.8, noise=0.06), None, LEARNT).accepted
+    assert decide(check(0.9, 0.89), None, LEARNT).accepted, "2 % are nothing"
+    assert decide(check(0.8, 0.9), None, LEARNT).accepted
 
 
 def test_what_could_not_be_learnt_is_refused_even_where_it_is_a_gain():
-    verdict = judge(check(-0.3, 0.1), None, Fit(0.0, 0.1))
+    verdict = decide(check(-0.3, 0.1), None, Fit(0.0, 0.1))
     assert not verdict.accepted
     assert "agrees with 10 % of what was painted, and the model before with 0 %" in verdict.why
-    assert judge(check(-0.3, 0.1), None, LEARNT).accepted
-    assert not judge(None, None, Fit(0.0, 0.1)).accepted
+    assert decide(check(-0.3, 0.1), None, LEARNT).accepted
+    assert not decide(None, None, Fit(0.0, 0.1)).accepted
 
 
 def test_a_poor_fit_that_is_far_better_than_before_is_accepted_where_it_helps_elsewhere():
     better = check(0.1, 0.3)
-    assert judge(better, None, Fit(0.15, 0.42)).accepted
-    assert not judge(better, None, Fit(0.35, 0.42)).accepted, "hardly better than before"
-    assert not judge(check(0.1, 0.12), None, Fit(0.15, 0.42)).accepted, "learnt by heart"
-    assert not judge(check(0.1, 0.3, noise=0.3), None, Fit(0.15, 0.42)).accepted, "by chance"
+    assert decide(better, None, Fit(0.15, 0.42)).accepted
+    assert not decide(better, None, Fit(0.35, 0.42)).accepted, "hardly better than before"
+    assert not decide(check(0.1, 0.12), None, Fit(0.15, 0.42)).accepted, "learnt by heart"
+    assert not decide(check(0.1, 0.3, noise=0.3), None, Fit(0.15, 0.42)).accepted, "by chance"
 
 
 def test_what_is_forgotten_is_refused():
-    verdict = judge(check(0.5, 0.9), check(0.9, 0.7), LEARNT)
+    verdict = decide(check(0.5, 0.9), check(0.9, 0.7), LEARNT)
     assert not verdict.accepted
     assert "earlier" in verdict.why
-    assert judge(check(0.5, 0.9), check(0.9, 0.89), LEARNT).accepted
-    assert not judge(None, check(0.9, 0.7), LEARNT).accepted
+    assert decide(check(0.5, 0.9), check(0.9, 0.89), LEARNT).accepted
+    assert not decide(None, check(0.9, 0.7), LEARNT).accepted
 
 
 def test_many_more_cells_where_nobody_looked_are_not_accepted_in_silence():
     better = check(0.5, 0.9)
-    verdict = judge(better, None, LEARNT, elsewhere=elsewhere(20, 85))
+    verdict = decide(better, None, LEARNT, elsewhere=elsewhere(20, 85))
     assert not verdict.accepted
     assert "finds 85 cells where nothing was corrected, and the model before 20" in verdict.why
-    assert judge(better, None, LEARNT, elsewhere=elsewhere(20, 65)).accepted
-    assert judge(better, None, LEARNT, elsewhere=elsewhere(0, 25)).accepted
+    assert decide(better, None, LEARNT, elsewhere=elsewhere(20, 65)).accepted
+    assert decide(better, None, LEARNT, elsewhere=elsewhere(0, 25)).accepted
 
 
 def test_where_the_parent_was_sure_its_cells_have_to_stay():
     better = check(0.5, 0.9)
-    verdict = judge(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.84))
+    verdict = decide(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.84))
     assert not verdict.accepted
     assert "only 84 % of the cells are the same" in verdict.why
-    assert judge(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.95)).accepted
-    assert judge(better, None, LEARNT, elsewhere(steady=(0.5, 0.92), kept=0.2)).accepted
+    assert decide(better, None, LEARNT, elsewhere(steady=(0.86, 0.92), kept=0.95)).accepted
+    assert decide(better, None, LEARNT, elsewhere(steady=(0.5, 0.92), kept=0.2)).accepted
 
 
 def test_a_sure_parent_that_learns_little_is_told_apart_from_labels_that_do_not_fit():
-    verdict = judge(check(0.4, 0.44), None, Fit(0.43, 0.44), elsewhere(steady=(0.96, 0.95)))
+    verdict = decide(check(0.4, 0.44), None, Fit(0.43, 0.44), elsewhere(steady=(0.96, 0.95)))
     assert not verdict.accepted
     assert "sure of what it finds in this image" in verdict.why
-    assert "labels of another image" in judge(check(0.4, 0.44), None, Fit(0.43, 0.44)).why
+    assert "labels of another image" in decide(check(0.4, 0.44), None, Fit(0.43, 0.44)).why
 
 
 def test_a_version_that_is_less_sure_of_its_cells_is_refused():
     better = check(0.5, 0.9)
-    verdict = judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.64)))
+    verdict = decide(better, None, LEARNT, elsewhere(steady=(0.75, 0.64)))
     assert not verdict.accepted
     assert "64 % of its cells again, and the model before 75 %" in verdict.why
-    assert judge(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
+    assert decide(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
 
 
 def test_of_three_places_steadiness_tells_more_on_a_kind_that_the_parent_does_not_know():
     few = Check(0.46, 0.08, 0.1, 3, False)
-    assert judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
-    assert judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.47))).accepted
-    assert not judge(few, None, LEARNT, elsewhere(steady=(0.45, 0.45))).accepted
-    assert not judge(few, None, LEARNT, elsewhere(steady=(0.85, 0.95))).accepted
-    assert not judge(check(0.46, 0.08), None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
+    assert decide(few, None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
+    assert decide(few, None, LEARNT, elsewhere(steady=(0.45, 0.47))).accepted
+    assert not decide(few, None, LEARNT, elsewhere(steady=(0.45, 0.45))).accepted
+    assert not decide(few, None, LEARNT, elsewhere(steady=(0.85, 0.95))).accepted
+    assert not decide(check(0.46, 0.08), None, LEARNT, elsewhere(steady=(0.45, 0.6))).accepted
     more = elsewhere(before=104, after=254, steady=(0.45, 0.6))
-    assert judge(check(0.3, 0.4), None, LEARNT, more).accepted
-    assert not judge(check(0.3, 0.4), None, LEARNT, elsewhere(104, 254)).accepted
+    assert decide(check(0.3, 0.4), None, LEARNT, more).accepted
+    assert not decide(check(0.3, 0.4), None, LEARNT, elsewhere(104, 254)).accepted
 
 
 def test_a_version_that_is_far_better_may_be_a_little_less_steady():
     a_little = elsewhere(steady=(0.45, 0.39))
-    assert judge(check(0.1, 0.4), None, LEARNT, a_little).accepted
-    assert not judge(check(0.1, 0.15), None, LEARNT, a_little).accepted
-    assert not judge(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.45, 0.3))).accepted
-    assert not judge(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.95, 0.89))).accepted
+    assert decide(check(0.1, 0.4), None, LEARNT, a_little).accepted
+    assert not decide(check(0.1, 0.15), None, LEARNT, a_little).accepted
+    assert not decide(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.45, 0.3))).accepted
+    assert not decide(check(0.1, 0.4), None, LEARNT, elsewhere(steady=(0.95, 0.89))).accepted
 
 
 def test_a_version_that_has_become_surer_may_fit_poorly():
     surer = elsewhere(steady=(0.4, 0.6))
-    assert judge(check(0.1, 0.24, noise=0.3), None, Fit(0.15, 0.42), surer).accepted
+    assert decide(check(0.1, 0.24, noise=0.3), None, Fit(0.15, 0.42), surer).accepted
     guess = check(-0.1, 0.06)
-    assert not judge(guess, None, Fit(0.0, 0.3), surer).accepted, "labels of another image"
-    assert not judge(check(0.1, 0.24), None, Fit(0.35, 0.42), surer).accepted
-    assert not judge(None, None, LEARNT, surer).accepted, "nothing checked it"
+    assert not decide(guess, None, Fit(0.0, 0.3), surer).accepted, "labels of another image"
+    assert not decide(check(0.1, 0.24), None, Fit(0.35, 0.42), surer).accepted
+    assert not decide(None, None, LEARNT, surer).accepted, "nothing checked it"
 
 
 def test_a_few_steps_that_the_time_allowed_are_not_accepted():
-    verdict = judge(check(0.5, 0.9), None, LEARNT, steps=6)
+    verdict = decide(check(0.5, 0.9), None, LEARNT, steps=6)
     assert not verdict.accepted
     assert "only 6 training steps" in verdict.why
-    assert judge(check(0.5, 0.9), None, LEARNT, steps=40).accepted
+    assert decide(check(0.5, 0.9), None, LEARNT, steps=40).accepted
 
 
 def test_what_could_not_be_checked_is_not_accepted():
-    verdict = judge(None, None, LEARNT)
+    verdict = decide(None, None, LEARNT)
     assert not verdict.accepted
     assert "correct two or more others" in verdict.why
 
 
 def test_no_gain_where_there_is_room_for_one_is_refused():
-    verdict = judge(check(0.43, 0.45), None, LEARNT)
+    verdict = decide(check(0.43, 0.45), None, LEARNT)
     assert not verdict.accepted
     assert "no better on corrected places" in verdict.why
-    assert judge(check(0.43, 0.5), None, LEARNT).accepted
-    assert judge(check(0.95, 0.95), None, LEARNT).accepted, "there is no room"
-    assert judge(check(0.43, 0.43), check(0.6, 0.65), LEARNT).accepted, "better on earlier ones"
+    assert decide(check(0.43, 0.5), None, LEARNT).accepted
+    assert decide(check(0.95, 0.95), None, LEARNT).accepted, "there is no room"
+    assert decide(check(0.43, 0.43), check(0.6, 0.65), LEARNT).accepted, "better on earlier ones"
 
 
 @given(*[st.floats(-1, 1)] * 4, st.floats(0.5, 1), st.floats(0, 0.3))
 def test_no_fall_beyond_noise_is_ever_accepted(before, after, earlier, later, fit, noise):
-    verdict = judge(check(before, after, noise), check(earlier, later, noise), Fit(0.0, fit))
+    verdict = decide(check(before, after, noise), check(earlier, later, noise), Fit(0.0, fit))
     worst = max(before - after, earlier - later)
     helps = before >= 0.9 or after - before >= 0.03 or later - earlier >= 0.03
     assert verdict.accepted == (worst <= max(0.02, 2 * noise) and helps)

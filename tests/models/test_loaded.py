@@ -55,7 +55,7 @@ def test_scores_tell_bright_from_dark(load, blobs):
     scores = model.scores(model.prepare(image[None]), CPU, None, quiet)
     assert scores.foreground.shape == truth.shape
     assert scores.foreground.dtype == np.float32
-    assert (scores.kinds, scores.zoom) == (None, 1.0)
+    assert (scores.classes, scores.zoom) == (None, 1.0)
     assert ((scores.foreground > 0.5) == (truth > 0)).mean() > 0.99
     labels = model.instances(scores, PredictConfig())
     assert len(np.unique(labels)) == len(np.unique(truth))
@@ -185,9 +185,9 @@ def test_kinds_come_with_the_scores_of_several_classes(load, blobs, zoom):
         network.head.bias[2] += 1
     three = LoadedModel(network, model.header)
     scores = three.scores(three.prepare(image[None]), CPU, None, quiet, zoom)
-    assert scores.kinds.shape == image.shape
-    assert scores.kinds.dtype == np.uint8
-    assert (scores.kinds == 2).all(), "the likelier of the two, wherever a cell would be"
+    assert scores.classes.shape == image.shape
+    assert scores.classes.dtype == np.uint8
+    assert (scores.classes == 2).all(), "the likelier of the two, wherever a cell would be"
 
 
 @pytest.mark.parametrize("zoom", [1.0, 0.5])
@@ -205,7 +205,7 @@ def test_the_distance_comes_with_the_scores_and_splits_cells(load, blobs, zoom):
     plane = telling.prepare(image[None])
     scores, other = (m.scores(plane, CPU, None, quiet, zoom) for m in (telling, model))
     np.testing.assert_array_equal(scores.foreground, other.foreground)
-    assert (scores.kinds, other.distance) == (None, None)
+    assert (scores.classes, other.distance) == (None, None)
     assert scores.distance.shape == truth.shape
     contrary = gaussian_filter(1 - scores.foreground, 1 / zoom)
     np.testing.assert_allclose(scores.distance, contrary, atol=1e-3 if zoom == 1 else 0.25)

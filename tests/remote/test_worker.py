@@ -4,10 +4,12 @@ import time
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_unet.jobs import FinishReason
 from napari_unet.remote import worker as module
+from napari_unet.remote.tasks import FetchedPlanes
 from napari_unet.remote.worker import JobQueue, pack, unpack
 
 SOON = 30.0
@@ -73,6 +75,24 @@ def test_what_is_wanted_is_given_once(queue):
     queue.give("a", "y", b"2")
     until(queue, "a", ended)
     assert unpack(queue.result("a")) == [[b"1"], [b"2"]]
+
+
+def test_planes_that_are_sent_are_an_image(queue):
+    planes = np.arange(12, dtype=np.uint16).reshape(3, 1, 2, 2)
+
+    def task(job, inputs):
+        image = FetchedPlanes(inputs, planes.shape)
+        return image.dtype, image.ndim, np.asarray(image), image[2, 0], image[:, 0]
+
+    queue.start("a", task)
+    while not ended(state := until(queue, "a", lambda s: s["wants"] or ended(s))):
+        for key in state["wants"]:
+            queue.give("a", key, pack(planes[int(key.split()[1])]))
+    dtype, ndim, whole, last, sample = unpack(queue.result("a"))
+    assert (dtype, ndim) == (np.uint16, 4)
+    np.testing.assert_array_equal(whole, planes)
+    np.testing.assert_array_equal(last, planes[2, 0])
+    np.testing.assert_array_equal(sample, planes[:1, 0])
 
 
 def test_a_file_is_sent_once(queue):

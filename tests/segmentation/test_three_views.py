@@ -12,7 +12,7 @@ from napari_unet.models.checkpoint import load_model
 from napari_unet.models.device import choose
 from napari_unet.models.loaded import LoadedModel
 from napari_unet.models.store import SHIPPED
-from napari_unet.segmentation.three_views import _lift, stack_instances, stack_scores
+from napari_unet.segmentation.three_views import _lift, label_stack, stack_scores
 from napari_unet.service.evaluation import evaluate
 
 SOON = 60.0
@@ -123,7 +123,7 @@ def test_scores_are_the_mean_from_three_sides_as_high_as_from_above(bright):
     over = np.mean([each.foreground > 0.5 for each in above])
     assert (scores.foreground > 0.5).mean() == pytest.approx(over, abs=1e-3)
     assert scores.foreground.shape == image.shape
-    assert scores.kinds is scores.distance is None
+    assert scores.classes is scores.distance is None
 
 
 @settings(max_examples=100)
@@ -152,14 +152,14 @@ def test_the_smallest_cell_is_a_ball_as_wide_as_the_smallest_disc(add_model):
     compute = choose("cpu", "float32")
     scores = stack_scores(model, image[None], compute, IN_3D, lambda f, message: None)
     # Balls have about 515 voxels; a disc of 50 px is as wide as a ball of 266.
-    assert stack_instances(model, scores, IN_3D).max() == 8
+    assert label_stack(model, scores, IN_3D).max() == 8
     for least, n_cells in ((100, 8), (5000, 0)):
         config = dataclasses.replace(IN_3D, min_size_px=least)
-        assert stack_instances(model, scores, config).max() == n_cells
+        assert label_stack(model, scores, config).max() == n_cells
     model.header = dataclasses.replace(model.header, postprocess={"min_size_px": 120})
-    assert stack_instances(model, scores, IN_3D).max() == 0
+    assert label_stack(model, scores, IN_3D).max() == 0
     apart = dataclasses.replace(IN_3D, anisotropy=2.0)
-    assert stack_instances(model, scores, apart).max() == 8
+    assert label_stack(model, scores, apart).max() == 8
 
 
 def test_the_shipped_model_looks_for_the_size_and_splits_what_touches(service):

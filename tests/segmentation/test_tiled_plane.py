@@ -11,7 +11,7 @@ from napari_unet.models.header import ModelHeader
 from napari_unet.models.loaded import LoadedModel
 from napari_unet.segmentation import planes as segmenting
 from napari_unet.segmentation import tiled_plane as large_plane
-from napari_unet.segmentation.tiled_plane import LargePlane, segment_large
+from napari_unet.segmentation.tiled_plane import PlaneSource, segment_large
 
 CPU = Compute("cpu", "float32")
 
@@ -61,7 +61,7 @@ def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs,
     monkeypatch.setattr(large_plane, "BLOCK_PX", 48)
     loaded = model(**case, largest_px=largest_px)
     image = picture(blobs)[0]
-    plane = LargePlane(loaded, image, "YX", (), PredictConfig(tile_px=108, diameter_px=None), CPU)
+    plane = PlaneSource(loaded, image, "YX", (), PredictConfig(tile_px=108, diameter_px=None), CPU)
     target = np.full(image.shape, -1, np.int32)
     found = segmenting._segment_large(plane, target, lambda *_: None)
 
@@ -87,7 +87,9 @@ def test_a_large_plane_is_read_in_parts_and_reported_on(blobs, monkeypatch):
             asked.append(image[key].size)
             return image[key]
 
-    plane = LargePlane(model(), Parts(), "YX", (), PredictConfig(tile_px=92, diameter_px=None), CPU)
+    plane = PlaneSource(
+        model(), Parts(), "YX", (), PredictConfig(tile_px=92, diameter_px=None), CPU
+    )
     _ = plane.statistics
     asked.clear()
     told = []

@@ -490,7 +490,7 @@ def test_the_same_seed_gives_the_same_weights(service, weak, blobs):
     assert not torch.equal(first, weights(weak))
 
 
-def test_only_trusted_pixels_teach(service, weak, blobs):
+def test_only_seen_pixels_teach(service, weak, blobs):
     image, labels = blobs()
     trusted = corner(labels)
     # The size is told, for what was not seen as a whole does not measure it.
@@ -507,7 +507,7 @@ def test_only_trusted_pixels_teach(service, weak, blobs):
     for result in results[1:]:
         assert torch.equal(weights(result.model), first)
         assert result.check == results[0].check
-    # The same labels with all pixels trusted do teach something else.
+    # The same labels with all pixels seen do teach something else.
     other = service.finetune([annotate(image, "YX", labels)], weak, config).wait(SOON)
     assert not torch.equal(weights(other.model), first)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from napari_unet.backends.requests import (
     DiameterRequest,
@@ -32,13 +32,13 @@ class Backend(Protocol):
     - If a method raises, the store holds what it held before, and the corrections of the request.
     """
 
-    def segment(self, job: Any, request: SegmentRequest) -> Segmentation:
+    def segment(self, job: Job[object], request: SegmentRequest) -> Segmentation:
         """Segment an image; only the planes of the request are read.
 
         Parameters
         ----------
         job
-            A `Job`; for a backend on this computer any `Reporter`, such as a part of a job.
+            Follows the work.
         request
             What is to be segmented.
 
@@ -48,7 +48,7 @@ class Backend(Protocol):
             If the image, the model and the settings do not fit together.
         """
 
-    def guess_diameter(self, job: Job[float], request: DiameterRequest) -> float:
+    def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """Return the typical diameter of the cells of a plane, in pixels.
 
         Raises
@@ -59,7 +59,7 @@ class Backend(Protocol):
 
     def finetune(
         self,
-        job: Job[Improvement],
+        job: Job[object],
         store: ModelStore,
         request: FinetuneRequest,
         watch: Callable[[], View | None],
@@ -84,7 +84,7 @@ class Backend(Protocol):
             If there is nothing to learn, or not enough memory.
         """
 
-    def train(self, job: Job[Improvement], store: ModelStore, request: TrainRequest) -> Improvement:
+    def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """Train a model on labelled images; the new version goes to `store`.
 
         Raises

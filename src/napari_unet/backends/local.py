@@ -44,7 +44,7 @@ class LocalBackend:
             return segment_box(job, load, image, axes, version, config, planes[0], box)
         return segment_planes(job, load, image, axes, version, config, planes)
 
-    def guess_diameter(self, job: Job[float], request: DiameterRequest) -> float:
+    def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """See `Backend.guess_diameter`."""
         load = partial(self.load, request.model)
         plane = get_plane(request.image, request.axes, request.index)
@@ -52,7 +52,7 @@ class LocalBackend:
 
     def finetune(
         self,
-        job: Job[Improvement],
+        job: Job[object],
         store: ModelStore,
         request: FinetuneRequest,
         watch: Callable[[], View | None],
@@ -64,7 +64,7 @@ class LocalBackend:
             return improve_stacks(job, store, annotated, parent, config, name)
         return improve(job, store, annotated, parent, config, name, watch)
 
-    def train(self, job: Job[Improvement], store: ModelStore, request: TrainRequest) -> Improvement:
+    def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`."""
         return train(
             job,

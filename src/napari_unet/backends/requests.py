@@ -7,9 +7,9 @@ looks at meanwhile are not part of it: these are parameters of the methods of `b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.learning.training import NewModel
 from napari_unet.models.loaded import Box
@@ -39,7 +39,7 @@ class SegmentRequest:
         all of the planes.
     """
 
-    image: Any
+    image: LazyArray
     axes: str
     model: ModelVersion
     config: PredictConfig
@@ -63,7 +63,7 @@ class DiameterRequest:
         Settings; its `diameter_px` is not used.
     """
 
-    image: Any
+    image: LazyArray
     axes: str
     index: tuple[int, ...]
     model: ModelVersion

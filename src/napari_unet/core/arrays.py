@@ -36,5 +36,5 @@ class LazyArray(Protocol):
     def __getitem__(self, key: Index, /) -> Any:
         """Return a part of the image as an array, or as something that `np.asarray` takes."""
 
-    def __array__(self) -> Pixels:
+    def __array__(self) -> Any:
         """Return all pixels as a NumPy array."""

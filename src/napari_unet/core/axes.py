@@ -262,12 +262,13 @@ def get_stack(array: LazyArray, axes: str, index: Sequence[int]) -> Pixels:
     return stack.transpose([kept.index(axis) for axis in "CZYX"])
 
 
-def set_stack(labels: Pixels, axes: str, index: Sequence[int], stack: Pixels) -> None:
-    """Write one (Z, Y, X) stack into labels whose axes are `axes` without C."""
+def stack_view(labels: Pixels, axes: str, index: Sequence[int]) -> Pixels:
+    """Return a view of one stack (Z, Y, X) of labels whose axes are `axes` without C."""
     position = iter(index)
     kept = label_axes(axes)
     key = tuple(slice(None) if axis in "ZYX" else next(position) for axis in kept)
-    labels[key] = stack.transpose(["ZYX".index(axis) for axis in kept if axis in "ZYX"])
+    within = [axis for axis in kept if axis in "ZYX"]
+    return labels[key].transpose([within.index(axis) for axis in "ZYX"])
 
 
 def planes_last(array: Pixels, axes: str) -> Pixels:

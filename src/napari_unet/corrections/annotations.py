@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import (
     check_axes,
     get_plane,
@@ -68,7 +69,7 @@ class Annotated:
         Position of the piece in its plane, along Y and X; (0, 0) for a whole plane.
     """
 
-    image: Any
+    image: LazyArray
     axes: str
     corrections: tuple[Correction, ...]
     name: str = ""
@@ -127,7 +128,9 @@ def painted_planes(axes: str, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return np.broadcast_to(seen, labels.shape)
 
 
-def annotate(image: Any, axes: str, labels: Any, trusted: Any = None) -> Annotated:
+def annotate(
+    image: LazyArray, axes: str, labels: LazyArray, trusted: LazyArray | None = None
+) -> Annotated:
     """Return an image with a correction for each plane of its labels, which are copied.
 
     Parameters

@@ -61,8 +61,8 @@ class Collection:
                 found.append(entry)
         if superseded:
             return found
-        latest = {entry.identity: entry for entry in sorted(found, key=_age)}
-        return [entry for entry in found if latest[entry.identity] is entry]
+        latest = {entry.fingerprint: entry for entry in sorted(found, key=_age)}
+        return [entry for entry in found if latest[entry.fingerprint] is entry]
 
     def find(self, key: str) -> Entry:
         """Return the entry with this key, which need not be the latest of its plane.
@@ -97,8 +97,8 @@ class Collection:
         """
         facts = self._files.facts(entry.key)
         truth = self._files.truth(facts)
-        trusted = None if truth.seen.all() else truth.seen
-        correction = Correction((), truth.labels, trusted, truth.classes)
+        seen = None if truth.seen.all() else truth.seen
+        correction = Correction((), truth.labels, seen, truth.classes)
         image = self._files.image(facts)
         return Annotated(
             image, facts.axes, (correction,), entry.image, facts.statistics, facts.offset_px
@@ -118,7 +118,7 @@ class Collection:
         """
         now = self._files.truth(self._files.facts(entry.key))
         seen = np.zeros(now.seen.shape, bool)
-        for other in self._of_plane(entry.identity):
+        for other in self._of_plane(entry.fingerprint):
             if other.key in keys:
                 then = self._files.truth(self._files.facts(other.key)).within(now.box)
                 seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
@@ -170,7 +170,7 @@ class Collection:
             if not self._files.has(key):
                 raise
         else:
-            earlier = [e for e in self._of_plane(entry.identity) if _age(e) < _age(entry)]
+            earlier = [e for e in self._of_plane(entry.fingerprint) if _age(e) < _age(entry)]
             # Oldest first, so that the latest is still there if the program is stopped meanwhile.
             keys = [*(e.key for e in earlier), key]
         for each in keys:
@@ -206,17 +206,17 @@ class Collection:
                 f"the labels are {correction.labels.shape} and the image is {plane.shape[1:]}; "
                 "give one for each pixel"
             )
-        identity = plane_sha256(plane, _WHOLE_PX)
+        fingerprint = plane_sha256(plane, _WHOLE_PX)
         facts: dict[str, object] = {
             "image": annotated.name,
             "index": list(correction.index),
             "statistics": asdict(annotated.statistics or measure(plane)),
-            "identity": identity,
+            "identity": fingerprint,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         stem, new = _stem(annotated, correction.index), truth_of(correction)
         while True:
-            known = self._of_plane(identity)
+            known = self._of_plane(fingerprint)
             latest, before = self._latest(known)
             truth = merge(new, before) if before else new
             if latest and before and same(truth, before):
@@ -243,7 +243,7 @@ class Collection:
             added = self._files.write_facts(key, {**facts, **written})
             # Each program checks this after it has written. So if two programs write at the same
             # time, at least one of them sees the entry of the other.
-            if [e for e in self._of_plane(added.identity) if e.key != key] == known:
+            if [e for e in self._of_plane(added.fingerprint) if e.key != key] == known:
                 return added
         except BaseException:
             self._files.delete(key)
@@ -251,9 +251,9 @@ class Collection:
         self._files.delete(key)
         return None
 
-    def _of_plane(self, identity: str) -> list[Entry]:
+    def _of_plane(self, fingerprint: str) -> list[Entry]:
         """Return all entries of a plane, oldest first."""
-        found = (e for e in self.entries(superseded=True) if e.identity == identity)
+        found = (e for e in self.entries(superseded=True) if e.fingerprint == fingerprint)
         return sorted(found, key=_age)
 
     def _latest(self, known: list[Entry]) -> tuple[Entry, Truth] | tuple[None, None]:

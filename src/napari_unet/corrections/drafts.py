@@ -22,11 +22,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_indices
 from napari_unet.corrections.fingerprint import plane_sha256, slug
 from napari_unet.io.atomic import clean_once, part_of, replacing
@@ -39,6 +40,16 @@ _SAFE = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9](?:[a-z0-9_-]{0
 _SAMPLE_PX = 1 << 20
 # Exceptions that reading a broken file can raise.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+
+
+class _Head(TypedDict):
+    """The content of the info file of a draft; `info` is what the caller saves with it."""
+
+    format: str
+    key: str
+    created: str
+    folder: str
+    info: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Drafts:
         unreadable = (folder / _INFO).exists() and self._head(folder) is None
         if unreadable or self.has_strokes(key):
             self._back_up(folder)
-        head: dict[str, Any] = {
+        head: _Head = {
             "format": _FORMAT,
             "key": key,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -172,7 +183,8 @@ class Drafts:
         ValueError
             If there is no such draft.
         """
-        head = self._readable_head(key) | {"info": dict(info)}
+        head = self._readable_head(key)
+        head["info"] = dict(info)
         _write_head(self._folder(key), head)
 
     def load(self, key: str, *, previous: bool = False) -> Draft | None:
@@ -211,10 +223,10 @@ class Drafts:
             name = f"{slug(key) or 'image'}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         return self.root / (name + _PREVIOUS if previous else name)
 
-    def _head(self, folder: Path) -> dict[str, Any] | None:
+    def _head(self, folder: Path) -> _Head | None:
         """Return the content of the info file; None if there is none or it cannot be read."""
         try:
-            head: dict[str, Any] = json.loads((folder / _INFO).read_text("utf-8"))
+            head: _Head = json.loads((folder / _INFO).read_text("utf-8"))
             whole = (
                 head["format"] == _FORMAT
                 and re.fullmatch("[0-9a-f]+", head["folder"])
@@ -225,7 +237,7 @@ class Drafts:
             return None
         return head if whole else None
 
-    def _readable_head(self, key: str) -> dict[str, Any]:
+    def _readable_head(self, key: str) -> _Head:
         head = self._head(self._folder(key))
         if head is None:
             raise ValueError(f"there is no draft of {key!r}; segment the image again")
@@ -250,7 +262,7 @@ class Drafts:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def fingerprint(image: Any, axes: str, name: str) -> str:
+def fingerprint(image: LazyArray, axes: str, name: str) -> str:
     """Return the fingerprint of an image: 16 hexadecimal digits.
 
     Only the first plane is read, and about a million of its pixels are hashed. Stacks with the same
@@ -276,7 +288,7 @@ def _plane_name(index: Sequence[int]) -> str:
     return "-".join(["plane", *(str(int(i)) for i in index)]) + ".npz"
 
 
-def _paint(plane: NDArray[np.int32], strokes: Mapping[str, NDArray[Any]]) -> None:
+def _paint(plane: NDArray[np.int32], strokes: Mapping[str, Pixels]) -> None:
     """Write strokes into a plane (Y, X), in place; raise ValueError if they do not fit."""
     changed, values = np.cumsum(strokes["steps"]), strokes["values"]
     if plane.ndim != 2 or changed.shape != values.shape or changed.min(initial=0) < 0:
@@ -297,7 +309,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Path) -> dict[str, Pixels]:
     try:
         # numpy gets an open file, because it leaves a file open if it opens it and cannot read it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -307,6 +319,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path} cannot be read ({error})") from error
 
 
-def _write_head(folder: Path, head: Mapping[str, object]) -> None:
+def _write_head(folder: Path, head: _Head) -> None:
     with replacing(folder / _INFO) as part:
         part.write_text(json.dumps(head, indent=2) + "\n", "utf-8")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.intensity import Statistics
 from napari_unet.corrections.truth import Box, Truth
 from napari_unet.io.atomic import clean_once, replacing, reserve
@@ -53,7 +54,7 @@ class Entry:
         Hash of the files of its image, labels and seen pixels, one after the other.
     classes
         Names of the classes of its cells, sorted; empty without cells.
-    identity
+    fingerprint
         Fingerprint of the raw plane; all corrections of one plane have the same.
     """
 
@@ -66,7 +67,7 @@ class Entry:
     created: str
     sha256: str
     classes: tuple[str, ...]
-    identity: str
+    fingerprint: str
 
     @property
     def number(self) -> int:
@@ -235,7 +236,7 @@ class EntryFiles:
         for path in (self._json(key), *self.arrays(key)[::-1]):
             path.unlink(missing_ok=True)
 
-    def _pixels(self, key: str, place: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    def _pixels(self, key: str, place: int, shape: tuple[int, ...]) -> Pixels:
         from tifffile import imread
 
         try:
@@ -279,7 +280,7 @@ def _parse(key: str, facts: dict[str, Any]) -> Facts:
         created=str(facts["created"]),
         sha256=str(facts["sha256"]),
         classes=tuple(str(name) for name in facts["class_names"]),
-        identity=str(facts["identity"]),
+        fingerprint=str(facts["identity"]),
     )
     return Facts(
         entry=entry,

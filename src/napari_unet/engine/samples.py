@@ -30,9 +30,9 @@ class AnnotatedPlane:
         (C, Y, X) float32, normalised.
     labels
         (Y, X) int32 labels, 0 = background.
-    trusted
+    seen
         (Y, X) bool, pixels that were seen, where the labels are right; None for all pixels.
-    kinds
+    cell_classes
         (Y, X) uint8, class of each pixel in a cell, from 1; None if all are 1.
     anisotropy
         Distance between the planes of a stack, in pixels.
@@ -42,8 +42,8 @@ class AnnotatedPlane:
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
-    trusted: NDArray[np.bool_] | None = None
-    kinds: NDArray[np.uint8] | None = None
+    seen: NDArray[np.bool_] | None = None
+    cell_classes: NDArray[np.uint8] | None = None
     anisotropy: float = 1.0
     belief: float = 0.0
 
@@ -51,17 +51,17 @@ class AnnotatedPlane:
     def classes(self) -> NDArray[np.int64]:
         """The class of each pixel, (Y, X), 0 = background."""
         foreground = self.labels > 0
-        return foreground.astype(np.int64) * (1 if self.kinds is None else self.kinds)
+        return foreground.astype(np.int64) * (1 if self.cell_classes is None else self.cell_classes)
 
     def __post_init__(self) -> None:
         shapes = {self.image.shape[1:], self.labels.shape}
-        for mask in (self.trusted, self.kinds):
+        for mask in (self.seen, self.cell_classes):
             if mask is not None:
                 shapes.add(mask.shape)
         if len(shapes) > 1:
             raise ValueError(
-                f"image {self.image.shape[1:]}, labels {self.labels.shape} and trusted mask differ "
-                "in size; give labels of this image"
+                f"image {self.image.shape[1:]}, labels {self.labels.shape} and mask of seen pixels "
+                "differ in size; give labels of this image"
             )
 
 
@@ -121,7 +121,7 @@ class Sampler:
     Raises
     ------
     ValueError
-        If no pixel of any plane is trusted.
+        If no pixel of any plane was seen.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Sampler:
         self._rng = np.random.default_rng(config.seed)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._sources = [
-            self._source(plane) for plane in planes if plane.trusted is None or plane.trusted.any()
+            self._source(plane) for plane in planes if plane.seen is None or plane.seen.any()
         ]
         if not self._sources:
             raise ValueError(
@@ -188,7 +188,7 @@ class Sampler:
     def _source(self, plane: AnnotatedPlane) -> Source:
         # Consecutive ids stay exact in float32.
         labels = split_pieces(plane.labels)
-        distance = relative_distance(separate_touching(labels), plane.trusted)
+        distance = relative_distance(separate_touching(labels), plane.seen)
         return Source(plane, labels, [distance], self._device)
 
     def _size(self) -> int:
@@ -255,24 +255,24 @@ class Source:
         device: torch.device,
     ) -> None:
         self.plane = plane
-        trusted = np.ones(labels.shape, bool) if plane.trusted is None else plane.trusted
+        seen = np.ones(labels.shape, bool) if plane.seen is None else plane.seen
         self.shape = labels.shape
         self.image = torch.from_numpy(np.ascontiguousarray(plane.image)).to(device)
         self.in_colour = len(plane.image) == 3 and any(
             not np.array_equal(plane.image[0], other) for other in plane.image[1:]
         )
-        truth = np.stack([labels, trusted, plane.classes, *derived]).astype(np.float32)
+        truth = np.stack([labels, seen, plane.classes, *derived]).astype(np.float32)
         self.truth = torch.from_numpy(truth).to(device)
-        self.seen_px = int(trusted.sum())
-        self._trusted_labels = np.where(trusted, labels, 0)
-        self._seen = None if trusted.all() else np.flatnonzero(trusted)
-        self._objects = np.flatnonzero(np.bincount(self._trusted_labels.ravel())[1:]) + 1
+        self.seen_px = int(seen.sum())
+        self._seen_labels = np.where(seen, labels, 0)
+        self._seen = None if seen.all() else np.flatnonzero(seen)
+        self._objects = np.flatnonzero(np.bincount(self._seen_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:
-        """Return the number of trusted pixels of each class."""
+        """Return the number of seen pixels of each class."""
         classes = self.plane.classes
-        if self.plane.trusted is not None:
-            classes = classes[self.plane.trusted]
+        if self.plane.seen is not None:
+            classes = classes[self.plane.seen]
         return np.bincount(classes.ravel(), minlength=n_classes)
 
     def random_centre(
@@ -280,7 +280,7 @@ class Source:
     ) -> tuple[float, ...]:
         """Return a random point of the plane, within `jitter_px` of a seen pixel on each axis."""
         if len(self._objects) and rng.random() < 0.5:
-            chosen = self._trusted_labels == rng.choice(self._objects)
+            chosen = self._seen_labels == rng.choice(self._objects)
             pixel = int(rng.choice(np.flatnonzero(chosen)))
         elif self._seen is not None:
             pixel = int(rng.choice(self._seen))

@@ -74,9 +74,9 @@ class VolumeSampler(Sampler):
         )
 
     def _source(self, plane: AnnotatedPlane) -> Source:
-        labels = split_seen_pieces(plane.labels, plane.trusted)
+        labels = split_seen_pieces(plane.labels, plane.seen)
         apart = separate_touching(labels)
-        distance = relative_distance(apart, plane.trusted, plane.anisotropy)
+        distance = relative_distance(apart, plane.seen, plane.anisotropy)
         c = self._config
         border = border_weights(apart, c.w0, c.sigma_px, plane.anisotropy)
         return Source(plane, labels, [distance, border], self._device)
@@ -103,15 +103,15 @@ class VolumeSampler(Sampler):
 
 
 def split_seen_pieces(
-    labels: NDArray[np.int32], trusted: NDArray[np.bool_] | None
+    labels: NDArray[np.int32], seen: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
     """Give each connected piece of a cell of a stack (Z, Y, X) its own id.
 
     Planes of which nothing was seen are ignored, so they do not cut a cell in two.
     """
-    if trusted is None:
+    if seen is None:
         return split_pieces(labels)
-    seen = trusted.any((1, 2))
+    planes = seen.any((1, 2))
     pieces = np.zeros_like(labels)
-    pieces[seen] = split_pieces(labels[seen])
+    pieces[planes] = split_pieces(labels[planes])
     return pieces

@@ -73,7 +73,7 @@ class StepReport:
 class Trainer:
     """Trains a network in place, step by step.
 
-    The loss counts trusted pixels only. On the other pixels, `config.anchor` keeps the output close
+    The loss counts seen pixels only. On the other pixels, `config.anchor` keeps the output close
     to that of the network at the start: fully where it was certain of background, and elsewhere as
     far as that network is believed (`AnnotatedPlane.belief`).
 
@@ -119,7 +119,7 @@ class Trainer:
     Raises
     ------
     ValueError
-        If no pixel is trusted.
+        If no pixel was seen.
     """
 
     def __init__(

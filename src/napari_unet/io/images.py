@@ -129,7 +129,7 @@ def write_image(
     compress
         Whether to compress a tif for ImageJ, too.
     """
-    metadata: dict[str, Any] = {"axes": axes}
+    metadata: dict[str, object] = {"axes": axes}
     options: dict[str, Any] = {
         "metadata": metadata,
         "photometric": "minisblack",

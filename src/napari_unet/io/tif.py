@@ -109,7 +109,9 @@ def names_in_tif(path: Path, shape: tuple[int, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, ...]]:
+def _choose(
+    series: Sequence[tifffile.TiffPageSeries], asked: int | None
+) -> tuple[int, tuple[str, ...]]:
     """Return the number of the image to take, and notes for the user about the others."""
     found = [
         n
@@ -120,12 +122,14 @@ def _choose(series: Sequence[Any], asked: int | None) -> tuple[int, tuple[str, .
     return choose_image([str(one.name or "") for one in series], sizes, asked)
 
 
-def _plane_px(series: Any) -> int:
+def _plane_px(series: tifffile.TiffPageSeries) -> int:
     sizes = dict(zip(series.axes, series.shape, strict=True))
     return int(sizes.get("Y", 1) * sizes.get("X", 1))
 
 
-def _as_shown(data: Pixels, axes: str, page: Any) -> tuple[Pixels, str, tuple[str, ...]]:
+def _as_shown(
+    data: Pixels, axes: str, page: tifffile.TiffPage
+) -> tuple[Pixels, str, tuple[str, ...]]:
     """Return pixels that are larger where the image is brighter, their axes, and notes."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric == kind.MINISWHITE:
@@ -149,7 +153,7 @@ def _inverted(data: Pixels, bits: int) -> Pixels:
     return np.asarray(-data) if data.dtype.kind == "f" else np.asarray(-1 - data)
 
 
-def _colours(page: Any, axes: str, shape: Sequence[int]) -> int | None:
+def _colours(page: tifffile.TiffPage, axes: str, shape: Sequence[int]) -> int | None:
     """Return the number of the axis of the colours; None if the file does not mark one."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric not in (kind.RGB, kind.YCBCR, kind.CIELAB, kind.PALETTE):
@@ -209,7 +213,9 @@ def _names(described: dict[str, Any]) -> tuple[str, ...]:
     return names if len(set(names)) == count > 1 else ()
 
 
-def _resolution(tags: Any, in_um: Callable[[float], float | None]) -> tuple[float, float] | None:
+def _resolution(
+    tags: tifffile.TiffTags, in_um: Callable[[float], float | None]
+) -> tuple[float, float] | None:
     """Return the size of a pixel (y, x) in micrometres, from the tags of the resolution."""
     if "XResolution" not in tags or "YResolution" not in tags:
         return None
@@ -223,7 +229,7 @@ def _resolution(tags: Any, in_um: Callable[[float], float | None]) -> tuple[floa
     return found[0], found[1]
 
 
-def _of_plain(file: tifffile.TiffFile, tags: Any) -> tuple[float, float] | None:
+def _of_plain(file: tifffile.TiffFile, tags: tifffile.TiffTags) -> tuple[float, float] | None:
     """Return the size of a pixel (y, x) in micrometres, for a tif of a scanner or a plain tif."""
     told = _MPP.search(str(file.pages.first.description))
     if file.is_svs and told:

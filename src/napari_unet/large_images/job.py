@@ -168,8 +168,9 @@ def segment_volume(
     check_replaceable(out, overwrite=overwrite)
     _move(work, out)
     indices = list(plane_indices(source.axes, source.data.shape))
-    task: dict[str, Any] = {
-        "image": str(image.resolve()),
+    pixels_at = str(image.resolve())
+    task: dict[str, object] = {
+        "image": pixels_at,
         "shape": list(source.data.shape),
         "dtype": str(source.data.dtype),
         "changed": _last_change(image),
@@ -191,7 +192,7 @@ def segment_volume(
         config, tile_px=begun["tile_px"], channel=seen.channel, diameter_px=seen.diameter_px
     )
     volume = Volume(
-        task["image"], source.axes, str(version.path.resolve()), str(work), config, uuid.uuid4().hex
+        pixels_at, source.axes, str(version.path.resolve()), str(work), config, uuid.uuid4().hex
     )
     _create(volume, source)
     linking = 0.0 if config.link == "none" else _LINKING
@@ -338,14 +339,13 @@ def _begin(
         made = settings()
         with replacing(file) as part:
             part.write_text(json.dumps({"task": task, "settings": made}, indent=2))
-    begun: dict[str, Any] = json.loads(file.read_text())
+    begun: dict[str, dict[str, Any]] = json.loads(file.read_text())
     if begun["task"] != task:
         raise ValueError(
             f"{file.parent} was begun with another image, model or settings; delete it to "
             "begin anew, or give another place for the labels"
         )
-    then: dict[str, Any] = begun["settings"]
-    return then
+    return begun["settings"]
 
 
 def _finished(work: Path) -> Path:

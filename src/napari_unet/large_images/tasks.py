@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import label_axes, take_channel
 from napari_unet.core.intensity import Statistics
 from napari_unet.io.atomic import replacing
 from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.models.device import choose
 from napari_unet.models.loaded import Box, LoadedModel
-from napari_unet.segmentation.tiled_plane import LargePlane
+from napari_unet.segmentation.tiled_plane import PlaneSource
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class VolumePlane:
         with replacing(self._mark(kind, number)) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    def known(self, kind: str, number: int) -> dict[str, NDArray[Any]]:
+    def known(self, kind: str, number: int) -> dict[str, Pixels]:
         """Return the arrays that were stored when a task was done."""
         with np.load(self._mark(kind, number)) as file:
             return dict(file)
@@ -170,13 +171,13 @@ def prepared(plane: VolumePlane) -> VolumePlane:
     plane.mark("missing", 0, px=np.array(measured.missing_px))
     plane = replace(plane, statistics=measured.statistics)
     large = large_plane(plane)
-    for name, kind in large.score_types().items():
+    for name, dtype in large.score_types().items():
         tile = large.tiles[0].write
         path, chunks = plane.path("scores") / name, (tile[0].stop, tile[1].stop)
         if not path.exists():
             with whole(path) as part:
                 zarr.create_array(
-                    part, shape=large.seen_shape, dtype=kind, chunks=chunks, compressors=None
+                    part, shape=large.seen_shape, dtype=dtype, chunks=chunks, compressors=None
                 )
     if not plane.path("local").exists():
         block = large.blocks[0]
@@ -197,13 +198,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=8)
-def large_plane(plane: VolumePlane) -> LargePlane:
+def large_plane(plane: VolumePlane) -> PlaneSource:
     """Return the plane with its image and model, which each process opens once."""
     volume = plane.volume
     store = open_zarr(Path(volume.image), volume.axes)
     image, axes = take_channel(store.data, store.axes, volume.config.channel)
     compute = choose(volume.config.device, volume.config.precision)
-    large = LargePlane(
+    large = PlaneSource(
         _model(volume.model, volume.run), image, axes, plane.index, volume.config, compute
     )
     if plane.statistics is not None:

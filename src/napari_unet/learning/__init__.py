@@ -1,9 +1,9 @@
 """Training and fine-tuning: from corrections to a new version of a model.
 
-Words: a *lesson* is what a fine-tune trains on and what it is checked on; *held-out* cells check
-and do not teach; the *verdict* says whether the new version may be used.
+Words: a *lesson* is the training set of a fine-tune; *held-out* cells check and do not teach; the
+*verdict* says whether the new version may be used.
 Entry: `finetune.improve` (corrections to version), `train.train` (dense labels to version),
-`training` (the loop), `lesson.Run`, `validation.judge`, `stacks` (models of stacks), `live_view`
+`training` (the loop), `lesson.Run`, `validation.decide`, `stacks` (models of stacks), `live_view`
 (what the model sees meanwhile).
 Must not know: which computer asked for it, Qt, napari.
 """

@@ -89,7 +89,7 @@ class Gain:
         if score is None or self._score is None:
             return fell
         gain, self._score = score - self._score, max(score, self._score)
-        # In the first leg a falling loss is enough, as a new kind of cell may not be found yet.
+        # In the first leg a falling loss is enough, as cells of a new look may not be found yet.
         return gain > _LEAST_GAIN or (first and fell)
 
 

@@ -82,7 +82,7 @@ class Kept:
 
 
 def improve(
-    job: Job[Improvement],
+    job: Job[object],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -114,7 +114,7 @@ def improve(
 
 
 def keep(
-    job: Job[Improvement],
+    job: Job[object],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -134,7 +134,7 @@ def keep(
 
 
 def teach(
-    job: Job[Improvement],
+    job: Job[object],
     store: ModelStore,
     kept: Kept,
     annotated: Sequence[Annotated],
@@ -214,7 +214,7 @@ def store_version(
     return store.add(name, lambda path: save_model(path, model.network, header), activate=activate)
 
 
-def reproduce(job: Job[bool], store: ModelStore, version: ModelVersion) -> bool:
+def reproduce(job: Job[object], store: ModelStore, version: ModelVersion) -> bool:
     """Train a version again from its parent, corrections, settings and seed; compare the weights.
 
     Returns whether the weights are the same, bit for bit. They are on a CPU, with the same release

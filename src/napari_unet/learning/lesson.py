@@ -1,4 +1,4 @@
-"""The lesson, which is what a fine-tune trains on and is checked on; and the run that does both."""
+"""The training set of a fine-tune with its held-out cells, called a lesson; and the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from napari_unet.learning.validation import (
     compare,
     compare_sights,
     count,
-    judge,
+    decide,
 )
 from napari_unet.models.decoding import thresholds_for
 from napari_unet.models.device import Compute
@@ -72,7 +72,7 @@ _LOOK_S, _LOOK_SHARE = 4.0, 0.08
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a fine-tune trains on and what it is checked on, at the size that the network sees.
+    """The training set of a fine-tune and its held-out cells, at the size that the network sees.
 
     Attributes
     ----------
@@ -104,12 +104,12 @@ class Lesson:
     def teaching(self, split: Split) -> list[AnnotatedPlane]:
         """Return the planes with only the pixels that a split trains on."""
         return [
-            replace(plane, trusted=mask, labels=np.where(mask, plane.labels, 0))
+            replace(plane, seen=mask, labels=np.where(mask, plane.labels, 0))
             for plane, mask in zip(self.planes, split.learn, strict=True)
             if mask.any()
         ]
 
-    def judging(self, split: Split) -> list[NDArray[np.int32]]:
+    def held_out(self, split: Split) -> list[NDArray[np.int32]]:
         """Return the units (Y, X) of each plane that a split holds out; 0 elsewhere."""
         return [
             np.where(held > 0, units, 0) for held, units in zip(split.held, self.units, strict=True)
@@ -166,7 +166,7 @@ def prepare(
     if not planes:
         raise ValueError("nothing was corrected; paint at least one cell, then fine-tune")
     labels = [plane.labels for plane in planes]
-    seen = [p.labels >= 0 if p.trusted is None else p.trusted for p in planes]
+    seen = [p.labels >= 0 if p.seen is None else p.seen for p in planes]
     n_cells = sum(entry.n_cells for entry in read)
     units, of_parent = _numbered(
         [seen_units(*each) for each in zip(labels, seen, strict=True)], known
@@ -176,7 +176,9 @@ def prepare(
         plenty = n_cells >= _PLENTY
         few = not plenty and np.count_nonzero(~of_parent) < _FEW
         # With plenty of cells, the same images are held out in each fine-tune; else the new ones.
-        order = {e.image: e.identity for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        order = (
+            {e.image: e.fingerprint for e in read} if plenty else {e.image: "" for e in read[::-1]}
+        )
         images = sorted(order, key=order.__getitem__)
         split = split_seen(
             labels,
@@ -240,7 +242,7 @@ class Run:
 
     def __init__(
         self,
-        job: Job[Any],
+        job: Job[object],
         model: LoadedModel,
         parent: ModelHeader,
         lesson: Lesson,
@@ -311,7 +313,7 @@ class Run:
             self._model.network.load_state_dict(weights)
         self._after = self._count(self._lesson.units)
         if self._held_out is None:
-            self._held_out = self._count(self._lesson.judging(self._lesson.split))
+            self._held_out = self._count(self._lesson.held_out(self._lesson.split))
         # All counts above use the same threshold for the old and the new model, so the new
         # thresholds are set only now.
         self._choose_thresholds()
@@ -327,14 +329,14 @@ class Run:
         lesson = self._lesson
         if not self._config.held_out or self._held_out is None:
             return Verdict(True, "it was not checked"), None, None
-        judged, known = self._held_out, lesson.known
-        new = compare(self._before[~known], judged[~known], lesson.split.weak)
+        scored, known = self._held_out, lesson.known
+        new = compare(self._before[~known], scored[~known], lesson.split.weak)
         # The comparison is fair: both models learnt from the earlier places, or neither did.
         replay = self._held_out if self._plenty else self._after
         earlier = compare(self._before[known], replay[known], False)
         fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
         steps = self.steps if self._config.seconds else None
-        return judge(new, earlier, fit, self._elsewhere, steps), new, earlier
+        return decide(new, earlier, fit, self._elsewhere, steps), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
         """Check or show the model if it is time to; return whether to go on."""
@@ -362,14 +364,14 @@ class Run:
         if self._trainer.is_open:
             since = report.step - (self._best[1] if self._best else report.step)
             return since < max(_OPEN_PATIENCE, report.step / 3)
-        # The first half never ends a run, because a new kind of cell is found only after a while.
+        # The first half never ends a run, because cells of a new look are found only after a while.
         return self._without_gain < _PATIENCE or report.step < planned / 2
 
     def _score_of_parent(self) -> float | None:
         from napari_unet.core.cells.metrics import kappa
 
-        judging = self._lesson.judging(self._lesson.split)
-        held = np.unique(np.concatenate([units.ravel() for units in judging]))
+        held_out = self._lesson.held_out(self._lesson.split)
+        held = np.unique(np.concatenate([units.ravel() for units in held_out]))
         return kappa(self._before[held[held > 0] - 1].sum(0)) if held.any() else None
 
     def _end_of_fold(self, planned: int) -> int:
@@ -388,7 +390,7 @@ class Run:
 
         fold, *rest = self._folds
         with self._trainer.paused():
-            counts = self._count(self._lesson.judging(fold))
+            counts = self._count(self._lesson.held_out(fold))
         self._held_out = counts if self._held_out is None else self._held_out + counts
         self._score = kappa(self._held_out.sum(0))
         # The second fold begins with the weights of the start, so that its held-out cells were
@@ -406,7 +408,7 @@ class Run:
         from napari_unet.core.cells.metrics import kappa
 
         self._checked = step
-        counts = self._count(self._lesson.judging(self._lesson.split))
+        counts = self._count(self._lesson.held_out(self._lesson.split))
         score = kappa(counts.sum(0))
         gained = self._best is None or score > self._best[0]
         self._without_gain = 0 if gained else self._without_gain + 1
@@ -449,7 +451,7 @@ class Run:
         if self._model.network.config.z_depth is not None:
             return {}
         model = LoadedModel(self._model.network, header)
-        partly = [n for n, plane in enumerate(lesson.planes) if plane.trusted is not None]
+        partly = [n for n, plane in enumerate(lesson.planes) if plane.seen is not None]
         return {
             n: sight(model, lesson.planes[n], self._compute, self._job.check)
             for n in partly[-_ELSEWHERE:]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.learning.training import annotated_planes, reach
@@ -39,7 +40,7 @@ class View:
         Rows and columns of the plane that are in view.
     """
 
-    image: Any
+    image: LazyArray
     axes: str
     index: tuple[int, ...]
     box: Box
@@ -106,7 +107,7 @@ def find_slips(
             for plane in annotated_planes([one], model, config, check, zoom):
                 y, x = reach(correction, round(config.tile_px / zoom))
                 scores = fresh.scores(plane.image, compute, None, lambda f, m: check())
-                seen = plane.labels >= 0 if plane.trusted is None else plane.trusted
+                seen = plane.labels >= 0 if plane.seen is None else plane.seen
                 for place in contradicted_places(
                     scores.foreground, plane.labels > 0, seen, diameter
                 ):

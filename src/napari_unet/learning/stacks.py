@@ -16,7 +16,7 @@ from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.corrections.collection import collection_of
 from napari_unet.jobs import Job
 from napari_unet.learning.finetune import Improvement, store_version
-from napari_unet.learning.training import NewModel, kinds_of, learn, start_training, teach_classes
+from napari_unet.learning.training import NewModel, classes_of, learn, start_training, teach_classes
 from napari_unet.learning.validation import Verdict
 from napari_unet.models.device import choose
 from napari_unet.models.header import ModelHeader
@@ -123,25 +123,25 @@ def annotated_stacks(
         for index, corrections in planes.items():
             check()
             stack = get_stack(item.image, item.axes, index)
-            labels, trusted, kinds = _truth(corrections, stack.shape[1:], model.header.classes)
-            if not trusted.any():
+            labels, seen, cell_classes = _truth(corrections, stack.shape[1:], model.header.classes)
+            if not seen.any():
                 continue
             _check_ids(labels)
-            box = _reach(trusted, config.tile_px)
+            box = _reach(seen, config.tile_px)
             statistics = item.statistics or measure(stack, settings)
             image = np.ascontiguousarray(model.prepare(stack, box, statistics))
-            seen = trusted[box]
+            mask = seen[box]
             yield AnnotatedPlane(
                 image,
                 labels[box],
-                None if seen.all() else seen,
-                None if kinds is None else kinds[box],
+                None if mask.all() else mask,
+                None if cell_classes is None else cell_classes[box],
                 model.header.anisotropy or 1.0,
             )
 
 
 def improve_stacks(
-    job: Job[Improvement],
+    job: Job[object],
     store: ModelStore,
     annotated: Sequence[Annotated],
     parent: ModelVersion,
@@ -158,7 +158,7 @@ def improve_stacks(
 
     job.report(0.0, "loading the model")
     model = LoadedModel(*load_model(parent.path))
-    names = {kind for item in annotated for c in item.corrections for kind in c.classes.values()}
+    names = {name for item in annotated for c in item.corrections for name in c.classes.values()}
     model = teach_classes(model, names)
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
@@ -189,16 +189,16 @@ def _truth(
     corrections: dict[int, Correction], shape: Sequence[int], classes: Sequence[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.uint8] | None]:
     """Return labels, seen mask and classes (Z, Y, X) of a stack; labels are 0 where unseen."""
-    labels, trusted = np.zeros(shape, np.int32), np.zeros(shape, bool)
-    kinds = np.ones(shape, np.uint8) if any(c.classes for c in corrections.values()) else None
+    labels, seen = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    named = any(c.classes for c in corrections.values())
+    cell_classes = np.ones(shape, np.uint8) if named else None
     for z, correction in corrections.items():
-        seen = correction.trusted
-        trusted[z] = True if seen is None else seen
-        labels[z] = np.where(trusted[z], correction.labels, 0)
-        own = kinds_of(labels[z], correction, classes)
-        if kinds is not None and own is not None:
-            kinds[z] = own
-    return labels, trusted, kinds
+        seen[z] = True if correction.trusted is None else correction.trusted
+        labels[z] = np.where(seen[z], correction.labels, 0)
+        own = classes_of(labels[z], correction, classes)
+        if cell_classes is not None and own is not None:
+            cell_classes[z] = own
+    return labels, seen, cell_classes
 
 
 def _check_ids(labels: NDArray[np.int32]) -> None:
@@ -212,7 +212,7 @@ def _check_ids(labels: NDArray[np.int32]) -> None:
         )
 
 
-def _reach(trusted: NDArray[np.bool_], margin_px: int) -> tuple[slice, ...]:
+def _reach(seen: NDArray[np.bool_], margin_px: int) -> tuple[slice, ...]:
     """Return the box around the seen voxels of a stack, with a margin in pixels."""
-    lines = (np.flatnonzero(trusted.any(other)) for other in ((1, 2), (0, 2), (0, 1)))
+    lines = (np.flatnonzero(seen.any(other)) for other in ((1, 2), (0, 2), (0, 1)))
     return tuple(slice(max(int(i[0]) - margin_px, 0), int(i[-1]) + 1 + margin_px) for i in lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.corrections.annotations import Annotated
@@ -32,7 +31,7 @@ _DECODING_PLANES = 4
 
 
 def train(
-    job: Job[Any],
+    job: Job[object],
     store: ModelStore,
     annotated: Sequence[Annotated],
     start: ModelVersion | NewModel,

@@ -247,23 +247,23 @@ def annotated_planes(
     for item in annotated:
         for correction in item.corrections:
             check()
-            trusted = correction.trusted
-            if trusted is not None and not trusted.any():
+            seen = correction.trusted
+            if seen is not None and not seen.any():
                 continue
             box = reach(correction, round(config.tile_px / zoom))
             plane = get_plane(item.image, item.axes, correction.index)
             image = model.prepare(plane, box, item.statistics)
             shape = zoomed_shape((image.shape[1], image.shape[2]), zoom)
             labels = resize_labels(correction.labels[box].astype(np.int32), shape).copy()
-            kinds = kinds_of(labels, correction, model.header.classes)
-            if trusted is not None:
-                trusted = resize_labels(trusted[box], shape)
-                labels[~trusted] = 0
-            yield AnnotatedPlane(resize_plane(image, shape), labels, trusted, kinds)
+            classes = classes_of(labels, correction, model.header.classes)
+            if seen is not None:
+                seen = resize_labels(seen[box], shape)
+                labels[~seen] = 0
+            yield AnnotatedPlane(resize_plane(image, shape), labels, seen, classes)
 
 
 def learn(
-    job: Job[Any],
+    job: Job[object],
     trainer: Trainer,
     on_step: Callable[[StepReport], bool] = lambda report: True,
     held_out: Callable[[], float | None] = lambda: None,
@@ -353,7 +353,7 @@ def start_training(
 
 
 def preview(
-    job: Job[AugmentationPreview],
+    job: Job[object],
     model: LoadedModel,
     annotated: Annotated,
     config: FinetuneConfig,
@@ -380,7 +380,7 @@ def reach(correction: Correction, margin_px: int) -> Box:
     return y, x
 
 
-def kinds_of(
+def classes_of(
     labels: NDArray[np.int32], correction: Correction, classes: Sequence[str]
 ) -> NDArray[np.uint8] | None:
     """Return the class of each pixel of a correction, from 1; None if it names no class.
@@ -397,7 +397,7 @@ def kinds_of(
     if not correction.classes:
         return None
     table = np.ones(int(labels.max(initial=0)) + 1, np.uint8)
-    for cell, kind in correction.classes.items():
+    for cell, name in correction.classes.items():
         if cell < len(table):
-            table[cell] = classes.index(kind) if kind in classes else 1
+            table[cell] = classes.index(name) if name in classes else 1
     return table[labels]

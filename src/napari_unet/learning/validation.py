@@ -1,4 +1,4 @@
-"""Whether a fine-tuned model is better, as judged by what it has not learnt from."""
+"""Whether a fine-tuned model is better, by what it has not learnt from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Check:
-    """Scores of a model before and after it learnt, on places that judge both alike.
+    """Scores of a model before and after it learnt, on places that are fair to both.
 
     A score is the agreement beyond chance of each pixel's class, where a pixel counts as in the
     loss, so that the gap between two cells weighs more than its few pixels: 1 is perfect, 0 is
@@ -156,7 +156,7 @@ class Elsewhere:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether the child has become steadier on a kind that its parent does not know."""
+        """Whether the child has become steadier on images that its parent does not know."""
         return self.is_steadier and not self.was_steady
 
     @property
@@ -195,7 +195,7 @@ def compare_sights(before: Collection[Sight], after: Collection[Sight], n_places
     return Elsewhere(n_before, n_after, n_places, steadiness(before), steadiness(after), same)
 
 
-def judge(
+def decide(
     new: Check | None,
     earlier: Check | None,
     fit: Fit,
@@ -326,7 +326,7 @@ def count(
         if not unit.any():
             continue
         box, scores = scores_around(unit > 0, plane, model, compute, check)
-        found = (scores.foreground > threshold) * (1 if scores.kinds is None else scores.kinds)
+        found = (scores.foreground > threshold) * (1 if scores.classes is None else scores.classes)
         labels = separate_touching(plane.labels[box])
         truth = np.where(labels > 0, plane.classes[box], 0)
         weight = 1 + border_weights(labels)

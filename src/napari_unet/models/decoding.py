@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,10 @@ def cell_areas(
         Labels (Y, X), and a mask (Y, X) of the seen pixels; None if all were seen.
     """
     areas = [np.zeros(0, np.int64)]
-    for labels, trusted in planes:
+    for labels, seen in planes:
         area = np.bincount(labels.ravel())
-        if trusted is not None:
-            area[np.unique(labels[~trusted])] = 0
+        if seen is not None:
+            area[np.unique(labels[~seen])] = 0
         area[0] = 0
         areas.append(area[area > 0])
     return np.sort(np.concatenate(areas))
@@ -80,7 +80,7 @@ def typical_area(areas: NDArray[np.int64], share: float = 0.5) -> int | None:
 
 def postprocess_for(
     planes: Iterable[AnnotatedPlane], model: LoadedModel, zoom: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the settings of `label_instances` that suit the cells which a model learns.
 
     Parameters
@@ -93,7 +93,7 @@ def postprocess_for(
         Factor by which the images are enlarged for the network.
     """
     settings = model.header.postprocess
-    areas = cell_areas((plane.labels, plane.trusted) for plane in planes)
+    areas = cell_areas((plane.labels, plane.seen) for plane in planes)
     small, typical = typical_area(areas, 0.05), typical_area(areas)
     if small is None or typical is None:
         return dict(settings)
@@ -153,7 +153,7 @@ def thresholds_for(
     united = np.zeros(len(_THRESHOLDS))
     peaks: list[float] = []
     for plane in taught[:: math.ceil(len(taught) / at_most)]:
-        seen = np.ones(plane.labels.shape, bool) if plane.trusted is None else plane.trusted
+        seen = np.ones(plane.labels.shape, bool) if plane.seen is None else plane.seen
         box, scores = scores_around(seen, plane, model, compute, check)
         found = scores.foreground[seen[box]] > _THRESHOLDS[:, None]
         cells = plane.labels[box][seen[box]] > 0

@@ -211,17 +211,17 @@ def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]
     """Return the shape of each array; check that all arrays fill `n_bytes` without a gap."""
     shapes, places = {}, []
     for name, entry in table.items():
-        kind, shape, place = (entry[key] for key in ("dtype", "shape", "data_offsets"))
+        dtype, shape, place = (entry[key] for key in ("dtype", "shape", "data_offsets"))
         named = f"its weights {reprlib.repr(name)}"
-        if kind not in _FLOATING:
+        if dtype not in _FLOATING:
             raise BrokenModel(
-                f"{named} are {reprlib.repr(kind)}, and should be one of {', '.join(_FLOATING)}"
+                f"{named} are {reprlib.repr(dtype)}, and should be one of {', '.join(_FLOATING)}"
             )
         for numbers, counts in ((shape, range(9)), (place, (2,))):
             whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
             if not whole or len(numbers) not in counts or not all(0 <= n < 2**48 for n in numbers):
                 raise BrokenModel(f"{named} have a shape or a place that cannot be")
-        if math.prod(shape) * _FLOATING[kind] != place[1] - place[0]:
+        if math.prod(shape) * _FLOATING[dtype] != place[1] - place[0]:
             raise BrokenModel(
                 f"{named} are {times(shape)}, which does not fit {place[1] - place[0]} bytes"
             )

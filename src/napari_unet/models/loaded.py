@@ -64,7 +64,7 @@ class PlaneScores:
     ----------
     foreground
         (Y, X) float32, probability that a pixel belongs to a cell.
-    kinds
+    classes
         (Y, X) uint8, most likely class of a pixel if it belongs to a cell, from 1; None if the
         model knows only one class.
     zoom
@@ -75,7 +75,7 @@ class PlaneScores:
     """
 
     foreground: NDArray[np.float32]
-    kinds: NDArray[np.uint8] | None = None
+    classes: NDArray[np.uint8] | None = None
     zoom: float = 1.0
     distance: NDArray[np.float32] | None = None
 
@@ -208,17 +208,17 @@ class LoadedModel:
         logits = run_within_memory(
             compute, tile_px, smallest, work, lambda message: progress(0.0, message)
         )
-        kinds = distance = None
+        classes = distance = None
         of_classes = logits[: self.network.config.n_classes]
         if len(of_classes) > 2:
-            kinds = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
+            classes = resize_labels(of_classes[1:].argmax(0).astype(np.uint8) + np.uint8(1), shape)
         if self.network.config.distance:
             told = in_16_bits(expit(logits[-1])).astype(np.float32)
             smooth = smooth_distance(told, self.header.anisotropy or 1.0)
             distance = resize_plane(smooth[None], shape)[0]
         sure = in_16_bits(foreground_scores(of_classes)).astype(np.float32)
         foreground = resize_plane(sure[None], shape)[0]
-        return PlaneScores(foreground, kinds, zoom, distance)
+        return PlaneScores(foreground, classes, zoom, distance)
 
     def decoding(self, config: PredictConfig, zoom: float) -> Decoding:
         """Return the settings that turn scores into labels.
@@ -253,7 +253,7 @@ class LoadedModel:
         return label_instances(scores.foreground, distance=scores.distance, **vars(decoding))
 
     def votes(
-        self, labels: NDArray[np.int32], kinds: NDArray[np.uint8] | None
+        self, labels: NDArray[np.int32], classes: NDArray[np.uint8] | None
     ) -> NDArray[np.int64]:
         """Count the pixels of each cell by their class; returns an array (cells, classes).
 
@@ -261,18 +261,18 @@ class LoadedModel:
         ----------
         labels
             (Y, X), cells 1, 2, ...
-        kinds
+        classes
             (Y, X), the class of each pixel; None if all belong to the first class.
         """
         n_classes, n = len(self.header.classes), int(labels.max(initial=0))
-        given = np.uint8(1) if kinds is None else kinds.ravel()
+        given = np.uint8(1) if classes is None else classes.ravel()
         pairs = labels.ravel() * np.int64(n_classes) + given
         cast = np.bincount(pairs, minlength=(n + 1) * n_classes).astype(np.int64)
         return cast.reshape(n + 1, n_classes)[1:]
 
     def kinds(self, votes: NDArray[np.int64]) -> tuple[str, ...]:
         """Return the class of each cell, which is the class of most of its pixels."""
-        return tuple(self.header.classes[kind] for kind in votes.argmax(1))
+        return tuple(self.header.classes[number] for number in votes.argmax(1))
 
     def _default_tile_px(self, compute: Compute, shape: Sequence[int]) -> int:
         from napari_unet.core.network.unet import halo_px

@@ -77,7 +77,7 @@ def sight(
     """
     # Predictors made before the last step hold the old weights.
     model = LoadedModel(model.network, model.header)
-    seen = np.ones(plane.labels.shape, bool) if plane.trusted is None else plane.trusted
+    seen = np.ones(plane.labels.shape, bool) if plane.seen is None else plane.seen
     y, x = (_around(np.asarray(seen.any(axis))) for axis in (1, 0))
     image = plane.image[:, y, x]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -20,6 +20,7 @@ from napari_unet.backends.requests import (
     SegmentRequest,
     TrainRequest,
 )
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices, set_plane
 from napari_unet.corrections.collection import Collection
 from napari_unet.io.atomic import replacing
@@ -45,10 +46,12 @@ from napari_unet.remote.tasks import (
     sent_model,
 )
 from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
-from napari_unet.remote.worker import Task, pack
+from napari_unet.remote.worker import NO_IMAGE, TaskInputs, pack
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
 from napari_unet.segmentation.stacks import link_stacks, whole_stacks
+
+T = TypeVar("T")
 
 
 class RemoteBackend:
@@ -73,7 +76,7 @@ class RemoteBackend:
         self._connection, self._unfinished = Connection(read_credentials(server)), unfinished
         self._leaving = False
 
-    def segment(self, job: Job[Any], request: SegmentRequest) -> Segmentation:
+    def segment(self, job: Job[object], request: SegmentRequest) -> Segmentation:
         """See `Backend.segment`; each plane is sent when the server asks for it.
 
         Cells are linked on this computer, where the image has all its axes.
@@ -99,14 +102,14 @@ class RemoteBackend:
             settings = replace(settings, channel=None)
         sent_shape, sent_axes = (*shape, *first.shape), "TCYX" if len(shape) == 1 else "TZCYX"
         sent = SegmentRequest(
-            None,
+            NO_IMAGE,
             sent_axes,
             model,
             settings,
             tuple(plane_indices(sent_axes, sent_shape)),
             request.box,
         )
-        done: Segmentation = self._do(job, SegmentTask(sent, sent_shape), offers)
+        done = self._do(job, SegmentTask(sent, sent_shape), offers)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
         for index, found in zip(planes, done.labels.reshape(-1, *first.shape[1:]), strict=True):
             set_plane(labels, axes, index, found)
@@ -129,18 +132,17 @@ class RemoteBackend:
         )
         return link(job, here, label_axes(axes), config.link)
 
-    def guess_diameter(self, job: Job[float], request: DiameterRequest) -> float:
+    def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """See `Backend.guess_diameter`."""
         plane = get_plane(request.image, request.axes, request.index)
         model, offers = sent_model(request.model)
         offers[plane_key(0)] = partial(pack, plane)
-        sent = DiameterRequest(None, "TCYX", (0,), model, request.config)
-        found: float = self._do(job, DiameterTask(sent), offers)
-        return found
+        sent = DiameterRequest(NO_IMAGE, "TCYX", (0,), model, request.config)
+        return self._do(job, DiameterTask(sent), offers)
 
     def finetune(
         self,
-        job: Job[Improvement],
+        job: Job[object],
         store: ModelStore,
         request: FinetuneRequest,
         watch: Callable[[], View | None],
@@ -165,7 +167,7 @@ class RemoteBackend:
         trained = self._do(job, task, offers, watch, unfinished)
         return self._adopt(job, store, unfinished, trained)
 
-    def train(self, job: Job[Improvement], store: ModelStore, request: TrainRequest) -> Improvement:
+    def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`; copies of the images are sent."""
         start, parent = request.start, ""
         check_learns(start.header if isinstance(start, ModelVersion) else start, self.computer)
@@ -182,9 +184,7 @@ class RemoteBackend:
         trained = self._do(job, task, offers, unfinished=unfinished)
         return self._adopt(job, store, unfinished, trained)
 
-    def resume(
-        self, job: Job[Improvement], store: ModelStore, unfinished: UnfinishedJob
-    ) -> Improvement:
+    def resume(self, job: Job[object], store: ModelStore, unfinished: UnfinishedJob) -> Improvement:
         """Follow a job that was started earlier, and add its version to the store.
 
         Raises
@@ -216,7 +216,7 @@ class RemoteBackend:
         """The server's name, for people."""
         return self._connection.computer
 
-    def drop(self, job: Job[Any], unfinished: UnfinishedJob) -> None:
+    def drop(self, job: Job[object], unfinished: UnfinishedJob) -> None:
         """Cancel a job that was started earlier, and forget it."""
         self._forget(RemoteJob(job, self._connection, unfinished.number), unfinished)
 
@@ -227,12 +227,12 @@ class RemoteBackend:
 
     def _do(
         self,
-        job: Job[Any],
-        task: Task,
+        job: Job[object],
+        task: Callable[[Job[object], TaskInputs], T],
         offers: Offers,
         watch: Callable[[], View | None] = lambda: None,
         unfinished: UnfinishedJob | None = None,
-    ) -> Any:
+    ) -> T:
         """Run a task on the server and return its result.
 
         Parameters
@@ -254,7 +254,8 @@ class RemoteBackend:
             if unfinished is not None:
                 self._unfinished.add(unfinished)
             there.start(task)
-            return there.follow(offers, watch)
+            found: T = there.follow(offers, watch)
+            return found
 
     @contextmanager
     def _ending(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> Iterator[None]:
@@ -273,7 +274,7 @@ class RemoteBackend:
             raise
 
     def _adopt(
-        self, job: Job[Any], store: ModelStore, unfinished: UnfinishedJob, trained: Trained
+        self, job: Job[object], store: ModelStore, unfinished: UnfinishedJob, trained: Trained
     ) -> Improvement:
         """Add a version from the server to the store; then remove it from the server."""
         done = trained.done
@@ -298,7 +299,7 @@ class RemoteBackend:
         return f"{self._connection.computer}: {compute}"
 
 
-def _plane(image: Any, axes: str, index: tuple[int, ...]) -> bytes:
+def _plane(image: LazyArray, axes: str, index: tuple[int, ...]) -> bytes:
     return pack(np.ascontiguousarray(get_plane(image, axes, index)))
 
 

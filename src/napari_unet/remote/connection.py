@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from napari_unet.remote.credentials import Credentials
@@ -18,6 +18,7 @@ from napari_unet.remote.worker import RELEASE, call
 if TYPE_CHECKING:
     from distributed import Client
 
+T = TypeVar("T")
 # A server that does not answer for so many seconds counts as away.
 PATIENCE_S = 10.0
 # Longest wait, in seconds, for an answer that is not needed.
@@ -50,7 +51,7 @@ class Connection:
         """The server's name, for people."""
         return self.credentials.computer
 
-    def call(self, check: Callable[[], None], method: str, *args: Any) -> Any:
+    def call(self, check: Callable[[], None], method: str, *args: object) -> Any:
         """Call a method of the worker's `JobQueue`, and return its result.
 
         Parameters
@@ -67,17 +68,17 @@ class Connection:
         ValueError
             If the server refuses the credentials, or the call fails there.
         """
-        answered = self._begin(self._call, method, args)
+        answered = self._begin(lambda: self._call(method, args))
         while True:
             try:
                 return answered.result(_CHECK_S)
             except TimeoutError:
                 check()
 
-    def notify(self, method: str, *args: Any) -> None:
+    def notify(self, method: str, *args: object) -> None:
         """Call a method, wait for a moment only, and ignore errors."""
         with suppress(Exception):
-            self._begin(self._call, method, args).result(_MOMENT_S)
+            self._begin(lambda: self._call(method, args)).result(_MOMENT_S)
 
     def hello(self, check: Callable[[], None]) -> None:
         """Check that the server can be reached and has the same release; raises as `call`."""
@@ -93,21 +94,21 @@ class Connection:
         with suppress(Exception):
             self._begin(self._disconnect).result(_MOMENT_S)
 
-    def _begin(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+    def _begin(self, work: Callable[[], T]) -> Future[T]:
         """Run a call in a thread of its own: calls of Dask may take long and cannot be ended."""
-        done: Future[Any] = Future()
+        done: Future[T] = Future()
 
         def run() -> None:
             try:
                 with self._lock:
-                    done.set_result(work(*args))
+                    done.set_result(work())
             except BaseException as error:
                 done.set_exception(error)
 
         threading.Thread(target=run, name="napari-unet-server", daemon=True).start()
         return done
 
-    def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+    def _call(self, method: str, args: tuple[object, ...]) -> Any:
         try:
             answers = self._connected().run(call, method, *args)
         except (Exception, asyncio.CancelledError) as error:

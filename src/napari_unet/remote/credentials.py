@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_unet.io.atomic import replacing
 
@@ -136,7 +136,7 @@ def read_credentials(path: Path) -> Credentials:
                     f"{path} can be read by others, and who has read it can use the server; "
                     f"type: chmod 600 {path}"
                 )
-            content: dict[str, Any] = json.loads(file.read(1_000_000))
+            content: dict[str, object] = json.loads(file.read(1_000_000))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         found = Credentials(**{name: str(value) for name, value in content.items()})

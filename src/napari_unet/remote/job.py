@@ -13,7 +13,7 @@ from napari_unet.core.axes import get_plane
 from napari_unet.jobs import THIS_COMPUTER, FinishReason, Job, Progress
 from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.remote.connection import Connection, ServerAway
-from napari_unet.remote.worker import PackedTask, Task, pack, unpack
+from napari_unet.remote.worker import JobStatus, PackedTask, Task, pack, unpack
 
 # What a task may fetch: by key, a function that returns the bytes.
 Offers = Mapping[str, Callable[[], bytes]]
@@ -42,7 +42,7 @@ class RemoteJob:
         Whether it has begun to learn: it has all its data then, and goes on without this computer.
     """
 
-    def __init__(self, job: Job[Any], connection: Connection, number: str) -> None:
+    def __init__(self, job: Job[object], connection: Connection, number: str) -> None:
         self._job, self._connection, self._number = job, connection, number
         self._fraction = 0.0
         self.has_all = False
@@ -84,7 +84,7 @@ class RemoteJob:
         live_view, since = _LiveView(watch), 0
         while True:
             job = self._job
-            state = self._call("status", since, job.is_finishing, job.extended_s)
+            state: JobStatus | None = self._call("status", since, job.is_finishing, job.extended_s)
             if state is None:
                 raise ValueError(
                     f"the server {self._connection.computer} was started again and lost this job; "
@@ -131,7 +131,7 @@ class RemoteJob:
             )
         self._call("give", key, offers[key]())
 
-    def _result(self, state: Mapping[str, Any]) -> Any:
+    def _result(self, state: JobStatus) -> Any:
         if state["reason"] is FinishReason.DONE:
             return unpack(self._call("result"))
         if state["reason"] is FinishReason.CANCELLED:
@@ -140,7 +140,7 @@ class RemoteJob:
             )
         raise ValueError(state["error"])
 
-    def _call(self, method: str, *args: Any) -> Any:
+    def _call(self, method: str, *args: object) -> Any:
         """Call a method of the queue; repeat this for `PERSIST_S` if the connection breaks."""
         began = time.monotonic()
         while True:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from napari_unet.config import Device
@@ -95,7 +95,7 @@ def default_credentials() -> Path:
     return platformdirs.user_data_path("napari-unet", appauthor=False) / "server.json"
 
 
-def _settings(device: Device) -> dict[str, Any]:
+def _settings(device: Device) -> dict[str, object]:
     return {
         "napari-unet.device": device,
         # By default Dask limits the numeric libraries of a worker to one thread.
@@ -143,14 +143,14 @@ def _start(credentials: Credentials, host: str, port: int, folder: str) -> SpecC
     from distributed import Nanny, Scheduler, SpecCluster
 
     security = credentials.security()
-    common: dict[str, Any] = {
+    common: dict[str, object] = {
         "security": security,
         "protocol": "tls://",
         "dashboard": False,
         "dashboard_address": f"{LOOPBACK}:0",
     }
     # Clients connect to the scheduler only: the worker listens on this computer alone.
-    worker: dict[str, Any] = common | {
+    worker: dict[str, object] = common | {
         "host": LOOPBACK,
         "nthreads": 1,
         "memory_limit": 0,

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import EllipsisType
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
 from napari_unet.backends.requests import (
     DiameterRequest,
@@ -26,6 +27,8 @@ from napari_unet.backends.requests import (
     SegmentRequest,
     TrainRequest,
 )
+from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.core.arrays import Index, Pixels
 from napari_unet.core.axes import get_plane
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.collection import Collection
@@ -37,6 +40,7 @@ from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.remote.worker import TaskInputs, unpack
 from napari_unet.segmentation.planes import Segmentation
 
+Config = TypeVar("Config", PredictConfig, FinetuneConfig)
 # The key of the corrections of a fine-tune.
 ANNOTATED = "annotated"
 
@@ -72,19 +76,27 @@ class FetchedPlanes:
     """
 
     def __init__(self, inputs: TaskInputs, shape: tuple[int, ...]) -> None:
-        self._inputs, self.shape = inputs, shape
+        self._inputs, self.shape, self.ndim = inputs, shape, len(shape)
         self._number, self._part = -1, np.zeros(shape[1:])
 
-    def __getitem__(self, key: tuple[Any, ...]) -> Any:
-        number = key[0]
-        if isinstance(number, slice):
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the pixels; the first plane is fetched to see it."""
+        return self[0].dtype
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
+        return np.stack([self[number] for number in range(self.shape[0])], dtype=dtype)
+
+    def __getitem__(self, key: Index) -> Pixels:
+        number, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(number, slice | EllipsisType):
             # A slice along T is read for a sample of the image only: it gets the first plane.
-            return self[(0, *key[1:])][None]
+            return self[(0, *rest)][None]
         if number != self._number:
             self._number, self._part = number, self._fetch(number)
-        return self._part[key[1:]]
+        return self._part[tuple(rest)]
 
-    def _fetch(self, number: int) -> NDArray[Any]:
+    def _fetch(self, number: int) -> Pixels:
         size = math.prod(self.shape[1:-3])
         keys = [plane_key(n) for n in range(number * size, (number + 1) * size)]
         if len(self.shape) == 5:
@@ -92,7 +104,7 @@ class FetchedPlanes:
         # The next plane is sent while this one is worked on.
         ahead = [plane_key(number + 1)] if number + 1 < self.shape[0] else []
         (content,) = self._inputs.fetch(*keys, ahead=ahead)
-        plane: NDArray[Any] = unpack(content)
+        plane: Pixels = unpack(content)
         return plane
 
 
@@ -100,10 +112,28 @@ class FetchedPlanes:
 class OnePlane:
     """An image of which one plane (C, Y, X) was sent: every index gives that plane."""
 
-    plane: NDArray[Any]
+    plane: Pixels
 
-    def __getitem__(self, key: object) -> NDArray[Any]:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, C, Y, X)."""
+        return (1, *self.plane.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 4
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the pixels."""
+        return self.plane.dtype
+
+    def __getitem__(self, key: Index) -> Pixels:
         return self.plane
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Pixels:
+        return np.array(self.plane[None], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -113,7 +143,7 @@ class SegmentTask:
     Attributes
     ----------
     request
-        Its image is None, and its axes are those of `shape`.
+        Without its image, and its axes are those of `shape`.
     shape
         Of the image, see `FetchedPlanes`.
     """
@@ -121,7 +151,7 @@ class SegmentTask:
     request: SegmentRequest
     shape: tuple[int, ...]
 
-    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Segmentation:
+    def __call__(self, job: Job[object], inputs: TaskInputs) -> Segmentation:
         """Run in the worker."""
         request = replace(
             self.request,
@@ -130,16 +160,16 @@ class SegmentTask:
             config=_on_device(self.request.config, inputs),
         )
         # Labels of finished planes are not sent: a `Part` reports the progress without them.
-        return inputs.backend.segment(Part(job, 0, 1, ""), request)
+        return inputs.backend.segment(Part(job, 0, 1), request)
 
 
 @dataclass(frozen=True)
 class DiameterTask:
-    """Guesses the diameter of cells; the image of the request is None, its axes are TCYX."""
+    """Guesses the diameter of cells; the request has no image, its axes are TCYX."""
 
     request: DiameterRequest
 
-    def __call__(self, job: Job[Any], inputs: TaskInputs) -> float:
+    def __call__(self, job: Job[object], inputs: TaskInputs) -> float:
         """Run in the worker."""
         model = _received(self.request.model, inputs)
         (content,) = inputs.fetch(plane_key(0))
@@ -171,7 +201,7 @@ class FinetuneTask:
     diameter_px: float | None
     zoom: float
 
-    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Trained:
+    def __call__(self, job: Job[object], inputs: TaskInputs) -> Trained:
         """Run in the worker, with a store and a collection that are deleted afterwards."""
         job.report(0.0, "sending the corrections")
         files = inputs.files([entry.sha256 for entry in self.entries])
@@ -209,7 +239,7 @@ class TrainTask:
     request: TrainRequest
     n_planes: int
 
-    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Trained:
+    def __call__(self, job: Job[object], inputs: TaskInputs) -> Trained:
         """Run in the worker, with a store that is deleted afterwards."""
         job.report(0.0, "sending the images")
         keys = map(plane_key, range(self.n_planes))
@@ -272,6 +302,6 @@ def _received(model: ModelVersion, inputs: TaskInputs) -> ModelVersion:
     return replace(model, path=path)
 
 
-def _on_device(config: Any, inputs: TaskInputs) -> Any:
+def _on_device(config: Config, inputs: TaskInputs) -> Config:
     """Return settings with the server's device, if the user left the choice."""
     return replace(config, device=inputs.device) if config.device == "auto" else config

@@ -20,12 +20,15 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
 
 from napari_unet.backends.local import LocalBackend
 from napari_unet.config import Device
+from napari_unet.core.arrays import Pixels
 from napari_unet.io.atomic import replacing
-from napari_unet.jobs import Job, JobRunner, Progress
+from napari_unet.jobs import FinishReason, Job, JobRunner, Progress
 from napari_unet.learning.live_view import View, ViewLabels
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ _AT_ONCE = 8
 # Files that were sent (models and corrections) are deleted, the oldest first, where all of them
 # together have more bytes than this.
 _KEPT_BYTES = 8 << 30
+
+# Stands for the image in what is sent without it.
+NO_IMAGE: Pixels = np.zeros((0, 0))
 
 
 @dataclass
@@ -95,7 +101,7 @@ class TaskInputs:
 
     def __init__(
         self,
-        job: Job[Any],
+        job: Job[object],
         queued: QueuedJob,
         folder: Path,
         backend: LocalBackend,
@@ -156,7 +162,7 @@ class TaskInputs:
 
 
 # Runs in the worker, in the job's thread; its result is pickled.
-Task = Callable[[Job[Any], TaskInputs], Any]
+Task = Callable[[Job[object], TaskInputs], object]
 
 
 @dataclass(frozen=True)
@@ -171,9 +177,32 @@ class PackedTask:
 
     content: bytes
 
-    def __call__(self, job: Job[Any], inputs: TaskInputs) -> Any:
+    def __call__(self, job: Job[object], inputs: TaskInputs) -> object:
         """Unpack the task and run it."""
         return unpack(self.content)(job, inputs)
+
+
+class JobStatus(TypedDict):
+    """The state of a job, as its client gets it.
+
+    Attributes
+    ----------
+    news, since
+        Later progress reports, and the number of the last one.
+    wants
+        Keys of data to send.
+    waiting
+        Number of jobs before this one.
+    reason, error
+        Why it ended, or None; and the sentence of its error.
+    """
+
+    news: list[Progress]
+    since: int
+    wants: list[str]
+    waiting: int
+    reason: FinishReason | None
+    error: str
 
 
 class JobQueue:
@@ -214,7 +243,7 @@ class JobQueue:
 
     def status(
         self, number: str, since: int, finish: bool, extended_s: float | None = None
-    ) -> dict[str, Any] | None:
+    ) -> JobStatus | None:
         """Return the state of a job, and pass on what the user asked for.
 
         Parameters
@@ -230,9 +259,7 @@ class JobQueue:
 
         Returns
         -------
-        None if there is no such job, or no longer. Otherwise a dict: `news` (later progress
-        reports), `since` (number of the last one), `wants` (keys of data to send), `waiting`
-        (number of jobs before this one), `reason` (why it ended, or None), `error`.
+        None if there is no such job, or no longer.
         """
         queued = self._jobs.get(number)
         if queued is None:
@@ -296,7 +323,7 @@ class JobQueue:
                 path.unlink()
 
 
-def call(method: str, *args: Any, dask_worker: Worker) -> Any:
+def call(method: str, *args: object, dask_worker: Worker) -> object:
     """Call a method of the worker's `JobQueue`, by its name, and return its result."""
     import dask
 
@@ -309,7 +336,7 @@ def _queue(folder: str, device: Device) -> JobQueue:
     return JobQueue(Path(folder) / "sent", device)
 
 
-def pack(thing: Any) -> bytes:
+def pack(thing: object) -> bytes:
     """Pickle and compress an object, so that a computer with another system can unpack it."""
     content = io.BytesIO()
     _Pickler(content, pickle.HIGHEST_PROTOCOL).dump(thing)
@@ -327,7 +354,7 @@ def unpack(content: bytes) -> Any:
 class _Pickler(pickle.Pickler):
     """Pickles a path by its parts: a `PosixPath` cannot be made on Windows, nor the reverse."""
 
-    def reducer_override(self, thing: Any) -> Any:
+    def reducer_override(self, thing: object) -> Any:
         """Return how to make a path again; `NotImplemented` for all other objects."""
         return (_path, thing.parts) if isinstance(thing, PurePath) else NotImplemented
 
@@ -341,7 +368,7 @@ def _add_news(queued: QueuedJob, progress: Progress) -> None:
     number = queued.news[-1][0] + 1 if queued.news else 1
     if isinstance(progress.preview, ViewLabels):
         # The client has the image already.
-        view = replace(progress.preview.view, image=None)
+        view = replace(progress.preview.view, image=NO_IMAGE)
         progress = replace(progress, preview=replace(progress.preview, view=view))
     queued.news.append((number, progress))
     if time.monotonic() - queued.asked > FORGOTTEN_S:

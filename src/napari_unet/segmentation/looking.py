@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel, PredictConfig
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape, take_channel
 from napari_unet.jobs import Reporter
 from napari_unet.models.decoding import cell_areas, typical_area
 from napari_unet.models.device import Compute
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
 from napari_unet.models.steadiness import found_again
-from napari_unet.segmentation.tiled_plane import LARGE_PX, LargePlane
+from napari_unet.segmentation.tiled_plane import LARGE_PX, PlaneSource
 
 Index = tuple[int, ...]
 # Sizes at which the image is looked at if its own size is not right, as factors. Smaller sizes are
@@ -137,7 +137,7 @@ class _Sight:
 
 def look(
     model: LoadedModel,
-    image: Any,
+    image: LazyArray,
     axes: str,
     planes: Sequence[Index],
     config: PredictConfig,
@@ -191,7 +191,7 @@ def look(
 
 def measured_px(
     model: LoadedModel,
-    plane: NDArray[Any],
+    plane: Pixels,
     config: PredictConfig,
     compute: Compute,
     job: Reporter,
@@ -204,10 +204,10 @@ def measured_px(
     return at.width_px(at.best()[1]) or None
 
 
-def fingerprint(image: Any, axes: str) -> tuple[Any, ...]:
+def fingerprint(image: LazyArray, axes: str) -> tuple[object, ...]:
     """Tells an image from others, by its shape and three small windows of its middle plane."""
     middle = tuple(n // 2 for axis, n in zip(axes, image.shape, strict=True) if axis not in "CYX")
-    parts: list[Any] = []
+    parts: list[object] = []
     for share in (0.25, 0.5, 0.75):
         y, x = (
             slice(round(share * n), round(share * n) + _PRINT_PX)
@@ -223,7 +223,7 @@ class _At:
     """A plane that is looked at; for the attributes see `look`."""
 
     model: LoadedModel
-    image: Any
+    image: LazyArray
     axes: str
     index: Index
     config: PredictConfig
@@ -389,9 +389,9 @@ class _At:
         return _SMALLER if own.n_cells else (*_SMALLER, _LARGER)
 
     @cached_property
-    def _source(self) -> LargePlane:
+    def _source(self) -> PlaneSource:
         config = replace(self.config, diameter_px=None)
-        return LargePlane(self.model, self.image, self.axes, self.index, config, self.compute)
+        return PlaneSource(self.model, self.image, self.axes, self.index, config, self.compute)
 
     def sight(self, factor: float) -> _Sight:
         """What cells look like at a size, over the image's own."""
@@ -473,7 +473,7 @@ class _At:
         return [ranked[rank] for rank in dict.fromkeys((0, len(ranked) // 3))]
 
 
-def _learnt_stain(model: LoadedModel, image: Any, axes: str) -> bool:
+def _learnt_stain(model: LoadedModel, image: LazyArray, axes: str) -> bool:
     in_colour = "C" in axes and image.shape[axes.index("C")] in (3, 4)
     return in_colour and model.header.settings.get("channel") == "stain"
 

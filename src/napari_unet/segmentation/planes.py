@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Link, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import (
     get_plane,
     label_axes,
     label_shape,
-    plane_shape,
     plane_view,
-    planes_last,
     take_channel,
 )
 from napari_unet.core.cells.cell_size import median_diameter
@@ -29,14 +28,16 @@ from napari_unet.models.store import ModelVersion
 from napari_unet.segmentation.linking import linked_ids
 from napari_unet.segmentation.looking import AS_IT_IS, Look, Scored, look, measured_px
 from napari_unet.segmentation.plane_order import PlaneLabels, number_in_order
-from napari_unet.segmentation.tiled_plane import LARGE_PX, LargePlane, segment_large
+from napari_unet.segmentation.tiled_plane import LARGE_PX, PlaneSource, segment_large
 
 if TYPE_CHECKING:
     from napari_unet.core.cells.suggestions import Place
 
+# Is called with (fraction, message), and may raise to stop.
+Progress = Callable[[float, str], None]
 # Largest number of suggestions for a plane, and the side, in pixels, of the blocks in which they
 # are searched. Larger blocks would need too much memory.
-_PLACES, _PLACES_PX = 20, 4096
+_SUGGESTIONS, _SUGGESTIONS_PX = 20, 4096
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Segmentation:
         Name of the class of each cell 1, 2, ...
     places
         Suggestions where a correction would help most, the best first: the index of the plane, and
-        the place in it.
+        the point in it.
     is_linked
         Whether the cells were linked over planes.
     warnings
@@ -86,10 +87,55 @@ class Segmentation:
     look: Look = AS_IT_IS
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model in memory, and an image as this model is to see it.
+
+    Attributes
+    ----------
+    source
+        The image with its model and settings, without the index of a plane.
+    look
+        How the model sees it.
+    known
+        A plane that was segmented on the way; None if there is none.
+    version
+        The version of the model.
+    labels
+        The labels of the image, which are 0 at first.
+    """
+
+    source: PlaneSource
+    look: Look
+    known: Scored | None
+    version: ModelVersion
+    labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result for one plane or stack.
+
+    Attributes
+    ----------
+    votes
+        The pixels of each cell by their class, (cells, classes).
+    suggestions
+        Where a correction would help most: the index of a plane, and the point in it.
+    missing_px, n_px
+        Number of pixels that are not numbers, and of all pixels.
+    """
+
+    votes: NDArray[np.int64]
+    suggestions: list[tuple[tuple[int, ...], Place]]
+    missing_px: int
+    n_px: int
+
+
 def segment_planes(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,
@@ -112,58 +158,108 @@ def segment_planes(
     planes
         Indices along the axes other than C, Y, X, in the order in which they are segmented.
     """
+    prepared = prepare(job, load, image, axes, version, config, planes)
+    known = prepared.known
+    one = _segment_large if math.prod(prepared.source.shape) > LARGE_PX else _segment
+
+    def segment(index: tuple[int, ...], target: NDArray[np.int32], progress: Progress) -> Found:
+        source = replace(prepared.source, index=index)
+        if known is not None and known.index == index:
+            return _take_known(source, target, known, source.missing_px)
+        return one(source, target, progress)
+
+    targets = {index: plane_view(prepared.labels, axes, index) for index in planes}
+    found = segment_each(job, prepared, targets, segment, planes)
+    return link_found(job, found, label_axes(axes), config.link)
+
+
+def prepare(
+    job: Reporter,
+    load: Callable[[], LoadedModel],
+    image: LazyArray,
+    axes: str,
+    version: ModelVersion,
+    config: PredictConfig,
+    planes: Sequence[tuple[int, ...]],
+) -> Prepared:
+    """Load the model, and find the size and channel in which it is to see the image.
+
+    For parameters see `segment_planes`; one of the planes is looked at.
+    """
     job.report(0.0, "loading the model")
-    loaded = load()
+    model = load()
     compute = choose(config.device, config.precision)
     labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    segment = _segment_large if np.prod(plane_shape(axes, image.shape)) > LARGE_PX else _segment
-    votes = [np.zeros((0, len(loaded.header.classes)), np.int64)]
-    places: list[tuple[tuple[int, ...], Place]] = []
-    count = missing = 0
-    chosen, known = look(loaded, image, axes, planes, config, compute, job)
-    named = axes
+    chosen, known = look(model, image, axes, planes, config, compute, job)
     if config.channel == "auto":
-        image, named = take_channel(image, axes, chosen.channel)
+        image, axes = take_channel(image, axes, chosen.channel)
     config = replace(config, channel=chosen.channel, diameter_px=chosen.diameter_px)
+    source = PlaneSource(model, image, axes, (), config, compute)
+    return Prepared(source, chosen, known, version, labels)
+
+
+def segment_each(
+    job: Reporter,
+    prepared: Prepared,
+    targets: Mapping[tuple[int, ...], NDArray[np.int32]],
+    segment: Callable[[tuple[int, ...], NDArray[np.int32], Progress], Found],
+    planes: tuple[tuple[int, ...], ...],
+    diameter: Callable[[NDArray[np.int64]], float] = median_diameter,
+) -> Segmentation:
+    """Segment planes or stacks one after the other, and number their cells over all of them.
+
+    Parameters
+    ----------
+    job
+        Receives the progress.
+    prepared
+        The model and the image.
+    targets
+        A view of the labels, (Y, X) or (Z, Y, X), for each index, in the order of the work.
+    segment
+        Writes ids 1, 2, ... to a view and returns what it found; called with an index, its view,
+        and a function to call with (fraction, message).
+    planes
+        All planes that are segmented.
+    diameter
+        Returns the typical diameter of cells, in pixels, from their areas or volumes.
+    """
+    votes: list[NDArray[np.int64]] = []
+    places: list[tuple[tuple[int, ...], Place]] = []
+    count = missing = n_px = number = 0
     done: tuple[PlaneLabels, ...] = ()
-    for number, index in enumerate(planes):
+    name = "plane" if all(target.ndim == 2 for target in targets.values()) else "stack"
 
-        def progress(fraction: float, message: str, number: int = number) -> None:
-            where = f", plane {number + 1} of {len(planes)}" if len(planes) > 1 else ""
-            job.report((number + 0.98 * fraction) / len(planes), message + where)
+    def progress(fraction: float, message: str) -> None:
+        job.part(number, len(targets), name).report(0.98 * fraction, message)
 
+    for number, (index, target) in enumerate(targets.items()):
         progress(0.0, "reading")
-        source = LargePlane(loaded, image, named, index, config, compute)
-        target = plane_view(labels, axes, index)
-        if known is not None and known.index == index:
-            found = _take_known(source, target, known, source.missing_px)
-        else:
-            found = segment(source, target, progress)
+        found = segment(index, target, progress)
         job.check()
         target[target > 0] += count
-        count += len(found.votes)
-        missing += found.missing_px
         votes.append(found.votes)
-        places += [(index, place) for place in found.places]
-        if number + 1 < len(planes):
-            done += (PlaneLabels(index, planes_last(labels, label_axes(axes))[index]),)
-            where = f"labelling cells, plane {number + 1} of {len(planes)}"
-            job.report((number + 1) / len(planes), where, preview=done)
-    labels, cast = number_in_order(labels, planes, votes[1:])
+        places += found.suggestions
+        count, missing = count + len(found.votes), missing + found.missing_px
+        n_px += found.n_px
+        if name == "plane" and number + 1 < len(targets):
+            done += (PlaneLabels(index, target),)
+            where = f"labelling cells, plane {number + 1} of {len(targets)}"
+            job.report((number + 1) / len(targets), where, preview=done)
+    labels, cast = number_in_order(prepared.labels, list(targets), votes)
     places.sort(key=lambda found: -found[1].weight)
-    whole = Segmentation(
+    return Segmentation(
         labels,
         planes,
-        version,
-        compute.describe(),
+        prepared.version,
+        prepared.source.compute.describe(),
         count,
-        median_diameter(cast.sum(1)),
-        loaded.kinds(cast),
+        diameter(cast.sum(1)),
+        prepared.source.model.kinds(cast),
         tuple(places),
-        warnings=missing_warning(missing, len(planes) * math.prod(plane_shape(axes, image.shape))),
-        look=chosen,
+        warnings=missing_warning(missing, n_px),
+        look=prepared.look,
     )
-    return link_found(job, whole, label_axes(axes), config.link)
 
 
 def missing_warning(missing_px: int, total_px: int) -> tuple[str, ...]:
@@ -197,27 +293,16 @@ def link_found(
     numbers = linked_ids(labels, axes, link, job.check, within)
     areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
     # A linked cell gets the class of most of its pixels.
-    names, kinds = np.unique(np.array(found.kinds, str), return_inverse=True)
+    names, classes = np.unique(np.array(found.kinds, str), return_inverse=True)
     votes = np.zeros((int(numbers.max()), len(names)), np.int64)
-    np.add.at(votes, (numbers[1:] - 1, kinds), areas)
+    np.add.at(votes, (numbers[1:] - 1, classes), areas)
     for plane in labels:
         plane[:] = numbers[plane]
-    elected = tuple(str(names[kind]) for kind in votes.argmax(1)) if len(votes) else ()
+    elected = tuple(str(names[number]) for number in votes.argmax(1)) if len(votes) else ()
     return replace(found, n_cells=len(votes), kinds=elected, is_linked=True)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The result for one plane: pixels of each cell by class, suggestions, missing pixels."""
-
-    votes: NDArray[np.int64]
-    places: list[Place]
-    missing_px: int
-
-
-def _segment(
-    source: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
-) -> _Found:
+def _segment(source: PlaneSource, target: NDArray[np.int32], progress: Progress) -> Found:
     """Segment a plane as a whole, and write its labels to `target`."""
     loaded = source.model
     pixels = get_plane(source.image, source.axes, source.index)
@@ -229,48 +314,48 @@ def _segment(
 
 
 def _take_known(
-    source: LargePlane, target: NDArray[np.int32], known: Scored, missing_px: int
-) -> _Found:
+    source: PlaneSource, target: NDArray[np.int32], known: Scored, missing_px: int
+) -> Found:
     """Write labels that are known already to `target`, and return the result for the plane."""
     target[...] = known.labels
-    votes = source.model.votes(target, known.scores.kinds)
-    return _Found(votes, _places(known.scores.foreground, votes, source), missing_px)
+    votes = source.model.votes(target, known.scores.classes)
+    suggestions = _suggestions(known.scores.foreground, votes, source)
+    return Found(votes, suggestions, missing_px, target.size)
 
 
-def _segment_large(
-    source: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
-) -> _Found:
+def _segment_large(source: PlaneSource, target: NDArray[np.int32], progress: Progress) -> Found:
     """Segment a large plane block by block, and write its labels to `target`."""
     cells, scores = segment_large(source, target, progress)
-    places = _places(scores["foreground"], cells.votes, source)
-    return _Found(cells.votes, places, source.missing_px)
+    suggestions = _suggestions(scores["foreground"], cells.votes, source)
+    return Found(cells.votes, suggestions, source.missing_px, target.size)
 
 
-def _places(
-    foreground: NDArray[np.floating], votes: NDArray[np.int64], source: LargePlane
-) -> list[Place]:
-    """Return suggestions where a correction would help most.
+def _suggestions(
+    foreground: NDArray[np.floating], votes: NDArray[np.int64], source: PlaneSource
+) -> list[tuple[tuple[int, ...], Place]]:
+    """Return suggestions where a correction would help most: index of the plane, and the point.
 
     The scores `foreground` may have the size of the plane, or the size that the network saw.
     """
     from napari_unet.core.cells.blockwise import plan_blocks
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
     known = source.config.diameter_px or source.model.header.diameter_px or MIXED_DIAMETER_PX
     size = median_diameter(votes.sum(1)) or known
     zoom = foreground.shape[0] / source.shape[0]
     found = []
-    for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _PLACES_PX):
+    for box in plan_blocks((foreground.shape[0], foreground.shape[1]), _SUGGESTIONS_PX):
         top, left = box[0].start, box[1].start
         found += [
             replace(place, y=(place.y + top) / zoom, x=(place.x + left) / zoom)
-            for place in doubtful_places(foreground[box].astype(np.float32), size * zoom)
+            for place in suggest_corrections(foreground[box].astype(np.float32), size * zoom)
         ]
-    return sorted(found, key=lambda place: -place.weight)[:_PLACES]
+    best = sorted(found, key=lambda place: -place.weight)[:_SUGGESTIONS]
+    return [(source.index, place) for place in best]
 
 
 def measure_cells(
-    job: Job[float],
+    job: Job[object],
     load: Callable[[], LoadedModel],
     plane: NDArray[np.generic],
     version: ModelVersion,

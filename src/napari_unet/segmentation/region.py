@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
-from napari_unet.core.axes import get_plane, label_shape, plane_view, take_channel
+from napari_unet.core.arrays import LazyArray
+from napari_unet.core.axes import get_plane, plane_shape, plane_view
 from napari_unet.core.cells.cell_size import median_diameter
 from napari_unet.jobs import Reporter
-from napari_unet.models.device import choose
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel
 from napari_unet.models.store import ModelVersion
-from napari_unet.segmentation.looking import look
-from napari_unet.segmentation.planes import Segmentation, missing_warning
-from napari_unet.segmentation.tiled_plane import LargePlane
+from napari_unet.segmentation.planes import Found, Progress, Segmentation, prepare, segment_each
 
 
 def segment_box(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,
@@ -51,59 +49,48 @@ def segment_box(
     ValueError
         If the box lies outside the plane.
     """
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
-    job.report(0.0, "loading the model")
-    loaded = load()
-    compute = choose(config.device, config.precision)
-    job.report(0.0, "reading")
-    source = LargePlane(loaded, image, axes, index, config, compute)
-    y, x = (slice(*s.indices(n)[:2]) for s, n in zip(box, source.shape, strict=True))
+    y, x = (
+        slice(*side.indices(n)[:2])
+        for side, n in zip(box, plane_shape(axes, image.shape), strict=True)
+    )
     if y.stop <= y.start or x.stop <= x.start:
         raise ValueError("nothing of the image is in view; move it into view, or press Home")
-    chosen, _ = look(loaded, image, axes, [index], config, compute, job)
-    if config.channel == "auto":
-        pixels, named = take_channel(image, axes, chosen.channel)
-        source = replace(source, image=pixels, axes=named)
-    given = chosen.diameter_px
-    zoom = loaded.zoom(given)
-    cell_px = given or loaded.header.diameter_px or MIXED_DIAMETER_PX
-    wide = _around((y, x), loaded.network.config.depth, zoom, 2 * cell_px)
-    part = loaded.prepare(
-        get_plane(source.image, source.axes, index, wide), statistics=source.statistics
-    )
-    scores = loaded.scores(part, compute, config.tile_px, job.report, zoom)
-    job.report(0.98, "labelling cells")
-    found = loaded.instances(scores, config)
+    prepared = prepare(job, load, image, axes, version, config, [index])
+    source = replace(prepared.source, index=index)
+    model, given = source.model, prepared.look.diameter_px
+    cell_px = given or model.header.diameter_px or MIXED_DIAMETER_PX
+    wide = _around((y, x), model.network.config.depth, source.zoom, 2 * cell_px)
     top, left = wide[0].start, wide[1].start
-    inside = found[y.start - top : y.stop - top, x.start - left : x.stop - left]
-    cells = np.unique(inside[inside > 0])
-    table = np.zeros(int(found.max(initial=0)) + 1, np.int32)
-    table[cells] = np.arange(1, len(cells) + 1)
-    labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    plane_view(labels, axes, index)[y, x] = table[inside]
-    votes = loaded.votes(found, scores.kinds)[cells - 1]
-    diameter = median_diameter(votes.sum(1))
-    places = (
-        replace(place, y=place.y + top, x=place.x + left)
-        for place in doubtful_places(scores.foreground, diameter or cell_px)
-    )
-    return Segmentation(
-        labels,
-        (index,),
-        version,
-        compute.describe(),
-        len(cells),
-        diameter,
-        loaded.kinds(votes),
-        tuple(
+
+    def segment(index: tuple[int, ...], target: NDArray[np.int32], progress: Progress) -> Found:
+        pixels = get_plane(source.image, source.axes, index, wide)
+        part = model.prepare(pixels, statistics=source.statistics)
+        scores = model.scores(part, source.compute, config.tile_px, progress, source.zoom)
+        progress(1.0, "labelling cells")
+        found = model.instances(scores, config)
+        inside = found[y.start - top : y.stop - top, x.start - left : x.stop - left]
+        cells = np.unique(inside[inside > 0])
+        table = np.zeros(int(found.max(initial=0)) + 1, np.int32)
+        table[cells] = np.arange(1, len(cells) + 1)
+        target[...] = table[inside]
+        votes = model.votes(found, scores.classes)[cells - 1]
+        places = (
+            replace(place, y=place.y + top, x=place.x + left)
+            for place in suggest_corrections(
+                scores.foreground, median_diameter(votes.sum(1)) or cell_px
+            )
+        )
+        suggestions = [
             (index, place)
             for place in places
             if y.start <= place.y < y.stop and x.start <= place.x < x.stop
-        ),
-        warnings=missing_warning(source.missing_px, math.prod(source.shape)),
-        look=chosen,
-    )
+        ]
+        return Found(votes, suggestions, source.missing_px, math.prod(source.shape))
+
+    target = plane_view(prepared.labels, axes, index)[y, x]
+    return segment_each(job, prepared, {index: target}, segment, (index,))
 
 
 def _around(box: Box, depth: int, zoom: float, more_px: float) -> Box:

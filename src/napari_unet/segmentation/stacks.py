@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import Link, PredictConfig
-from napari_unet.core.axes import (
-    get_stack,
-    label_axes,
-    label_shape,
-    plane_indices,
-    set_stack,
-    split_index,
-    take_channel,
-)
+from napari_unet.core.arrays import LazyArray
+from napari_unet.core.axes import get_stack, label_axes, plane_indices, split_index, stack_view
 from napari_unet.core.missing import count_missing, filled
 from napari_unet.jobs import Reporter
-from napari_unet.models.device import Compute, choose
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 from napari_unet.models.store import ModelVersion
-from napari_unet.segmentation.looking import look
-from napari_unet.segmentation.plane_order import number_in_order
-from napari_unet.segmentation.planes import Segmentation, link_found, missing_warning
-from napari_unet.segmentation.three_views import stack_instances, stack_scores
-
-if TYPE_CHECKING:
-    from napari_unet.core.cells.suggestions import Place
+from napari_unet.segmentation.planes import (
+    Found,
+    Progress,
+    Segmentation,
+    link_found,
+    prepare,
+    segment_each,
+)
+from napari_unet.segmentation.three_views import label_stack, stack_scores
+from napari_unet.segmentation.tiled_plane import PlaneSource
 
 Index = tuple[int, ...]
 
@@ -38,7 +34,7 @@ Index = tuple[int, ...]
 def segment_stacks(
     job: Reporter,
     load: Callable[[], LoadedModel],
-    image: Any,
+    image: LazyArray,
     axes: str,
     version: ModelVersion,
     config: PredictConfig,
@@ -48,56 +44,33 @@ def segment_stacks(
 
     For parameters see `planes.segment_planes`. Each cell has one id on all planes of its stack.
     """
-    from napari_unet.core.cells.suggestions import doubtful_places
+    from napari_unet.core.cells.suggestions import suggest_corrections
 
-    job.report(0.0, "loading the model")
-    loaded = load()
-    compute = choose(config.device, config.precision)
-    labels = np.zeros(label_shape(axes, image.shape), np.int32)
-    within = whole_stacks(axes, image.shape, planes)
-    first = next(iter(within.values()), [])
-    chosen, _ = look(loaded, image, axes, first, config, compute, job)
-    named = axes
-    if config.channel == "auto":
-        image, named = take_channel(image, axes, chosen.channel)
-    config = replace(config, channel=chosen.channel, diameter_px=chosen.diameter_px)
-    anisotropy = loaded.header.anisotropy or config.anisotropy or 1.0
-    votes: list[NDArray[np.int64]] = []
-    places: list[tuple[Index, Place]] = []
-    count = missing = 0
-    for number, (index, own) in enumerate(within.items()):
+    stacks = whole_stacks(axes, image.shape, planes)
+    first = next(iter(stacks.values()), [])
+    prepared = prepare(job, load, image, axes, version, config, first)
+    source = prepared.source
+    anisotropy = source.model.header.anisotropy or config.anisotropy or 1.0
 
-        def progress(fraction: float, message: str, number: int = number) -> None:
-            where = f", stack {number + 1} of {len(within)}" if len(within) > 1 else ""
-            job.report((number + 0.98 * fraction) / len(within), message + where)
+    def diameter(volumes: NDArray[np.int64]) -> float:
+        """Return the diameter, in pixels, of a ball with the median volume; 0 without cells."""
+        return float(np.cbrt(6 / np.pi * np.median(volumes) * anisotropy)) if len(volumes) else 0.0
 
-        progress(0.0, "reading")
-        stack = get_stack(image, named, index)
-        missing += count_missing(stack)
-        stack = filled(stack)
-        found, scores = _segment(loaded, stack, compute, config, progress)
-        job.check()
-        set_stack(labels, axes, index, np.where(found, found + count, 0))
-        votes.append(loaded.votes(found, scores.kinds))
-        count += len(votes[-1])
-        size = _diameter(votes[-1], anisotropy) or MIXED_DIAMETER_PX
-        for plane, foreground in zip(own, scores.foreground, strict=True):
-            places += [(plane, place) for place in doubtful_places(foreground, size)]
-    labels, cast = number_in_order(labels, list(within), votes)
-    places.sort(key=lambda found: -found[1].weight)
-    whole = Segmentation(
-        labels,
-        tuple(plane for own in within.values() for plane in own),
-        version,
-        compute.describe(),
-        count,
-        _diameter(cast, anisotropy),
-        loaded.kinds(cast),
-        tuple(places),
-        warnings=missing_warning(missing, labels.size),
-        look=chosen,
-    )
-    return link_stacks(job, whole, label_axes(axes), config.link)
+    def segment(index: Index, target: NDArray[np.int32], progress: Progress) -> Found:
+        stack = get_stack(source.image, source.axes, index)
+        target[...], scores = _segment(source, filled(stack), progress)
+        votes = source.model.votes(target, scores.classes)
+        size = diameter(votes.sum(1)) or MIXED_DIAMETER_PX
+        suggestions = [
+            (plane, place)
+            for plane, foreground in zip(stacks[index], scores.foreground, strict=True)
+            for place in suggest_corrections(foreground, size)
+        ]
+        return Found(votes, suggestions, count_missing(stack), target.size)
+
+    targets = {index: stack_view(prepared.labels, axes, index) for index in stacks}
+    found = segment_each(job, prepared, targets, segment, tuple(chain(*stacks.values())), diameter)
+    return link_stacks(job, found, label_axes(axes), config.link)
 
 
 def link_stacks(job: Reporter, found: Segmentation, axes: str, link: Link) -> Segmentation:
@@ -110,21 +83,17 @@ def link_stacks(job: Reporter, found: Segmentation, axes: str, link: Link) -> Se
 
 
 def _segment(
-    loaded: LoadedModel,
-    stack: NDArray[np.generic],
-    compute: Compute,
-    config: PredictConfig,
-    progress: Callable[[float, str], None],
+    source: PlaneSource, stack: NDArray[np.generic], progress: Progress
 ) -> tuple[NDArray[np.int32], PlaneScores]:
     """Return the labels of a stack (C, Z, Y, X), and its scores."""
-    if loaded.header.for_stacks:
-        scores = loaded.scores(loaded.prepare(stack), compute, config.tile_px, progress)
+    model, compute, config = source.model, source.compute, source.config
+    if model.header.for_stacks:
+        scores = model.scores(model.prepare(stack), compute, config.tile_px, progress)
     else:
-        scores = stack_scores(loaded, stack, compute, config, progress)
+        scores = stack_scores(model, stack, compute, config, progress)
     progress(1.0, "labelling cells")
-    if loaded.header.for_stacks:
-        return loaded.instances(scores, config), scores
-    return stack_instances(loaded, scores, config), scores
+    label = model.instances if model.header.for_stacks else partial(label_stack, model)
+    return label(scores, config), scores
 
 
 def whole_stacks(
@@ -137,11 +106,3 @@ def whole_stacks(
         if index in within:
             within[index].append(plane)
     return within
-
-
-def _diameter(votes: NDArray[np.int64], anisotropy: float) -> float:
-    """Return the diameter, in pixels, of a ball with the median volume; 0 without cells."""
-    if not len(votes):
-        return 0.0
-    volume = np.median(votes.sum(1)) * anisotropy
-    return float(np.cbrt(6 / np.pi * volume))

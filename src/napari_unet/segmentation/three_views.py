@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.cells.cell_size import median_diameter
 from napari_unet.core.intensity import Statistics
 from napari_unet.jobs import duration
@@ -51,7 +51,7 @@ class _View:
     """A stack as a model of planes sees it, cut by cut; for the attributes see `stack_scores`."""
 
     model: LoadedModel
-    stack: NDArray[Any]
+    stack: Pixels
     compute: Compute
     config: PredictConfig
 
@@ -150,7 +150,7 @@ class _StackProgress:
 
 def stack_scores(
     model: LoadedModel,
-    stack: NDArray[Any],
+    stack: Pixels,
     compute: Compute,
     config: PredictConfig,
     progress: Callable[[float, str], None],
@@ -188,7 +188,7 @@ def stack_scores(
     n_sides = 3 if view.is_deep(middle) else 1
     foreground = np.zeros(shape, np.float32)
     distance = None if middle.distance is None else np.zeros(shape, np.float32)
-    kinds = None if middle.kinds is None else np.zeros(shape, np.uint8)
+    classes = None if middle.classes is None else np.zeros(shape, np.uint8)
     threshold = model.decoding(config, view.zoom).threshold
     over, cuts = 0, list(_cuts(shape, n_sides))
     shown = _StackProgress(cuts, [view.area_px(cut) for cut in cuts], n_sides, progress)
@@ -200,14 +200,14 @@ def stack_scores(
                 planes += part / n_sides
         if cut.axis == 0:
             over += int((found.foreground > threshold).sum())
-            if kinds is not None and found.kinds is not None:
-                kinds[cut.middle] = found.kinds
+            if classes is not None and found.classes is not None:
+                classes[cut.middle] = found.classes
     if n_sides > 1:
         _lift(foreground, threshold, over / foreground.size)
-    return PlaneScores(foreground, kinds, view.zoom, distance)
+    return PlaneScores(foreground, classes, view.zoom, distance)
 
 
-def stack_instances(
+def label_stack(
     model: LoadedModel, scores: PlaneScores, config: PredictConfig
 ) -> NDArray[np.int32]:
     """Return labels (Z, Y, X) from the scores that `stack_scores` returned."""

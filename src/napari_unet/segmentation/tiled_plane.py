@@ -1,4 +1,6 @@
-"""The segmentation of one plane of any size, in tiles and blocks, never as a whole in memory.
+"""One plane of an image as its source, and its segmentation in tiles and blocks.
+
+A plane of any size is segmented so, and is never as a whole in memory.
 
 First the network writes the scores of each tile. Then each block is labelled from these scores.
 Every pixel gets the same label as if the plane were segmented at once (`models.loaded`).
@@ -9,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.core.missing import REACH_PX, count_missing
@@ -56,7 +59,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class LargePlane:
+class PlaneSource:
     """One plane of an image, and how it is segmented.
 
     Attributes
@@ -73,7 +76,7 @@ class LargePlane:
     """
 
     model: LoadedModel
-    image: Any
+    image: LazyArray
     axes: str
     index: tuple[int, ...]
     config: PredictConfig
@@ -172,7 +175,7 @@ class LargePlane:
             found["distance"] = in_16_bits(expit(logits[-1]))
         return found
 
-    def label(self, block: Box, scores: Mapping[str, Any]) -> Block:
+    def label(self, block: Box, scores: Mapping[str, LazyArray]) -> Block:
         """Label a block from the scores of the plane, which all tiles must have written."""
         from napari_unet.core.cells.blockwise import label_block
 
@@ -180,8 +183,8 @@ class LargePlane:
         found = label_block(
             lambda box: self._scores(scores, box), self.shape, block, self._decoding, margin
         )
-        kinds = self._kinds(scores["kinds"], block) if "kinds" in scores else None
-        votes = self.model.votes(found.labels, kinds)
+        classes = self._classes(scores["kinds"], block) if "kinds" in scores else None
+        votes = self.model.votes(found.labels, classes)
         return Block(found.labels, found.keys, found.seams, votes)
 
     @cached_property
@@ -202,7 +205,7 @@ class LargePlane:
         return resize_box(read, self.shape, self.seen_shape, box)
 
     def _scores(
-        self, scores: Mapping[str, Any], box: Box
+        self, scores: Mapping[str, LazyArray], box: Box
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         from napari_unet.core.resample import resize_box
 
@@ -216,20 +219,20 @@ class LargePlane:
             return foreground, None
         return foreground, resized(lambda part: self._smooth(scores["distance"], part))
 
-    def _smooth(self, distance: Any, part: Box) -> NDArray[np.float32]:
+    def _smooth(self, distance: LazyArray, part: Box) -> NDArray[np.float32]:
         from napari_unet.core.cells.blockwise import grown, inside
 
         around = grown(part, _REACH_PX, self.seen_shape)
         return smooth_distance(np.asarray(distance[around], np.float32))[inside(part, around)]
 
-    def _kinds(self, kinds: Any, block: Box) -> NDArray[np.uint8]:
+    def _classes(self, classes: LazyArray, block: Box) -> NDArray[np.uint8]:
         from napari_unet.core.resample import nearest
 
         rows, columns = (
             nearest(n, m)[side]
             for n, m, side in zip(self.seen_shape, self.shape, block, strict=True)
         )
-        part = np.asarray(kinds[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        part = np.asarray(classes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         of_block: NDArray[np.uint8] = part[rows[:, None] - rows[0], columns - columns[0]]
         return of_block
 
@@ -262,8 +265,8 @@ def join(blocks: Sequence[Block]) -> Cells:
 
 
 def segment_large(
-    plane: LargePlane, target: NDArray[np.int32], progress: Callable[[float, str], None]
-) -> tuple[Cells, dict[str, NDArray[Any]]]:
+    plane: PlaneSource, target: NDArray[np.int32], progress: Callable[[float, str], None]
+) -> tuple[Cells, dict[str, Pixels]]:
     """Segment a plane into an array (Y, X); gives its cells, and the scores.
 
     Parameters
@@ -275,7 +278,9 @@ def segment_large(
     progress
         Called with (fraction, message) before each tile and block; may raise to stop.
     """
-    scores = {name: np.empty(plane.seen_shape, kind) for name, kind in plane.score_types().items()}
+    scores = {
+        name: np.empty(plane.seen_shape, dtype) for name, dtype in plane.score_types().items()
+    }
     steps = len(plane.tiles) * _TILE_COST + len(plane.blocks)
     for done, tile in enumerate(plane.tiles):
         progress(done * _TILE_COST / steps, "segmenting")

@@ -68,7 +68,7 @@ class Servers:
         """Return the unfinished jobs on servers, the oldest first."""
         return self._unfinished.all()
 
-    def resume(self, note: UnfinishedJob) -> Job[Improvement]:
+    def resume(self, unfinished: UnfinishedJob) -> Job[Improvement]:
         """Start to follow an unfinished job again; its new version is added to the store.
 
         Raises
@@ -76,19 +76,20 @@ class Servers:
         ValueError
             As for `use`.
         """
-        self.use(Path(note.server))
+        self.use(Path(unfinished.server))
         backend = self._server
         assert backend is not None
         return self._runner.submit(
-            f"reconnect to {note.computer}", lambda job: backend.resume(job, self._store, note)
+            f"reconnect to {unfinished.computer}",
+            lambda job: backend.resume(job, self._store, unfinished),
         )
 
-    def drop(self, note: UnfinishedJob) -> None:
+    def drop(self, unfinished: UnfinishedJob) -> None:
         """Cancel an unfinished job, if its server can be reached, and forget it."""
-        self._unfinished.remove(note)
+        self._unfinished.remove(unfinished)
         with suppress(ValueError):
-            server = self._remote(Path(note.server))
-            self._runner.submit("drop", lambda job: server.drop(job, note))
+            server = self._remote(Path(unfinished.server))
+            self._runner.submit("drop", lambda job: server.drop(job, unfinished))
             self._runner.submit("let go", lambda job: server.close())
 
     def _choose(self, backend: Backend) -> None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from napari_unet.backends.requests import SegmentRequest
 from napari_unet.config import PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
 from napari_unet.io.atomic import writing_to
@@ -216,7 +216,9 @@ def segment_files(
     """
     done = []
     for number, file in enumerate(files):
-        part = Part(job, number, len(files), file.image.name)
+        n = len(files)
+        name = f"{file.image.name} ({number + 1} of {n}): " if n > 1 else ""
+        part = Part(job, number, n, before=name)
         try:
             outcome = segment_file(part, tools, version, file, config)
         except JobCancelled:
@@ -260,8 +262,8 @@ def segment_file(
     except Unfit as error:
         raise ValueError(f"{file.image}: {error.for_files}") from error
     found: Segmentation | VolumeLabels
-    labels: Any
-    kinds: tuple[str, ...] | None = None
+    labels: LazyArray
+    classes: tuple[str, ...] | None = None
     warnings: list[str] = []
     if is_zarr(file.labels):
         with writing_to(file.labels):
@@ -279,7 +281,7 @@ def segment_file(
         labels = open_zarr(file.labels).data
         _, *of_cells = version.header.classes
         if len(of_cells) == 1:
-            kinds = (of_cells[0],) * found.n_cells
+            classes = (of_cells[0],) * found.n_cells
     else:
         pixels, axes = take_channel(image.data, image.axes, config.channel)
         planes = tuple(plane_indices(axes, pixels.shape))
@@ -296,13 +298,13 @@ def segment_file(
             image.z_step_um,
             image.interval_s,
         )
-        labels, kinds = found.labels, found.kinds
+        labels, classes = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
         scale, unit = image.scale
         columns = measure(labels, image.data, image.axes, scale, job.check, warnings.append)
-        if kinds is not None:
-            columns["class"] = np.array(kinds, object)
+        if classes is not None:
+            columns["class"] = np.array(classes, object)
         write_table(file.table, columns | {"unit": np.full(found.n_cells, unit)})
     seconds = time.perf_counter() - start
     told = (image.words(config.channel), *found.warnings, *warnings)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_unet.backends.requests import (
     DiameterRequest,
@@ -20,6 +20,7 @@ from napari_unet.backends.requests import (
     TrainRequest,
 )
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import check_axes, plane_indices, take_channel
 from napari_unet.core.checks import check_array_channels, check_shape
 from napari_unet.corrections.annotations import Annotated, checked
@@ -66,7 +67,7 @@ class SegmentationService:
     def __init__(self, store: ModelStore | None = None) -> None:
         self.store = store or ModelStore()
         self._runner = JobRunner()
-        self._looks: dict[tuple[Any, ...], Look] = {}
+        self._looks: dict[tuple[object, ...], Look] = {}
         self.servers = Servers(self.store, self._runner)
 
     def close(self, timeout_s: float = 5.0) -> Thread | None:
@@ -81,7 +82,7 @@ class SegmentationService:
 
     def segment(
         self,
-        image: Any,
+        image: LazyArray,
         axes: str,
         model: Reference,
         config: PredictConfig | None = None,
@@ -129,7 +130,7 @@ class SegmentationService:
             given = settings
             asked = settings.diameter_px, settings.channel
             known: Look | None = None
-            key: tuple[Any, ...] = ()
+            key: tuple[object, ...] = ()
             if "auto" in asked:
                 key = (version.path, version.reference, asked, *fingerprint(image, axes))
                 known = self._looks.get(key)
@@ -224,12 +225,15 @@ class SegmentationService:
             If there is no such model.
         """
         version, settings = self.store.find(model), config or PredictConfig()
-        backend, load = self.servers.chosen, partial(self.servers.local.load, version)
+        backend, local = self.servers.chosen, self.servers.local
+        load = partial(local.load, version)
 
         def work(job: Job[tuple[FileDone, ...]]) -> tuple[FileDone, ...]:
             def segment(part: Reporter, request: SegmentRequest) -> Segmentation:
                 # The backend of a server needs the job itself, not a part of it.
-                return backend.segment(part if backend is self.servers.local else job, request)
+                if backend is not local:
+                    return backend.segment(job, request)
+                return local.segment(part, request)
 
             with workers_at(scheduler) as workers:
                 tools = Tools(segment, load, workers)
@@ -287,7 +291,12 @@ class SegmentationService:
         )
 
     def guess_diameter(
-        self, image: Any, axes: str, model: Reference, index: tuple[int, ...], config: PredictConfig
+        self,
+        image: LazyArray,
+        axes: str,
+        model: Reference,
+        index: tuple[int, ...],
+        config: PredictConfig,
     ) -> Job[float]:
         """Start to guess the typical diameter of the cells of a plane, in pixels.
 
@@ -398,8 +407,8 @@ class SegmentationService:
 
 
 def _seen(
-    image: Any, axes: str, version: ModelVersion, channel: Channel | Literal["auto"]
-) -> tuple[Any, str]:
+    image: LazyArray, axes: str, version: ModelVersion, channel: Channel | Literal["auto"]
+) -> tuple[LazyArray, str]:
     """Return the part of an array that a model sees, and its axes; see `core.axes.take_channel`.
 
     Raises

@@ -63,7 +63,7 @@ def test_what_judges_never_teaches(case, guard, share):
     assert set().union(*units) == set(range(1, split.n_units + 1))
     assert sum(map(len, units)) == split.n_units, "numbers run over all planes"
     assert split.weak == again.weak
-    judging = {g for g, unit in zip(groups, units, strict=True) if unit}
+    held_out = {g for g, unit in zip(groups, units, strict=True) if unit}
     for mask, held, here, group, *same in zip(
         split.learn, split.held, seen, groups, again.learn, again.held, strict=True
     ):
@@ -72,7 +72,7 @@ def test_what_judges_never_teaches(case, guard, share):
         assert not ((mask | (held > 0)) & ~here).any()
         np.testing.assert_array_equal(mask, same[0])
         np.testing.assert_array_equal(held, same[1])
-        if group not in judging:
+        if group not in held_out:
             np.testing.assert_array_equal(mask, here)
         elif not split.weak and mask.any() and held.any():
             assert apart(mask, held) > guard
@@ -86,8 +86,8 @@ def test_planes_of_one_image_are_on_one_side(case, guard):
     labels, seen, groups = case
     split = split_seen(labels, seen, groups, guard)
     teaching = {g for g, mask in zip(groups, split.learn, strict=True) if mask.any()}
-    judging = {g for g, held in zip(groups, split.held, strict=True) if held.any()}
-    both = teaching & judging
+    held_out = {g for g, held in zip(groups, split.held, strict=True) if held.any()}
+    both = teaching & held_out
     assert len(both) <= 1, "at most one image is cut in two"
     if both and not split.weak:
         # Slices show the same places: the cut goes through all of them.

@@ -216,7 +216,7 @@ def test_the_distance_of_a_square_by_hand():
     np.testing.assert_allclose(relative_distance(labels)[3], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("cut", ["edge of the plane", "edge of what is trusted"])
+@pytest.mark.parametrize("cut", ["edge of the plane", "edge of what was seen"])
 def test_a_cell_does_not_end_where_nobody_looked(cut):
     whole = disc((40, 40), 20, 20, 12).astype(np.int32)
     distance = relative_distance(whole)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_unet.core.cells.suggestions import contradicted_places, doubtful_places
+from napari_unet.core.cells.suggestions import contradicted_places, suggest_corrections
 
 
 def disc(shape, y, x, radius):
@@ -21,7 +21,7 @@ def sure(shape, *doubtful, doubt=0.5):
 @pytest.mark.parametrize("diameter", [5, 12, 24])
 def test_a_doubtful_cell_is_found(diameter):
     scores = sure((200, 240), (70, 160, diameter / 2))
-    (place,) = doubtful_places(scores, diameter)
+    (place,) = suggest_corrections(scores, diameter)
     assert np.hypot(place.y - 70, place.x - 160) < 0.25 * diameter
     assert 0 < place.weight <= 1
 
@@ -30,29 +30,29 @@ def test_what_was_seen_is_left_out():
     shape = (100, 200)
     scores = sure(shape, (50, 50, 6), (50, 150, 6))
     before = scores.copy()
-    (place,) = doubtful_places(scores, 12, disc(shape, 50, 50, 8))
+    (place,) = suggest_corrections(scores, 12, disc(shape, 50, 50, 8))
     assert place.x == pytest.approx(150, abs=3)
     np.testing.assert_array_equal(scores, before)
 
 
 def test_the_most_doubtful_comes_first_and_only_as_many_as_asked():
     scores = sure((60, 300), (30, 50, 3), (30, 250, 6), (30, 150, 5))
-    found = doubtful_places(scores, 12)
+    found = suggest_corrections(scores, 12)
     assert [round(place.x, -1) for place in found] == [250, 150, 50]
-    assert doubtful_places(scores, 12, count=2) == found[:2]
+    assert suggest_corrections(scores, 12, count=2) == found[:2]
 
 
 def test_a_line_of_doubt_between_two_cells_counts():
     scores = sure((80, 80))
     scores[30:50, 20:60] = 0.999
     scores[30:50, 39:41] = 0.5
-    found = doubtful_places(scores, 20)
+    found = suggest_corrections(scores, 20)
     assert (found[0].y, found[0].x) == (pytest.approx(40, abs=5), pytest.approx(40, abs=3))
 
 
 def test_nothing_is_asked_where_the_model_is_sure():
-    assert doubtful_places(sure((50, 60)), 12) == []
-    assert doubtful_places(1 - sure((50, 60)), 12) == []
+    assert suggest_corrections(sure((50, 60)), 12) == []
+    assert suggest_corrections(1 - sure((50, 60)), 12) == []
 
 
 @settings(max_examples=60)
@@ -70,7 +70,7 @@ def test_places_lie_on_the_plane_and_apart_for_every_shape(shape, diameter, coun
         scores = rng.random(shape, np.float32)
     elif kind == "smooth":
         scores[:] = np.linspace(0.2, 0.6, shape[1])
-    found = doubtful_places(scores, diameter, count=count)
+    found = suggest_corrections(scores, diameter, count=count)
     assert len(found) <= count
     weights = [place.weight for place in found]
     assert weights == sorted(weights, reverse=True)

@@ -82,8 +82,8 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
         ids.update(found.tolist())
         extra = max(extra, len(met) - len(found))
     touched = changed | np.isin(new, _seen_pieces(old, new, changed))
-    trusted = touched | (_dilate(touched, ring_px) & (after == 0))
-    return Edits(trusted, len(ids) + extra)
+    seen = touched | (_dilate(touched, ring_px) & (after == 0))
+    return Edits(seen, len(ids) + extra)
 
 
 def _seen_pieces(

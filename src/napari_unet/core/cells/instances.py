@@ -38,20 +38,20 @@ def separate_touching(labels: NDArray[np.integer]) -> Labels:
 
 def relative_distance(
     labels: NDArray[np.integer],
-    trusted: NDArray[np.bool_] | None = None,
+    seen: NDArray[np.bool_] | None = None,
     anisotropy: float = 1.0,
 ) -> NDArray[np.float32]:
     """Return each pixel's distance to the outline of its cell, divided by the largest in that cell.
 
     The values lie in [0, 1]; the background has 0. They are low where cells touch, even if the
     foreground scores leave only a narrow gap there, or none. The edge of the plane does not count
-    as an outline, and neither does the edge of the trusted pixels: the cell may go on beyond it.
+    as an outline, and neither does the edge of the seen pixels: the cell may go on beyond it.
 
     Parameters
     ----------
     labels
         (Y, X) or (Z, Y, X), 0 = background; touching cells are already separated.
-    trusted
+    seen
         Bool, of that shape, where the labels are right; None for everywhere.
     anisotropy
         Distance between the planes of a stack, in pixels.
@@ -62,7 +62,7 @@ def relative_distance(
     array([[0. , 0.5, 1. , 0.5, 0. ]], dtype=float32)
     """
     background = labels == 0
-    outside = background if trusted is None else background & trusted
+    outside = background if seen is None else background & seen
     if not outside.any():
         return np.where(background, np.float32(0), np.float32(1))
     sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None

@@ -33,13 +33,13 @@ class Place:
     weight: float
 
 
-def doubtful_places(
+def suggest_corrections(
     scores: NDArray[np.float32],
     diameter_px: float,
     seen: NDArray[np.bool_] | None = None,
     count: int = 20,
 ) -> list[Place]:
-    """Return where to paint next, the most helpful place first, at least a cell's diameter apart.
+    """Return suggestions where to paint next, the best first, at least a cell's diameter apart.
 
     Doubt is 4 p (1 - p): it is 1 where a pixel is as likely cell as background. Its mean over an
     area of a cell's size tells both how unsure the model is and on how many pixels. So a line of
@@ -54,7 +54,7 @@ def doubtful_places(
     seen
         (Y, X) bool, pixels that the user has seen already; they are left out.
     count
-        Largest number of places.
+        Largest number of suggestions.
     """
     doubt = 4 * scores * (1 - scores)
     if seen is not None:
@@ -65,13 +65,13 @@ def doubtful_places(
     found = np.argwhere(peaks & (blocks > _LEAST_DOUBT))
     left = found[np.argsort(-blocks[tuple(found.T)], kind="stable")]
     limit = np.asarray(scores.shape) - 1
-    places: list[Place] = []
-    while len(left) and len(places) < count:
+    suggestions: list[Place] = []
+    while len(left) and len(suggestions) < count:
         y, x = np.minimum((left[0] + 0.5) * block - 0.5, limit)
-        places.append(Place(float(y), float(x), float(blocks[tuple(left[0])])))
+        suggestions.append(Place(float(y), float(x), float(blocks[tuple(left[0])])))
         # Drop the peaks nearby: where the doubt is the same everywhere, each block is a peak.
         left = left[np.abs(left - left[0]).max(1) >= _BLOCKS]
-    return places
+    return suggestions
 
 
 def contradicted_places(
