@@ -481,3 +481,25 @@ def test_the_widget_loads_neither_readers_nor_networks():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_each_file_is_read_once_while_nothing_changes(collection, monkeypatch):
+    labels = np.zeros((16, 16), np.int32)
+    labels[2:6, 2:6] = 1
+    for number in range(12):
+        add(collection, np.full((16, 16), number, np.uint8), labels, name=f"image {number}")
+    reads = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: reads.append(1) or loads(text))
+    anew = Collection(collection.folder)
+    entries = anew.entries()
+    for entry in entries:
+        assert (anew.seen_in(entry, {e.key for e in entries})).all()
+    assert len(reads) == len(entries) == 12
+
+
+def test_a_file_that_changed_is_read_again(collection, blobs):
+    entry = add(collection, *blobs())
+    path = collection.folder / f"{entry.key}.json"
+    path.write_text(path.read_text("utf-8").replace('"cells"', '"other cells"'), "utf-8")
+    assert collection.find(entry.key).image == "other cells"

@@ -7,7 +7,7 @@ what the entry before it said of other pixels. For the layout of the files see `
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -51,14 +51,7 @@ class Collection:
         With `superseded`, earlier entries of the planes are returned as well. Broken files and
         files of other programs are left out.
         """
-        found = []
-        for key in self._files.list_keys():
-            try:
-                entry = self._files.facts(key).entry
-            except ValueError:
-                continue
-            if all(path.is_file() for path in self._files.arrays(key)):
-                found.append(entry)
+        found = [entry for entry in self._listed() if self._is_whole(entry)]
         if superseded:
             return found
         latest = {entry.fingerprint: entry for entry in sorted(found, key=_age)}
@@ -120,7 +113,9 @@ class Collection:
         seen = np.zeros(now.seen.shape, bool)
         for other in self._of_plane(entry.fingerprint):
             if other.key in keys:
-                then = self._files.truth(self._files.facts(other.key)).within(now.box)
+                is_own = other.key == entry.key
+                then = now if is_own else self._files.truth(self._files.facts(other.key))
+                then = then.within(now.box)
                 seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
         return seen
 
@@ -253,8 +248,17 @@ class Collection:
 
     def _of_plane(self, fingerprint: str) -> list[Entry]:
         """Return all entries of a plane, oldest first."""
-        found = (e for e in self.entries(superseded=True) if e.fingerprint == fingerprint)
+        found = (e for e in self._listed() if e.fingerprint == fingerprint and self._is_whole(e))
         return sorted(found, key=_age)
+
+    def _listed(self) -> Iterator[Entry]:
+        """Yield the entries whose json file can be read, sorted by key."""
+        for key in self._files.list_keys():
+            with suppress(ValueError):
+                yield self._files.facts(key).entry
+
+    def _is_whole(self, entry: Entry) -> bool:
+        return all(path.is_file() for path in self._files.arrays(entry.key))
 
     def _latest(self, known: list[Entry]) -> tuple[Entry, Truth] | tuple[None, None]:
         """Return the latest of these entries that can be read, and its truth; or two None."""

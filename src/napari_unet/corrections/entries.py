@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from napari_unet.io.atomic import clean_once, replacing, reserve
 FORMAT = "napari-unet correction 1"
 _FOLDERS = ("images", "labels", "seen")
 _KEY = re.compile(r"[a-z0-9-]+-\d{4,}")
+_FILE = re.compile(rf"({_KEY.pattern})\.json")
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,15 @@ class EntryFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # What was read, with the size and the time of the json file then.
+        self._read: dict[str, tuple[tuple[int, int], Facts]] = {}
 
     def list_keys(self) -> list[str]:
         """Return all keys, sorted; an entry may be broken."""
-        paths = self.folder.glob("*.json")
-        return sorted(path.stem for path in paths if _KEY.fullmatch(path.stem))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = (_FILE.fullmatch(name) for name in os.listdir(self.folder))
+            return sorted(name[1] for name in names if name)
+        return []
 
     def has(self, key: str) -> bool:
         """Return whether there is an entry with this key; it may be broken."""
@@ -189,7 +196,12 @@ class EntryFiles:
             If it is broken, or was not written by this program.
         """
         try:
-            return _parse(key, json.loads(self._json(key).read_text("utf-8")))
+            state = os.stat(f"{self.folder}{os.sep}{key}.json")  # a Path takes longer
+            version = state.st_size, state.st_mtime_ns
+            if key not in self._read or self._read[key][0] != version:
+                facts = _parse(key, json.loads(self._json(key).read_text("utf-8")))
+                self._read[key] = version, facts
+            return self._read[key][1]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._broken(key, error) from error
 
