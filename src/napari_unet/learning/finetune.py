@@ -13,7 +13,7 @@ from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.collection import Collection, Entry, collection_of
 from napari_unet.jobs import Job
 from napari_unet.learning.lesson import Lesson, Run, prepare
-from napari_unet.learning.live_view import View, find_slips, look_at
+from napari_unet.learning.live_view import LiveView, View, find_slips
 from napari_unet.learning.training import size_for, teach_classes
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.decoding import postprocess_for
@@ -159,10 +159,12 @@ def teach(
     _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
+    live = LiveView(model, compute, zoom, job.check)
+
     def look() -> None:
         view = watch()
         if view is not None:
-            shown = look_at(view, model, compute, zoom, job.check)
+            shown = live.look(view)
             job.report(run.fraction, "this is how it sees the view now", preview=shown)
 
     run = Run(job, model, parent.header, lesson, config, compute, look)

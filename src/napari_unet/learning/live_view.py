@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
-from napari_unet.core.axes import get_plane
+from napari_unet.core.axes import get_plane, plane_shape
+from napari_unet.core.cells.blockwise import grown, inside
+from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.learning.training import annotated_planes, reach
 from napari_unet.models.device import Compute
@@ -57,32 +59,63 @@ class ViewLabels:
     labels: NDArray[np.int32]
 
 
-def look_at(
-    view: View, model: LoadedModel, compute: Compute, zoom: float, check: Callable[[], None]
-) -> ViewLabels:
-    """Segment a view, or the middle of a large view, with a model that is being trained."""
-    plane = get_plane(view.image, view.axes, view.index)
-    side = round(_LOOK_PX / zoom)
-    box = tuple(
-        slice(max(s.start, middle - side // 2), min(s.stop, middle + side // 2))
-        for s in view.box
-        for middle in [(s.start + s.stop) // 2]
-    )
-    y, x = box
-    # The network also needs the pixels around the box.
-    margin = math.ceil(100 / zoom)
-    wide = (
-        slice(max(y.start - margin, 0), y.stop + margin),
-        slice(max(x.start - margin, 0), x.stop + margin),
-    )
-    fresh = LoadedModel(model.network, model.header)
-    scores = fresh.scores(
-        fresh.prepare(plane, wide), compute, None, lambda fraction, message: check(), zoom
-    )
-    labels = fresh.instances(scores, PredictConfig())
-    top, left = y.start - wide[0].start, x.start - wide[1].start
-    inside = labels[top : top + y.stop - y.start, left : left + x.stop - x.start]
-    return ViewLabels(replace(view, box=(y, x)), inside)
+class LiveView:
+    """Segments what the user looks at, with a model that is being trained.
+
+    Of an image that is read when it is indexed, only the view and a margin are read; the
+    intensities of a plane are measured once, on a sample.
+
+    Parameters
+    ----------
+    model
+        The model; its weights change meanwhile.
+    compute
+        The device and number format.
+    zoom
+        Factor by which images are enlarged for the network.
+    check
+        Called before each tile; may raise to stop.
+    """
+
+    def __init__(
+        self, model: LoadedModel, compute: Compute, zoom: float, check: Callable[[], None]
+    ) -> None:
+        self._model, self._compute, self._zoom, self._check = model, compute, zoom, check
+        self._measured: tuple[LazyArray, tuple[int, ...], Statistics] | None = None
+
+    def look(self, view: View) -> ViewLabels:
+        """Segment a view, or the middle of a large view."""
+        # Predictors made before the last step hold the old weights.
+        fresh = LoadedModel(self._model.network, self._model.header)
+        side = round(_LOOK_PX / self._zoom)
+        rows, columns = (
+            slice(max(s.start, middle - side // 2), min(s.stop, middle + side // 2))
+            for s in view.box
+            for middle in [(s.start + s.stop) // 2]
+        )
+        # The network also needs the pixels around the box.
+        wide = grown(
+            (rows, columns), math.ceil(100 / self._zoom), plane_shape(view.axes, view.image.shape)
+        )
+        pixels = fresh.prepare(
+            get_plane(view.image, view.axes, view.index, wide), None, self._statistics(view)
+        )
+        scores = fresh.scores(
+            pixels, self._compute, None, lambda fraction, message: self._check(), self._zoom
+        )
+        labels = fresh.instances(scores, PredictConfig())
+        return ViewLabels(replace(view, box=(rows, columns)), labels[inside((rows, columns), wide)])
+
+    def _statistics(self, view: View) -> Statistics:
+        """Return the intensities of the plane of a view that become 0 and 1."""
+        known = self._measured
+        if known is None or known[0] is not view.image or known[1] != view.index:
+            step = sample_step(plane_shape(view.axes, view.image.shape))
+            each = slice(None, None, step)
+            sample = get_plane(view.image, view.axes, view.index, (each, each))
+            known = view.image, view.index, self._model.measure(sample, sample=True)
+            self._measured = known
+        return known[2]
 
 
 def find_slips(
