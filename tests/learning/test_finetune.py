@@ -11,7 +11,6 @@ from napari_unet.corrections.collection import collection_of
 from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import JobCancelled, JobFailed
 from napari_unet.learning import finetune, lesson
-from napari_unet.learning import live_view as views
 from napari_unet.learning.lesson import Run
 from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.learning.training import NewModel
@@ -715,30 +714,6 @@ def test_the_view_is_shown_while_the_model_learns(
     # Looking changes nothing.
     plain = service.finetune([given()], weak, config).wait(SOON)
     assert torch.equal(weights(done.model), weights(plain.model))
-
-
-def test_of_a_large_view_the_middle_is_shown(service, bright_model, blobs, monkeypatch):
-    from napari_unet.learning.live_view import look_at
-    from napari_unet.models.device import Compute
-
-    monkeypatch.setattr(views, "_LOOK_PX", 40)
-    image, truth = blobs(shape=(200, 220))
-    view = View(image, "YX", (), (slice(0, 200), slice(100, 130)))
-    for zoom, height in ((1.0, 40), (0.5, 80)):
-        shown = look_at(view, bright_model, Compute("cpu", "float32"), zoom, lambda: None)
-        y, x = shown.view.box
-        assert (y.stop - y.start, x) == (height, slice(100, 130))
-        assert y.start + y.stop == 200
-        assert shown.labels.shape == (height, 30)
-        assert ((shown.labels > 0) == (truth[y, x] > 0)).mean() > 0.9
-
-
-@pytest.fixture
-def bright_model(write_model, tmp_path):
-    from napari_unet.models.loaded import LoadedModel
-
-    write_model(tmp_path / "bright.safetensors")
-    return LoadedModel(*load_model(tmp_path / "bright.safetensors"))
 
 
 def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypatch):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from napari_unet.learning import live_view
 from napari_unet.learning.live_view import LiveView, View
 from napari_unet.models.checkpoint import load_model
 from napari_unet.models.device import choose
@@ -36,7 +37,7 @@ def test_only_the_view_and_a_margin_are_read_at_each_look(live, blobs):
 
 
 def test_the_labels_of_a_view_are_those_of_the_whole_plane(live, blobs):
-    image, truth = blobs(1, (360, 360))
+    image, _ = blobs(1, (360, 360))
     whole = live.look(View(image, "YX", (), (slice(0, 360), slice(0, 360)))).labels
     box = (slice(130, 230), slice(120, 240))
     part = live.look(View(image, "YX", (), box))
@@ -50,3 +51,17 @@ def test_another_plane_has_intensities_of_its_own(live, blobs):
     box = (slice(0, 72), slice(0, 80))
     bright, dark = (live.look(View(image, "ZYX", (n,), box)).labels for n in (0, 1))
     assert np.array_equal(bright > 0, dark > 0) or abs(bright.max() - dark.max()) <= 1
+
+
+def test_of_a_large_view_the_middle_is_shown(live, blobs, monkeypatch):
+    monkeypatch.setattr(live_view, "_LOOK_PX", 40)
+    image, truth = blobs(shape=(200, 220))
+    view = View(image, "YX", (), (slice(0, 200), slice(100, 130)))
+    for zoom, height in ((1.0, 40), (0.5, 80)):
+        monkeypatch.setattr(live, "_zoom", zoom)
+        shown = live.look(view)
+        y, x = shown.view.box
+        assert (y.stop - y.start, x) == (height, slice(100, 130))
+        assert y.start + y.stop == 200
+        assert shown.labels.shape == (height, 30)
+        assert ((shown.labels > 0) == (truth[y, x] > 0)).mean() > 0.9
