@@ -327,7 +327,7 @@ def test_without_kinds_every_cell_is_of_the_first():
     np.testing.assert_array_equal(plane.classes, plane.labels > 0)
 
 
-def test_kinds_of_another_size_are_refused():
+def test_classes_of_another_size_are_refused():
     with pytest.raises(ValueError, match="differ in size"):
         AnnotatedPlane(
             np.zeros((1, 20, 30), np.float32),

@@ -133,7 +133,7 @@ def test_a_piece_is_scaled_by_the_statistics_of_its_image(model, blobs):
     np.testing.assert_array_equal(plane.image, whole[:, :30, :30])
 
 
-def test_kinds_are_those_of_the_models_classes(model, blobs):
+def test_classes_are_those_of_the_models_classes(model, blobs):
     image, labels = blobs()
     correction = Correction((), labels, None, {2: "debris", 3: "unheard of", 999: "debris"})
     known = teach_classes(model, ["debris"])

@@ -275,7 +275,7 @@ def test_the_gap_between_two_cells_weighs_more_than_its_pixels(bright):
     assert counts[1].sum() == pytest.approx((labels > 0).sum(), rel=0.01)
 
 
-def test_kinds_are_told_apart(bright, plane):
+def test_classes_are_told_apart(bright, plane):
     from napari_unet.core.network.unet import with_classes
 
     three = LoadedModel(with_classes(bright.network, 3), bright.header)

@@ -176,7 +176,7 @@ def test_the_kind_of_a_cell_is_that_of_most_of_its_pixels(load):
 
 
 @pytest.mark.parametrize("zoom", [1.0, 0.5])
-def test_kinds_come_with_the_scores_of_several_classes(load, blobs, zoom):
+def test_classes_come_with_the_scores_of_several_classes(load, blobs, zoom):
     from napari_unet.core.network.unet import with_classes
 
     model, (image, _) = load(), blobs()
