@@ -17,9 +17,11 @@ from napari_unet.corrections.annotations import Annotated, Correction, annotate
 from napari_unet.corrections.collection import collection_of
 from napari_unet.jobs import FinishReason, JobCancelled, JobFailed
 from napari_unet.learning.training import NewModel
+from napari_unet.models import store as model_store
 from napari_unet.models.checkpoint import load_model
 from napari_unet.models.header import ModelFileError, read_header
-from napari_unet.models.store import ModelStore
+from napari_unet.models.store import SHIPPED, ModelStore
+from napari_unet.segmentation import looking
 from napari_unet.service.segmentation import SegmentationService
 
 SOON = 60.0
@@ -776,3 +778,52 @@ def test_closing_the_service_ends_its_jobs(store, weak, blobs):
     service.close()
     assert [job.reason for job in jobs] == [FinishReason.CANCELLED] * 2
     assert store.versions("weak") == [weak]
+
+
+@pytest.fixture
+def shipped(service, monkeypatch):
+    """The service on a computer that has the models which ship."""
+    monkeypatch.setattr(model_store, "SHIPPED", SHIPPED)
+    return service
+
+
+def test_another_shipped_model_is_named_where_it_is_steadier(shipped, monkeypatch, blobs):
+    image, _ = blobs()
+    asked = []
+
+    def steady(of):
+        def told(model, plane, config, compute, job):
+            asked.append(model.header.name)
+            return of[model.header.name]
+
+        monkeypatch.setattr(looking, "steadiness_at_best", told)
+        return shipped.better_model(image, "YX", "nuclei", ()).wait(SOON)
+
+    assert steady({"nuclei": 0.3, "phase": 0.9}) == "phase"
+    assert steady({"nuclei": 0.3, "phase": 0.45}) is None
+    asked.clear()
+    assert steady({"nuclei": 0.8, "phase": 1.0}) is None
+    assert asked == ["nuclei"], "a model that suits is not compared"
+
+
+def test_a_model_of_ones_own_is_compared_with_none(service, add_model, blobs):
+    add_model("mine")
+    assert service.better_model(blobs()[0], "YX", "mine", ()).wait(SOON) is None
+
+
+@pytest.mark.slow
+def test_bright_discs_suit_nuclei_better_than_phase(shipped, discs_image):
+    def better(model):
+        return shipped.better_model(discs_image, "YX", model, ()).wait(SOON)
+
+    assert better("phase") == "nuclei"
+    assert better("nuclei") is None
+
+
+@pytest.fixture
+def discs_image():
+    """Bright discs 18 px wide on a dark noisy ground, (240, 240) uint8."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((240, 240)) % 40 - 20
+    disc = np.clip(10 - np.hypot(y, x), 0, 1)
+    return np.clip(30 + 150 * disc + rng.normal(0, 4, disc.shape), 0, 255).astype(np.uint8)

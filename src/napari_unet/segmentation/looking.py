@@ -22,7 +22,7 @@ from napari_unet.jobs import Reporter
 from napari_unet.models.decoding import cell_areas, typical_area
 from napari_unet.models.device import Compute
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
-from napari_unet.models.steadiness import found_again
+from napari_unet.models.steadiness import VIEWS, found_again
 from napari_unet.segmentation.tiled_plane import LARGE_PX, PlaneSource
 
 Index = tuple[int, ...]
@@ -68,6 +68,10 @@ _STAIN_SIZES = (1.0, 0.5, 2.0)
 # An image may be stained tissue if its median brightness, divided by that of its brightest pixels,
 # and its mean difference between the colours reach these.
 _BRIGHT, _COLOURED = 0.35, 0.04
+# A model of less steadiness than the first figure may be the wrong one for an image. Another one is
+# better if its steadiness reaches the second figure and is more than that of the first model by the
+# third one (`benchmarks/steady.py`: on images of other kinds no model reached 0.5).
+_UNSUITED, _SUITED, _SUITS_BETTER = 0.6, 0.5, 0.05
 # Windows that tell an image from others, in pixels along an axis.
 _PRINT_PX = 32
 # Planes of a stack or a movie that are tried, until one shows cells.
@@ -204,6 +208,34 @@ def measured_px(
     return at.width_px(at.best()[1]) or None
 
 
+def steadiness_at_best(
+    model: LoadedModel,
+    plane: Pixels,
+    config: PredictConfig,
+    compute: Compute,
+    job: Reporter,
+) -> float:
+    """Steadiness of a model on a raw plane (C, Y, X), at the size and in the colours that suit it.
+
+    It is in [0, 1]; see `models.steadiness`. For the other parameters see `look`.
+    """
+    as_asked = replace(config, diameter_px="auto", channel="auto")
+    at = _At(model, plane, "CYX", (), as_asked, compute, job)
+    chosen, sight = at.best(may_be_stained=True)
+    return chosen._steadiness(sight, VIEWS)
+
+
+def is_better(steadiness: float, other: float) -> bool:
+    """Whether another model, of the second steadiness, suits an image clearly better.
+
+    Examples
+    --------
+    >>> is_better(0.3, 0.9), is_better(0.8, 1.0)
+    (True, False)
+    """
+    return steadiness < _UNSUITED and other > max(_SUITED, steadiness + _SUITS_BETTER)
+
+
 def fingerprint(image: LazyArray, axes: str) -> tuple[object, ...]:
     """Tells an image from others, by its shape and three small windows of its middle plane."""
     middle = tuple(n // 2 for axis, n in zip(axes, image.shape, strict=True) if axis not in "CYX")
@@ -315,7 +347,7 @@ class _At:
         one_size = self.model.header.diameter_px is not None
         return sight.sureness - _PER_OCTAVE[one_size] * float(wide)
 
-    def _steadiness(self, sight: _Sight) -> float:
+    def _steadiness(self, sight: _Sight, views: Sequence[tuple[int, float]] = _VIEWS) -> float:
         """Share of the cells that are found again, in [0, 1]; one alone tells nothing."""
         if sight.n_cells < 2:
             return 0.0
@@ -331,7 +363,7 @@ class _At:
                 )
                 return self.model.instances(scores, self._decoding)
 
-            hits, n = found_again(find, image, labels, _VIEWS)
+            hits, n = found_again(find, image, labels, views)
             again, total = again + hits, total + n
         return again / max(1, total)
 

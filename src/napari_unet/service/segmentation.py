@@ -21,7 +21,7 @@ from napari_unet.backends.requests import (
 )
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
-from napari_unet.core.axes import check_axes, plane_indices, take_channel
+from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
 from napari_unet.core.checks import check_array_channels, check_shape
 from napari_unet.corrections.annotations import Annotated, checked
 from napari_unet.io.atomic import writing_to
@@ -322,6 +322,54 @@ class SegmentationService:
         return self._runner.submit(
             f"measure with {version.reference}", lambda job: backend.guess_diameter(job, request)
         )
+
+    def better_model(
+        self, image: LazyArray, axes: str, model: Reference, index: tuple[int, ...]
+    ) -> Job[str | None]:
+        """Start to look whether a model that ships suits an image clearly better than this one.
+
+        The job returns its name, or None; for a model that was taught by the user it is None. It
+        looks at samples of one plane, on this computer, and takes about a second where this model
+        does not suit, less elsewhere.
+
+        Parameters
+        ----------
+        image, axes, model
+            As for `segment`.
+        index
+            The plane, along the axes other than C, Y, X.
+
+        Raises
+        ------
+        ValueError
+            If the axes do not fit the image, or there is no such model.
+        """
+        own = self.store.find(model)
+        axes = check_axes(axes, image.shape)
+        shipped = [v for v in map(self.store.find, self.store.names()) if v.shipped]
+        others = [v for v in shipped if v.name != own.name and not v.header.for_stacks]
+
+        def work(job: Job[str | None]) -> str | None:
+            from napari_unet.models.device import choose
+            from napari_unet.segmentation.looking import is_better, steadiness_at_best
+
+            config = PredictConfig()
+            compute = choose(config.device, config.precision)
+            plane = get_plane(image, axes, index)
+
+            def steadiness(version: ModelVersion) -> float:
+                loaded = self.servers.local.load(version)
+                return steadiness_at_best(loaded, plane, config, compute, job)
+
+            if not own.shipped or own.header.for_stacks:
+                return None
+            now = steadiness(own)
+            can_be_better = is_better(now, 1.0)
+            return next(
+                (v.name for v in others if can_be_better and is_better(now, steadiness(v))), None
+            )
+
+        return self._runner.submit(f"compare models with {own.reference}", work)
 
     def reproduce(self, model: Reference) -> Job[bool]:
         """Start to train a version again, and compare the weights; see `finetune.reproduce`."""
