@@ -31,7 +31,7 @@ def click(dock, settle):
     def click() -> Labels:
         dock.segment_button.click()
         settle(dock)
-        assert dock.status.text().startswith("3 cells found"), dock.status.text()
+        assert dock.status.text().startswith("3 cells,"), dock.status.text()
         return dock.labels.value
 
     return click
@@ -73,7 +73,7 @@ def test_an_image_that_is_renamed_gets_its_labels(dock, held, settle, click):
     source.name = "renamed"
     gate.set()
     settle(dock)
-    assert dock.status.text().startswith("3 cells found")
+    assert dock.status.text().startswith("3 cells,")
     labels = dock.labels.value
     assert labels.name == "renamed cells"
     assert labels.data.max() == 3
@@ -91,7 +91,7 @@ def test_an_image_that_is_removed_costs_nothing_else(dock, held, settle, click, 
     dock.viewer.layers.remove("cells")
     gate.set()
     settle(dock)
-    assert dock.status.text().startswith("3 cells found")
+    assert dock.status.text().startswith("3 cells,")
     assert dock.viewer.layers["cells cells"].data.max() == 3
     np.testing.assert_array_equal(other.data, before)
     dock.viewer.add_image(image, name="again")
@@ -105,7 +105,7 @@ def test_a_result_that_is_removed_meanwhile_is_made_anew(dock, held, settle, cli
     dock.viewer.layers.remove("cells cells")
     gate.set()
     settle(dock)
-    assert dock.status.text().startswith("3 cells found")
+    assert dock.status.text().startswith("3 cells,")
     second = dock.labels.value
     assert second is not first
     np.testing.assert_array_equal(second.data, found)
@@ -125,7 +125,7 @@ def test_a_dock_that_is_closed_at_work_leaves_the_viewer_working(dock, held, set
     _, again = viewer.window.add_plugin_dock_widget("napari-unet")
     again.segment_button.click()
     settle(again)
-    assert again.status.text().startswith("3 cells found")
+    assert again.status.text().startswith("3 cells,")
     again.cleanup()
 
 
@@ -184,7 +184,7 @@ def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
     dock.viewer.dims.set_current_step(0, 1)
     dock.segment_button.click()
     settle(dock)
-    assert dock.status.text().startswith("2 cells found"), dock.status.text()
+    assert dock.status.text().startswith("2 cells,"), dock.status.text()
     data = dock.labels.value.data
     assert data.dtype == np.int32
     np.testing.assert_array_equal(data[0], before)

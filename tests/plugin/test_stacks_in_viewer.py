@@ -62,7 +62,7 @@ def test_in_3d_at_the_scale_of_the_layer(docked, settle, discs, add_model):
     widget.segment_button.click()
     settle(widget)
     assert [(c.in_3d, c.anisotropy) for c in asked] == [(True, 4.0)]
-    assert widget.status.text().startswith("4 cells found")
+    assert widget.status.text().startswith("4 cells,")
     labels = np.asarray(widget.labels.value.data)
     for y, x in ((20, 20), (60, 60)):
         upper, lower = labels[8, y, x], labels[22, y, x]

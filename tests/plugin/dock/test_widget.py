@@ -58,7 +58,7 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     assert layer.units == source.units
     assert layer.metadata["napari_unet"]["image"] == "cells"
     assert layer.metadata["napari_unet"]["model"] == "tiny@1"
-    assert widget.status.text().startswith("3 cells found with tiny@1")
+    assert widget.status.text().startswith("3 cells,")
     assert widget.compute.text().startswith("Computed on ")
     assert layer.selected_label == 4
     assert widget.labels.value is layer
@@ -412,7 +412,7 @@ def test_the_dock_is_in_the_menus(make_napari_viewer):
         for action in window.menuBar().actions()
         for entry in titles(action.menu(), (action.text().replace("&", ""),))
     ]
-    places = {entry[:2] for entry in entries if "Segment and teach cells" in entry[-1]}
+    places = {entry[:2] for entry in entries if "U-Net cells" in entry[-1]}
     assert ("Layers", "Segment") in places
     assert "Plugins" in {place[0] for place in places}
 
