@@ -40,7 +40,7 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     widget.correcting.next_place.click()
     first = centre(viewer)
     assert near(first, (20, 70), (70, 30))
-    assert widget.status.text() == "Place 1 of 2 that the model is unsure of"
+    assert widget.status.text() == "Doubtful cell 1 of 2"
     assert viewer.layers.selection.active is layer
     points = viewer.layers[NEXT]
     assert len(points.data) == 2
@@ -53,7 +53,7 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     assert near(second, (20, 70), (70, 30))
     assert not near(second, first)
     widget.correcting.next_place.click()
-    assert widget.status.text().startswith("You have been at every place")
+    assert widget.status.text().startswith("You have seen every doubtful cell")
     widget.correcting.next_place.click()
     assert near(centre(viewer), first)
 
@@ -70,7 +70,7 @@ def test_what_was_corrected_since_is_left_out(doubtful, settle, hand):
     hand(viewer).press("N")
     assert not near(centre(viewer), first)
     hand(viewer).press("N")
-    assert widget.status.text().startswith("You have been at every place")
+    assert widget.status.text().startswith("You have seen every doubtful cell")
     hand(viewer).press("N")
     assert not near(centre(viewer), first)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from magicgui.widgets import (
     ComboBox,
@@ -20,7 +20,7 @@ from magicgui.widgets.bases import Widget
 from napari.layers import Image
 from superqt import QCollapsible
 
-from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.config import FinetuneConfig, Link, PredictConfig
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.jobs.scope import ALL, PLANE, SCOPES, STACK, VIEW
 from napari_unet.plugin.viewer.layers import axes_named, axes_of, channel_names, name_axes_of
@@ -279,9 +279,10 @@ class Advanced(QCollapsible):
 
     def predict_config(self) -> PredictConfig:
         """How to segment the chosen image."""
+        links: dict[str, Link] = {link: link for link in get_args(Link)}
         # One plane cannot be linked, but can be looked at in 3D.
         is_open = self._link_is_chosen or self.scope.value in (STACK, ALL)
-        link = str(self.link.value) if is_open else "none"
+        link: str = self.link.value if is_open else "none"
         return PredictConfig(
             device=self.device.value,
             precision=self.precision.value,
@@ -289,7 +290,7 @@ class Advanced(QCollapsible):
             min_size_px=int(self.min_size.value) or None,
             diameter_px=float(self.diameter.value)
             or ("auto" if self.resizing.value == "auto" else None),
-            link=link.removeprefix("3d") or "none",
+            link=links.get(link.removeprefix("3d"), "none"),
             in_3d=link.startswith("3d"),
             channel=self._channel(),
         )

@@ -68,8 +68,9 @@ class LayerBoxes:
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it."""
         layer = self._viewer.layers.selection.active
-        if layer is not None and (is_helper(layer) or layer == self._followed):
-            # A layer that only shows something comes and goes, and leaves the choice as it was.
+        if layer is None or is_helper(layer) or layer == self._followed:
+            # A layer that only shows something comes and goes, and leaves the choice as it was:
+            # meanwhile no layer is selected for a moment.
             return
         self._followed = layer
         if isinstance(layer, Image):

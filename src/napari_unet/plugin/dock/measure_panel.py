@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QVBoxLayout, QWidget
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.checks import in_dock, mask_words, whole_labels
@@ -132,10 +131,15 @@ class MeasureRow(QWidget):
 
     def _open_table(self, labels: Labels) -> None:
         """Open napari's table of features, once, for these labels."""
-        viewer = self._controller.viewer
+        viewer, window = self._controller.viewer, self.window()
         viewer.layers.selection.active = labels
-        with suppress(ValueError, RuntimeError):
-            viewer.window.add_plugin_dock_widget("napari", "Features table widget", tabify=False)
+        if not isinstance(window, QMainWindow):
+            return
+        known = set(window.findChildren(QDockWidget))
+        viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+        # Below the image: beside it, it would take the place of this dock.
+        for dock in set(window.findChildren(QDockWidget)) - known:
+            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
     def _ask_where(self) -> None:
         labels = self._labels()

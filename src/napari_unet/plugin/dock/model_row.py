@@ -108,7 +108,8 @@ class ModelRow(QWidget):
         self.menu.clear()
         model = self._chosen()
         own = model is not None and not model.shipped
-        self._add("Return to previous model", self._go_back, model is not None and own)
+        has_parent = model is not None and model.header.parent is not None
+        self._add("Return to previous model", self._go_back, has_parent)
         if model is not None:
             self._fill_versions(model)
         self.menu.addSeparator()

@@ -229,9 +229,8 @@ class SegmentWidget(QWidget):
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
         self._labels_field = field("Labels to correct", self.labels.native)
-        self.correct_step.add(
-            self.draft, self._labels_field, self.correcting, self.correct_step.note
-        )
+        note = self.correct_step.note
+        self.correct_step.add(self.draft, self._labels_field, self.correcting, note)
 
     def _build_teach(self) -> None:
         self.budget = ComboBox(
@@ -396,13 +395,10 @@ class SegmentWidget(QWidget):
 
     def _on_ended(self, message: str, well: bool) -> None:
         step = self._speaking
-        note = (
-            self.last.note
-            if step is self.teach_step and self.last.is_needed and well
-            else step.note
-        )
-        if note is not step.note:
-            step.note.say("")
+        note = step.note
+        if step is self.teach_step and self.last.is_needed and well:
+            note.say("")
+            note = self.last.note
         self.curve.hide()
         self._say(note, message if well else f"⚠ {message}")
         self._refresh()
@@ -441,9 +437,8 @@ class SegmentWidget(QWidget):
     def _on_touched(self) -> None:
         """A stroke was painted, or a place marked: what was said of these labels is old."""
         self._is_touched = True
-        for step in (self.teach_step, self.results_step):
-            if not self.is_busy:
-                step.note.say("")
+        for step in () if self.is_busy else self._steps[1:]:
+            step.note.say("")
         self._drop_warnings()
         self._refresh()
 
@@ -562,9 +557,7 @@ class SegmentWidget(QWidget):
         self.controller.corrections.show(labels)
         self._count, self._is_touched = EditCount(), False
         self.correcting.count.setText(str(self._count))
-        for step in (
-            (self.correct_step, self.teach_step, self.results_step) if not self.is_busy else ()
-        ):
+        for step in () if self.is_busy else self._steps[1:]:
             step.note.say("")
         self._refresh()
 

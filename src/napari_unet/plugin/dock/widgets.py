@@ -24,6 +24,8 @@ from napari_unet.plugin.edits.tracker import DEFAULT_CLASS
 
 NEW_CLASS = "New cell type…"
 _LONGEST_NAME = 30
+# Width of the list of a box that may be narrower than its entries, in pixels.
+_LIST_PX = 220
 # Width of the dock, in pixels of the screen as Qt counts them.
 WIDTH_PX = 368
 
@@ -70,7 +72,10 @@ def field(text: str, part: QWidget) -> QWidget:
 def shrink(box: QComboBox) -> None:
     """Let a box be narrower than its longest entry."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(6)
+    box.setMinimumContentsLength(3)
+    view = box.view()
+    if view is not None:
+        view.setMinimumWidth(_LIST_PX)
 
 
 class Column(QScrollArea):

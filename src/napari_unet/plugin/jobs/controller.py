@@ -375,6 +375,7 @@ class Controller:
         told = self.versions.learnt(done)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
+        self.detailed.emit(self.versions.scores)
         return told
 
     def _with_corrections(

@@ -37,8 +37,7 @@ class Versions:
         self._refused = None if done.verdict.accepted else done.model
         numbers, slips = _numbers(done), _slips(done)
         if self._refused is not None:
-            scores = f" ({numbers})" if numbers else ""
-            return f"The old model stays in use: {done.verdict.why}{scores}{slips}"
+            return f"The old model stays in use: {done.verdict.why}{slips}"
         return f"{_new(done.model)} is ready: {numbers or done.verdict.why}{slips}"
 
     @property
@@ -56,6 +55,11 @@ class Versions:
         if last is None:
             return False
         return name in (last.model.name, *([last.parent.name] if last.parent else []))
+
+    @property
+    def scores(self) -> str:
+        """What the last fine-tune was tested on, and how it did; empty if nothing was."""
+        return "" if self._last is None else _numbers(self._last)
 
     def forget(self) -> None:
         """A new fine-tune begins."""
@@ -124,8 +128,8 @@ def _numbers(done: Improvement) -> str:
 def _slips(done: Improvement) -> str:
     """A sentence more on what looks wrong; empty without any."""
     n = len(done.slips)
-    places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
-    return f". {places} of the brush: click Next doubtful cell" if n else ""
+    places = "1 correction looks like a slip" if n == 1 else f"{n} corrections look like slips"
+    return f". {places} of the brush: see Next doubtful cell" if n else ""
 
 
 def _new(model: ModelVersion) -> str:
