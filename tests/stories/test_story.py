@@ -91,7 +91,9 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         )
         picture("4-learning")
         settle(widget, 240)
-        assert widget.status.text().startswith('New model "my-nuclei" is ready: '), widget.status.text()
+        assert widget.status.text().startswith('New model "my-nuclei" is ready: '), (
+            widget.status.text()
+        )
         assert widget.model.value == "my-nuclei"
         assert learning not in viewer.layers
         picture("9-verdict")

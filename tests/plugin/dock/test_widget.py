@@ -188,9 +188,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     widget.viewer.add_labels(own, name="mine")
     settle(widget)
     assert widget.labels.value.name == "mine"
-    assert (
-        widget.correcting.count.text() == '1 cell of "mine" is used as an example'
-    )
+    assert widget.correcting.count.text() == '1 cell of "mine" is used as an example'
 
 
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):

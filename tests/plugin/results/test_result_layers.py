@@ -104,7 +104,9 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     widget.budget.choices = (("a moment", 1.0),)
     widget.finetune_button.click()
     settle(widget)
-    assert widget.status.text().startswith('New model "tiny", version 2, is ready: '), widget.status.text()
+    assert widget.status.text().startswith('New model "tiny", version 2, is ready: '), (
+        widget.status.text()
+    )
     assert widget.last.back.isVisible()
     assert not widget.last.use.isVisible()
     second = segment(widget, settle)
@@ -164,7 +166,7 @@ def test_what_is_learnt_from_a_shipped_model_is_another_model(
     widget.budget.choices = (("a moment", 1.0),)
     widget.finetune_button.click()
     settle(widget)
-    assert widget.status.text().startswith('New model "my-tiny" is ready: '), widget.status.text()
+    assert widget.status.text().startswith('New model "my-tiny" is ready: ')
     assert widget.model.value == "my-tiny"
     second = segment(widget, settle)
     widget.last.back.click()

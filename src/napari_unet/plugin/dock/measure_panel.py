@@ -137,7 +137,9 @@ class MeasureRow(QWidget):
             return
         known = set(window.findChildren(QDockWidget))
         viewer.window.add_plugin_dock_widget("napari", "Features table widget")
-        # Below the image: beside it, it would take the place of this dock.
+        # Below the image: at the right it would take the place of this dock.
+        right = Qt.DockWidgetArea.RightDockWidgetArea
+        window.setCorner(Qt.Corner.BottomRightCorner, right)
         for dock in set(window.findChildren(QDockWidget)) - known:
             window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 

@@ -85,6 +85,8 @@ class SegmentWidget(QWidget):
         self._count = EditCount()
         # A stroke was painted that is not counted yet.
         self._is_touched = False
+        # The verdict is new: nothing was painted or segmented since.
+        self._is_judged = False
         self._seen_image: Image | None = None
         # Seconds that "Train more" has added to the training time.
         self._more_s = 0.0
@@ -208,8 +210,14 @@ class SegmentWidget(QWidget):
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
         self.view_slot = QHBoxLayout()
+        # The words for the axes are longer than most names of layers.
+        chosen = QWidget()
+        line = QHBoxLayout(chosen)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(field("Image", self.image.native), 5)
+        line.addWidget(self.read_as, 6)
         self.find_step.add(
-            row(field("Image", self.image.native), self.read_as),
+            chosen,
             self.channel,
             self.models,
             row(field("Apply to", advanced.scope.native), self._link_field),
@@ -396,6 +404,7 @@ class SegmentWidget(QWidget):
     def _on_ended(self, message: str, well: bool) -> None:
         step = self._speaking
         note = step.note
+        self._is_judged = step is self.teach_step
         if step is self.teach_step and self.last.is_needed and well:
             note.say("")
             note = self.last.note
@@ -436,7 +445,7 @@ class SegmentWidget(QWidget):
 
     def _on_touched(self) -> None:
         """A stroke was painted, or a place marked: what was said of these labels is old."""
-        self._is_touched = True
+        self._is_touched, self._is_judged = True, False
         for step in () if self.is_busy else self._steps[1:]:
             step.note.say("")
         self._drop_warnings()
@@ -481,7 +490,7 @@ class SegmentWidget(QWidget):
 
     def _next_button(self, is_corrected: bool) -> QPushButton:
         """The button to click next, as far as that can be known."""
-        if self.last.is_needed and not self._is_touched:
+        if self.last.is_needed and self._is_judged:
             return self.last.more if self.last.next_button_is_more else self.last.again
         is_new = self._is_touched or self._count.is_new
         return self.finetune_button if is_corrected and is_new else self.segment_button
