@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from napari_unet.models import store as model_store
 from napari_unet.models.store import ModelStore
 
 
 @pytest.fixture
-def dock(docked_by_napari):
+def dock(docked_by_napari, write_model):
+    """The dock, with two models that ship with the program."""
+    model_store.SHIPPED.mkdir()
+    for name in ("nuclei", "phase"):
+        write_model(model_store.SHIPPED / f"{name}.safetensors", name=name)
+    docked_by_napari.models.offer()
     return docked_by_napari
 
 
