@@ -77,7 +77,7 @@ def test_everything_connects_planes_and_follows_cells_over_time(dock):
     advanced.link.value = "3d"
     assert advanced.predict_config().in_3d
     dock.read_as.choose("CYX")
-    assert not dock._link_field.isVisible()
+    assert not advanced.link.native.isVisible()
     assert not advanced.predict_config().in_3d
 
 

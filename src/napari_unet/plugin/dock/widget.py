@@ -206,7 +206,6 @@ class SegmentWidget(QWidget):
             self.controller.service.store, lambda: self._try(self.teach_step, self._back)
         )
         self.model = self.models.box
-        self._link_field = field("Stack", advanced.link.native)
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
         self.view_slot = QHBoxLayout()
@@ -220,7 +219,7 @@ class SegmentWidget(QWidget):
             chosen,
             self.channel,
             self.models,
-            row(field("Apply to", advanced.scope.native), self._link_field),
+            row(field("Apply to", advanced.scope.native), advanced.link.native),
             self.segment_button,
         )
         self.find_step.add_place_to_run()
@@ -554,7 +553,7 @@ class SegmentWidget(QWidget):
         image, advanced = self.image.value, self.advanced
         self.read_as.look_at(image)
         self.channel.look_at(image, self.read_as.axes, int(advanced.channel.value))
-        self._link_field.setVisible(bool(advanced.letters))
+        self.advanced.link.native.setVisible(bool(advanced.letters))
 
     def _on_channel(self, number: int) -> None:
         self.channel.show_chosen(int(number))
