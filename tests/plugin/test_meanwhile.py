@@ -165,9 +165,8 @@ def test_what_was_undone_is_not_learnt_from(dock, click, hand, settle, taught):
     assert not correction.trusted[50, 20]
     layer.undo()
     settle(dock)
-    dock.finetune_button.click()
-    settle(dock)
-    assert "nothing was corrected; paint at least one cell" in dock.status.text()
+    assert not dock.finetune_button.isEnabled()
+    assert dock.finetune_button.toolTip().startswith("Correct a cell first")
 
 
 def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
@@ -200,9 +199,10 @@ def test_labels_that_are_none_are_told_with_both_sizes_or_their_range(dock, sett
     ):
         layer = dock.viewer.add_labels(data, name="odd")
         dock.labels.value = layer
+        settle(dock)
         dock.finetune_button.click()
         settle(dock)
-        assert words in dock.status.text()
+        assert words in dock.status.text() + dock.finetune_button.toolTip()
         np.testing.assert_array_equal(layer.data, data)
         assert dock.controller.service.store.find("tiny").version == 1
         dock.viewer.layers.remove("odd")

@@ -83,6 +83,8 @@ class SegmentWidget(QWidget):
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
         self._count = EditCount()
+        # Why what was painted could not be counted, in a sentence.
+        self._fault = ""
         # A stroke was painted that is not counted yet.
         self._is_touched = False
         # The verdict is new: nothing was painted or segmented since.
@@ -440,6 +442,7 @@ class SegmentWidget(QWidget):
         self.correcting.count.setText(str(count))
         self._is_touched = False
         self._count = count if isinstance(count, EditCount) else EditCount()
+        self._fault = count if isinstance(count, str) else ""
         self._refresh()
 
     def _on_touched(self) -> None:
@@ -459,7 +462,7 @@ class SegmentWidget(QWidget):
         no_image = "" if self.image.value is not None else _NO_IMAGE
         no_labels = "" if self.labels.value is not None else _NO_LABELS
         is_corrected = self._is_touched or self._count.is_any
-        nothing = no_labels or ("" if is_corrected else _NOTHING_CORRECTED)
+        nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
         advanced, measuring = self.advanced, self.measuring
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
@@ -563,7 +566,7 @@ class SegmentWidget(QWidget):
         labels = self.labels.value
         self.correcting.choose(labels)
         self.controller.corrections.show(labels)
-        self._count, self._is_touched = EditCount(), False
+        self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.count.setText(str(self._count))
         for step in () if self.is_busy else self._steps[1:]:
             step.note.say("")
