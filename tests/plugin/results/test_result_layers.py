@@ -38,7 +38,7 @@ def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, ta
     assert seen[78, 75] == CORRECTED
     assert seen[30, 70] == CONFIRMED
     np.testing.assert_array_equal(facts(second)["baseline"], second.data)
-    assert widget.correcting.count.text() == "1 correction carried over from the previous result"
+    assert widget.correcting.count.text() == "2 corrections carried over from the previous result"
     after = taught(widget, settle)
     np.testing.assert_array_equal(after[0].trusted, before[0].trusted)
     np.testing.assert_array_equal(after[0].labels > 0, before[0].labels > 0)
@@ -47,7 +47,7 @@ def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, ta
     hand(widget.viewer).drag([(50, 20), (50, 24)])
     settle(widget)
     assert widget.correcting.count.text() == (
-        "1 cell corrected, 1 correction carried over from the previous result"
+        "1 cell corrected, 2 corrections carried over from the previous result"
     )
     third = segment(widget, settle)
     assert third.data[50, 22]
@@ -70,7 +70,7 @@ def test_a_cell_that_was_rubbed_out_stays_away(segmented, settle, hand):
     assert second.data[30, 70]
     widget.undo = second.undo()
     settle(widget)
-    assert widget.correcting.count.text() == "1 correction carried over from the previous result"
+    assert widget.correcting.count.text() == "corrections carried over from the previous result"
 
 
 def test_a_stroke_that_is_painted_while_the_model_looks_comes_along(segmented, settle, monkeypatch):
