@@ -167,11 +167,10 @@ def test_the_overlay_follows_the_slider(docked, settle, hand, discs):
     assert widget.labels.value.metadata["napari_unet"]["marks"][0]["index"] == [0]
 
 
-def test_without_labels_there_is_nothing_to_confirm(docked, hand):
+def test_without_labels_there_is_nothing_to_mark(docked, hand):
     widget = docked()
-    widget.correcting.confirm.click()
-    assert "there are no labels" in widget.status.text()
-    widget.correcting.rectangle.click()
-    assert "there are no labels" in widget.status.text()
-    widget.correcting.next_place.click()
+    for part in (widget.correcting.confirm, widget.correcting.rectangle):
+        assert not part.isEnabled()
+        assert part.toolTip() == "Click Segment first"
+    hand(widget.viewer).press("N")
     assert "there is no image" in widget.status.text()
