@@ -95,10 +95,10 @@ def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot
     places.offer(image, NEXT, [((0,), Place(10.0, 10.0, 0.5)), ((2,), Place(40.0, 50.0, 0.4))], 5)
     places.offer(image, CHECK, [((1,), Place(20.0, 30.0, 0.9))])
     seen = {(1,): np.ones((50, 60), np.uint8), (0,): np.ones((50, 60), np.uint8)}
-    assert "Slip" in str(places.go_on(image, seen))
+    assert "slip" in str(places.go_on(image, seen))
     assert viewer.dims.point[0] == 4
     assert centre(viewer) == (20, 30)
-    assert str(places.go_on(image, seen)).startswith("Place 2 of 2")
+    assert str(places.go_on(image, seen)).startswith("Doubtful cell 2 of 2")
     assert viewer.dims.point[0] == 8
     assert centre(viewer) == (40, 50)
     assert places.go_on(image, seen) is None

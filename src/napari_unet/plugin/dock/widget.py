@@ -31,7 +31,7 @@ from napari_unet.plugin.dock.server_row import ServerRow
 from napari_unet.plugin.dock.steps import Messages, Note, Step, allow
 from napari_unet.plugin.dock.theme import set_accent, stylesheet
 from napari_unet.plugin.dock.verdict_card import MORE_S, VerdictCard
-from napari_unet.plugin.dock.widgets import Column, button, field, row, shrink
+from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, shrink
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
@@ -212,16 +212,11 @@ class SegmentWidget(QWidget):
         self.look = LookRow(self._use_as_is)
         self.view_slot = QHBoxLayout()
         # The words for the axes are longer than most names of layers.
-        chosen = QWidget()
-        line = QHBoxLayout(chosen)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(field("Image", self.image.native), 5)
-        line.addWidget(self.read_as, 6)
         self.find_step.add(
-            chosen,
+            beside(field("Image", self.image.native), 5, self.read_as, 6),
             self.channel,
             self.models,
-            row(field("Apply to", advanced.scope.native), advanced.link.native),
+            beside(field("Apply to", advanced.scope.native), 3, advanced.link.native, 2),
             self.segment_button,
         )
         self.find_step.add_place_to_run()

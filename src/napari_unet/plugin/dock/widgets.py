@@ -48,6 +48,16 @@ def row(*parts: QWidget) -> QWidget:
     return made
 
 
+def beside(left: QWidget, left_share: int, right: QWidget, right_share: int) -> QWidget:
+    """Two widgets side by side, with their shares of the width."""
+    made = row(left, right)
+    layout = made.layout()
+    if isinstance(layout, QHBoxLayout):
+        layout.setStretch(0, left_share)
+        layout.setStretch(1, right_share)
+    return made
+
+
 def menu_button(text: str, tip: str, menu: QMenu) -> QToolButton:
     """A small button that opens a menu."""
     made = QToolButton()
