@@ -69,9 +69,9 @@ def test_planes_a_few_pixels_wide(dock, settle, image):
     dock.viewer.add_image(np.dstack([image, image // 2]))
     said = click(dock, settle)
     assert "the image is 96 x 96 x 2: its last axis is too short for columns" in said
-    assert "write YXC under Advanced, Axes" in said
+    assert "write YXC under More settings, Axes" in said
     dock.advanced.axes.value = "yxc"
-    assert "choose the one that shows the cells under Advanced, Channel" in click(dock, settle)
+    assert "choose the one that shows the cells under Channel" in click(dock, settle)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:napari")
