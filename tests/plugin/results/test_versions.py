@@ -49,8 +49,9 @@ def test_both_numbers_are_told(learnt, store):
 def test_a_refusal_tells_why_and_with_which_numbers(learnt, store):
     versions = Versions(store)
     assert versions.learnt(learnt(False, check(0.83, 0.41), None)) == (
-        "The old model stays in use: it is so; 41 % on 5 test cells (before 83 %)"
+        "The old model stays in use: it is so"
     )
+    assert versions.scores == "41 % on 5 test cells (before 83 %)"
     assert versions.refused is not None
     assert not versions.can_go_back
     assert versions.use_refused().version == 2
