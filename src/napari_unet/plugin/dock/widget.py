@@ -216,7 +216,7 @@ class SegmentWidget(QWidget):
             beside(field("Image", self.image.native), 5, self.read_as, 6),
             self.channel,
             self.models,
-            beside(field("Apply to", advanced.scope.native), 3, advanced.link.native, 2),
+            beside(field("Apply to", advanced.scope.native), 4, advanced.link.native, 3),
             self.segment_button,
         )
         self.find_step.add_place_to_run()
