@@ -278,7 +278,7 @@ class User:
     def segment(self) -> str:
         advanced = self.dock.advanced
         advanced.scope.value = self.rng.choice(advanced.scope.choices)
-        advanced.link.value = self.rng.choice(["none"] * 6 + ["z", "t", "zt", "3d"])
+        advanced.link.value = self.rng.choice(advanced.link.choices)
         self.dock.segment_button.click()
         return f"{advanced.scope.value}, {advanced.link.value}"
 
@@ -313,7 +313,6 @@ class User:
                 ("back", dock.last.back),
                 ("guess", dock.advanced.guess.native),
                 ("preview", dock.advanced.preview.native),
-                ("go back", dock.advanced.revert.native),
                 *(("draft", b) for b in dock.draft.findChildren(type(dock.segment_button))),
             ]
         )
@@ -341,7 +340,7 @@ class User:
         advanced = self.dock.advanced
         advanced.axes.value, advanced.channel.value = "", -1
         advanced.diameter.value, advanced.ring.value = 0, 8
-        advanced.link.value = "none"
+        advanced.link.value = advanced.link.choices[0]
         return ""
 
     def wait(self) -> str:

@@ -235,7 +235,7 @@ def test_a_single_cell_cannot_be_checked_and_is_not_enough(service, weak, given,
     config = dataclasses.replace(SETTINGS, steps=40)
     done = service.finetune([given(trusted=trusted)], "weak", config).wait(SOON)
     assert (done.check, done.replay, done.verdict.accepted) == (None, None, False)
-    assert "one corrected place cannot show" in done.verdict.why
+    assert "one corrected cell cannot show" in done.verdict.why
 
 
 def test_what_could_not_be_learnt_is_refused(service, store, weak, given):

@@ -704,3 +704,24 @@ def test_listing_models_loads_no_torch(store, add_model):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.split("\n")[:2], done.stderr) == (["cells@1", "[]"], "")
+
+
+def test_a_renamed_model_keeps_its_versions_and_its_corrections(store, add_model):
+    add_model("cells")
+    second = add_model("cells")
+    (store.root / "cells" / "corrections").mkdir()
+    renamed = store.rename("cells", "lobes")
+    assert renamed.reference == "lobes@2"
+    assert len(store.versions("lobes")) == second.version == 2
+    assert (store.root / "lobes" / "corrections").is_dir()
+    assert "cells" not in store.names()
+
+
+def test_a_name_that_is_taken_or_none_is_refused(store, add_model):
+    add_model("cells")
+    add_model("lobes")
+    with pytest.raises(ModelFileError, match="'lobes' already; give another name"):
+        store.rename("cells", "lobes")
+    with pytest.raises(ValueError, match="cannot be a model's name"):
+        store.rename("cells", "../lobes")
+    assert {"cells", "lobes"} <= set(store.names())

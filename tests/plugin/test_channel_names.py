@@ -57,7 +57,7 @@ def test_the_names_are_shown_where_a_channel_is_chosen_and_told(
     viewer.dims.set_current_step(0, 2)
     widget.segment_button.click()
     settle(widget)
-    assert widget.status.text().startswith("2 cells found"), widget.status.text()
+    assert widget.status.text().startswith("2 cells,"), widget.status.text()
     assert "seen in channel 1, GFP (0 to 2)" in widget.status.text()
     box.value = -1
     # All channels in view at once: which one is asked for, by name.
@@ -87,4 +87,4 @@ def test_names_and_axes_of_a_file_are_not_those_of_other_pixels(
     assert channel_names(image) == ()
     widget.segment_button.click()
     settle(widget)
-    assert widget.status.text().startswith("1 cell found"), widget.status.text()
+    assert widget.status.text().startswith("1 cell,"), widget.status.text()

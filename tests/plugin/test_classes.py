@@ -104,7 +104,7 @@ def test_a_result_tells_the_classes_and_corrections_keep_them(
 
 def test_the_diameter_reaches_both_jobs(segmented):
     widget, _ = segmented
-    assert "about 12 px wide" in widget.status.text()
+    assert "typically 12 px wide" in widget.status.text()
     widget.advanced.diameter.value = 30
     assert widget.advanced.predict_config().diameter_px == 30
     assert widget.advanced.finetune_config(5.0).diameter_px == 30

@@ -17,8 +17,8 @@ def test_c_confirms_the_cell_under_the_pointer(segmented, settle, hand, taught):
     hand(widget.viewer).point((20, 20))
     hand(widget.viewer).press("C")
     settle(widget)
-    assert widget.correcting.count.text() == "1 place confirmed"
-    assert widget.status.text() == f"cell {layer.data[20, 20]} confirmed"
+    assert widget.correcting.count.text() == "1 place marked correct"
+    assert widget.status.text() == f"Cell {layer.data[20, 20]} marked as correct"
     seen = widget.viewer.layers[SEEN]
     assert seen.data[20, 20] == seen.data[20, 33] == CONFIRMED
     assert seen.data[20, 37] == seen.data[30, 70] == UNSEEN
@@ -61,17 +61,17 @@ def test_the_view_is_confirmed_by_button_and_key_and_taken_back(segmented, settl
     qtbot.wait(200)
     hand(viewer).press("C", "ShiftModifier")
     settle(widget)
-    assert widget.correcting.count.text() == "2 places confirmed"
+    assert widget.correcting.count.text() == "2 places marked correct"
     assert viewer.layers[SEEN].data[70, 30] == CONFIRMED
     hand(viewer).press("U")
     settle(widget)
-    assert widget.correcting.count.text() == "1 place confirmed"
+    assert widget.correcting.count.text() == "1 place marked correct"
     assert viewer.layers[SEEN].data[70, 30] == UNSEEN
     widget.correcting.take_back.click()
     settle(widget)
     assert not viewer.layers[SEEN].data.any()
     widget.correcting.take_back.click()
-    assert "nothing is confirmed" in widget.status.text()
+    assert "no mark to undo" in widget.status.text()
 
 
 def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbot):
@@ -79,7 +79,7 @@ def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbo
     before = layer.data.copy()
     layer.mode = "paint"
     widget.correcting.rectangle.click()
-    assert widget.status.text().startswith("Drag a rectangle")
+    assert widget.status.text().startswith("Draw a box")
     hand(widget.viewer).drag([(10, 12), (40, 50)])
     qtbot.wait(50)
     settle(widget)
@@ -99,7 +99,7 @@ def test_escape_ends_the_rectangle(segmented, settle, hand, qtbot):
     widget.correcting.rectangle.click()
     hand(widget.viewer).press("Escape")
     qtbot.wait(50)
-    assert widget.status.text() == "No rectangle was drawn"
+    assert widget.status.text() == "No box was drawn"
     assert widget.viewer.layers.selection.active is layer
     assert len(widget.viewer.layers) == 2
     layer.mode = "paint"
@@ -115,13 +115,13 @@ def test_painting_on_what_was_confirmed_is_a_correction(segmented, settle, hand)
     layer.mode, layer.brush_size = "paint", 8
     hand(widget.viewer).drag([(78, 70), (78, 80)])
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
     seen = widget.viewer.layers[SEEN].data
     assert seen[78, 75] == CORRECTED
     assert seen[50, 50] == CONFIRMED
     layer.undo()
     settle(widget)
-    assert widget.correcting.count.text() == "1 place confirmed"
+    assert widget.correcting.count.text() == "1 place marked correct"
     assert widget.viewer.layers[SEEN].data[78, 75] == CONFIRMED
 
 
@@ -167,11 +167,10 @@ def test_the_overlay_follows_the_slider(docked, settle, hand, discs):
     assert widget.labels.value.metadata["napari_unet"]["marks"][0]["index"] == [0]
 
 
-def test_without_labels_there_is_nothing_to_confirm(docked, hand):
+def test_without_labels_there_is_nothing_to_mark(docked, hand):
     widget = docked()
-    widget.correcting.confirm.click()
-    assert "there are no labels" in widget.status.text()
-    widget.correcting.rectangle.click()
-    assert "there are no labels" in widget.status.text()
-    widget.correcting.next_place.click()
+    for part in (widget.correcting.confirm, widget.correcting.rectangle):
+        assert not part.isEnabled()
+        assert part.toolTip() == "Click Segment first"
+    hand(widget.viewer).press("N")
     assert "there is no image" in widget.status.text()

@@ -26,7 +26,7 @@ def change(image, how: str) -> None:
     [
         ("another size", "this plane"),
         ("the same size", "this plane"),
-        ("in place", "what is in view"),
+        ("in place", "visible area"),
         ("the same size", "everything"),
         ("fewer axes", "everything"),
     ],
@@ -85,4 +85,4 @@ def test_a_pyramid_that_was_not_changed_gets_its_labels(docked_by_napari, settle
     widget.viewer.add_image([image, image[::2, ::2]], multiscale=True, name="cells")
     widget.segment_button.click()
     settle(widget)
-    assert widget.status.text().startswith("2 cells found"), widget.status.text()
+    assert widget.status.text().startswith("2 cells,"), widget.status.text()

@@ -244,7 +244,7 @@ def test_channels_that_do_not_fit_and_are_not_in_view_give_a_sentence(docked, se
     widget.segment_button.click()
     settle(widget)
     assert "the image has 5 separate channels; choose" in widget.status.text()
-    assert "under Advanced, Channel (0 to 4)" in widget.status.text()
+    assert "under Channel (0 to 4)" in widget.status.text()
     widget.advanced.channel.value = 7
     widget.segment_button.click()
     settle(widget)

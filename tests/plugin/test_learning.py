@@ -63,7 +63,7 @@ def test_what_it_sees_is_shown_and_goes_with_the_job(learning, qtbot, settle):
 
 def test_one_click_stops_and_keeps_what_was_learnt(learning, qtbot, settle):
     widget, job = learning
-    qtbot.waitUntil(lambda: "step" in widget.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "step" in widget.status.toolTip(), timeout=60_000)
     widget.cancel_button.click()
     qtbot.waitUntil(lambda: "Stopping" in widget.status.text() or not widget.is_busy, timeout=9000)
     settle(widget)
@@ -108,7 +108,7 @@ def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot,
     row.take.click()
     assert not row.isVisible()
     whole = f" of 0:{offered:02.0f}, step "
-    qtbot.waitUntil(lambda: whole in widget.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: whole in widget.status.toolTip(), timeout=60_000)
     assert widget.is_busy
     assert not row.isVisible()
     for _ in range(2):

@@ -40,7 +40,7 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     widget.correcting.next_place.click()
     first = centre(viewer)
     assert near(first, (20, 70), (70, 30))
-    assert widget.status.text() == "Place 1 of 2 that the model is unsure of"
+    assert widget.status.text() == "Doubtful cell 1 of 2"
     assert viewer.layers.selection.active is layer
     points = viewer.layers[NEXT]
     assert len(points.data) == 2
@@ -53,7 +53,7 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     assert near(second, (20, 70), (70, 30))
     assert not near(second, first)
     widget.correcting.next_place.click()
-    assert widget.status.text().startswith("You have been at every place")
+    assert widget.status.text().startswith("You have seen every doubtful cell")
     widget.correcting.next_place.click()
     assert near(centre(viewer), first)
 
@@ -70,7 +70,7 @@ def test_what_was_corrected_since_is_left_out(doubtful, settle, hand):
     hand(viewer).press("N")
     assert not near(centre(viewer), first)
     hand(viewer).press("N")
-    assert widget.status.text().startswith("You have been at every place")
+    assert widget.status.text().startswith("You have seen every doubtful cell")
     hand(viewer).press("N")
     assert not near(centre(viewer), first)
 
@@ -95,10 +95,10 @@ def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot
     places.offer(image, NEXT, [((0,), Place(10.0, 10.0, 0.5)), ((2,), Place(40.0, 50.0, 0.4))], 5)
     places.offer(image, CHECK, [((1,), Place(20.0, 30.0, 0.9))])
     seen = {(1,): np.ones((50, 60), np.uint8), (0,): np.ones((50, 60), np.uint8)}
-    assert "Slip" in str(places.go_on(image, seen))
+    assert "slip" in str(places.go_on(image, seen))
     assert viewer.dims.point[0] == 4
     assert centre(viewer) == (20, 30)
-    assert str(places.go_on(image, seen)).startswith("Place 2 of 2")
+    assert str(places.go_on(image, seen)).startswith("Doubtful cell 2 of 2")
     assert viewer.dims.point[0] == 8
     assert centre(viewer) == (40, 50)
     assert places.go_on(image, seen) is None

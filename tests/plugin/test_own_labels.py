@@ -22,11 +22,11 @@ def widget(docked_by_napari, settle, image):
 
 def test_a_mask_is_split_and_that_is_said_before_and_after_it_teaches(widget, settle):
     count = widget.correcting.count.text()
-    assert count == f"3 cells in labels from elsewhere: all count as corrected; {DONE}"
+    assert count == f'All 3 cells of "mask" are used as examples; {DONE}'
     widget.budget.choices = (("a moment", 0.5),)
     widget.finetune_button.click()
     settle(widget)
-    assert f". T{DONE[1:]} (" in widget.status.text()
+    assert f". T{DONE[1:]}" in widget.status.text()
 
 
 def test_a_mask_that_is_measured_is_said_to_be_one(widget, settle):
@@ -43,7 +43,7 @@ def test_labels_with_a_number_for_each_cell_are_no_mask(widget, settle, image):
     widget.viewer.add_labels(ndimage.label(image > 100)[0], name="cells of mine")
     settle(widget)
     count = widget.correcting.count.text()
-    assert count == "3 cells in labels from elsewhere: all count as corrected"
+    assert count == 'All 3 cells of "cells of mine" are used as examples'
     widget.segment_button.click()
     settle(widget)
     # Two cells that are painted with one number in a result are two cells, as ever.

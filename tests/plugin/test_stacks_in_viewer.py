@@ -62,23 +62,21 @@ def test_in_3d_at_the_scale_of_the_layer(docked, settle, discs, add_model):
     widget.segment_button.click()
     settle(widget)
     assert [(c.in_3d, c.anisotropy) for c in asked] == [(True, 4.0)]
-    assert widget.status.text().startswith("4 cells found")
+    assert widget.status.text().startswith("4 cells,")
     labels = np.asarray(widget.labels.value.data)
     for y, x in ((20, 20), (60, 60)):
         upper, lower = labels[8, y, x], labels[22, y, x]
         assert 0 != upper != lower != 0
         assert (labels[5:11, y, x] == upper).all()
         assert (labels[19:25, y, x] == lower).all()
+
+
+def test_a_plane_is_not_offered_in_3d(docked, image):
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    assert widget.advanced.link.choices == ("none",)
+    assert not widget.advanced.link.native.isVisible()
+    widget.viewer.add_image(np.stack([np.stack([image] * 3)] * 2), name="movie")
     widget.advanced.link.value = "3dt"
     assert widget.advanced.predict_config().link == "t"
     assert widget.advanced.predict_config().in_3d
-
-
-def test_a_plane_in_3d_is_told_what_is_needed(docked, settle, image):
-    widget = docked()
-    widget.viewer.add_image(image, name="cells")
-    widget.advanced.link.value = "3d"
-    widget.segment_button.click()
-    settle(widget)
-    assert "found in 3D and the image has the axes YX, no Z; give a stack" in widget.status.text()
-    assert len(widget.viewer.layers) == 1

@@ -77,10 +77,10 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
             hand(viewer).point(NUCLEI[number][0])
             hand(viewer).press("C")
         settle(widget)
-        assert "5 places confirmed" in widget.correcting.count.text()
+        assert "5 places marked correct" in widget.correcting.count.text()
         picture("7-confirmed")
         widget.correcting.next_place.click()
-        assert widget.status.text().startswith("Place 1 of ")
+        assert widget.status.text().startswith("Doubtful cell 1 of ")
         picture("8-next-place")
         viewer.reset_view()
 
@@ -91,7 +91,9 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         )
         picture("4-learning")
         settle(widget, 240)
-        assert widget.status.text().startswith("Learnt as my-nuclei@1"), widget.status.text()
+        assert widget.status.text().startswith('New model "my-nuclei" is ready: '), (
+            widget.status.text()
+        )
         assert widget.model.value == "my-nuclei"
         assert learning not in viewer.layers
         picture("9-verdict")

@@ -28,7 +28,7 @@ def _serve(options: argparse.Namespace) -> int:
             tunnel = f" (from elsewhere: ssh -L {port}:{LOOPBACK}:{port} {credentials.computer})"
         print(
             f"serving at {credentials.address}{tunnel}; copy {path} to your computer and choose it "
-            "as Server in the dock, under Advanced",
+            "as Server in the dock, under More settings",
             flush=True,
         )
 

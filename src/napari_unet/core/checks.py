@@ -192,7 +192,7 @@ def check_channels(count: int, n_model: int | None = None, names: Sequence[str] 
         "PredictConfig(channel=0)" + rgb.format("; or put them last"),
         files=f"choose the one that shows the cells with --channel 0 to {count - 1}"
         + rgb.format(", or give --rgb"),
-        dock=f"choose the one that shows the cells under Advanced, Channel (0 to {count - 1})",
+        dock=f"choose the one that shows the cells under Channel (0 to {count - 1})",
     )
 
 
@@ -232,7 +232,7 @@ def check_wide(shape: Sequence[int]) -> None:
             python=f"name the axes, axes={axes!r} and PredictConfig(channel=0) for the first of "
             "its channels",
             files=f"give --axes {axes} --channel 0 for the first of its channels",
-            dock=f"write {axes} under Advanced, Axes",
+            dock=f"write {axes} under More settings, Axes",
         )
 
 

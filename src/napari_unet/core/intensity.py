@@ -220,5 +220,5 @@ def match_channels(plane: NDArray[np.float32], channels: int) -> NDArray[np.floa
         return plane[:3]
     raise ValueError(
         f"the image has {count} channels and the model takes {channels}; choose one channel "
-        "(the dock: Advanced; a command: --channel 0; Python: channel=0), or another model"
+        "(the dock: Channel; a command: --channel 0; Python: channel=0), or another model"
     )

@@ -220,8 +220,8 @@ def decide(
     if steps is not None and steps < ENOUGH_STEPS:
         return Verdict(
             False,
-            f"only {steps} training steps were made, and it takes about {ENOUGH_STEPS}; "
-            "give it more time",
+            f"only {steps} training step{' was' if steps == 1 else 's were'} possible in this "
+            f"time, and about {ENOUGH_STEPS} are needed",
         )
     gains = [0.0 if check is None else check.after - check.before for check in (new, earlier)]
     is_gain = new is not None and gains[0] > max(_LEAST_GAIN, new.noise)
@@ -230,58 +230,57 @@ def decide(
     is_gain &= new is not None and new.after >= _LEAST_HELD_OUT
     if fit.after < _LEAST_FIT and not (is_gain and fit.after - fit.before > _BETTER_FIT):
         hint = (
-            "that one is sure of what it finds in this image, so it takes more corrections to "
-            "change it"
+            "the old one is sure of what it finds in this image, so it takes more corrections "
+            "to change it"
             if elsewhere is not None and elsewhere.was_steady
-            else "train for longer or correct more cells, and remove labels of another image if "
-            "there are any"
+            else "train for longer, correct more cells, or remove labels of another image"
         )
         return Verdict(
             False,
-            f"it agrees with {_percent(fit.after)} of what was painted, and the model before with "
-            f"{_percent(fit.before)}; {hint}",
+            f"the new one agrees with {_percent(fit.after)} of what was painted (the old one: "
+            f"{_percent(fit.before)}); {hint}",
         )
     # A few places, of which each half was learnt for a fifth of the steps, tell less than that.
     is_surer = elsewhere is not None and elsewhere.is_a_little_steadier
     telling = None if is_surer and new is not None and new.n_places <= _TELLING else new
     if telling is not None and telling.dropped:
-        return Verdict(False, "it is worse on corrected places that it had not learnt from")
+        return Verdict(False, "the new one is worse on test cells, which it had not learnt from")
     if telling is not None and telling.lacks_gain and gains[1] < _HELPS:
         return Verdict(
             False,
-            "it is no better on corrected places that it had not learnt from; correct more, or use "
-            "it and compare",
+            "the new one is no better on test cells, which it had not learnt from; correct more, "
+            "or use it and compare",
         )
     if earlier is not None and earlier.dropped:
-        return Verdict(False, "it is worse on what was corrected earlier")
+        return Verdict(False, "the new one is worse on what was corrected earlier")
     if elsewhere is not None:
         if elsewhere.has_many_more:
             return Verdict(
                 False,
-                f"it finds {elsewhere.after} cells where nothing was corrected, and the model "
-                f"before {elsewhere.before}; use it and compare, or correct some of the false ones "
-                "first",
+                f"where nothing was corrected, the new one finds {elsewhere.after} cells and the "
+                f"old one {elsewhere.before}; use it and compare, or correct some false cells",
             )
         if elsewhere.loses_sure_cells:
             return Verdict(
                 False,
-                f"where nothing was corrected only {_percent(elsewhere.kept)} of the cells are the "
-                "same, and the model before was sure of them; correct more, or use it and compare",
+                f"where nothing was corrected, only {_percent(elsewhere.kept)} of the cells are "
+                "the same, and the old model was sure of them; correct more, or use it and "
+                "compare",
             )
         if elsewhere.is_less_steady(gains[0]):
             return Verdict(
                 False,
-                f"it is less sure: in the image turned and resized it finds "
-                f"{_percent(elsewhere.steady_after)} of its cells again, and the model before "
+                "the new one is less sure: in the image turned and resized it finds "
+                f"{_percent(elsewhere.steady_after)} of its cells again, the old one "
                 f"{_percent(elsewhere.steady_before)}; correct more, or use it and compare",
             )
     if new is None and earlier is None:
         return Verdict(
             False,
-            "one corrected place cannot show whether it is better; correct two or more others, or "
+            "one corrected cell cannot show whether the new one is better; correct two more, or "
             "use it and compare",
         )
-    return Verdict(True, "it is not worse where it was checked")
+    return Verdict(True, "it is not worse where it was tested")
 
 
 def _percent(score: float) -> str:

@@ -350,6 +350,24 @@ class ModelStore:
             (model.path.parent / "active").unlink(missing_ok=True)
         return model
 
+    def rename(self, name: str, new: str) -> ModelVersion:
+        """Give a model another name, with all its versions and corrections; returns the active one.
+
+        Raises
+        ------
+        ValueError
+            If the new name cannot be a model's.
+        ModelFileError
+            If the model is part of the program, or the new name is taken.
+        """
+        check_name(new)
+        if self.find(name).shipped:
+            raise ModelFileError(f"{name!r} is part of the program and keeps its name")
+        if (self.root / new).exists() or (SHIPPED / f"{new}{_SUFFIX}").exists():
+            raise ModelFileError(f"there is a model {new!r} already; give another name")
+        (self.root / name).rename(self.root / new)
+        return self.find(new)
+
     def _paths(self, name: str) -> dict[int, Path]:
         """Return the path of each version of a model, readable or not, by its number."""
         own = (self.root / name).glob(f"*{_SUFFIX}")

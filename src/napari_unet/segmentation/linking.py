@@ -31,7 +31,7 @@ def check_link(link: Link, axes: str) -> None:
     if link != "none" and missing:
         raise ValueError(
             f"cells are to be linked along {missing[0]} and the image has the axes {axes}; "
-            "name its axes, or do not link"
+            "name its axes (the dock: read as), or do not link"
         )
 
 

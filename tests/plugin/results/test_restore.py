@@ -66,11 +66,11 @@ def test_a_stroke_outlives_napari(stopped, docked, settle, image):
     layer = widget.viewer.add_image(image, name="cells")
     settle(widget)
     assert widget.draft.isVisible()
-    assert widget.draft.text.text().startswith("Corrections of 2")
+    assert widget.draft.text.text().startswith("Unfinished corrections from today ")
     widget.draft.restore.click()
     settle(widget)
     assert not widget.draft.isVisible()
-    assert widget.status.text() == "The corrections are here again"
+    assert widget.status.text() == "The corrections are loaded"
     again = widget.labels.value
     assert again.data[78, 75] == 9
     assert again.data[20, 20]

@@ -38,7 +38,7 @@ def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, ta
     assert seen[78, 75] == CORRECTED
     assert seen[30, 70] == CONFIRMED
     np.testing.assert_array_equal(facts(second)["baseline"], second.data)
-    assert widget.correcting.count.text() == "earlier corrections here"
+    assert widget.correcting.count.text() == "2 corrections carried over from the previous result"
     after = taught(widget, settle)
     np.testing.assert_array_equal(after[0].trusted, before[0].trusted)
     np.testing.assert_array_equal(after[0].labels > 0, before[0].labels > 0)
@@ -46,7 +46,9 @@ def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, ta
     second.mode, second.brush_size = "paint", 6
     hand(widget.viewer).drag([(50, 20), (50, 24)])
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, earlier corrections came along"
+    assert widget.correcting.count.text() == (
+        "1 cell corrected, 2 corrections carried over from the previous result"
+    )
     third = segment(widget, settle)
     assert third.data[50, 22]
     assert third.data[78, 75]
@@ -68,7 +70,7 @@ def test_a_cell_that_was_rubbed_out_stays_away(segmented, settle, hand):
     assert second.data[30, 70]
     widget.undo = second.undo()
     settle(widget)
-    assert widget.correcting.count.text() == "earlier corrections here"
+    assert widget.correcting.count.text() == "corrections carried over from the previous result"
 
 
 def test_a_stroke_that_is_painted_while_the_model_looks_comes_along(segmented, settle, monkeypatch):
@@ -102,7 +104,9 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     widget.budget.choices = (("a moment", 1.0),)
     widget.finetune_button.click()
     settle(widget)
-    assert widget.status.text().startswith("Learnt as tiny@2: "), widget.status.text()
+    assert widget.status.text().startswith('New model "tiny", version 2, is ready: '), (
+        widget.status.text()
+    )
     assert widget.last.back.isVisible()
     assert not widget.last.use.isVisible()
     second = segment(widget, settle)
@@ -136,17 +140,17 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     widget.budget.choices = (("a moment", 0.5),)
     widget.finetune_button.click()
     settle(widget)
-    assert widget.status.text().startswith("Not used: ")
+    assert widget.status.text().startswith("The old model stays in use: ")
     assert store.find("tiny").version == 1
     assert [v.version for v in store.versions("tiny")] == [1, 2]
     assert widget.last.use.isVisible()
     assert not widget.last.back.isVisible()
-    assert widget.model.choices == ("tiny", "tiny@1")
+    assert widget.model.choices == ("tiny",)
     widget.last.use.click()
-    assert set(widget.model.choices) == {"tiny", "tiny@2", "tiny@1"}
+    assert widget.model.choices == ("tiny",)
     assert store.find("tiny").version == 2
     assert widget.model.value == "tiny"
-    assert widget.status.text() == "tiny@2 is in use; click Segment"
+    assert widget.status.text() == 'The new version of "tiny" is in use; click Segment again'
     assert not widget.last.use.isVisible()
     assert widget.last.back.isVisible()
     widget.last.back.click()
@@ -162,14 +166,16 @@ def test_what_is_learnt_from_a_shipped_model_is_another_model(
     widget.budget.choices = (("a moment", 1.0),)
     widget.finetune_button.click()
     settle(widget)
-    assert widget.status.text().startswith("Learnt as my-tiny@1: "), widget.status.text()
+    assert widget.status.text().startswith('New model "my-tiny" is ready: ')
     assert widget.model.value == "my-tiny"
     second = segment(widget, settle)
     widget.last.back.click()
     assert widget.model.value == "tiny"
     assert widget.labels.value is first
     assert not second.visible
-    widget.advanced.revert.native.click()
+    widget.models.fill()
+    assert not widget.models.menu.actions()[0].isEnabled()
+    widget.models._go_back()
     assert "no earlier version" in widget.status.text()
 
 

@@ -62,7 +62,7 @@ def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image, link)
     widget.segment_button.click()
     settle(widget)
     first = widget.labels.value
-    assert widget.status.text().startswith("3 cells found")
+    assert widget.status.text().startswith("3 cells,")
     assert all((plane == first.data[0]).all() for plane in first.data)
     first.brush_size = 15
     first.paint((1, 30, 70), 40)
@@ -77,4 +77,4 @@ def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image, link)
     for y, x in ((20, 20), (70, 30)):
         assert len(set(second.data[:, y, x].tolist())) == 1
     assert len(np.unique(second.data)) == 4
-    assert widget.correcting.count.text() == "earlier corrections here"
+    assert widget.correcting.count.text() == "1 correction carried over from the previous result"

@@ -33,29 +33,31 @@ def learnt(add_model, store):
 def test_both_numbers_are_told(learnt, store):
     versions = Versions(store)
     assert versions.learnt(learnt(True, check(0.41, 0.83), check(0.88, 0.87))) == (
-        "Learnt as tiny@2: 41 % → 83 % on 5 places not learnt from; "
-        "earlier corrections 88 % → 87 %; click Segment"
+        'New model "tiny", version 2, is ready: 83 % on 5 test cells (before 41 %); '
+        "87 % on earlier corrections (before 88 %)"
     )
     assert versions.can_go_back
     assert versions.learnt(learnt(True, check(0, 1, 1, weak=True), None)) == (
-        "Learnt as tiny@2: 0 % → 100 % on 1 place not learnt from (a weak check); click Segment"
+        'New model "tiny", version 2, is ready: 100 % on 1 test cell (before 0 %); '
+        "one cell is too few to be sure"
     )
     assert versions.learnt(learnt(True, None, None)) == (
-        "Learnt as tiny@2: it is so; click Segment"
+        'New model "tiny", version 2, is ready: it is so'
     )
 
 
 def test_a_refusal_tells_why_and_with_which_numbers(learnt, store):
     versions = Versions(store)
     assert versions.learnt(learnt(False, check(0.83, 0.41), None)) == (
-        "Not used: it is so (83 % → 41 % on 5 places not learnt from)"
+        "The old model stays in use: it is so"
     )
+    assert versions.scores == "41 % on 5 test cells (before 83 %)"
     assert versions.refused is not None
     assert not versions.can_go_back
     assert versions.use_refused().version == 2
     assert store.find("tiny").version == 2
     assert versions.can_go_back
-    with pytest.raises(ValueError, match="no version was refused"):
+    with pytest.raises(ValueError, match="no new version to use"):
         versions.use_refused()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from magicgui.widgets import (
     ComboBox,
@@ -19,9 +20,10 @@ from magicgui.widgets.bases import Widget
 from napari.layers import Image
 from superqt import QCollapsible
 
-from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.plugin.jobs.scope import PLANE, SCOPES
-from napari_unet.plugin.viewer.layers import axes_named, channel_names, name_axes_of
+from napari_unet.config import FinetuneConfig, Link, PredictConfig
+from napari_unet.plugin.dock.widgets import shrink
+from napari_unet.plugin.jobs.scope import ALL, PLANE, SCOPES, STACK, VIEW
+from napari_unet.plugin.viewer.layers import axes_named, axes_of, channel_names, name_axes_of
 
 # The model file decides where a setting stands at this value.
 _MODEL_DECIDES = 0
@@ -32,23 +34,43 @@ _CHANNEL_TIP = (
 )
 
 
+_LINKS = {
+    "Z": (("separate planes", "none"), ("connect planes", "z"), ("full 3D", "3d")),
+    "T": (("separate times", "none"), ("track over time", "t")),
+    "TZ": (
+        ("separate planes", "none"),
+        ("connect planes", "z"),
+        ("track over time", "t"),
+        ("connect planes, track", "zt"),
+        ("full 3D", "3d"),
+        ("full 3D, track", "3dt"),
+    ),
+}
+
+
 class Advanced(QCollapsible):
-    """The settings, folded away at first."""
+    """The settings, folded away at first.
+
+    `scope`, `link` and `guess` are shown in the step "Find cells".
+    """
 
     def __init__(self) -> None:
-        super().__init__("Advanced")
+        super().__init__("More settings")
+        self._image: Image | None = None
+        # Whether the user chose how cells are linked, and for which axes that was offered.
+        self._link_is_chosen = self._is_offering = False
+        self._offered = ""
         self.scope = ComboBox(
-            label="Segment",
-            choices=SCOPES,
-            value=PLANE,
-            tooltip="A stack: all Z of the time point in view",
+            label="Apply to",
+            choices=self._scopes,
+            tooltip="What Segment looks at; whole z-stack: all planes of the time on screen",
         )
         self.axes = LineEdit(
             label="Axes",
-            tooltip="One letter of TZCYX for each axis of this image; empty: automatic",
+            tooltip="The same as 'read as' above, in letters: one of TZCYX for each axis of this "
+            "image; empty: automatic",
         )
         self.axes.changed.connect(self._name_axes)
-        self._image: Image | None = None
         self.channel = _number(
             "automatic",
             label="Channel",
@@ -64,36 +86,31 @@ class Advanced(QCollapsible):
             "finds clearly surer nuclei in that",
         )
         self.link = ComboBox(
-            label="Link cells",
-            choices=[
-                ("no", "none"),
-                ("along z", "z"),
-                ("along t", "t"),
-                ("both", "zt"),
-                ("in 3D", "3d"),
-                ("in 3D, and along t", "3dt"),
-            ],
-            tooltip="One number for each cell through the planes of a stack, the times of a movie; "
-            "in 3D, a stack is looked at from three sides: slower, and better if it is deep",
+            label="Stack",
+            choices=self._links,
+            tooltip="For a whole z-stack or movie: connected, a cell has one number on all planes "
+            "and at all times; full 3D looks at the stack from three sides: slower, and better if "
+            "cells lie above each other",
         )
+        self.link.changed.connect(self._on_link)
         self.threshold = _number(
-            "as the model says",
+            "default",
             decimals=2,
             label="Cell threshold",
             min=_MODEL_DECIDES,
             max=0.95,
             step=0.05,
-            tooltip="Score above which a pixel belongs to a cell",
+            tooltip="Score above which a pixel belongs to a cell: lower finds more, larger cells",
         )
         self.min_size = _number(
-            "as the model says",
+            "default",
             label="Smallest cell (px)",
             min=_MODEL_DECIDES,
             max=100_000,
             tooltip="Cells of fewer pixels are dropped",
         )
         self.resizing = ComboBox(
-            label="Size of the image",
+            label="Image size",
             choices=[("automatic", "auto"), ("as it is", "native")],
             tooltip="What the model sees where no diameter is given; automatic: another size where "
             "the cells are clearly surer in that",
@@ -107,41 +124,55 @@ class Advanced(QCollapsible):
             "were segmented, or as measured on the corrected cells",
         )
         self.guess = PushButton(
-            text="Guess the diameter", tooltip="Look at the plane in view at several sizes"
+            text="Estimate",
+            tooltip="Cells missed or in pieces? Measure how wide the cells on screen are, then "
+            "Segment again",
         )
-        self.device = ComboBox(label="Compute on", choices=["auto", "cpu", "cuda", "mps"])
+        self.device = ComboBox(
+            label="Compute on",
+            choices=["auto", "cpu", "cuda", "mps"],
+            tooltip="The processor (cpu) or a graphics card (cuda, mps); auto: the fastest",
+        )
         self.server = FileEdit(
             label="Server",
             nullable=True,
             filter="*.json",
-            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Guess work "
+            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Estimate work "
             "there; empty: on this computer",
         )
-        self.precision = ComboBox(label="Precision", choices=["auto", "float32", "bfloat16"])
+        self.precision = ComboBox(
+            label="Precision",
+            choices=["auto", "float32", "bfloat16"],
+            tooltip="Number format of the computation; auto: the fastest that is good enough",
+        )
         self.ring = SpinBox(
-            label="Ring (px)",
+            label="Margin (px)",
             min=0,
             max=100,
             value=8,
-            tooltip="Around a corrected cell, this far counts as looked at",
+            tooltip="Margin learnt around each correction, in pixels",
         )
-        self.seed = SpinBox(label="Seed", min=0, max=2**31 - 1, value=0)
+        self.seed = SpinBox(
+            label="Seed",
+            min=0,
+            max=2**31 - 1,
+            value=0,
+            tooltip="Start of the random numbers of a fine-tune; the same seed repeats it",
+        )
         self.preview = PushButton(
-            text="Show the augmentation", tooltip="Add layers with what fine-tuning draws"
+            text="Preview training examples",
+            tooltip="Add layers that show what the model is trained on: your corrections, deformed",
         )
-        self.revert = PushButton(
-            text="Go back to the earlier model", tooltip="Undo the last fine-tune of this model"
+        self.new_type = PushButton(
+            text="Add a cell type…", tooltip="Teach a further type of cells, under its own name"
         )
         fields: Container[Widget] = Container(
             widgets=[
-                self.scope,
                 self.axes,
                 self.channel,
                 self.colours,
-                self.link,
                 self.resizing,
                 self.diameter,
-                self.guess,
                 self.threshold,
                 self.min_size,
                 self.device,
@@ -149,10 +180,14 @@ class Advanced(QCollapsible):
                 self.precision,
                 self.ring,
                 self.seed,
+                self.new_type,
                 self.preview,
-                self.revert,
             ]
         )
+        self._fields = [self.scope, *fields]
+        for box in (self.scope, self.link):
+            shrink(box.native)
+        self._defaults = [(field, field.value) for field in self._fields if hasattr(field, "value")]
         self.addWidget(fields.native)
 
     def look_at(self, image: Image | None) -> None:
@@ -161,6 +196,7 @@ class Advanced(QCollapsible):
         self.axes.value = "" if image is None else axes_named(image)
         self._image = image
         self._show_channel()
+        self._offer_links()
 
     def check_axes(self) -> None:
         """Raise `ValueError` with a sentence if the text does not fit the image."""
@@ -183,6 +219,44 @@ class Advanced(QCollapsible):
         with suppress(ValueError):
             self.check_axes()
         self._show_channel()
+        self._offer_links()
+
+    def restore_defaults(self) -> None:
+        """Set all fields as they were at first, the names of this image's axes included."""
+        for part, value in self._defaults:
+            part.value = value
+        self._offer_links()
+
+    @property
+    def letters(self) -> str:
+        """Axes along which the cells of this image can be linked: some of T and Z."""
+        axes = "" if self._image is None else axes_of(self._image)
+        return "".join(letter for letter in "TZ" if letter in axes)
+
+    def _scopes(self, widget: object) -> list[tuple[str, str]]:
+        image = self._image
+        if image is None:
+            return [(scope, scope) for scope in SCOPES]
+        if image.ndim == 2:
+            return [("whole image", PLANE), (VIEW, VIEW)]
+        no_stack = () if "Z" in axes_of(image) else (STACK,)
+        return [(scope, scope) for scope in SCOPES if scope not in no_stack]
+
+    def _links(self, widget: object) -> tuple[tuple[str, str], ...]:
+        return _LINKS.get(self.letters, (("no", "none"),))
+
+    def _offer_links(self) -> None:
+        """Offer what suits the axes; at first, cells are connected along all of them."""
+        offered = self.letters
+        if offered != self._offered:
+            self._offered, self._is_offering = offered, True
+            self.link.reset_choices()
+            self.link.value = {"": "none", "Z": "z", "T": "t", "TZ": "zt"}[offered]
+            self._link_is_chosen = self._is_offering = False
+        self.scope.reset_choices()
+
+    def _on_link(self) -> None:
+        self._link_is_chosen = not self._is_offering
 
     def _show_channel(self) -> None:
         """Beside the number of the channel, its name, where the image's file has names."""
@@ -198,8 +272,17 @@ class Advanced(QCollapsible):
         chosen = self.server.value
         return chosen if isinstance(chosen, Path) else None
 
+    def files_config(self) -> PredictConfig:
+        """How to segment files, which may have other axes than the image on screen."""
+        config = self.predict_config()
+        return config if self._link_is_chosen else replace(config, link="none", in_3d=False)
+
     def predict_config(self) -> PredictConfig:
-        """How to segment."""
+        """How to segment the chosen image."""
+        links: dict[str, Link] = {link: link for link in get_args(Link)}
+        # One plane cannot be linked, but can be looked at in 3D.
+        is_open = self._link_is_chosen or self.scope.value in (STACK, ALL)
+        link: str = self.link.value if is_open else "none"
         return PredictConfig(
             device=self.device.value,
             precision=self.precision.value,
@@ -207,8 +290,8 @@ class Advanced(QCollapsible):
             min_size_px=int(self.min_size.value) or None,
             diameter_px=float(self.diameter.value)
             or ("auto" if self.resizing.value == "auto" else None),
-            link=self.link.value.removeprefix("3d") or "none",
-            in_3d=self.link.value.startswith("3d"),
+            link=links.get(link.removeprefix("3d"), "none"),
+            in_3d=link.startswith("3d"),
             channel=self._channel(),
         )
 

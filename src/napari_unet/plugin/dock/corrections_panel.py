@@ -1,4 +1,4 @@
-"""The part of the dock for corrections: classes, confirming, what was seen, where to go next."""
+"""The part of the dock for corrections: cell types, marks, what is learnt, where to go next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_unet.core.checks import in_dock
 from napari_unet.plugin.dock.keys import Keys
@@ -16,9 +16,13 @@ from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.jobs.controller import Controller
 
+_HINT = "Paint what is wrong; press C over a cell that is right."
+
 
 class CorrectingPanel(QWidget):
     """What a user says of labels besides painting them; buttons, and keys in the viewer.
+
+    `gestures_slot` is a place for buttons that paint.
 
     Parameters
     ----------
@@ -26,8 +30,16 @@ class CorrectingPanel(QWidget):
         Does it.
     image, labels
         Tell what is chosen, or raise `ValueError` with a sentence for the user.
+
+    Signals
+    -------
+    said, warned
+        A sentence for the user.
+    touched
+        Something was painted or marked; it is yet to be counted.
     """
 
+    touched = Signal()
     said = Signal(str)
     warned = Signal(str)
 
@@ -38,6 +50,8 @@ class CorrectingPanel(QWidget):
         self._controller, self._corrections = controller, controller.corrections
         self._image, self._labels = image, labels
         self._rectangle: RectangleDrag | None = None
+        # The layer whose strokes are listened to.
+        self._painted: Labels | None = None
         self._build()
         self._keys = Keys(
             controller.viewer,
@@ -53,71 +67,108 @@ class CorrectingPanel(QWidget):
         """Give the keys back and take away what is only shown; safe to call twice."""
         if self._rectangle is not None:
             self._rectangle.close()
+        self.choose(None)
         self._keys.close()
 
     def choose(self, labels: Labels | None) -> None:
         """Labels that the keys are for, from now on."""
+        if self._painted is not None:
+            self._painted.events.paint.disconnect(self._on_paint)
+        self._painted = labels
+        if labels is not None:
+            labels.events.paint.connect(self._on_paint)
         self._keys.attach(labels)
+
+    @property
+    def parts(self) -> tuple[QWidget, ...]:
+        """What needs labels."""
+        return (
+            self.class_choice,
+            self.confirm,
+            self.rectangle,
+            self.take_back,
+            self.next_place,
+            self.show_seen,
+        )
+
+    def _on_paint(self, event: object) -> None:
+        self.touched.emit()
 
     def _build(self) -> None:
         self.class_choice = ClassChoice()
         self.class_choice.changed.connect(partial(setattr, self._corrections, "brush_class"))
         self.class_choice.refused.connect(self.warned)
         self.confirm = button(
-            "Confirm view",
-            "All that the view shows is right as it is (Shift-C; C: the cell under the pointer)",
+            "Mark view",
+            "Mark the visible area as correct: its cells, and its background as background "
+            "(Shift-C). For one cell, point at it and press C",
             partial(self._say, self._confirm_view),
         )
         self.rectangle = button(
-            "Confirm rectangle",
-            "The next drag over the image says what is right; Esc ends it",
+            "Mark box",
+            "Mark a box as correct: draw it over the image; background in it is taught as "
+            "background (Esc ends it)",
             partial(self._say, self._confirm_rectangle),
         )
         self.take_back = button(
-            "Take back", "Unsay the last confirmation (U)", partial(self._say, self._take_back)
+            "Undo last mark", "Undo the last mark (U)", partial(self._say, self._take_back)
         )
         self.next_place = button(
-            "Next place",
-            "Go where a correction would help most (N)",
+            "Next doubtful cell",
+            "Go to the next cell that the model is unsure of: correcting it helps most (N)",
             partial(self._say, self._next_place),
         )
-        self.show_seen = QCheckBox("Show what was seen")
-        self.show_seen.setToolTip("Blue: corrected; green: confirmed; the rest teaches nothing")
+        self.show_seen = QCheckBox("Show what the model will learn from")
+        self.show_seen.setToolTip("Blue: corrected; green: marked as correct; the rest is ignored")
         self.show_seen.setChecked(True)
         self.show_seen.toggled.connect(self._corrections.enable_overlay)
+        self.hint = QLabel(_HINT)
+        self.hint.setWordWrap(True)
         self.count = QLabel()
         self.count.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self.gestures_slot = QHBoxLayout()
+        layout.addWidget(self.class_choice)
+        layout.addLayout(self.gestures_slot)
+        counted = QWidget()
+        line = QHBoxLayout(counted)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.count, 1)
+        line.addWidget(self.next_place)
         for part in (
-            self.class_choice,
-            row(self.confirm, self.rectangle),
-            row(self.take_back, self.next_place),
+            self.hint,
+            counted,
+            row(self.confirm, self.rectangle, self.take_back),
             self.show_seen,
-            self.count,
         ):
             layout.addWidget(part)
 
     def _confirm_view(self) -> str:
-        return self._corrections.confirm_view(self._labels())
+        return self._touch(self._corrections.confirm_view(self._labels()))
 
     def _confirm_cell(self) -> str:
-        return self._corrections.confirm_under_pointer(self._labels())
+        return self._touch(self._corrections.confirm_under_pointer(self._labels()))
 
     def _confirm_rectangle(self) -> str:
         labels = self._labels()
         if self._rectangle is not None and self._rectangle.is_on:
             self._rectangle.cancel()
-            return "No rectangle was drawn"
+            return "No box was drawn"
 
         def confirm(box: Box | None) -> None:
             if box is None:
-                self.said.emit("No rectangle was drawn")
+                self.said.emit("No box was drawn")
             elif labels in self._controller.viewer.layers:
-                self._say(lambda: self._corrections.confirm_box(labels, box))
+                self._say(lambda: self._touch(self._corrections.confirm_box(labels, box)))
 
         self._rectangle = RectangleDrag(self._controller.viewer, labels, confirm)
-        return "Drag a rectangle over what is right; Esc ends it"
+        return "Draw a box over what is correct; Esc ends it"
+
+    def _touch(self, told: str) -> str:
+        self.touched.emit()
+        return told
 
     def _take_back(self) -> str:
         return self._corrections.take_back(self._labels())

@@ -25,8 +25,12 @@ class DraftRow(OfferRow):
     def __init__(self, restoring: Restoring, image: Callable[[], Image | None]) -> None:
         super().__init__()
         self._restoring, self._image = restoring, image
-        self.restore = self.add_button("Restore", "Bring back what was painted then", self._restore)
-        self.dismiss = self.add_button("Dismiss", "Begin anew, and ask no more", self._dismiss)
+        self.restore = self.add_button(
+            "Load", "Show the labels with what you painted then", self._restore
+        )
+        self.dismiss = self.add_button(
+            "Discard", "Begin anew; this is not offered again", self._dismiss
+        )
 
     def on_offered(self, image: Image | None, created: str) -> None:
         """Offer corrections that were begun at a time (ISO 8601); an empty text: none."""
@@ -36,7 +40,9 @@ class DraftRow(OfferRow):
             self.withdraw()
             return
         when = datetime.fromisoformat(created).astimezone()
-        self.offer(f"Corrections of {when:%Y-%m-%d %H:%M} were saved")
+        is_today = when.date() == datetime.now().astimezone().date()
+        day = "today" if is_today else f"{when:%Y-%m-%d}"
+        self.offer(f"Unfinished corrections from {day} {when:%H:%M}.")
 
     def _restore(self) -> None:
         image = self._image()

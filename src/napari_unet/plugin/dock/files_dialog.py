@@ -31,7 +31,7 @@ class FilesDialog(QDialog):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Segment files")
+        self.setWindowTitle("Folder of images")
         self.images: list[Path] = []
         self.folder: Path | None = None
         self.chosen, self.where = QLabel(), QLabel()

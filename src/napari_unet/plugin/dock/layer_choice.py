@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.viewer import Viewer
 
-from napari_unet.models.store import ModelStore
+from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.results.result_layers import Results
 from napari_unet.plugin.viewer.record import is_helper
 
@@ -35,8 +35,18 @@ class LayerBoxes:
         self._viewer, self._results = viewer, results
         self._followed: Layer | None = None
         images, labels = (layers_of(viewer, kind) for kind in (Image, Labels))
-        self.image = ComboBox(label="Image", choices=images, nullable=True)
-        self.labels = ComboBox(label="Corrections in", choices=labels, nullable=True)
+        self.image = ComboBox(
+            label="Image", choices=images, nullable=True, tooltip="The image to find cells in"
+        )
+        self.labels = ComboBox(
+            label="Labels to correct",
+            choices=labels,
+            nullable=True,
+            tooltip="The cells that you correct, and that are measured; labels of your own "
+            "(from another program, or painted) will do: each cell is then an example",
+        )
+        for box in (self.image, self.labels):
+            shrink(box.native)
 
     def chosen_image(self) -> Image:
         """The image; a `ValueError` where none is chosen."""
@@ -47,7 +57,7 @@ class LayerBoxes:
     def chosen_labels(self) -> Labels:
         """The labels; a `ValueError` where none are chosen."""
         if self.labels.value is None:
-            raise ValueError("there are no labels to learn from; click Segment, then paint")
+            raise ValueError("there are no labels yet; click Segment first")
         return self.labels.value
 
     def refresh(self) -> None:
@@ -58,8 +68,9 @@ class LayerBoxes:
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it."""
         layer = self._viewer.layers.selection.active
-        if layer is not None and (is_helper(layer) or layer == self._followed):
-            # A layer that only shows something comes and goes, and leaves the choice as it was.
+        if layer is None or is_helper(layer) or layer == self._followed:
+            # A layer that only shows something comes and goes, and leaves the choice as it was:
+            # meanwhile no layer is selected for a moment.
             return
         self._followed = layer
         if isinstance(layer, Image):
@@ -83,13 +94,4 @@ def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[s
         (layer.name, layer)
         for layer in viewer.layers[::-1]
         if isinstance(layer, kind) and not is_helper(layer)
-    ]
-
-
-def models_of(store: ModelStore) -> Callable[[Any], list[str]]:
-    """Each model's name, then its versions, the newest first; none that was refused."""
-    return lambda widget: [
-        choice
-        for name in store.names()
-        for choice in (name, *(v.reference for v in store.accepted(name)[::-1]))
     ]

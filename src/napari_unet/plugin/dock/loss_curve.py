@@ -23,11 +23,11 @@ class LossCurve(QWidget):
         super().__init__(parent)
         self.points: list[tuple[float, float]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setToolTip("Loss on the painted places while the model learns; lower is better")
+        self.setToolTip("Error on your corrections while the model learns; lower is better")
 
     def sizeHint(self) -> QSize:
         """Preferred size."""
-        return QSize(200, 64)
+        return QSize(200, 44)
 
     def clear(self) -> None:
         """Begin a new curve."""

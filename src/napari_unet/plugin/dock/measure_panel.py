@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QVBoxLayout, QWidget
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.checks import in_dock, mask_words, whole_labels
@@ -56,21 +56,20 @@ class MeasureRow(QWidget):
         self.dialog: FilesDialog | None = None
         self.measure = button(
             "Measure",
-            "Size, place, brightness and shape of each cell, into the layer's features",
+            "Size, place, brightness and shape of each cell, as a table",
             lambda: self._try(self._measure),
         )
         self.save = button(
-            "Save table…", "What was measured, as CSV", lambda: self._try(self._ask_where)
+            "Save CSV…", "Save the table of the measured cells", lambda: self._try(self._ask_where)
         )
         self.files = button(
-            "Segment files…",
-            "Many images, without opening them",
+            "Folder of images…",
+            "Segment many images with this model, without opening them",
             lambda: self._try(self._ask_files),
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.measure, self.save))
-        layout.addWidget(self.files)
+        layout.addWidget(row(self.measure, self.save, self.files))
 
     def save_table(self, path: Path) -> None:
         """Write what was measured of the chosen labels.
@@ -122,12 +121,27 @@ class MeasureRow(QWidget):
             record.measured = columns
             record.unit = units.pop() if len(units) == 1 else ""
             show_features(labels)
+            self._open_table(labels)
             n = len(columns["label"])
-            told = f"{n} cell{'' if n == 1 else 's'} measured; see the layer's features"
+            told = f"{n} cell{'' if n == 1 else 's'} measured"
             return "; ".join([told, *warnings]), True
 
         service = self._controller.service
         self._controller.follower.run("Measuring", lambda: service.submit("measure", work), show)
+
+    def _open_table(self, labels: Labels) -> None:
+        """Open napari's table of features, once, for these labels."""
+        viewer, window = self._controller.viewer, self.window()
+        viewer.layers.selection.active = labels
+        if not isinstance(window, QMainWindow):
+            return
+        known = set(window.findChildren(QDockWidget))
+        viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+        # Below the image: at the right it would take the place of this dock.
+        right = Qt.DockWidgetArea.RightDockWidgetArea
+        window.setCorner(Qt.Corner.BottomRightCorner, right)
+        for dock in set(window.findChildren(QDockWidget)) - known:
+            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
     def _ask_where(self) -> None:
         labels = self._labels()

@@ -21,7 +21,7 @@ class MoreTimeRow(OfferRow):
         super().__init__()
         self._extend, self._taken_s, self._offered_s = extend, 0.0, 0.0
         self.take = self.add_button(
-            "Train longer", "Go on with the training for so long", self._take
+            "Train longer", "Let this training take so long in all", self._take
         )
 
     def clear(self) -> None:

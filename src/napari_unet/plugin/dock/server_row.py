@@ -30,9 +30,11 @@ class ServerRow(OfferRow):
         self._controller = controller
         self._note: UnfinishedJob | None = None
         self.reconnect = self.add_button(
-            "Reconnect", "Follow it, and get its model", self._reconnect
+            "Reconnect", "Follow this training, and get its model", self._reconnect
         )
-        self.drop = self.add_button("Drop it", "End it there, and ask no more", self._drop)
+        self.drop = self.add_button(
+            "Drop it", "End this training there; it is not offered again", self._drop
+        )
 
     def look(self) -> None:
         """Offer the oldest job, unless something runs."""
@@ -43,7 +45,7 @@ class ServerRow(OfferRow):
         if self._note is None:
             self.withdraw()
         else:
-            self.offer(f"{self._note.computer} was left teaching {self._note.name}")
+            self.offer(f"A training of {self._note.name} was left on {self._note.computer}.")
 
     def _reconnect(self) -> None:
         if self._note is not None:

@@ -1,31 +1,37 @@
-"""The dock widget: choose an image, Segment, paint, Fine-tune."""
+"""The dock widget: find cells, correct them, teach the model, results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container
+from magicgui.widgets import ComboBox
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Progress
 from napari_unet.plugin.dock.advanced import Advanced
 from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.draft_row import DraftRow
-from napari_unet.plugin.dock.layer_choice import LayerBoxes, models_of
+from napari_unet.plugin.dock.head import Head
+from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.look_row import LookRow
 from napari_unet.plugin.dock.loss_curve import LossCurve
 from napari_unet.plugin.dock.measure_panel import MeasureRow
+from napari_unet.plugin.dock.model_row import ModelRow
 from napari_unet.plugin.dock.more_time_row import MoreTimeRow
+from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
+from napari_unet.plugin.dock.run_row import RunRow
 from napari_unet.plugin.dock.server_row import ServerRow
-from napari_unet.plugin.dock.version_row import VersionRow
-from napari_unet.plugin.dock.widgets import Column, button, row
+from napari_unet.plugin.dock.steps import Messages, Note, Step, allow
+from napari_unet.plugin.dock.theme import set_accent, stylesheet
+from napari_unet.plugin.dock.verdict_card import MORE_S, VerdictCard
+from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, shrink
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
@@ -45,12 +51,12 @@ _BUDGETS = (
     ("10 minutes", 600.0),
     ("until it stops improving", "auto"),
 )
-_HINT = (
-    "Wrong somewhere? Take the brush of the layer controls and paint: a missed cell (press M "
-    "before the next one), a better outline, or rub a false one out. Right? Point at a cell and "
-    "press C: what is confirmed teaches, too."
-)
-_STOPPING = "Stopping; what was learnt so far is kept (Cancel again: drop it)"
+_STOPPING = "Stopping; what was learnt so far is kept (Stop again: drop it)"
+_RUNNING = "Something is running: wait for its end, or stop it"
+_NO_IMAGE = "Open an image first (File ▸ Open, or drop it here)"
+_NO_LABELS = "Click Segment first"
+_NOTHING_CORRECTED = "Correct a cell first: paint over it, or mark one as correct"
+_NOTHING_TO_MEASURE = "Nothing to measure yet: click Segment first"
 
 
 class SegmentWidget(QWidget):
@@ -76,6 +82,16 @@ class SegmentWidget(QWidget):
         self.viewer = napari_viewer
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
+        self._count = EditCount()
+        # Why what was painted could not be counted, in a sentence.
+        self._fault = ""
+        # A stroke was painted that is not counted yet.
+        self._is_touched = False
+        # The verdict is new: nothing was painted or segmented since.
+        self._is_judged = False
+        self._seen_image: Image | None = None
+        # Seconds that "Train more" has added to the training time.
+        self._more_s = 0.0
         self._announcement = Announcement()
         self._layers = LayerBoxes(napari_viewer, self.controller.results)
         self._build()
@@ -90,17 +106,19 @@ class SegmentWidget(QWidget):
             (controller.follower.ended, self._on_ended),
             (controller.follower.started, self._announcement.begin),
             (controller.follower.ended, self._announcement.end),
-            (controller.computed_on, self._on_computed),
+            (controller.computed_on, self.head.show_compute),
             (controller.models_changed, self._refresh_models),
+            (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
             (controller.looked, self.look.show_for),
             (corrections.counted, self._on_counted),
-            (corrections.failed, self._warn),
+            (corrections.failed, partial(self._warn, self.correct_step)),
             (controller.restoring.offered, self.draft.on_offered),
-            (controller.restoring.restored, self._tell),
-            (controller.restoring.failed, self._warn),
-            (self._labels_in_images.failed, self._warn),
+            (controller.restoring.restored, partial(self._tell, self.correct_step)),
+            (controller.restoring.failed, partial(self._warn, self.correct_step)),
+            (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
+            (napari_viewer.events.theme, self._on_theme),
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
@@ -117,6 +135,7 @@ class SegmentWidget(QWidget):
         self._layers.refresh()
         self._layers.follow()
         self._on_image()
+        self._on_theme()
         self.server.look()
 
     @property
@@ -147,108 +166,157 @@ class SegmentWidget(QWidget):
         super().closeEvent(event)
 
     def _build(self) -> None:
-        self.image, self.labels = self._layers.image, self._layers.labels
-        self.model = ComboBox(label="Model", choices=models_of(self.controller.service.store))
-        self.budget = ComboBox(
-            label="Learn for",
-            choices=_BUDGETS,
-            value=60.0,
-            tooltip="Until it stops improving: at most 10 minutes",
-        )
-        self.segment_button = button("Segment", "Find the cells of the image", self._segment)
-        self.finetune_button = button(
-            "Fine-tune", "Teach the model what was painted and confirmed", self._finetune
-        )
-        self.cancel_button = button(
-            "Cancel", "Stop what is running", self.controller.follower.cancel
-        )
-        self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
-        self.server = ServerRow(self.controller)
-        self.last = VersionRow(
-            self.controller.versions,
-            lambda: self._try(self.controller.use_refused),
-            lambda: self._try(self._back),
-        )
-        self.look = LookRow(self._use_as_is)
-        self.correcting = CorrectingPanel(
-            self.controller, self._chosen_image, self._layers.chosen_labels
-        )
+        self.status, self._details = Messages(), ""
+        self.find_step, self.correct_step = Step("1  Find cells"), Step("2  Correct")
+        self.teach_step, self.results_step = Step("3  Teach"), Step("4  Results")
+        self._speaking = self.find_step
+        self.advanced = Advanced()
+        self.head = Head(self._restore_defaults)
+        self.compute = self.head.compute
+        self.running = RunRow(self.controller.follower.cancel)
+        self.cancel_button, self.progress = self.running.cancel, self.running.bar
+        self._build_find()
+        self._build_correct()
+        self._build_teach()
         self.measuring = MeasureRow(
             self.controller,
             self._chosen_image,
             self._layers.chosen_labels,
-            lambda: (self._chosen_model(), self.advanced.predict_config()),
+            lambda: (self._chosen_model(), self.advanced.files_config()),
         )
-        self.hint, self.status, self.compute = QLabel(_HINT), QLabel(), QLabel()
-        self.compute.setToolTip("The device that the last job ran on, and its number format")
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for text in (self.hint, self.status, self.compute):
-            text.setWordWrap(True)
-        self.progress, self.curve, self.advanced = QProgressBar(), LossCurve(), Advanced()
-        self._running = row(self.progress, self.cancel_button)
-        self.more_time = MoreTimeRow(self.controller.follower.extend)
+        self.results_step.add(self.measuring)
+        self.results_step.add_place_to_run()
+        self.results_step.add(self.results_step.note)
         column = Column()
-        for part in (
-            Container(widgets=[self.image, self.model]).native,
-            self.draft,
-            self.server,
-            self.segment_button,
-            self.hint,
-            Container(widgets=[self.labels]).native,
-            self.correcting,
-            Container(widgets=[self.budget]).native,
-            self.finetune_button,
-            self._running,
-            self.more_time,
-            self.curve,
-            self.status,
-            self.look,
-            self.last,
-            self.compute,
-            self.measuring,
-            self.advanced,
-        ):
+        for part in (self.head, *self._steps, self.advanced):
             column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(column)
-        for hidden in (self._running, self.curve):
-            hidden.hide()
         self._connect()
+
+    @property
+    def _steps(self) -> tuple[Step, ...]:
+        return self.find_step, self.correct_step, self.teach_step, self.results_step
+
+    def _build_find(self) -> None:
+        advanced = self.advanced
+        self.image, self.labels = self._layers.image, self._layers.labels
+        self.read_as = ReadAs(lambda axes: setattr(advanced.axes, "value", axes))
+        self.channel = ChannelBox(lambda number: setattr(advanced.channel, "value", number))
+        self.models = ModelRow(
+            self.controller.service.store, lambda: self._try(self.teach_step, self._back)
+        )
+        self.model = self.models.box
+        self.segment_button = button("Segment", "Find the cells of the image", self._segment)
+        self.look = LookRow(self._use_as_is)
+        self.view_slot = QHBoxLayout()
+        # The words for the axes are longer than most names of layers.
+        self.find_step.add(
+            beside(field("Image", self.image.native), 5, self.read_as, 6),
+            self.channel,
+            self.models,
+            beside(field("Apply to", advanced.scope.native), 4, advanced.link.native, 3),
+            self.segment_button,
+        )
+        self.find_step.add_place_to_run()
+        found = QHBoxLayout()
+        found.addWidget(self.find_step.note, 1)
+        found.addWidget(advanced.guess.native)
+        self.find_step.add_layout(found)
+        self.find_step.add(self.look)
+        self.find_step.add_layout(self.view_slot)
+
+    def _build_correct(self) -> None:
+        self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
+        self.correcting = CorrectingPanel(
+            self.controller, self._chosen_image, self._layers.chosen_labels
+        )
+        self._labels_field = field("Labels to correct", self.labels.native)
+        note = self.correct_step.note
+        self.correct_step.add(self.draft, self._labels_field, self.correcting, note)
+
+    def _build_teach(self) -> None:
+        self.budget = ComboBox(
+            label="Training time",
+            choices=_BUDGETS,
+            value=60.0,
+            tooltip="Training time; until it stops improving: at most 10 minutes",
+        )
+        shrink(self.budget.native)
+        self.finetune_button = button(
+            "Fine-tune", "Train the model on my corrections", self._finetune_anew
+        )
+        self.last = VerdictCard(
+            self.controller.versions,
+            self._segment,
+            lambda: self._try(self.teach_step, self._back),
+            self._train_more,
+            lambda: self._try(self.teach_step, self.controller.use_refused),
+        )
+        self.server = ServerRow(self.controller)
+        self.curve, self.more_time = LossCurve(), MoreTimeRow(self.controller.follower.extend)
+        self.curve.hide()
+        self._finetuning = row(self.finetune_button, field("for", self.budget.native))
+        self.teach_step.add(self.server, self._finetuning)
+        self.teach_step.add_place_to_run()
+        self.teach_step.add(self.more_time, self.curve, self.teach_step.note, self.last)
 
     def _connect(self) -> None:
         self.image.changed.connect(self._on_image)
         self.labels.changed.connect(self._on_labels)
-        self.model.changed.connect(self._on_model)
-        self.correcting.said.connect(self._tell)
-        self.correcting.warned.connect(self._warn)
-        self.measuring.warned.connect(self._warn)
-        self.server.failed.connect(self._warn)
-        self.advanced.ring.changed.connect(self._on_ring)
-        self.advanced.guess.clicked.connect(lambda: self._try_there(self._guess))
-        self.advanced.preview.clicked.connect(lambda: self._try(self._preview))
-        self.advanced.revert.clicked.connect(lambda: self._try(self._back))
+        self.model.changed.connect(self._on_model_chosen)
+        self.correcting.said.connect(partial(self._tell, self.correct_step))
+        self.correcting.warned.connect(partial(self._warn, self.correct_step))
+        self.correcting.touched.connect(self._on_touched)
+        self.measuring.warned.connect(partial(self._warn, self.results_step))
+        self.models.changed.connect(self._refresh_models)
+        self.models.told.connect(partial(self._tell, self.find_step))
+        self.models.failed.connect(partial(self._warn, self.find_step))
+        self.server.failed.connect(partial(self._warn, self.teach_step))
+        advanced = self.advanced
+        advanced.ring.changed.connect(self._on_ring)
+        advanced.axes.changed.connect(self._on_axes)
+        advanced.channel.changed.connect(self._on_channel)
+        for setting in (advanced.scope, advanced.link):
+            setting.changed.connect(self._drop_warnings)
+        advanced.guess.clicked.connect(lambda: self._try_there(self.find_step, self._guess))
+        advanced.preview.clicked.connect(lambda: self._try(self.teach_step, self._preview))
+        advanced.new_type.clicked.connect(self.correcting.class_choice.begin_new)
 
     # What the user does
 
     def _segment(self) -> None:
         config, scope = self.advanced.predict_config(), self.advanced.scope.value
         self._try_there(
+            self.find_step,
             lambda: self.controller.segment(
                 self._chosen_image(), self._chosen_model(), config, scope=scope
-            )
+            ),
         )
 
     def _use_as_is(self) -> None:
         self.advanced.use_as_is()
         self._segment()
 
+    def _finetune_anew(self) -> None:
+        self._more_s = 0.0
+        self._finetune()
+
+    def _train_more(self) -> None:
+        self._more_s += MORE_S
+        self._finetune()
+
     def _finetune(self) -> None:
-        config = self.advanced.finetune_config(self.budget.value)
+        budget = self.budget.value
+        seconds = budget if budget == "auto" else budget + self._more_s
+        config = self.advanced.finetune_config(seconds)
+        self.last.can_train_more = budget != "auto"
         self._try_there(
+            self.teach_step,
             lambda: self.controller.finetune(
                 self._chosen_image(), self._layers.chosen_labels(), self._chosen_model(), config
-            )
+            ),
         )
 
     def _preview(self) -> None:
@@ -263,20 +331,26 @@ class SegmentWidget(QWidget):
     def _back(self) -> None:
         self.controller.go_back(self._chosen_model(), self.image.value)
 
-    def _try(self, action: Callable[[], None]) -> None:
+    def _restore_defaults(self) -> None:
+        self.advanced.restore_defaults()
+        self.budget.value = 60.0
+        self._on_axes()
+
+    def _try(self, step: Step, action: Callable[[], None]) -> None:
+        self._speaking = step
         try:
             action()
         except (ValueError, OSError) as error:
-            self._warn(in_dock(error))
+            self._warn(step, in_dock(error))
 
-    def _try_there(self, action: Callable[[], None]) -> None:
+    def _try_there(self, step: Step, action: Callable[[], None]) -> None:
         """The same on the server, if one was chosen."""
 
         def begin() -> None:
             self.controller.use_server(self.advanced.server_file())
             action()
 
-        self._try(begin)
+        self._try(step, begin)
 
     def _chosen_image(self) -> Image:
         image = self._layers.chosen_image()
@@ -285,71 +359,143 @@ class SegmentWidget(QWidget):
 
     def _chosen_model(self) -> str:
         if self.model.value is None:
-            raise ValueError("there is no model; add one with: napari-unet models import FILE")
+            raise ValueError("there is no model; add one with Import in the menu beside Model")
         return str(self.model.value)
 
     # What the controller tells
 
     def _on_started(self, what: str) -> None:
-        self.status.setText(f"{what} …")
-        self.progress.setRange(0, 0)
+        self._speaking = {
+            "Fine-tuning": self.teach_step,
+            "Drawing": self.teach_step,
+            "Measuring": self.results_step,
+            "Saving": self.results_step,
+            "Segmenting files": self.results_step,
+        }.get(what, self.find_step)
+        self._drop_warnings()
+        self._details = ""
+        self.status.say(self._speaking.note, f"{what} …")
         self.curve.clear()
         teaching = what == "Fine-tuning"
         self.curve.setVisible(teaching)
         if teaching:
             self.controller.versions.forget()
-        self._set_running(True)
+        self.running.begin(teaches=teaching)
+        self._speaking.show_running(self.running)
+        self._refresh()
 
     def _on_progress(self, progress: Progress) -> None:
-        self.progress.setRange(0, 100)
-        self.progress.setValue(round(100 * progress.fraction))
-        self.status.setText(
-            _STOPPING if self.controller.follower.is_finishing else progress.message
-        )
+        left = self.running.show_progress(progress.fraction)
+        words = progress.message.split(", step ")[0]
+        teaching = self._speaking is self.teach_step
+        if self.controller.follower.is_finishing:
+            words = _STOPPING
+        elif left and not teaching:
+            words = f"{words}, {left}"
+        self.status.say(self._speaking.note, words, progress.message)
         self.more_time.look(progress, is_finishing=self.controller.follower.is_finishing)
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
     def _on_ended(self, message: str, well: bool) -> None:
-        (self._tell if well else self._warn)(message)
-        self._set_running(self.controller.follower.is_busy)
+        step = self._speaking
+        note = step.note
+        self._is_judged = step is self.teach_step
+        if step is self.teach_step and self.last.is_needed and well:
+            note.say("")
+            note = self.last.note
+        self.curve.hide()
+        self._say(note, message if well else f"⚠ {message}")
+        self._refresh()
         if self.labels.value is not None:
             self.controller.corrections.count(self.labels.value)
+        if step is self.find_step:
+            self.controller.restoring.look(self.image.value)
 
-    def _tell(self, message: str) -> None:
-        self.status.setText(message)
+    def _on_details(self, details: str) -> None:
+        self._details = details
 
-    def _warn(self, message: str) -> None:
-        self.status.setText(f"⚠ {message}")
+    def _say(self, note: Note, message: str) -> None:
+        self.status.say(note, message, self._details)
+        self._details = ""
 
-    def _on_counted(self, labels: Labels, text: str) -> None:
-        if labels == self.labels.value:
-            self.correcting.count.setText(text)
+    def _tell(self, step: Step, message: str) -> None:
+        self._say(step.note, message)
 
-    def _on_computed(self, where: str) -> None:
-        self.compute.setText(f"Computed on {where}")
+    def _warn(self, step: Step, message: str) -> None:
+        self._say(step.note, f"⚠ {message}")
+
+    def _drop_warnings(self, *_: object) -> None:
+        """Take away what was wrong: it may be right now."""
+        for step in self._steps:
+            if step.note.is_warning:
+                step.note.say("")
+
+    def _on_counted(self, labels: Labels, count: EditCount | str) -> None:
+        if labels != self.labels.value:
+            return
+        self.correcting.count.setText(str(count))
+        self._is_touched = False
+        self._count = count if isinstance(count, EditCount) else EditCount()
+        self._fault = count if isinstance(count, str) else ""
+        self._refresh()
+
+    def _on_touched(self) -> None:
+        """A stroke was painted, or a place marked: what was said of these labels is old."""
+        self._is_touched, self._is_judged = True, False
+        for step in () if self.is_busy else self._steps[1:]:
+            step.note.say("")
+        self._drop_warnings()
+        self._refresh()
 
     def _on_diameter(self, diameter_px: float) -> None:
         self.advanced.diameter.value = round(diameter_px)
 
-    def _set_running(self, running: bool) -> None:
-        self._running.setVisible(running)
-        self.more_time.clear()
-        self.server.look()
+    def _refresh(self) -> None:
+        """Show what can be used now, and what comes next."""
+        busy = _RUNNING if self.is_busy else ""
+        no_image = "" if self.image.value is not None else _NO_IMAGE
+        no_labels = "" if self.labels.value is not None else _NO_LABELS
+        is_corrected = self._is_touched or self._count.is_any
+        nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
+        no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
+        advanced, measuring = self.advanced, self.measuring
+        usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
+            (busy or no_image, (self.segment_button, advanced.guess.native, self.look)),
+            (no_labels, self.correcting.parts),
+            (no_labels if len(self.labels.choices) < 2 else "", (self.labels.native,)),
+            (busy or nothing, (self.finetune_button,)),
+            (nothing, (self.budget.native,)),
+            (busy or no_labels, (advanced.preview.native,)),
+            (busy, (self.last, self.models.more, measuring.files)),
+            (no_table, (measuring.measure, measuring.save)),
+        )
+        for why, parts in usable:
+            for part in parts:
+                allow(part, why)
+        self.running.setVisible(self.is_busy)
+        self.segment_button.setVisible(not (busy and self._speaking is self.find_step))
+        self._finetuning.setVisible(not (busy and self._speaking is self.teach_step))
+        self.advanced.guess.native.setVisible(not busy and not no_labels)
+        if not busy:
+            self.more_time.clear()
+            self.server.look()
         self.last.look()
-        for part in (
-            self.segment_button,
-            self.finetune_button,
-            self.look,
-            self.last,
-            self.advanced.guess.native,
-            self.advanced.preview.native,
-            self.advanced.revert.native,
-            self.measuring,
-        ):
-            part.setDisabled(running)
+        following = self._next_button(is_corrected)
+        for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
+            set_accent(choice, choice is following and not busy)
+
+    def _next_button(self, is_corrected: bool) -> QPushButton:
+        """The button to click next, as far as that can be known."""
+        if self.last.is_needed and self._is_judged:
+            return self.last.more if self.last.next_button_is_more else self.last.again
+        is_new = self._is_touched or self._count.is_new
+        return self.finetune_button if is_corrected and is_new else self.segment_button
 
     # What the viewer tells
+
+    def _on_theme(self, event: Any = None) -> None:
+        self.setStyleSheet(stylesheet(self.viewer))
 
     def _on_removed(self, event: Any) -> None:
         self._layers.refresh()
@@ -360,30 +506,66 @@ class SegmentWidget(QWidget):
             QTimer.singleShot(0, self._on_image)
 
     def _refresh_models(self, name: str = "") -> None:
-        self.model.reset_choices()
-        if name:
-            self.model.value = name
+        self.models.offer(name)
         self._on_model()
 
     def _on_imported(self, reference: str) -> None:
-        self.model.reset_choices()
-        if reference in self.model.choices:
-            self._refresh_models(reference)
+        self._refresh_models(reference.partition("@")[0])
+
+    def _on_model_chosen(self) -> None:
+        """Another model: what was said of the one before is old."""
+        self._on_model()
+        if not self.controller.versions.is_about(str(self.model.value).partition("@")[0]):
+            self._forget_verdict()
+        self._drop_warnings()
 
     def _on_model(self) -> None:
+        self.models.describe()
         if self.model.value is not None:
             header = self.controller.service.store.find(self.model.value).header
             self.correcting.class_choice.offer(header.classes[1:])
 
+    def _forget_verdict(self) -> None:
+        if not self.is_busy:
+            self.controller.versions.forget()
+            self._refresh()
+
     def _on_image(self) -> None:
-        self.advanced.look_at(self.image.value)
-        self.controller.restoring.look(self.image.value)
+        image = self.image.value
+        self.advanced.look_at(image)
+        self._show_axes()
+        self.controller.restoring.look(image)
+        if image != self._seen_image:
+            self._seen_image = image
+            for step in self._steps if not self.is_busy else ():
+                step.note.say("")
+            self.look.show_for("")
+            self._forget_verdict()
+        self._refresh()
+
+    def _on_axes(self) -> None:
+        self._show_axes()
+        self._drop_warnings()
+
+    def _show_axes(self) -> None:
+        image, advanced = self.image.value, self.advanced
+        self.read_as.look_at(image)
+        self.channel.look_at(image, self.read_as.axes, int(advanced.channel.value))
+        self.advanced.link.native.setVisible(bool(advanced.letters))
+
+    def _on_channel(self, number: int) -> None:
+        self.channel.show_chosen(int(number))
+        self._drop_warnings()
 
     def _on_labels(self) -> None:
-        self.correcting.choose(self.labels.value)
-        self.controller.corrections.show(self.labels.value)
-        if self.labels.value is None:
-            self.correcting.count.setText(str(EditCount()))
+        labels = self.labels.value
+        self.correcting.choose(labels)
+        self.controller.corrections.show(labels)
+        self._count, self._fault, self._is_touched = EditCount(), "", False
+        self.correcting.count.setText(str(self._count))
+        for step in () if self.is_busy else self._steps[1:]:
+            step.note.say("")
+        self._refresh()
 
     def _on_ring(self, ring_px: int) -> None:
         self.controller.corrections.ring_px = ring_px

@@ -50,12 +50,12 @@ class Corrections:
     Signals
     -------
     counted
-        Labels, and in words what was corrected on them.
+        Labels, and an `EditCount`, or a sentence if counting failed.
     failed
         A sentence for the user.
     """
 
-    counted = Signal(object, str)
+    counted = Signal(object, object)
     failed = Signal(str)
 
     def __init__(self, viewer: Viewer, background: Background, autosave: Autosave) -> None:
@@ -154,9 +154,9 @@ class Corrections:
         """All that lies in a box of the plane in view is right; returns a sentence."""
         y, x = box
         if y.stop <= y.start or x.stop <= x.start:
-            raise ValueError("there is nothing in that rectangle; drag it over the image")
+            raise ValueError("there is nothing in that box; draw it over the image")
         self._add(labels, box_mark(plane_in_view(labels, self._viewer.dims.point), box))
-        return f"{y.stop - y.start} × {x.stop - x.start} px confirmed: right as they are"
+        return f"{y.stop - y.start} × {x.stop - x.start} px marked as correct"
 
     def confirm_under_pointer(self, labels: Labels) -> str:
         """The cell under the pointer is right, or the background there; returns a sentence.
@@ -173,7 +173,9 @@ class Corrections:
         plane = self.tracker(labels).snapshot(index).after
         radius = max(1, round(labels.brush_size / 2))
         self._add(labels, mark_at(index, plane, at, self.ring_px, radius))
-        return f"cell {plane[at]} confirmed" if plane[at] else "background confirmed here"
+        return (
+            f"Cell {plane[at]} marked as correct" if plane[at] else "Background marked as correct"
+        )
 
     def take_back(self, labels: Labels) -> str:
         """Take the last mark back; returns a sentence.
@@ -185,10 +187,10 @@ class Corrections:
         """
         marks = record_of(labels).marks
         if not marks:
-            raise ValueError("nothing is confirmed on these labels that could be taken back")
+            raise ValueError("there is no mark to undo on these labels")
         marks.pop()
         self.tracker(labels).notify()
-        return f"the last confirmed place was taken back, {len(marks) or 'none'} left"
+        return f"The last mark was undone, {len(marks) or 'none'} left"
 
     def _add(self, labels: Labels, mark: Mark) -> None:
         record_of(labels).writable_marks().append(mark)
@@ -228,7 +230,7 @@ class Corrections:
                 return
             tracker.states = future.result().states
             show_features(labels)
-            self.counted.emit(labels, str(future.result().count))
+            self.counted.emit(labels, future.result().count)
             self.refresh()
             if failures:
                 self.failed.emit(failures[0])

@@ -56,6 +56,14 @@ class SeenPlane:
         """Position of the plane."""
         return self.painted.index
 
+    @property
+    def n_carried(self) -> int:
+        """Number of cells in what came along from an earlier result."""
+        if self.carried is None:
+            return 0
+        found = np.unique(self.painted.before[self.carried != UNSEEN])
+        return int(np.count_nonzero(found))
+
     def look(self, ring_px: int) -> Look:
         """Tell the states; the latest word on a pixel counts, and a stroke is the last.
 

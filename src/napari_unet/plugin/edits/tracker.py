@@ -34,9 +34,13 @@ class EditCount:
     own
         Whether Segment wrote the labels; those from elsewhere count as painted as a whole.
     n_marks
-        Places confirmed.
+        Places marked as correct.
     carried
         Whether corrections came along from an earlier result.
+    n_carried
+        Cells that were corrected or marked then.
+    name
+        Of the layer.
     mask
         That labels from elsewhere are a mask, and what is made of it; else empty.
     """
@@ -46,7 +50,19 @@ class EditCount:
     own: bool = True
     n_marks: int = 0
     carried: bool = False
+    n_carried: int = 0
+    name: str = ""
     mask: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something was painted or marked since Segment wrote the labels."""
+        return self.n_cells > 0 or self.n_marks > 0
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is something to learn from."""
+        return self.is_new or self.carried
 
     def __str__(self) -> str:
         places = "1 place" if self.n_marks == 1 else f"{self.n_marks} places"
@@ -56,11 +72,15 @@ class EditCount:
         if self.n_cells and self.own:
             said.append(f"{cells} corrected{planes}")
         elif self.n_cells:
-            said.append(f"{cells}{planes} in labels from elsewhere: all count as corrected")
+            all_cells = cells if self.n_cells == 1 else f"All {cells}"
+            are = "is used as an example" if self.n_cells == 1 else "are used as examples"
+            said.append(f'{all_cells} of "{self.name}"{planes} {are}')
         if self.n_marks:
-            said.append(f"{places} confirmed")
+            said.append(f"{places} marked correct")
         if self.carried:
-            said.append("earlier corrections came along" if said else "earlier corrections here")
+            n = f"{self.n_carried} " if self.n_carried else ""
+            s = "" if self.n_carried == 1 else "s"
+            said.append(f"{n}correction{s} carried over from the previous result")
         found = ", ".join(said) or "nothing corrected yet"
         return f"{found}; {self.mask}" if self.mask else found
 
@@ -220,6 +240,8 @@ class EditTracker:
             own=self.baseline is not None,
             n_marks=len(memo.marks),
             carried=bool(memo.carried),
+            n_carried=sum(plane.n_carried for plane in planes),
+            name=self.layer.name,
             mask=self.mask,
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}

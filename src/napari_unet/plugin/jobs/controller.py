@@ -82,6 +82,8 @@ class Controller:
         Where the last job ran, in words.
     diameter_guessed
         Diameter of the cells in view, in pixels.
+    detailed
+        Details of the message that comes next.
     looked
         How the model was shown the image, in words; empty if as it is.
     """
@@ -89,6 +91,7 @@ class Controller:
     models_changed = Signal(str)
     computed_on = Signal(str)
     diameter_guessed = Signal(float)
+    detailed = Signal(str)
     looked = Signal(str)
 
     def __init__(
@@ -173,11 +176,11 @@ class Controller:
         channel = channel_for(image, version, config.channel, self.viewer.dims)
         config = replace(config, channel=channel)
         job = self.service.guess_diameter(source.data, source.axes, model, index, config)
-        self.follower.begin("Measuring")
+        self.follower.begin("Estimating")
 
         def show(diameter_px: float) -> str:
             self.diameter_guessed.emit(diameter_px)
-            return f"The cells are about {diameter_px:.0f} px wide; click Segment"
+            return f"The cells are about {diameter_px:.0f} px wide; click Segment again"
 
         self.follower.follow(job, self.follower.showing(show))
 
@@ -264,7 +267,9 @@ class Controller:
         self.follower.check_idle()
         used = self.versions.use_refused()
         self.models_changed.emit(used.name)
-        self.follower.ended.emit(f"{used.reference} is in use; click Segment", True)
+        self.follower.ended.emit(
+            f'The new version of "{used.name}" is in use; click Segment again', True
+        )
 
     def go_back(self, model: str, image: Image | None) -> None:
         """Use the parent of a model again, and show its labels of the image.
@@ -279,7 +284,9 @@ class Controller:
         shown = self.results.go_back(image, parent.reference) if image is not None else None
         self.models_changed.emit(choice)
         labels = f"; '{shown.name}' is shown as it was" if shown is not None else ""
-        self.follower.ended.emit(f"{parent.name} is version {parent.version} again{labels}", True)
+        self.follower.ended.emit(
+            f'Version {parent.version} of "{parent.name}" is in use again{labels}', True
+        )
 
     def next_place(self, image: Image) -> str:
         """Move to the next place that is worth a look; returns a sentence.
@@ -291,9 +298,9 @@ class Controller:
         """
         labels = self.results.current(image)
         if labels is None:
-            raise ValueError("no place is known yet that is worth a look; click Segment first")
+            raise ValueError("no doubtful cells are known yet; click Segment first")
         stop = self.places.go_on(image, self.corrections.states(labels))
-        return str(stop or "You have been at every place that the model is unsure of")
+        return str(stop or "You have seen every doubtful cell")
 
     def _on_progress(self, progress: Progress) -> None:
         if self._learning.is_on:
@@ -344,7 +351,11 @@ class Controller:
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
-        self.follower.finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
+        self.detailed.emit(
+            f"Model {done.model.name}, version {done.model.version}, {seconds:.1f} s\n"
+            f"Computed on {done.compute}"
+        )
+        self.follower.finish(found_words(asked, done), True)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""
@@ -364,6 +375,7 @@ class Controller:
         told = self.versions.learnt(done)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
+        self.detailed.emit(self.versions.scores)
         return told
 
     def _with_corrections(

@@ -100,7 +100,7 @@ class Follower:
 
         def finish(job: Job[T]) -> None:
             message, well = show(job.result)  # type: ignore[arg-type]
-            self.finish(f"{message} ({job.seconds:.1f} s)", well)
+            self.finish(message, well)
 
         self.follow(job, finish)
 
@@ -154,7 +154,7 @@ class Follower:
         """
 
         def finish(job: Job[T]) -> None:
-            self.finish(f"{show(job.result)} ({job.seconds:.1f} s)", True)  # type: ignore[arg-type]
+            self.finish(show(job.result), True)  # type: ignore[arg-type]
 
         return finish
 

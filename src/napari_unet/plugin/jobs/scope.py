@@ -32,7 +32,7 @@ from napari_unet.plugin.viewer.layers import (
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.segmentation.planes import Segmentation
 
-PLANE, VIEW, STACK, ALL = "this plane", "what is in view", "this stack", "everything"
+PLANE, VIEW, STACK, ALL = "this plane", "visible area", "whole z-stack", "everything"
 # A channel, or "auto" while it is yet to be found out.
 Chosen = Channel | Literal["auto"]
 SCOPES = (PLANE, VIEW, STACK, ALL)
@@ -214,9 +214,9 @@ def as_seen(
 def found_words(asked: Request, done: Segmentation) -> str:
     """What a segmentation found, for people."""
     cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-    size = f", about {done.diameter_px:.0f} px wide" if done.n_cells else ""
+    size = f", typically {done.diameter_px:.0f} px wide" if done.n_cells else ""
     how = [done.look.words] if done.look.words else []
-    found = f"{cells} found with {done.model.reference}{size}{_channel_words(asked, done.model)}"
+    found = f"{cells}{size}{_channel_words(asked, done.model)}"
     return "; ".join([found, *how, *done.warnings])
 
 

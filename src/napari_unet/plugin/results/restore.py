@@ -127,4 +127,4 @@ class Restoring:
         self._viewer.add_layer(layer)
         self._viewer.layers.selection.active = layer
         damaged = f"; {len(draft.damaged)} planes could not be read" if draft.damaged else ""
-        self.restored.emit(f"The corrections are here again{damaged}")
+        self.restored.emit(f"The corrections are loaded{damaged}")

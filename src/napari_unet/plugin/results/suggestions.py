@@ -48,8 +48,10 @@ class Stop:
 
     def __str__(self) -> str:
         if self.is_slip:
-            return f"Slip of the brush? Place {self.number} of {self.of}: the model disagrees here"
-        return f"Place {self.number} of {self.of} that the model is unsure of"
+            return (
+                f"A slip of the brush? Place {self.number} of {self.of}: the model disagrees here"
+            )
+        return f"Doubtful cell {self.number} of {self.of}"
 
 
 class Places:

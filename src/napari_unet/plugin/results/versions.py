@@ -37,9 +37,29 @@ class Versions:
         self._refused = None if done.verdict.accepted else done.model
         numbers, slips = _numbers(done), _slips(done)
         if self._refused is not None:
-            return f"Not used: {done.verdict.why}{f' ({numbers})' if numbers else ''}{slips}"
-        why = numbers or done.verdict.why
-        return f"Learnt as {done.model.reference}: {why}; click Segment{slips}"
+            return f"The old model stays in use: {done.verdict.why}{slips}"
+        return f"{_new(done.model)} is ready: {numbers or done.verdict.why}{slips}"
+
+    @property
+    def before(self) -> str:
+        """Name of the model before the last fine-tune; empty without one."""
+        parent = None if self._last is None else self._last.parent
+        if parent is None or self._last is None:
+            return ""
+        same = parent.name == self._last.model.name
+        return f"version {parent.version}" if same else parent.name
+
+    def is_about(self, name: str) -> bool:
+        """Whether the last fine-tune began with, or made, a version of this model."""
+        last = self._last
+        if last is None:
+            return False
+        return name in (last.model.name, *([last.parent.name] if last.parent else []))
+
+    @property
+    def scores(self) -> str:
+        """What the last fine-tune was tested on, and how it did; empty if nothing was."""
+        return "" if self._last is None else _numbers(self._last)
 
     def forget(self) -> None:
         """A new fine-tune begins."""
@@ -54,7 +74,7 @@ class Versions:
             If none was.
         """
         if self._refused is None:
-            raise ValueError("no version was refused; fine-tune first")
+            raise ValueError("there is no new version to use; fine-tune first")
         used, self._refused = self._refused, None
         self._store.activate(used)
         return used
@@ -94,20 +114,28 @@ def _numbers(done: Improvement) -> str:
     said = []
     if done.check is not None:
         check = done.check
-        places = "1 place" if check.n_places == 1 else f"{check.n_places} places"
-        weak = " (a weak check)" if check.weak else ""
-        said.append(f"{_change(check)} on {places} not learnt from{weak}")
+        places = "1 test cell" if check.n_places == 1 else f"{check.n_places} test cells"
+        said.append(f"{_change(check, places)}")
+        if check.n_places == 1:
+            said.append("one cell is too few to be sure")
+        elif check.weak:
+            said.append("they are too few, or too near, to be sure")
     if done.replay is not None:
-        said.append(f"earlier corrections {_change(done.replay)}")
+        said.append(_change(done.replay, "earlier corrections"))
     return "; ".join(said)
 
 
 def _slips(done: Improvement) -> str:
     """A sentence more on what looks wrong; empty without any."""
     n = len(done.slips)
-    places = "1 place looks like a slip" if n == 1 else f"{n} places look like slips"
-    return f". {places} of the brush: click Next place" if n else ""
+    places = "1 correction looks like a slip" if n == 1 else f"{n} corrections look like slips"
+    return f". {places} of the brush: see Next doubtful cell" if n else ""
 
 
-def _change(check: Check) -> str:
-    return f"{100 * check.before:.0f} % → {100 * check.after:.0f} %"
+def _new(model: ModelVersion) -> str:
+    number = f", version {model.version}," if model.version > 1 else ""
+    return f'New model "{model.name}"{number}'
+
+
+def _change(check: Check, where: str) -> str:
+    return f"{100 * check.after:.0f} % on {where} (before {100 * check.before:.0f} %)"

@@ -1,0 +1,108 @@
+"""The head of the dock: its title, where the last job ran, and a menu with help."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QMessageBox, QWidget
+
+from napari_unet.plugin.dock.widgets import menu_button
+
+TITLE = "U-Net cells"
+_TUTORIAL = """
+<h3>Find cells, correct a few, teach the model</h3>
+<p>To try it: <i>File ▸ Open Sample ▸ U-Net segmentation ▸ Tissue</i>.</p>
+<p><b>1 Find cells.</b> Open an image and look at <i>read as</i>: it says what each axis is taken
+for. Choose a model and click <i>Segment</i>.</p>
+<p><b>2 Correct.</b> Paint over what is wrong with the tools at the top left: a missed cell (press M
+before the next one), a better outline, or erase a false cell. Point at a cell that is right and
+press C. A few cells are enough: the model learns from those and a thin margin around them, and
+ignores the rest. <i>Next doubtful cell</i> leads to the cells where a correction helps most.</p>
+<p><b>3 Teach.</b> Click <i>Fine-tune</i>. The old model stays as it is. The new one is tested on
+some of your corrections before it is used. Then click <i>Segment again</i>.</p>
+<p><b>4 Results.</b> Measure the cells, save the table, or segment a folder of images.</p>
+"""
+_SHORTCUTS = (
+    ("C", "mark the cell under the pointer as correct (over background: the background)"),
+    ("Shift-C", "mark the visible area as correct"),
+    ("U", "undo the last mark"),
+    ("N", "next doubtful cell"),
+    ("Esc", "stop drawing a box"),
+    ("M", "a new number for the next cell (napari)"),
+    ("1, 2, 3, 4", "eraser, brush, polygon, fill (napari)"),
+    ("Ctrl-Z", "undo the last stroke (napari)"),
+)
+
+
+class Head(QWidget):
+    """The title of the dock, and the menu behind the question mark.
+
+    Parameters
+    ----------
+    restore_defaults
+        Sets all settings as they were at first.
+
+    Attributes
+    ----------
+    compute
+        Where the last job ran.
+    menu
+        Its entries are named in `actions_by_name`.
+    """
+
+    def __init__(self, restore_defaults: Callable[[], None]) -> None:
+        super().__init__()
+        self.compute = QLabel()
+        self.compute.setToolTip("Where the last job ran; none ran yet")
+        self.shown: QMessageBox | None = None
+        self.menu = QMenu(self)
+        for name, slot in (
+            ("Tutorial", lambda: self._show("Tutorial", _TUTORIAL)),
+            ("Shortcuts", lambda: self._show("Shortcuts", _table(_SHORTCUTS))),
+            ("Report a problem", lambda: self._show("Report a problem", _report())),
+            ("Restore defaults", restore_defaults),
+        ):
+            action = self.menu.addAction(name)
+            if action is not None:
+                action.triggered.connect(lambda checked=False, slot=slot: slot())
+        tip = "Tutorial, shortcuts, report a problem, restore defaults"
+        help_button = menu_button("?", tip, self.menu)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(QLabel(f"<b>{TITLE}</b>"), 1)
+        layout.addWidget(self.compute)
+        layout.addWidget(help_button)
+
+    def show_compute(self, where: str) -> None:
+        """Show where the last job ran, such as "CPU, 2 threads, bfloat16"."""
+        self.compute.setText(where.split(",")[0])
+        self.compute.setToolTip(f"The last job ran on {where}")
+
+    def _show(self, title: str, text: str) -> None:
+        self.shown = box = QMessageBox(self)
+        box.setWindowTitle(f"{TITLE}: {title}")
+        box.setTextFormat(Qt.TextFormat.RichText)
+        box.setText(text)
+        box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box.setModal(False)
+        box.show()
+
+
+def _table(rows: tuple[tuple[str, str], ...]) -> str:
+    lines = "".join(
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{does}</td></tr>" for key, does in rows
+    )
+    return f"<table>{lines}</table>"
+
+
+def _report() -> str:
+    packages = ("napari-unet", "napari", "torch", "numpy")
+    found = "<br>".join(f"{name} {version(name)}" for name in packages)
+    return (
+        "<p>Please say what you did, what you expected and what came instead, with a picture and "
+        "the message of the dock. Copy these lines along:</p>"
+        f"<p>{found}<br>Python {platform.python_version()}<br>{platform.platform()}</p>"
+    )

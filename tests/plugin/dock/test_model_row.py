@@ -1,0 +1,72 @@
+"""The choice of a model: one entry a model, its description, its menu."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_unet.models import store as model_store
+from napari_unet.models.store import ModelStore
+
+
+@pytest.fixture
+def dock(docked_by_napari, write_model):
+    """The dock, with two models that ship with the program."""
+    model_store.SHIPPED.mkdir()
+    for name in ("nuclei", "phase"):
+        write_model(model_store.SHIPPED / f"{name}.safetensors", name=name)
+    docked_by_napari.models.offer()
+    return docked_by_napari
+
+
+def entries(dock) -> dict:
+    dock.models.fill()
+    return {action.text(): action for action in dock.models.menu.actions() if action.text()}
+
+
+def test_one_entry_a_model_and_what_it_is_for(dock, add_model):
+    add_model("tiny")
+    dock.models.offer()
+    assert sorted(dock.model.choices) == ["nuclei", "phase", "tiny"]
+    dock.model.value = "nuclei"
+    assert "fluorescence, stained tissue, 8 to 40 px" in dock.models.about.text()
+    assert "Version 1 of nuclei" in dock.model.native.toolTip()
+    dock.model.value = "phase"
+    assert "phase contrast" in dock.models.about.text()
+
+
+def test_shipped_models_are_not_renamed_or_removed(dock):
+    dock.model.value = "nuclei"
+    found = entries(dock)
+    assert [name for name, action in found.items() if not action.isEnabled()] == [
+        "Return to previous model",
+        "Rename…",
+        "Remove…",
+    ]
+    assert "Versions" not in found
+
+
+def test_a_version_is_chosen_in_the_menu(dock, add_model):
+    add_model("tiny")
+    dock.models.offer("tiny")
+    versions = entries(dock)["Versions"].menu().actions()
+    assert [(a.text(), a.isChecked()) for a in versions] == [
+        ("Version 2", True),
+        ("Version 1", False),
+    ]
+    versions[1].trigger()
+    assert ModelStore().find("tiny").version == 1
+    assert dock.status.text() == 'Version 1 of "tiny" is in use; click Segment'
+
+
+def test_renaming_exporting_and_removing(dock, tmp_path):
+    dock.model.value = "tiny"
+    dock.models.rename("lobes")
+    assert dock.model.value == "lobes"
+    assert "tiny" not in dock.model.choices
+    dock.models._try(lambda: dock.models.rename("nuclei"))
+    assert "there is a model 'nuclei' already" in dock.status.text()
+    dock.models.export(tmp_path)
+    assert (tmp_path / "lobes.safetensors").is_file()
+    dock.models.remove()
+    assert "lobes" not in dock.model.choices
+    assert dock.status.text() == '"lobes" was removed; its corrections are kept'
