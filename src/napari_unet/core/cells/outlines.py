@@ -107,17 +107,30 @@ def _frame(sides: Sides) -> tuple[Floats, Floats]:
     return (low + high) / 2, np.maximum((high - low) / 2, _LEAST_HALF_PX)
 
 
+def around(sides: Sides, shape: tuple[int, ...]) -> Box:
+    """Return the pixels of a plane (Y, X) that the outline in a box depends on.
+
+    Raises
+    ------
+    ValueError
+        If the middle of the box lies beside the plane.
+    """
+    middle, half = _frame(sides)
+    if (middle < 0).any() or (middle > np.array(shape) - 1).any():
+        raise ValueError("the middle of the box lies beside the image; drag it around a cell")
+    low = np.maximum(np.floor(middle - 2 * half - 2), 0).astype(int)
+    high = np.minimum(np.ceil(middle + 2 * half + 3), shape).astype(int)
+    return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
+
+
 def _stretched(image: NDArray[np.generic], sides: Sides) -> Floats:
     """Return (C, Y, X), the square; beyond the plane its last pixels go on."""
     middle, half = _frame(sides)
     at = middle[:, None, None] + _units() * half[:, None, None]
     step = half * 2 * (1 + _BEYOND) / _SIDE_PX
-    low = np.floor(middle - 2 * half - 2).astype(int)
-    high = np.ceil(middle + 2 * half + 3).astype(int)
-    low, high = np.clip(low, 0, None), np.minimum(high, image.shape[-2:])
-    if (middle < 0).any() or (middle > np.array(image.shape[-2:]) - 1).any():
-        raise ValueError("the middle of the box lies beside the image; drag it around a cell")
-    part = image[:, low[0] : high[0], low[1] : high[1]].astype(np.float64)
+    box = around(sides, image.shape[-2:])
+    low = np.array([side.start for side in box])
+    part = image[:, *box].astype(np.float64)
     blur = np.maximum(0, step - 1) / 2
     return np.stack(
         [
