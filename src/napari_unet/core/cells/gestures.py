@@ -22,7 +22,7 @@ Box = tuple[slice, slice]
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Point = tuple[int, int]
-Path = Sequence[tuple[float, float]]
+Path = Sequence[Sequence[float]]
 
 # A part that a line cuts off is a cell if it has at least this fraction of the cell's pixels.
 # Smaller ones are where the line runs along the outline; they stay with their neighbour.
@@ -200,7 +200,8 @@ def inside_loop(shape: tuple[int, ...], loop: Path) -> tuple[Box, Mask]:
     ValueError
         If there are none.
     """
-    rows, columns = polygon(*np.asarray(loop, float).reshape(-1, 2).T, shape)
+    y, x = np.asarray(loop, float).reshape(-1, 2).T
+    rows, columns = polygon(y, x, shape)
     if not len(rows):
         raise ValueError("there is nothing in that loop; draw it around a part of the image")
     box = (

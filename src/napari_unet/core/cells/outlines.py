@@ -155,7 +155,8 @@ def _contrast(square: Floats) -> Floats:
     if not mix.any():
         mix = np.ones(len(square))
     gray = np.tensordot(mix, square, 1)
-    return (gray - gray.mean()) / (gray.std() + 1e-9)
+    scaled: Floats = (gray - gray.mean()) / (gray.std() + 1e-9)
+    return scaled
 
 
 def _path(edges: Floats) -> Mask:

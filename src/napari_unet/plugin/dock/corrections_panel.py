@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_unet.core.checks import in_dock
+from napari_unet.plugin.dock.gesture_row import GestureRow
 from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.marks import Box
@@ -45,6 +46,7 @@ class CorrectingPanel(QWidget):
                 "C": partial(self._say, self._confirm_cell),
                 "Shift-C": partial(self._say, self._confirm_view),
                 "U": partial(self._say, self._take_back),
+                **self.gestures.keys,
             },
             {"N": partial(self._say, self._next_place)},
         )
@@ -53,6 +55,7 @@ class CorrectingPanel(QWidget):
         """Give the keys back and take away what is only shown; safe to call twice."""
         if self._rectangle is not None:
             self._rectangle.close()
+        self.gestures.close_down()
         self._keys.close()
 
     def choose(self, labels: Labels | None) -> None:
@@ -63,6 +66,9 @@ class CorrectingPanel(QWidget):
         self.class_choice = ClassChoice()
         self.class_choice.changed.connect(partial(setattr, self._corrections, "brush_class"))
         self.class_choice.refused.connect(self.warned)
+        self.gestures = GestureRow(self._controller, self._labels)
+        self.gestures.said.connect(self.said)
+        self.gestures.warned.connect(self.warned)
         self.confirm = button(
             "Confirm view",
             "All that the view shows is right as it is (Shift-C; C: the cell under the pointer)",
@@ -91,6 +97,7 @@ class CorrectingPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (
             self.class_choice,
+            self.gestures,
             row(self.confirm, self.rectangle),
             row(self.take_back, self.next_place),
             self.show_seen,

@@ -66,12 +66,40 @@ def pending(
     return found
 
 
+def bring_along(labels: NDArray[np.int32], index: Index, drafts: NDArray[np.int32]) -> list[Draft]:
+    """Put drafts of an earlier result into a new one, in place; return them.
+
+    A draft goes where the new result has a cell on half of it or more.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), the new result; it may hold the drafts already.
+    index
+        The plane.
+    drafts
+        (Y, X), as `pending` returns them; their ids are no others in `labels`.
+    """
+    from napari_unet.core.cells.gestures import box_of, grown_box
+
+    came = []
+    for cell in np.unique(drafts[drafts > 0]).tolist():
+        mask = drafts == cell
+        free = mask & ((labels == 0) | (labels == cell))
+        labels[labels == cell] = 0
+        if 2 * free.sum() > mask.sum():
+            labels[free] = cell
+            box = grown_box(box_of(free), 1, labels.shape)
+            came.append(draft_of(index, labels, box, cell))
+    return came
+
+
 def dashes(drafts: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Return the pixels of the drafts' outlines, dashed."""
     from scipy import ndimage
 
     line = (drafts > 0) & ~ndimage.binary_erosion(drafts > 0, border_value=1)
-    y, x = np.indices(drafts.shape, sparse=True)
+    y, x = np.ogrid[: drafts.shape[0], : drafts.shape[1]]
     dashed: NDArray[np.bool_] = line & ((y + x) // _DASH_PX % 2 == 0)
     return dashed
 

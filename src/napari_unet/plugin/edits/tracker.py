@@ -234,7 +234,9 @@ class EditTracker:
             n_marks=sum(holds(mark, p.painted.after) for p in planes for mark in p.marks),
             carried=bool(memo.carried),
             mask=self.mask,
-            n_drafts=sum(np.count_nonzero(np.unique(look.drafts)) for look in looks.values()),
+            n_drafts=sum(
+                len(set(look.drafts[look.drafts > 0].tolist())) for look in looks.values()
+            ),
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}
         drafts = {index: draft_states(look) for index, look in looks.items() if look.drafts.any()}
