@@ -17,6 +17,7 @@ from napari_unet.plugin.dock.widget import SegmentWidget
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN
 from napari_unet.plugin.viewer.canvas import camera_of
 from napari_unet.plugin.viewer.layers import planes_of
+from napari_unet.plugin.viewer.record import record_of
 
 SEEN, DRAFTS, SKETCH = (
     "seen (napari-unet)",
@@ -334,6 +335,12 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
     assert "1 draft" in widget.correcting.count.text()
     assert DRAFT in widget.viewer.layers[DRAFTS].data
+    saved = widget.controller._autosave.find(record_of(newer).draft)
+    hand.point((86, 80))
+    hand.press("C")
+    settle(widget)
+    assert "1 place confirmed" in widget.correcting.count.text()
+    assert saved is None
 
 
 @pytest.mark.parametrize("axes", ["YX", "TYX", "YXT", "CYX", "TYXC"])

@@ -119,7 +119,6 @@ class Hand:
         after = change.applied(plane)
         around_cell = grown_box(box_of(after == cell), 1, plane.shape)
         record_of(self.labels).add_draft(draft_of(index, after, around_cell, cell))
-        self.corrections.count(self.labels)
         return f"Cell {cell} added as a draft: it teaches when you confirm it (C) or touch it up"
 
     def _write(self, change: Change) -> None:
@@ -199,10 +198,11 @@ class Tool:
         labels.bind_key("Escape", lambda layer: self._later(self._escape), overwrite=True)
         labels.bind_key("Enter", lambda layer: self._later(self._accept), overwrite=True)
         self._events = (
-            (labels.events.mode, self._on_mode),
-            (viewer.layers.selection.events.active, self._on_active),
+            (labels.events.mode, self._on_change),
+            (viewer.layers.selection.events.active, self._on_change),
+            (viewer.dims.events.ndisplay, self._on_change),
+            (viewer.dims.events.order, self._on_change),
             (viewer.dims.events.current_step, self._drop),
-            (viewer.dims.events.ndisplay, self._on_mode),
         )
         for event, slot in self._events:
             event.connect(slot)
@@ -282,17 +282,14 @@ class Tool:
         y, x = np.asarray(at)[rows_and_columns(self._labels)]
         return float(y), float(x)
 
-    def _on_mode(self, event: object) -> None:
-        self._later(self._end_if_left)
-
-    def _on_active(self, event: object) -> None:
+    def _on_change(self, event: object) -> None:
         # Later: other layers are active for a moment while they are added.
         self._later(self._end_if_left)
 
     def _end_if_left(self) -> None:
         active = self._viewer.layers.selection.active
-        flat = self._viewer.dims.ndisplay == 2
-        if active != self._labels or str(self._labels.mode) != _PAN_ZOOM or not flat:
+        taken = active == self._labels and str(self._labels.mode) == _PAN_ZOOM
+        if not (taken and shows_plane(self._viewer, self._labels)):
             self.end()
 
     def _later(self, action: Callable[[], None]) -> None:
@@ -456,9 +453,14 @@ def check_editable(viewer: Viewer, labels: Labels) -> None:
         )
     if not labels.visible:
         raise ValueError(f"the labels '{labels.name}' are hidden; show them first")
-    shown = sorted(axis - (viewer.dims.ndim - labels.ndim) for axis in viewer.dims.displayed)
-    if viewer.dims.ndisplay != 2 or shown != sorted(rows_and_columns(labels)):
+    if not shows_plane(viewer, labels):
         raise ValueError("the view shows no plane of rows and columns; switch to 2D, Y and X")
+
+
+def shows_plane(viewer: Viewer, labels: Labels) -> bool:
+    """Whether the view is in 2D and shows rows and columns of a layer."""
+    shown = sorted(axis - (viewer.dims.ndim - labels.ndim) for axis in viewer.dims.displayed)
+    return viewer.dims.ndisplay == 2 and shown == sorted(rows_and_columns(labels))
 
 
 def remove_under_pointer(viewer: Viewer, corrections: Corrections, labels: Labels) -> str:
