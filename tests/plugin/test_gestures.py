@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from hands import Hand
 from napari_unet.plugin.dock.widget import SegmentWidget
+from napari_unet.plugin.edits.autosave import labels_from
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN
 from napari_unet.plugin.viewer.canvas import camera_of
 from napari_unet.plugin.viewer.layers import planes_of
@@ -327,6 +328,10 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     hand.press("Enter")
     settle(widget)
     cell = layer.data == layer.data[86, 80]
+    saved = widget.controller._autosave.find(record_of(layer).draft)
+    restored = labels_from(widget.viewer.layers["cells"], saved)
+    assert record_of(restored).drafts == record_of(layer).drafts
+    np.testing.assert_array_equal(restored.data == restored.data[86, 80], cell)
     widget.segment_button.click()
     settle(widget)
     newer = widget.labels.value
@@ -335,12 +340,10 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
     assert "1 draft" in widget.correcting.count.text()
     assert DRAFT in widget.viewer.layers[DRAFTS].data
-    saved = widget.controller._autosave.find(record_of(newer).draft)
     hand.point((86, 80))
     hand.press("C")
     settle(widget)
     assert "1 place confirmed" in widget.correcting.count.text()
-    assert saved is None
 
 
 @pytest.mark.parametrize("axes", ["YX", "TYX", "YXT", "CYX", "TYXC"])
