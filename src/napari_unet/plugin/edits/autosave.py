@@ -150,7 +150,7 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     record.model = info.get("model", "")
     record.baseline = draft.baseline
     record.marks = list(info.get("marks", ()))
-    record.drafts = list(info.get("draft_cells", ()))
+    record.draft_cells = list(info.get("draft_cells", ()))
     record.classes = {int(cell): name for cell, name in info.get("classes", {}).items()}
     record.seen = {
         _index(text): _unpacked(states, shape[-2:]) for text, states in info.get("seen", {}).items()

@@ -208,7 +208,7 @@ class Corrections:
         return f"the last confirmed place was taken back, {len(marks) or 'none'} left"
 
     def _add(self, labels: Labels, mark: Mark) -> None:
-        drafts = record_of(labels).drafts
+        drafts = record_of(labels).draft_cells
         if drafts:
             index = tuple(mark["index"])
             plane = self.tracker(labels).snapshot(index).after

@@ -163,7 +163,7 @@ class EditTracker:
         """Return a copy of what the layer's record holds; quick."""
         record = record_of(self.layer)
         marks = tuple(dict(mark) for mark in record.marks)
-        drafts = tuple(dict(draft) for draft in record.drafts)
+        drafts = tuple(dict(draft) for draft in record.draft_cells)
         return Memo(marks, drafts, dict(record.seen), dict(record.classes))
 
     def snapshot(self, index: Index) -> PaintedPlane:

@@ -240,7 +240,7 @@ class Results:
         record.baseline = result.baseline
         record.seen = dict(result.seen)
         record.marks = [dict(mark) for mark in result.marks]
-        record.drafts = [dict(draft) for draft in result.drafts]
+        record.draft_cells = [dict(draft) for draft in result.drafts]
         record.classes = dict(result.classes)
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1

@@ -114,7 +114,7 @@ class LayerRecord:
     marks: Entry[list[dict[str, Any]]] = Entry([])
     """Confirmed places, see `edits.marks`; change them in `writable_marks`."""
 
-    drafts: Entry[list[dict[str, Any]]] = Entry([])
+    draft_cells: Entry[list[dict[str, Any]]] = Entry([])
     """Cells that were proposed and accepted, see `edits.draft_cells`; append in `add_draft`."""
 
     classes: Entry[dict[int, str]] = Entry({})
@@ -168,8 +168,8 @@ class LayerRecord:
         return found
 
     def add_draft(self, draft: dict[str, Any]) -> None:
-        """Append to the list `drafts`."""
-        self.writable().setdefault(LayerRecord.drafts.key, []).append(draft)
+        """Append to the list `draft_cells`."""
+        self.writable().setdefault(LayerRecord.draft_cells.key, []).append(draft)
 
     def writable_classes(self) -> dict[int, str]:
         """The dictionary `classes` itself, added where there is none."""
