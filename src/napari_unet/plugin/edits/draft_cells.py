@@ -1,6 +1,6 @@
 """Cells that the program outlined and the user accepted, as *drafts*: they do not teach.
 
-About a third of such outlines overlap the true cell by less than an IoU of 0.7, and a model learns
+Two of five such outlines overlap the true cell by less than an IoU of 0.7, and a model learns
 from those what is wrong. A draft becomes a cell like any other when its outline is touched up or
 when a mark confirms it.
 """
