@@ -320,6 +320,7 @@ def test_an_added_cell_leaves_others_as_they_are(dock):
     assert len(np.unique(layer.data)) == 5
 
 
+@pytest.mark.slow
 def test_a_draft_comes_along_and_is_saved(dock, settle):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -346,6 +347,7 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     assert "1 place confirmed" in widget.correcting.count.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ["YX", "TYX", "YXT", "CYX", "TYXC"])
 def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     widget = docked()
