@@ -17,6 +17,7 @@ KEYS = {
     "classes",
     "diameter_px",
     "draft",
+    "draft_cells",
     "draft_owner",
     "file_axes",
     "file_channels",

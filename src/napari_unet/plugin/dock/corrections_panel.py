@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_unet.core.checks import in_dock
+from napari_unet.plugin.dock.gesture_row import GestureRow
 from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.marks import Box
@@ -59,6 +60,7 @@ class CorrectingPanel(QWidget):
                 "C": partial(self._say, self._confirm_cell),
                 "Shift-C": partial(self._say, self._confirm_view),
                 "U": partial(self._say, self._take_back),
+                **self.gestures.keys,
             },
             {"N": partial(self._say, self._next_place)},
         )
@@ -67,6 +69,7 @@ class CorrectingPanel(QWidget):
         """Give the keys back and take away what is only shown; safe to call twice."""
         if self._rectangle is not None:
             self._rectangle.close()
+        self.gestures.close_down()
         self.choose(None)
         self._keys.close()
 
@@ -84,6 +87,7 @@ class CorrectingPanel(QWidget):
         """What needs labels."""
         return (
             self.class_choice,
+            self.gestures,
             self.confirm,
             self.rectangle,
             self.take_back,
@@ -98,6 +102,9 @@ class CorrectingPanel(QWidget):
         self.class_choice = ClassChoice()
         self.class_choice.changed.connect(partial(setattr, self._corrections, "brush_class"))
         self.class_choice.refused.connect(self.warned)
+        self.gestures = GestureRow(self._controller, self._labels)
+        self.gestures.said.connect(self.said)
+        self.gestures.warned.connect(self.warned)
         self.confirm = button(
             "Mark view",
             "Mark the visible area as correct: its cells, and its background as background "
@@ -129,9 +136,8 @@ class CorrectingPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self.gestures_slot = QHBoxLayout()
         layout.addWidget(self.class_choice)
-        layout.addLayout(self.gestures_slot)
+        layout.addWidget(self.gestures)
         counted = QWidget()
         line = QHBoxLayout(counted)
         line.setContentsMargins(0, 0, 0, 0)

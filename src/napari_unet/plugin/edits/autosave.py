@@ -126,6 +126,7 @@ def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, A
         "image": image,
         "model": model,
         "marks": [dict(mark) for mark in memo.marks],
+        "draft_cells": [dict(draft) for draft in memo.drafts],
         "classes": {str(cell): name for cell, name in sorted(memo.classes.items())},
         "seen": {"-".join(map(str, i)): _packed(s) for i, s in sorted(memo.carried.items())},
     }
@@ -149,6 +150,7 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     record.model = info.get("model", "")
     record.baseline = draft.baseline
     record.marks = list(info.get("marks", ()))
+    record.draft_cells = list(info.get("draft_cells", ()))
     record.classes = {int(cell): name for cell, name in info.get("classes", {}).items()}
     record.seen = {
         _index(text): _unpacked(states, shape[-2:]) for text, states in info.get("seen", {}).items()

@@ -1,7 +1,7 @@
 """Confirmed places: small facts that json can hold, kept in a Labels layer's metadata.
 
 A mark names a plane and a box of it, and says which pixels of the box are right as they are
-labelled: all of them, a cell with a ring around it, or a disc.
+labelled: all of them, a cell with a ring around it, a disc, or the background in a loop.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from napari_unet.plugin.viewer.layers import Index
 
 Mark = dict[str, Any]
 Box = tuple[slice, slice]
+Point = Sequence[float]
 
 
 def box_mark(index: Index, box: Box) -> Mark:
@@ -48,15 +49,47 @@ def mark_at(
         around = slice(y - radius_px, y + radius_px + 1), slice(x - radius_px, x + radius_px + 1)
         mark = box_mark(index, _within(around, labels.shape))
         return mark | {"disc": [int(y), int(x), int(radius_px)]}
-    box = _within(_grow(_piece(labels, at), ring_px), labels.shape)
+    from napari_unet.core.cells.gestures import piece_at
+
+    box = _within(_grow(piece_at(labels, at)[0], ring_px), labels.shape)
     return box_mark(index, box) | {"cell": cell, "ring_px": int(ring_px)}
+
+
+def loop_mark(
+    index: Index, labels: NDArray[np.int32], loop: Sequence[Point], gone: Sequence[tuple[int, int]]
+) -> Mark:
+    """There is no cell in a loop.
+
+    Parameters
+    ----------
+    index
+        Plane.
+    labels
+        (Y, X), before the cells in the loop were erased.
+    loop
+        Points (y, x).
+    gone
+        A pixel of each cell that is erased. When that is undone, the mark says nothing.
+    """
+    from napari_unet.core.cells.gestures import inside_loop
+
+    box, _ = inside_loop(labels.shape, loop)
+    return box_mark(index, box) | {
+        "loop": [[round(float(y), 1), round(float(x), 1)] for y, x in loop],
+        "gone": [[y, x, int(labels[y, x])] for y, x in gone],
+    }
+
+
+def holds(mark: Mark, labels: NDArray[np.int32]) -> bool:
+    """Whether what a mark was made with still stands; Ctrl-Z brings erased cells back."""
+    return not any(labels[y, x] == cell for y, x, cell in mark.get("gone", ()))
 
 
 def confirmed(marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     """(Y, X) bool, what the marks of a plane say is right; later marks need not be disjoint."""
     out = np.zeros(labels.shape, bool)
     for mark in marks:
-        if tuple(mark["index"]) != tuple(index):
+        if tuple(mark["index"]) != tuple(index) or not holds(mark, labels):
             continue
         top, bottom, left, right = mark["box"]
         box = slice(top, bottom), slice(left, right)
@@ -66,8 +99,19 @@ def confirmed(marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]) ->
             y, x, radius = mark["disc"]
             rows, columns = np.ogrid[box]
             out[box] |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        elif "loop" in mark:
+            out |= _empty(mark["loop"], labels)
         else:
             out[box] = True
+    return out
+
+
+def _empty(loop: Sequence[Point], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    from napari_unet.core.cells.gestures import inside_loop
+
+    out = np.zeros(labels.shape, bool)
+    box, inside = inside_loop(labels.shape, loop)
+    out[box] = inside & (labels[box] == 0)
     return out
 
 
@@ -78,18 +122,6 @@ def _near(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
         return mask
     near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= reach_px
     return near
-
-
-def _piece(labels: NDArray[np.int32], at: tuple[int, int]) -> Box:
-    """Box of the connected piece of one id that a point lies in."""
-    from scipy import ndimage
-
-    same = labels == labels[at]
-    rows, columns = np.flatnonzero(same.any(1)), np.flatnonzero(same.any(0))
-    top, left = int(rows[0]), int(columns[0])
-    pieces, _ = ndimage.label(same[top : rows[-1] + 1, left : columns[-1] + 1], np.ones((3, 3)))
-    y, x = ndimage.find_objects(pieces)[pieces[at[0] - top, at[1] - left] - 1]
-    return slice(y.start + top, y.stop + top), slice(x.start + left, x.stop + left)
 
 
 def _grow(box: Box, by_px: int) -> Box:

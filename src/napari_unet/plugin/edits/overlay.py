@@ -10,7 +10,7 @@ from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN, States
+from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN, States
 from napari_unet.plugin.viewer.alignment import Lying, over_plane
 from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.layers import (
@@ -25,6 +25,7 @@ _COLOURS = {
     UNSEEN: (0, 0, 0, 0),
     CORRECTED: (0.15, 0.45, 1, 1),
     CONFIRMED: (0.1, 0.85, 0.3, 1),
+    DRAFT: (1, 0.8, 0.1, 1),
 }
 _OPACITY = 0.25
 
@@ -80,22 +81,29 @@ class Overlay:
 
 
 class SeenOverlay:
-    """Tints what was corrected and what was confirmed, on the plane in view.
+    """Tints what was corrected and what was confirmed, on the plane in view, or shows the drafts.
 
     Parameters
     ----------
     viewer
         Where it is shown.
+    name, opacity
+        Of the layer.
+    on_top
+        Whether it lies over all layers; else it lies below the labels.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._overlay = Overlay(
-            viewer,
-            "seen (napari-unet)",
-            opacity=_OPACITY,
-            colormap=DirectLabelColormap(color_dict=_COLOURS),
-        )
+    def __init__(
+        self,
+        viewer: Viewer,
+        name: str = "seen (napari-unet)",
+        opacity: float = _OPACITY,
+        *,
+        on_top: bool = False,
+    ) -> None:
+        self._viewer, self._on_top = viewer, on_top
+        colours = DirectLabelColormap(color_dict=_COLOURS)
+        self._overlay = Overlay(viewer, name, opacity=opacity, colormap=colours)
         self._shown: tuple[Labels, States] | None = None
         self.enabled = True
 
@@ -120,7 +128,8 @@ class SeenOverlay:
             here = np.zeros(plane_shape(labels), np.uint8)
         if self._shown is not None and self._shown[0] == labels and self._shown[1] is here:
             return
-        self._overlay.show(here, over_plane(labels, index), labels)
+        below = None if self._on_top else labels
+        self._overlay.show(here, over_plane(labels, index), below)
         self._shown = labels, here
 
     def remove(self) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_unet.corrections.annotations import Correction, corrections_of
 from napari_unet.jobs import log_failure, sentence
 from napari_unet.plugin.edits.autosave import Autosave, info_of
+from napari_unet.plugin.edits.draft_cells import pending
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box, Mark, box_mark, mark_at
+from napari_unet.plugin.edits.marks import Box, Mark, box_mark, confirmed, holds, loop_mark, mark_at
 from napari_unet.plugin.edits.overlay import SeenOverlay
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Survey
@@ -24,6 +27,8 @@ from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.layers import Index, pixel_under, plane_in_view, visible_box
 from napari_unet.plugin.viewer.record import record_of
 
+Path = Sequence[tuple[float, float]]
+Point = tuple[int, int]
 # After the last event of a stroke.
 _PAUSE_MS = 200
 
@@ -64,6 +69,7 @@ class Corrections:
         self.brush_class = DEFAULT_CLASS
         self._trackers: dict[Labels, EditTracker] = {}
         self._overlay = SeenOverlay(viewer)
+        self._drafts = SeenOverlay(viewer, "drafts (napari-unet)", opacity=1, on_top=True)
         self._shown: Labels | None = None
         self._due: set[Labels] = set()
         self._surveying = 0
@@ -81,6 +87,7 @@ class Corrections:
         self._timer.stop()
         self._survey_due()
         self._overlay.remove()
+        self._drafts.remove()
         for tracker in self._trackers.values():
             tracker.close()
         self._trackers.clear()
@@ -139,6 +146,7 @@ class Corrections:
         """Tint the plane in view."""
         labels = self._shown
         self._overlay.show(labels, {} if labels is None else self.states(labels))
+        self._drafts.show(labels, {} if labels is None else self.tracker(labels).drafts)
 
     def states(self, labels: Labels) -> Mapping[Index, States]:
         """States of each plane of which something was seen, as they were last counted."""
@@ -177,6 +185,13 @@ class Corrections:
             f"Cell {plane[at]} marked as correct" if plane[at] else "Background marked as correct"
         )
 
+    def confirm_empty(
+        self, labels: Labels, before: NDArray[np.int32], loop: Path, gone: Sequence[Point]
+    ) -> None:
+        """There is no cell in a loop on the plane in view; see `marks.loop_mark`."""
+        index = plane_in_view(labels, self._viewer.dims.point)
+        self._add(labels, loop_mark(index, before, loop, gone))
+
     def take_back(self, labels: Labels) -> str:
         """Take the last mark back; returns a sentence.
 
@@ -185,14 +200,23 @@ class Corrections:
         ValueError
             If there is none.
         """
-        marks = record_of(labels).marks
+        marks, tracker = record_of(labels).marks, self.tracker(labels)
+        while marks and not holds(marks[-1], tracker.snapshot(tuple(marks[-1]["index"])).after):
+            marks.pop()
         if not marks:
             raise ValueError("there is no mark to undo on these labels")
         marks.pop()
-        self.tracker(labels).notify()
+        tracker.notify()
         return f"The last mark was undone, {len(marks) or 'none'} left"
 
     def _add(self, labels: Labels, mark: Mark) -> None:
+        drafts = record_of(labels).draft_cells
+        if drafts:
+            index = tuple(mark["index"])
+            plane = self.tracker(labels).snapshot(index).after
+            here = pending(drafts, record_of(labels).marks, index, plane)
+            met = np.unique(here[confirmed([mark], index, plane)])
+            mark = mark | {"drafts": met[met > 0].tolist()}
         record_of(labels).writable_marks().append(mark)
         self.tracker(labels).notify()
 
@@ -229,6 +253,7 @@ class Corrections:
                 self.counted.emit(labels, sentence(error))
                 return
             tracker.states = future.result().states
+            tracker.drafts = future.result().drafts
             show_features(labels)
             self.counted.emit(labels, future.result().count)
             self.refresh()

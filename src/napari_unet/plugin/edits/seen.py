@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction, PaintedPlane
+from napari_unet.plugin.edits.draft_cells import Draft, dashes, pending
 from napari_unet.plugin.edits.marks import Mark, confirmed
 from napari_unet.plugin.viewer.layers import Index
 
 UNSEEN, CORRECTED, CONFIRMED = 0, 1, 2
+# Only to be shown: the dashed outline of a draft, whose cell is unseen.
+DRAFT = 3
 
 States = NDArray[np.uint8]
 
@@ -27,10 +30,13 @@ class Look:
         (Y, X): `UNSEEN`, `CORRECTED` or `CONFIRMED`.
     n_cells
         Cells that were corrected since Segment wrote the labels.
+    drafts
+        (Y, X), those cells that are drafts still (`edits.draft_cells`); they are `UNSEEN`.
     """
 
     states: States
     n_cells: int
+    drafts: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,14 @@ class SeenPlane:
         States that came along from an earlier result, None if there were none.
     marks
         What was confirmed since.
+    drafts
+        Cells that were added as drafts since.
     """
 
     painted: PaintedPlane
     carried: States | None
     marks: tuple[Mark, ...]
+    drafts: tuple[Draft, ...] = ()
 
     @property
     def index(self) -> Index:
@@ -76,11 +85,15 @@ class SeenPlane:
         states = np.zeros(after.shape, np.uint8) if self.carried is None else self.carried.copy()
         if self.marks:
             states[confirmed(self.marks, self.index, after) & (states == UNSEEN)] = CONFIRMED
-        if np.array_equal(self.painted.before, after):
-            return Look(states, 0)
-        edits = self.painted.edits(ring_px)
-        states[edits.trusted] = CORRECTED
-        return Look(states, edits.n_cells)
+        drafts = pending(self.drafts, self.marks, self.index, after)
+        painted, n_cells = self.painted, 0
+        if drafts.any():
+            painted = replace(painted, after=np.where(drafts, painted.before, after))
+        if not np.array_equal(painted.before, painted.after):
+            edits = painted.edits(ring_px)
+            states[edits.trusted], n_cells = CORRECTED, edits.n_cells
+        states[drafts > 0] = UNSEEN
+        return Look(states, n_cells, drafts)
 
     def correction(self, ring_px: int, classes: Mapping[int, str]) -> Correction | None:
         """What a model can learn from the plane; None if nothing of it was seen.
@@ -98,3 +111,8 @@ class SeenPlane:
         labels = self.painted.after
         here = set(np.unique(labels[seen]).tolist()) & set(classes)
         return Correction(self.index, labels, seen, {cell: classes[cell] for cell in sorted(here)})
+
+
+def draft_states(look: Look) -> States:
+    """Return (Y, X), `DRAFT` on the dashed outlines of the drafts, else `UNSEEN`."""
+    return np.where(dashes(look.drafts), DRAFT, UNSEEN).astype(np.uint8)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from napari_unet.core.checks import mask_words
 from napari_unet.corrections.annotations import Correction, PaintedPlane
-from napari_unet.plugin.edits.marks import Mark
-from napari_unet.plugin.edits.seen import SeenPlane, States
+from napari_unet.plugin.edits.draft_cells import Draft
+from napari_unet.plugin.edits.marks import Mark, holds
+from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
 from napari_unet.plugin.viewer.record import record_of
 
@@ -43,6 +44,8 @@ class EditCount:
         Of the layer.
     mask
         That labels from elsewhere are a mask, and what is made of it; else empty.
+    n_drafts
+        Cells added as drafts, which do not teach yet.
     """
 
     n_cells: int = 0
@@ -53,6 +56,7 @@ class EditCount:
     n_carried: int = 0
     name: str = ""
     mask: str = ""
+    n_drafts: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -77,6 +81,9 @@ class EditCount:
             said.append(f'{all_cells} of "{self.name}"{planes} {are}')
         if self.n_marks:
             said.append(f"{places} marked correct")
+        if self.n_drafts:
+            drafts = "1 draft" if self.n_drafts == 1 else f"{self.n_drafts} drafts"
+            said.append(f"{drafts} to confirm (C) or touch up")
         if self.carried:
             n = f"{self.n_carried} " if self.n_carried else ""
             s = "" if self.n_carried == 1 else "s"
@@ -90,6 +97,7 @@ class Memo:
     """A copy of what a layer's record holds, for use in another thread."""
 
     marks: tuple[Mark, ...] = ()
+    drafts: tuple[Draft, ...] = ()
     carried: Mapping[Index, States] = field(default_factory=dict)
     classes: Mapping[int, str] = field(default_factory=dict)
 
@@ -106,10 +114,13 @@ class Survey:
         Of each plane of which something was seen.
     changes
         Of each plane that differs from what Segment wrote.
+    drafts
+        Of each plane with drafts, their dashed outlines as states.
     """
 
     count: EditCount
     states: Mapping[Index, States]
+    drafts: Mapping[Index, States]
     changes: Mapping[Index, Changes]
 
 
@@ -142,6 +153,7 @@ class EditTracker:
         # Goes up whenever the layer may have changed.
         self.revision = 0
         self.states: Mapping[Index, States] = {}
+        self.drafts: Mapping[Index, States] = {}
         # Of labels from elsewhere, see `EditCount.mask`.
         self.mask = ""
         self._on_change, self._brush_class = on_change, brush_class
@@ -171,7 +183,8 @@ class EditTracker:
         """Return a copy of what the layer's record holds; quick."""
         record = record_of(self.layer)
         marks = tuple(dict(mark) for mark in record.marks)
-        return Memo(marks, dict(record.seen), dict(record.classes))
+        drafts = tuple(dict(draft) for draft in record.draft_cells)
+        return Memo(marks, drafts, dict(record.seen), dict(record.classes))
 
     def snapshot(self, index: Index) -> PaintedPlane:
         """A copy of one plane (Y, X), beside what it was."""
@@ -202,7 +215,7 @@ class EditTracker:
             known = index in memo.carried or index in marked
             if known or not np.array_equal(painted.before, painted.after):
                 marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
-                found.append(SeenPlane(painted, memo.carried.get(index), marks))
+                found.append(SeenPlane(painted, memo.carried.get(index), marks, memo.drafts))
         return found
 
     def corrections(self, memo: Memo, ring_px: int) -> tuple[Correction, ...]:
@@ -238,14 +251,18 @@ class EditTracker:
             sum(n_cells),
             len(n_cells),
             own=self.baseline is not None,
-            n_marks=len(memo.marks),
+            n_marks=sum(holds(mark, p.painted.after) for p in planes for mark in p.marks),
             carried=bool(memo.carried),
             n_carried=sum(plane.n_carried for plane in planes),
             name=self.layer.name,
             mask=self.mask,
+            n_drafts=sum(
+                len(set(look.drafts[look.drafts > 0].tolist())) for look in looks.values()
+            ),
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}
-        return Survey(count, states, changes)
+        drafts = {index: draft_states(look) for index, look in looks.items() if look.drafts.any()}
+        return Survey(count, states, drafts, changes)
 
     def _look_for_mask(self, planes: list[SeenPlane]) -> None:
         """See whether labels from elsewhere number no cells; their pieces are cells then."""

@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.plugin.edits.draft_cells import Draft, bring_along
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.marks import Box, Mark
 from napari_unet.plugin.edits.seen import States
@@ -53,6 +54,8 @@ class Result:
         Whether all that was made of it came along.
     highest
         The highest id.
+    drafts
+        Cells that were added as drafts, and still are.
     """
 
     labels: NDArray[np.int32]
@@ -63,6 +66,7 @@ class Result:
     untouched: bool = False
     complete: bool = True
     highest: int = 0
+    drafts: tuple[Draft, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def merge(
     classes = {n + above: kind for n, kind in kinds.items()}
     classes |= memo.classes if above else {}
     seen = {index: states for index, states in memo.carried.items() if index in others}
+    drafts = [draft for draft in memo.drafts if tuple(draft["index"]) in others]
     kin: Kin = Counter()
     for index in fresh if box else fresh & planes.keys():
         states = np.zeros(labels.shape[-2:], np.uint8)
@@ -142,6 +147,9 @@ def merge(
         for ahead, before in went_on.items():
             classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
     reunite(labels, done.planes, kin)
+    if memo.drafts:
+        for index in fresh & planes.keys():
+            drafts += bring_along(labels[index], index, planes[index].look(ring_px).drafts)
     baseline = labels.copy()
     for index in others:
         painted = old.snapshot(index)
@@ -154,7 +162,7 @@ def merge(
     )
     classes = {cell: kind for cell, kind in classes.items() if kind != DEFAULT_CLASS}
     highest = int(labels.max(initial=0))
-    return Result(labels, baseline, seen, marks, classes, untouched, highest=highest)
+    return Result(labels, baseline, seen, marks, classes, untouched, True, highest, tuple(drafts))
 
 
 class Results:
@@ -232,6 +240,7 @@ class Results:
         record.baseline = result.baseline
         record.seen = dict(result.seen)
         record.marks = [dict(mark) for mark in result.marks]
+        record.draft_cells = [dict(draft) for draft in result.drafts]
         record.classes = dict(result.classes)
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1

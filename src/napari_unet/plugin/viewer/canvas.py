@@ -21,6 +21,11 @@ def canvas_size(viewer: Viewer) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def camera_of(viewer: Viewer) -> Any:
+    """The camera, which napari 0.9 moved."""
+    return getattr(viewer, "scene", viewer).camera
+
+
 def make_current(event: Any = None) -> None:
     """Have OpenGL work on the canvas; to be called before a layer is removed.
 

@@ -114,6 +114,9 @@ class LayerRecord:
     marks: Entry[list[dict[str, Any]]] = Entry([])
     """Confirmed places, see `edits.marks`; change them in `writable_marks`."""
 
+    draft_cells: Entry[list[dict[str, Any]]] = Entry([])
+    """Cells that were proposed and accepted, see `edits.draft_cells`; append in `add_draft`."""
+
     classes: Entry[dict[int, str]] = Entry({})
     """Class of each id that is not a plain "cell"; change it in `writable_classes`."""
 
@@ -163,6 +166,10 @@ class LayerRecord:
         """The list `marks` itself, added where there is none."""
         found: list[dict[str, Any]] = self.writable().setdefault(LayerRecord.marks.key, [])
         return found
+
+    def add_draft(self, draft: dict[str, Any]) -> None:
+        """Append to the list `draft_cells`."""
+        self.writable().setdefault(LayerRecord.draft_cells.key, []).append(draft)
 
     def writable_classes(self) -> dict[int, str]:
         """The dictionary `classes` itself, added where there is none."""

@@ -1,0 +1,449 @@
+"""Corrections by one gesture, with the mouse on the canvas of the dock that napari opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication
+
+from hands import Hand
+from napari_unet.plugin.dock.widget import SegmentWidget
+from napari_unet.plugin.edits.autosave import labels_from
+from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN
+from napari_unet.plugin.viewer.canvas import camera_of
+from napari_unet.plugin.viewer.layers import planes_of
+from napari_unet.plugin.viewer.record import record_of
+
+SEEN, DRAFTS, SKETCH = (
+    "seen (napari-unet)",
+    "drafts (napari-unet)",
+    "gesture (napari-unet)",
+)
+CELLS = ((20, 20), (30, 70), (70, 30))
+
+
+@pytest.fixture
+def dock(
+    docked_by_napari: SegmentWidget,
+    settle: Callable[[SegmentWidget], None],
+    image: np.ndarray,
+) -> tuple[SegmentWidget, Labels, Hand]:
+    """The dock as napari opens it after a click on Segment, the three cells, and a hand."""
+    widget = docked_by_napari
+    viewer = widget.viewer
+    viewer.add_image(image, name="cells")
+    widget.model.value = "tiny"
+    widget.segment_button.click()
+    settle(widget)
+    layer = widget.labels.value
+    layer.mode, layer.brush_size = "paint", 9
+    return widget, layer, Hand(viewer)
+
+
+def turn_wheel(hand: Hand, at: tuple[float, float], steps: int) -> None:
+    """Turn the mouse wheel over a world point."""
+    y, x = hand._on_canvas(at)
+    local = QPointF(x, y)
+    for _ in range(abs(steps)):
+        event = QWheelEvent(
+            local,
+            QPointF(hand.canvas.mapToGlobal(local.toPoint())),
+            QPoint(),
+            QPoint(0, 120 if steps > 0 else -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(hand.canvas, event)
+        QApplication.processEvents()
+
+
+def tool(widget: SegmentWidget, name: str) -> None:
+    widget.correcting.gestures.buttons[name].click()
+
+
+def is_on(widget: SegmentWidget) -> list[str]:
+    buttons = widget.correcting.gestures.buttons
+    return [name for name, made in buttons.items() if made.isChecked()]
+
+
+def seen(widget: SegmentWidget) -> np.ndarray:
+    return np.asarray(widget.viewer.layers[SEEN].data)
+
+
+def undone(widget: SegmentWidget, hand: Hand, settle: Callable[..., None]) -> str:
+    """Press Ctrl-Z once; what the dock counts then."""
+    hand.press("Z", "ControlModifier")
+    settle(widget)
+    return widget.correcting.count.text()
+
+
+def test_the_key_removes_the_cell_under_the_pointer(dock, settle):
+    widget, layer, hand = dock
+    before = layer.data.copy()
+    hand.point((30, 70))
+    hand.press("R")
+    settle(widget)
+    assert not layer.data[22:39, 62:79].any()
+    assert (layer.data > 0).sum() == (before[:, :60] > 0).sum()
+    assert f"Cell {before[30, 70]} removed" in widget.status.text()
+    assert widget.correcting.count.text() == "1 cell corrected"
+    assert (seen(widget)[24:37, 64:77] == CORRECTED).all()
+    assert str(layer.mode) == "paint"
+    hand.point((50, 50))
+    hand.press("R")
+    assert "no cell here" in widget.status.text()
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_clicks_remove_until_escape(dock, settle, qtbot):
+    widget, layer, hand = dock
+    before = layer.data.copy()
+    tool(widget, "remove")
+    assert is_on(widget) == ["remove"]
+    assert str(layer.mode) == "pan_zoom"
+    for at in CELLS[:2]:
+        hand.drag([at])
+    assert np.unique(layer.data).tolist() == [0, before[70, 30]]
+    centre = camera_of(widget.viewer).center
+    hand.drag([(70, 30), (70, 60)])
+    assert camera_of(widget.viewer).center == centre
+    assert layer.data[70, 30]
+    hand.press("Escape")
+    qtbot.wait(50)
+    assert is_on(widget) == []
+    assert str(layer.mode) == "paint"
+    settle(widget)
+    assert widget.correcting.count.text() == "2 cells corrected"
+    assert undone(widget, hand, settle) == "1 cell corrected"
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_a_line_splits_a_cell_and_both_parts_teach(dock, settle, taught, qtbot):
+    widget, layer, hand = dock
+    before, name = layer.data.copy(), int(layer.data[20, 20])
+    layer.metadata["napari_unet"]["classes"] = {name: "dividing"}
+    hand.press("S")
+    assert is_on(widget) == ["split"]
+    hand.drag([(8, 20), (16, 18), (32, 20)])
+    new = set(np.unique(layer.data)) - set(np.unique(before))
+    assert len(new) == 1
+    assert layer.data[20, 15] != layer.data[20, 25]
+    assert name in (layer.data[20, 15], layer.data[20, 25])
+    np.testing.assert_array_equal(layer.data > 0, before > 0)
+    hand.drag([(8, 70), (30, 70)])
+    assert "does not cut through" in widget.status.text()
+    hand.press("S")
+    assert is_on(widget) == []
+    settle(widget)
+    assert widget.correcting.count.text() == "2 cells corrected"
+    (correction,) = taught(widget, settle)
+    assert correction.trusted[before == name].all()
+    assert not correction.trusted[30, 70]
+    assert set(correction.classes.values()) == {"dividing"}
+    assert len(correction.classes) == 2
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_a_drag_joins_two_cells_over_a_gap(dock, settle):
+    widget, layer, hand = dock
+    original = layer.data.copy()
+    layer.data_setitem(tuple(np.mgrid[15:26, 30:36].reshape(2, -1)), 50)
+    before = layer.data.copy()
+    assert not before[20, 28]
+    hand.press("J")
+    hand.drag([(20, 20), (20, 32)])
+    assert layer.data[20, 32] == layer.data[20, 28] == layer.data[20, 20] == before[20, 20]
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected"
+    kept = layer.data.copy()
+    hand.drag([(20, 20), (70, 30)])
+    assert "lie between the two cells" in widget.status.text()
+    np.testing.assert_array_equal(layer.data, kept)
+    undone(widget, hand, settle)
+    np.testing.assert_array_equal(layer.data, before)
+    undone(widget, hand, settle)
+    np.testing.assert_array_equal(layer.data, original)
+
+
+def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
+    widget, layer, hand = dock
+    before = layer.data.copy()
+    hand.press("H")
+    hand.drag([(5, 45), (60, 45), (60, 90), (5, 90)])
+    assert not layer.data[:60, 45:].any()
+    hand.press("H")
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    states = seen(widget)
+    assert states[30, 70] == CORRECTED
+    assert states[55, 50] == CONFIRMED
+    assert states[20, 20] == UNSEEN
+    marks = json.loads(json.dumps(layer.metadata["napari_unet"]["marks"]))
+    assert len(marks) == 1
+    (correction,) = taught(widget, settle)
+    assert correction.trusted[10:55, 50:88].all()
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+    assert not seen(widget).any()
+    layer.redo()
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+
+
+def test_a_loop_over_background_is_taken_back_by_u(dock, settle):
+    widget, _, hand = dock
+    hand.press("H")
+    hand.drag([(80, 60), (80, 90), (92, 90), (92, 60)])
+    settle(widget)
+    assert "no cells removed" in widget.status.text()
+    assert seen(widget)[86, 75] == CONFIRMED
+    hand.press("U")
+    settle(widget)
+    assert widget.correcting.count.text() == "nothing corrected yet"
+    hand.drag([(10, 10), (10, 10.4), (10, 10)])
+    assert widget.status.text().startswith("Draw a loop")
+
+
+def missed(widget: SegmentWidget, layer: Labels, hand: Hand) -> np.ndarray:
+    """The cells when Segment had missed the second one."""
+    hand.point((30, 70))
+    hand.press("R")
+    layer.metadata["napari_unet"]["baseline"] = layer.data.copy()
+    widget.controller.corrections.tracker(layer).baseline = layer.data.copy()
+    truth: np.ndarray = np.asarray(widget.viewer.layers["cells"].data) > 100
+    return truth & (np.arange(96) > 50)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taught):
+    widget, layer, hand = dock
+    truth = missed(widget, layer, hand)
+    before = layer.data.copy()
+    hand.press("A")
+    hand.drag([(23, 64), (36, 77)])
+    np.testing.assert_array_equal(layer.data, before)
+    assert SKETCH in widget.viewer.layers
+    assert widget.viewer.layers.selection.active == layer
+    hand.drag([(50, 50)])
+    settle(widget)
+    cell = int(layer.data[30, 70])
+    assert iou(layer.data == cell, truth) > 0.8
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert not seen(widget).any() if SEEN in widget.viewer.layers else True
+    assert DRAFT in widget.viewer.layers[DRAFTS].data
+    hand.press("A")
+    assert SKETCH not in widget.viewer.layers
+    assert str(layer.mode) == "paint"
+    assert layer.selected_label > cell
+    hand.point((30, 70))
+    hand.press("C")
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    assert DRAFTS not in widget.viewer.layers or not widget.viewer.layers[DRAFTS].data.any()
+    (correction,) = taught(widget, settle)
+    assert correction.trusted[layer.data == cell].all()
+    hand.press("U")
+    settle(widget)
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
+    widget, layer, hand = dock
+    missed(widget, layer, hand)
+    hand.press("A")
+    hand.drag([(23, 64), (36, 77)])
+    hand.press("Enter")
+    settle(widget)
+    assert "1 draft" in widget.correcting.count.text()
+    hand.press("A")
+    layer.selected_label = int(layer.data[30, 70])
+    hand.drag([(30, 76), (30, 77)])
+    settle(widget)
+    assert widget.correcting.count.text() == "1 cell corrected"
+    assert seen(widget)[30, 70] == CORRECTED
+
+
+def test_the_wheel_sizes_the_outline_and_escape_drops_it(dock, settle, qtbot):
+    widget, layer, hand = dock
+    missed(widget, layer, hand)
+    zoom = camera_of(widget.viewer).zoom
+    before = layer.data.copy()
+    tool(widget, "add")
+    areas = []
+    for steps in (0, 2, -2):
+        hand.drag([(23, 64), (36, 77)])
+        turn_wheel(hand, (30, 70), steps)
+        assert camera_of(widget.viewer).zoom == zoom
+        hand.press("Enter")
+        qtbot.wait(10)
+        areas.append(int((layer.data != before).sum()))
+        hand.press("Z", "ControlModifier")
+        np.testing.assert_array_equal(layer.data, before)
+    assert areas[2] < areas[0] < areas[1]
+    hand.drag([(23, 64), (36, 77)])
+    hand.press("Escape")
+    qtbot.wait(50)
+    assert "dropped" in widget.status.text()
+    assert is_on(widget) == ["add"]
+    hand.press("Enter")
+    np.testing.assert_array_equal(layer.data, before)
+    hand.press("Escape")
+    qtbot.wait(50)
+    assert is_on(widget) == []
+    turn_wheel(hand, (30, 70), 1)
+    assert camera_of(widget.viewer).zoom != zoom
+
+
+def test_an_added_cell_leaves_others_as_they_are(dock):
+    widget, layer, hand = dock
+    before = layer.data.copy()
+    tool(widget, "add")
+    hand.drag([(22, 64), (38, 90)])
+    hand.drag([(85, 85)])
+    np.testing.assert_array_equal(layer.data[before > 0], before[before > 0])
+    assert len(np.unique(layer.data)) == 5
+
+
+@pytest.mark.slow
+def test_a_draft_comes_along_and_is_saved(dock, settle):
+    widget, layer, hand = dock
+    missed(widget, layer, hand)
+    tool(widget, "add")
+    hand.drag([(80, 70), (92, 90)])
+    hand.press("Enter")
+    settle(widget)
+    cell = layer.data == layer.data[86, 80]
+    saved = widget.controller._autosave.find(record_of(layer).draft)
+    restored = labels_from(widget.viewer.layers["cells"], saved)
+    assert record_of(restored).draft_cells == record_of(layer).draft_cells
+    np.testing.assert_array_equal(restored.data == restored.data[86, 80], cell)
+    widget.segment_button.click()
+    settle(widget)
+    newer = widget.labels.value
+    assert newer != layer
+    assert is_on(widget) == []
+    np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
+    assert "1 draft" in widget.correcting.count.text()
+    assert DRAFT in widget.viewer.layers[DRAFTS].data
+    hand.point((86, 80))
+    hand.press("C")
+    settle(widget)
+    assert "1 place confirmed" in widget.correcting.count.text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", ["YX", "TYX", "YXT", "CYX", "TYXC"])
+def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
+    widget = docked()
+    viewer = widget.viewer
+    plane = discs(*CELLS)
+    sizes = {"T": 3, "C": 2, "Y": 96, "X": 96}
+    image = np.moveaxis(
+        np.broadcast_to(plane, (*(sizes[a] for a in axes if a in "TC"), 96, 96)),
+        (-2, -1),
+        (axes.index("Y"), axes.index("X")),
+    ).copy()
+    scale = [2.0 if a in "TC" else 0.5 for a in axes]
+    viewer.add_image(image, name="cells", scale=scale, axis_labels=list(axes), rgb=False)
+    viewer.dims.order = [
+        *(axes.index(a) for a in axes if a in "TC"),
+        *(axes.index(a) for a in "YX"),
+    ]
+    if "T" in axes:
+        viewer.dims.set_point(axes.index("T"), 2.0)
+    widget.advanced.axes.value = axes
+    if "C" in axes:
+        widget.advanced.channel.value = 0
+    widget.advanced.scope.value = "everything"
+    widget.segment_button.click()
+    settle(widget)
+    layer = widget.labels.value
+    before = planes_of(layer).copy()
+    here = (1,) if "T" in axes else ()
+    hand = Hand(viewer)
+    tool(widget, "split")
+    hand.drag([(4, 10), (16, 10)])
+    after = planes_of(layer).copy()
+    assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 3
+    tool(widget, "remove")
+    hand.drag([(15, 35)])
+    tool(widget, "add")
+    hand.drag([(11.5, 32), (18, 38.5)])
+    hand.press("Enter")
+    after = planes_of(layer).copy()
+    assert iou(after[here] > 0, before[here] > 0) > 0.9
+    assert after[(*here, 30, 70)] not in (0, before[(*here, 30, 70)])
+    changed = np.argwhere(before != after)[:, :-2]
+    assert (changed == here).all()
+
+
+def test_what_cannot_be_is_said_in_a_sentence(dock, qtbot):
+    widget, layer, hand = dock
+    viewer = widget.viewer
+    layer.visible = False
+    tool(widget, "split")
+    assert "hidden" in widget.status.text()
+    assert is_on(widget) == []
+    layer.visible = True
+    viewer.dims.ndisplay = 3
+    tool(widget, "split")
+    assert "switch to 2D" in widget.status.text()
+    viewer.dims.ndisplay = 2
+    tool(widget, "merge")
+    hand.drag([(20, 20), (20, 50)])
+    assert "only one end" in widget.status.text()
+    viewer.layers.selection.active = viewer.layers["cells"]
+    qtbot.wait(50)
+    assert is_on(widget) == []
+    assert str(layer.mode) == "paint"
+    tool(widget, "merge")
+    assert viewer.layers.selection.active == layer
+    layer.mode = "erase"
+    qtbot.wait(50)
+    assert is_on(widget) == []
+    assert str(layer.mode) == "erase"
+    narrow = Labels(np.full((96, 96), 254, np.uint8), name="narrow")
+    viewer.add_layer(narrow)
+    widget.labels.value = narrow
+    tool(widget, "split")
+    hand.drag([(-4, 20), (99, 20)])
+    assert "all numbers are used" in widget.status.text()
+
+
+def test_closing_the_dock_ends_the_gesture(dock):
+    widget, layer, hand = dock
+    viewer = widget.viewer
+    tool(widget, "nothing here")
+    hand.drag([(50, 50), (60, 50), (60, 60)])
+    viewer.window.remove_dock_widget(widget)
+    assert SKETCH not in viewer.layers
+    assert str(layer.mode) == "paint"
+    before = layer.data.copy()
+    hand.press("A")
+    hand.press("R")
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_our_keys_are_free_in_napari(dock):
+    widget, layer, _ = dock
+    ours = {str(key) for key in layer.keymap}
+    napari = {str(key) for keys in (layer.class_keymap, widget.viewer.class_keymap) for key in keys}
+    assert {"A", "R", "S", "J", "H"} <= ours
+    assert {"M", "P", "Ctrl+Z"} <= napari
+    assert not ours & napari
