@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS
 from napari_unet.plugin.viewer.record import record_of
 
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, Pixels]
 # The id of a cell is called so by napari, and so by `segmentation.measurements`.
 INDEX, LABEL = "index", "label"
 
@@ -22,7 +22,7 @@ def show_features(layer: Labels) -> None:
     record = record_of(layer)
     classes, measured = record.classes, record.measured
     ids = sorted({*classes, *(measured[LABEL].tolist() if measured else ())})
-    few: Mapping[str, Any] = {
+    few: Mapping[str, list[int] | list[str]] = {
         INDEX: ids,
         "class": [classes.get(cell, DEFAULT_CLASS) for cell in ids],
     }

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction, PaintedPlane
-from napari_unet.plugin.edits.marks import Mark, confirmed
+from napari_unet.plugin.edits.marks import confirmed
 from napari_unet.plugin.viewer.layers import Index
+from napari_unet.plugin.viewer.record import Mark
 
 UNSEEN, CORRECTED, CONFIRMED = 0, 1, 2
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import Channel
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box, Mark
+from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.results.carry_over import carry_around, carry_over
@@ -28,7 +28,7 @@ from napari_unet.plugin.viewer.layers import (
     finest,
     stack_shape,
 )
-from napari_unet.plugin.viewer.record import helper_metadata, record_of
+from napari_unet.plugin.viewer.record import Mark, helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
 
 
@@ -231,7 +231,7 @@ class Results:
         record.source, record.image = image.unique_id, image.name
         record.baseline = result.baseline
         record.seen = dict(result.seen)
-        record.marks = [dict(mark) for mark in result.marks]
+        record.marks = [mark.copy() for mark in result.marks]
         record.classes = dict(result.classes)
         layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
         layer.selected_label = result.highest + 1
