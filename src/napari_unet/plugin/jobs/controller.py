@@ -28,13 +28,14 @@ from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.restore import Restoring
-from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge
+from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge, new_layer
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import make_current
 from napari_unet.plugin.viewer.layers import (
     anisotropy,
+    bare,
     image_from_layer,
     plane_in_view,
     show_preview,
@@ -317,28 +318,32 @@ class Controller:
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
-        work = partial(merge, done, old, old.memo() if old else None, ring_px, asked.box)
-        key_of = partial(self._autosave.key_of, str(image.unique_id), source, image.name)
+        memo, dims = old.memo() if old else None, bare(self.viewer.dims)
+        channel = done.look.channel if asked.channel == "auto" else asked.channel
 
-        def show(future: Future[tuple[Result, str]]) -> None:
+        def work() -> tuple[Result, Labels]:
+            result = merge(done, old, memo, ring_px, asked.box)
+            key = self._autosave.key_of(str(image.unique_id), source, image.name)
+            origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
+            return result, new_layer(bare(image), result, origin, done.diameter_px, dims)
+
+        def show(future: Future[tuple[Result, Labels]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
                 # A stroke was painted meanwhile: it comes along, too.
                 self._merge(asked, job)
                 return
             self.follower.guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
 
-        self._background.run(lambda: (work(), key_of()), show)
+        self._background.run(work, show)
 
     def _show(
-        self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
+        self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
     ) -> None:
-        image, model = asked.image, done.model.reference
+        image = asked.image
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        channel = done.look.channel if asked.channel == "auto" else asked.channel
-        origin = Origin(model, channel, done.look.diameter_px, key)
-        layer = self.results.add(image, result, origin, done.diameter_px)
+        self.results.add(image, result, layer)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
     check_fits,
+    draw_ahead,
     finest,
     stack_shape,
 )
@@ -157,6 +159,41 @@ def merge(
     return Result(labels, baseline, seen, marks, classes, untouched, highest=highest)
 
 
+def new_layer(
+    image: Image, result: Result, origin: Origin, diameter_px: float, dims: Dims
+) -> Labels:
+    """Return the layer of a new result; takes long, so it is made in another thread.
+
+    Parameters
+    ----------
+    image
+        What was segmented; neither this nor `dims` is a proxy, see `viewer.layers.bare`.
+    result
+        What was found, and came along.
+    origin
+        How it was found.
+    diameter_px
+        Of the median cell; 0 without cells.
+    dims
+        Of the viewer.
+    """
+    layer = labels_like(image, result.labels, f"{image.name} cells", {})
+    record = record_of(layer)
+    record.draft, record.draft_owner = origin.draft, uuid4().hex
+    record.model, record.channel = origin.model, origin.channel
+    record.diameter_px = origin.diameter_px
+    record.source, record.image = image.unique_id, image.name
+    record.baseline = result.baseline
+    record.seen = dict(result.seen)
+    record.marks = [mark.copy() for mark in result.marks]
+    record.classes = dict(result.classes)
+    layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
+    layer.selected_label = result.highest + 1
+    show_features(layer)
+    draw_ahead(layer, dims)
+    return layer
+
+
 class Results:
     """The layers that Segment made, in a viewer.
 
@@ -206,7 +243,7 @@ class Results:
         shown = [layer for layer in found if not record_of(layer).retired]
         return (shown or found or [None])[-1]
 
-    def add(self, image: Image, result: Result, origin: Origin, diameter_px: float) -> Labels:
+    def add(self, image: Image, result: Result, layer: Labels) -> None:
         """Show a new result.
 
         The current one is removed; if it was corrected, it is retired.
@@ -217,25 +254,10 @@ class Results:
             What was segmented.
         result
             What was found, and came along.
-        origin
-            How it was found.
-        diameter_px
-            Of the median cell; 0 without cells.
+        layer
+            The layer that `new_layer` made of it.
         """
         old = self.current(image)
-        layer = labels_like(image, result.labels, f"{image.name} cells", {})
-        record = record_of(layer)
-        record.draft, record.draft_owner = origin.draft, uuid4().hex
-        record.model, record.channel = origin.model, origin.channel
-        record.diameter_px = origin.diameter_px
-        record.source, record.image = image.unique_id, image.name
-        record.baseline = result.baseline
-        record.seen = dict(result.seen)
-        record.marks = [mark.copy() for mark in result.marks]
-        record.classes = dict(result.classes)
-        layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
-        layer.selected_label = result.highest + 1
-        show_features(layer)
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
@@ -243,7 +265,6 @@ class Results:
         if old is not None and not result.untouched:
             self._retire(old, layer)
             record_of(old).handed_on = result.complete
-        return layer
 
     def add_of_earlier(
         self, image: Image, labels: NDArray[np.int32], shape: tuple[int, ...]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.viewer import Viewer
@@ -22,6 +23,7 @@ from napari_unet.io.images import axes_in_file, channels_in_file
 from napari_unet.plugin.viewer.record import helper_metadata, record_of
 
 Index = tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,31 @@ def add_quietly(viewer: Viewer, layer: Layer, below: Layer | None = None) -> Non
     layers.selection.active = active
     layers.selection.update(chosen)
     layers.selection.discard(layer)
+
+
+def bare(thing: T) -> T:
+    """Return a napari object itself where a plugin was given a proxy of it.
+
+    Proxies change Python's warning filters at each access, so they are for the main thread alone.
+    """
+    found: T = getattr(thing, "__wrapped__", thing)
+    return found
+
+
+def draw_ahead(layer: Layer, dims: Dims) -> None:
+    """Have a new layer compute what it will show; in another thread than the viewer's.
+
+    Parameters
+    ----------
+    layer
+        The layer, which is in no viewer yet.
+    dims
+        Of the viewer that it will be added to; no proxy, see `bare`.
+    """
+    # This is no public method of napari. Where it is missing, napari does the same in the main
+    # thread when the layer is added.
+    with suppress(AttributeError, TypeError):
+        layer._slice_dims(dims)
 
 
 def rows_and_columns(layer: Layer) -> list[int]:
