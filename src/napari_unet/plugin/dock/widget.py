@@ -25,6 +25,7 @@ from napari_unet.plugin.dock.measure_panel import MeasureRow
 from napari_unet.plugin.dock.more_time_row import MoreTimeRow
 from napari_unet.plugin.dock.server_row import ServerRow
 from napari_unet.plugin.dock.version_row import VersionRow
+from napari_unet.plugin.dock.view_row import ViewRow
 from napari_unet.plugin.dock.widgets import Column, button, row
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
@@ -170,6 +171,7 @@ class SegmentWidget(QWidget):
             lambda: self._try(self._back),
         )
         self.look = LookRow(self._use_as_is)
+        self.view = ViewRow(self.controller.outlines)
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
@@ -193,6 +195,7 @@ class SegmentWidget(QWidget):
             self.draft,
             self.server,
             self.segment_button,
+            self.view,
             self.hint,
             Container(widgets=[self.labels]).native,
             self.correcting,

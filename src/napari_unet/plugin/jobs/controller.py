@@ -27,6 +27,7 @@ from napari_unet.plugin.jobs.leaving import end_despite
 from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
+from napari_unet.plugin.results.outlines import Outlines
 from napari_unet.plugin.results.restore import Restoring
 from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge, new_layer
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
@@ -68,6 +69,8 @@ class Controller:
         What was painted and confirmed.
     results
         The layers that Segment made.
+    outlines
+        Whether their cells are shown as outlines.
     places
         Where to paint next.
     restoring
@@ -102,7 +105,7 @@ class Controller:
         self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
         # Stays when the dock goes: its layers do, too.
         viewer.layers.events.removing.connect(make_current)
-        self.results = Results(viewer)
+        self.results, self.outlines = Results(viewer), Outlines(viewer)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
@@ -319,13 +322,15 @@ class Controller:
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
         memo, dims = old.memo() if old else None, bare(self.viewer.dims)
+        contour = self.outlines.width_px(done.labels.shape)
         channel = done.look.channel if asked.channel == "auto" else asked.channel
 
         def work() -> tuple[Result, Labels]:
             result = merge(done, old, memo, ring_px, asked.box)
             key = self._autosave.key_of(str(image.unique_id), source, image.name)
             origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
-            return result, new_layer(bare(image), result, origin, done.diameter_px, dims)
+            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, dims)
+            return result, layer
 
         def show(future: Future[tuple[Result, Labels]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
@@ -343,13 +348,19 @@ class Controller:
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
+        # The user may have chosen otherwise meanwhile.
+        contour = self.outlines.width_px(done.labels.shape)
+        if layer.contour != contour:
+            layer.contour = contour
         self.results.add(image, result, layer)
+        self.outlines.shown.emit(contour > 0)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
-        self.follower.finish(f"{found_words(asked, done)} ({seconds:.1f} s)", True)
+        changed = f"; since the last result {result.change}" if str(result.change) else ""
+        self.follower.finish(f"{found_words(asked, done)}{changed} ({seconds:.1f} s)", True)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.core.cells.same_cells import Change, match_cells, rename
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.seen import States
@@ -28,6 +29,7 @@ from napari_unet.plugin.viewer.layers import (
     check_fits,
     draw_ahead,
     finest,
+    plane_of,
     stack_shape,
 )
 from napari_unet.plugin.viewer.record import Mark, helper_metadata, record_of
@@ -55,6 +57,8 @@ class Result:
         Whether all that was made of it came along.
     highest
         The highest id.
+    change
+        How the cells differ from those of the result before.
     """
 
     labels: NDArray[np.int32]
@@ -65,6 +69,7 @@ class Result:
     untouched: bool = False
     complete: bool = True
     highest: int = 0
+    change: Change = field(default_factory=Change)
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def merge(
     planes = {plane.index: plane for plane in old.seen_planes(memo)}
     fresh = set(done.planes)
     others = set(np.ndindex(*labels.shape[:-2])) - fresh
-    above = _highest(old) if others or planes.keys() & fresh or box else 0
+    above = _highest(old)
     if above > np.iinfo(np.int32).max - done.n_cells:
         raise ValueError(
             f"the labels '{old.layer.name}' hold the number {above}, so there is none left for "
@@ -127,7 +132,7 @@ def merge(
     # Ids of the result before stay as they are, for marks and classes name them.
     labels[labels > 0] += above
     classes = {n + above: kind for n, kind in kinds.items()}
-    classes |= memo.classes if above else {}
+    classes |= memo.classes
     seen = {index: states for index, states in memo.carried.items() if index in others}
     kin: Kin = Counter()
     for index in fresh if box else fresh & planes.keys():
@@ -144,6 +149,16 @@ def merge(
         for ahead, before in went_on.items():
             classes[ahead] = memo.classes.get(before, DEFAULT_CLASS)
     reunite(labels, done.planes, kin)
+    # A cell that is the same as before keeps its id, and so its colour.
+    names, change = match_cells(
+        ((labels[index], plane_of(old.layer, index)) for index in done.planes), above
+    )
+    for index in done.planes:
+        labels[index] = rename(labels[index], names)
+    now = {names[cell]: classes.pop(cell, DEFAULT_CLASS) for cell in names}
+    classes |= now
+    if not others:
+        classes = {cell: kind for cell, kind in classes.items() if cell not in change.gone}
     baseline = labels.copy()
     for index in others:
         painted = old.snapshot(index)
@@ -156,11 +171,11 @@ def merge(
     )
     classes = {cell: kind for cell, kind in classes.items() if kind != DEFAULT_CLASS}
     highest = int(labels.max(initial=0))
-    return Result(labels, baseline, seen, marks, classes, untouched, highest=highest)
+    return Result(labels, baseline, seen, marks, classes, untouched, highest=highest, change=change)
 
 
 def new_layer(
-    image: Image, result: Result, origin: Origin, diameter_px: float, dims: Dims
+    image: Image, result: Result, origin: Origin, diameter_px: float, contour: int, dims: Dims
 ) -> Labels:
     """Return the layer of a new result; takes long, so it is made in another thread.
 
@@ -174,6 +189,8 @@ def new_layer(
         How it was found.
     diameter_px
         Of the median cell; 0 without cells.
+    contour
+        Width of the cells' outlines, in pixels; 0: filled.
     dims
         Of the viewer.
     """
@@ -187,8 +204,12 @@ def new_layer(
     record.seen = dict(result.seen)
     record.marks = [mark.copy() for mark in result.marks]
     record.classes = dict(result.classes)
+    record.since_last = dict.fromkeys(result.change.new, "new") | dict.fromkeys(
+        result.change.reshaped, "reshaped"
+    )
     layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
     layer.selected_label = result.highest + 1
+    layer.contour = contour
     show_features(layer)
     draw_ahead(layer, dims)
     return layer
@@ -258,6 +279,9 @@ class Results:
             The layer that `new_layer` made of it.
         """
         old = self.current(image)
+        if old is not None:
+            # Who paints goes on with the same tool.
+            layer.mode, layer.brush_size = str(old.mode), old.brush_size
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)

@@ -143,6 +143,9 @@ class LayerRecord:
     measured: Entry[dict[str, Pixels] | None] = Entry(None)
     """Columns of the table that Measure made; None before."""
 
+    since_last: Entry[dict[int, str]] = Entry({})
+    """For each id that the result before lacked or had otherwise: "new" or "reshaped"."""
+
     unit: Entry[str] = Entry("")
     """Unit of length of these measurements; empty where Y and X have different ones."""
 
