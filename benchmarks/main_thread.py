@@ -110,7 +110,7 @@ def measure(image_path: str, seconds: str) -> None:
     for name in ("first labels arrive", "labels arrive again"):
         found.pop("segment: while it runs", None)
         step(name, dock.segment_button.click, lambda: dock.is_busy or dock.is_counting)
-    step("a stroke", stroke, lambda: dock.is_counting)
+    step("the first stroke", stroke, lambda: dock.is_counting)
 
     began = []
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.cells.linking import add_up, areas, overlaps
-
 Plane = NDArray[np.integer]
 
 # A new cell is an old one if their IoU is above this. Of two that are not, at most one can be, so
@@ -69,6 +67,9 @@ def match_cells(planes: Iterable[tuple[Plane, Plane]], above: int) -> tuple[dict
     >>> print(change)
     1 new, 1 reshaped
     """
+    # It needs all of scipy, which the dock does not load before it is used.
+    from napari_unet.core.cells.linking import add_up, overlaps
+
     tables = []
     sizes: tuple[Counter[int], Counter[int]] = Counter(), Counter()
     for both in planes:
@@ -110,7 +111,7 @@ def rename(labels: Plane, names: Mapping[int, int]) -> NDArray[np.int32]:
 def _sizes(labels: Plane) -> dict[int, int]:
     """Return the number of pixels of each cell."""
     if labels.max(initial=0) > labels.size:  # counting all ids up to it would take much memory
-        ids, counts = areas(labels)
+        ids, counts = np.unique(labels[labels > 0], return_counts=True)
     else:
         found = np.bincount(labels.ravel())
         found[0] = 0

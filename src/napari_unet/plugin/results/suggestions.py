@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Points
 from napari.viewer import Viewer
 
-from napari_unet.core.cells.suggestions import Place
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.viewer.alignment import over_points, place_in
 from napari_unet.plugin.viewer.canvas import canvas_size, remove_soon
@@ -21,8 +21,11 @@ from napari_unet.plugin.viewer.layers import (
 )
 from napari_unet.plugin.viewer.record import helper_metadata
 
+if TYPE_CHECKING:
+    from napari_unet.core.cells.suggestions import Place
+
 # A place, and the index of its plane.
-Found = tuple[Index, Place]
+Found = tuple[Index, "Place"]
 NEXT, CHECK = "paint next (napari-unet)", "check these (napari-unet)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
 # So many diameters of a cell are seen along the canvas.
