@@ -30,6 +30,7 @@ KEYS = {
     "retired",
     "seen",
     "shown",
+    "since_last",
     "source",
     "unit",
 }
