@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from skimage import data
 
-LayerData = list[tuple[Any, dict[str, Any], str]]
+from napari_unet.core.arrays import Pixels
+
+LayerData = list[tuple[Pixels, dict[str, object], str]]
 
 
 def tissue() -> LayerData:

@@ -31,6 +31,7 @@ KEYS = {
     "retired",
     "seen",
     "shown",
+    "since_last",
     "source",
     "unit",
 }

@@ -63,7 +63,11 @@ class LayerBoxes:
     def refresh(self) -> None:
         """Offer the layers that are there now."""
         for box in (self.image, self.labels):
+            before = box.value
             box.reset_choices()
+            # A layer that takes the name of another takes its place in the box without a signal.
+            if box.value != before:
+                box.changed.emit(box.value)
 
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it."""

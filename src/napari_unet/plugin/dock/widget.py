@@ -31,6 +31,7 @@ from napari_unet.plugin.dock.server_row import ServerRow
 from napari_unet.plugin.dock.steps import Messages, Note, Step, allow
 from napari_unet.plugin.dock.theme import set_accent, stylesheet
 from napari_unet.plugin.dock.verdict_card import MORE_S, VerdictCard
+from napari_unet.plugin.dock.view_row import ViewRow
 from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, shrink
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
@@ -210,7 +211,7 @@ class SegmentWidget(QWidget):
         self.model = self.models.box
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
-        self.view_slot = QHBoxLayout()
+        self.view = ViewRow(self.controller.outlines)
         # The words for the axes are longer than most names of layers.
         self.find_step.add(
             beside(field("Image", self.image.native), 5, self.read_as, 6),
@@ -225,7 +226,7 @@ class SegmentWidget(QWidget):
         found.addWidget(advanced.guess.native)
         self.find_step.add_layout(found)
         self.find_step.add(self.look)
-        self.find_step.add_layout(self.view_slot)
+        self.find_step.add(self.view)
 
     def _build_correct(self) -> None:
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)

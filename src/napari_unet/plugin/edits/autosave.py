@@ -6,7 +6,6 @@ import base64
 import logging
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -41,7 +40,7 @@ class Autosave:
         # For each draft: whose labels it holds, and what was saved.
         self._owners: dict[str, object] = {}
         self._saved: dict[str, dict[Index, Changes]] = {}
-        self._infos: dict[str, dict[str, Any]] = {}
+        self._infos: dict[str, dict[str, object]] = {}
 
     def key_of(self, unique_id: str, source: LayerImage, name: str) -> str:
         """Return the key of an image layer's draft; reads the image's first plane."""
@@ -55,7 +54,7 @@ class Autosave:
         key: str,
         owner: object,
         baseline: NDArray[np.int32],
-        info: Mapping[str, Any],
+        info: Mapping[str, object],
         changes: Mapping[Index, Changes],
     ) -> None:
         """Save the planes and facts that changed since the last call.
@@ -109,7 +108,7 @@ class Autosave:
         self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
 
 
-def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, Any]:
+def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, object]:
     """Return the facts of labels in a form that JSON can hold.
 
     Parameters
@@ -125,8 +124,8 @@ def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, A
         "channel": channel if channel is None or channel == "stain" else int(channel),
         "image": image,
         "model": model,
-        "marks": [dict(mark) for mark in memo.marks],
-        "draft_cells": [dict(draft) for draft in memo.drafts],
+        "marks": [mark.copy() for mark in memo.marks],
+        "draft_cells": [draft.copy() for draft in memo.drafts],
         "classes": {str(cell): name for cell, name in sorted(memo.classes.items())},
         "seen": {"-".join(map(str, i)): _packed(s) for i, s in sorted(memo.carried.items())},
     }

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.plugin.edits.marks import Box, Mark, box_mark
+from napari_unet.plugin.edits.marks import Box, box_mark
 from napari_unet.plugin.viewer.layers import Index
+from napari_unet.plugin.viewer.record import DraftCell, Mark
 
-# A small fact that json can hold: the plane, a box around the cell, its id, a hash of its pixels.
-Draft = dict[str, Any]
 # Length of the dashes of a draft's outline, in pixels.
 _DASH_PX = 2
 
 
-def draft_of(index: Index, labels: NDArray[np.int32], box: Box, cell: int) -> Draft:
+def draft_of(index: Index, labels: NDArray[np.int32], box: Box, cell: int) -> DraftCell:
     """Return what is to be remembered of a cell that was just added.
 
     Parameters
@@ -37,11 +35,17 @@ def draft_of(index: Index, labels: NDArray[np.int32], box: Box, cell: int) -> Dr
     cell
         Its id.
     """
-    return box_mark(index, box) | {"cell": cell, "hash": _hash(labels[box] == cell)}
+    place = box_mark(index, box)
+    return {
+        "index": place["index"],
+        "box": place["box"],
+        "cell": cell,
+        "hash": _hash(labels[box] == cell),
+    }
 
 
 def pending(
-    drafts: Sequence[Draft], marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]
+    drafts: Sequence[DraftCell], marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]
 ) -> NDArray[np.int32]:
     """Return (Y, X) labels of those cells of a plane that are drafts still.
 
@@ -66,7 +70,9 @@ def pending(
     return found
 
 
-def bring_along(labels: NDArray[np.int32], index: Index, drafts: NDArray[np.int32]) -> list[Draft]:
+def bring_along(
+    labels: NDArray[np.int32], index: Index, drafts: NDArray[np.int32]
+) -> list[DraftCell]:
     """Put drafts of an earlier result into a new one, in place; return them.
 
     A draft goes where the new result has a cell on half of it or more.

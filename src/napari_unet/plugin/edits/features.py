@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS
 from napari_unet.plugin.viewer.record import record_of
 
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, Pixels]
 # The id of a cell is called so by napari, and so by `segmentation.measurements`.
 INDEX, LABEL = "index", "label"
 
@@ -20,12 +18,14 @@ INDEX, LABEL = "index", "label"
 def show_features(layer: Labels) -> None:
     """Put classes and measurements into the features; napari shows them under the pointer."""
     record = record_of(layer)
-    classes, measured = record.classes, record.measured
-    ids = sorted({*classes, *(measured[LABEL].tolist() if measured else ())})
-    few: Mapping[str, Any] = {
+    classes, measured, since_last = record.classes, record.measured, record.since_last
+    ids = sorted({*classes, *since_last, *(measured[LABEL].tolist() if measured else ())})
+    few: dict[str, list[int] | list[str]] = {
         INDEX: ids,
         "class": [classes.get(cell, DEFAULT_CLASS) for cell in ids],
     }
+    if since_last:
+        few["since last result"] = [since_last.get(cell, "") for cell in ids]
     shown = {name: list(layer.features[name]) for name in few if name in layer.features}
     if (shown == few or not (ids or shown)) and record.shown is measured:
         return

@@ -7,14 +7,13 @@ labelled: all of them, a cell with a ring around it, a disc, or the background i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.plugin.viewer.layers import Index
+from napari_unet.plugin.viewer.record import Mark
 
-Mark = dict[str, Any]
 Box = tuple[slice, slice]
 Point = Sequence[float]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
-from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN, States
 from napari_unet.plugin.viewer.alignment import Lying, over_plane
 from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.layers import (
+    Index,
     add_quietly,
     plane_in_view,
     plane_shape,
@@ -45,12 +46,12 @@ class Overlay:
         More of the layer's.
     """
 
-    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: Any) -> None:
+    def __init__(self, viewer: Viewer, name: str, contour: int = 0, **options: object) -> None:
         self._viewer, self._name, self._options = viewer, name, options
         self._contour = contour
         self._layer: Labels | None = None
 
-    def show(self, pixels: NDArray[Any], place: Lying, below: Labels | None) -> None:
+    def show(self, pixels: Pixels, place: Lying, below: Labels | None) -> None:
         """Show pixels (Y, X), lying as `alignment.over_plane` says."""
         layer, pixels = self._layer, place.lay(pixels)
         if layer is not None and layer.data.shape != pixels.shape:
@@ -107,7 +108,7 @@ class SeenOverlay:
         self._shown: tuple[Labels, States] | None = None
         self.enabled = True
 
-    def show(self, labels: Labels | None, states: Any) -> None:
+    def show(self, labels: Labels | None, states: Mapping[Index, States]) -> None:
         """Show the states of the plane of `labels` that is in view.
 
         Parameters

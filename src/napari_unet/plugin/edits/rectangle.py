@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels, Shapes
+from napari.utils.events import Event
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -82,7 +82,7 @@ class RectangleDrag:
             self._viewer.layers.selection.active = self._labels
         self._then(box)
 
-    def _drag(self, layer: Shapes, event: Any) -> Iterator[None]:
+    def _drag(self, layer: Shapes, event: Event) -> Iterator[None]:
         first = self._pixel(event.position)
         yield
         while event.type == "mouse_move":
@@ -97,7 +97,7 @@ class RectangleDrag:
         box = (slice(top, max(top, bottom)), slice(left, max(left, right))) if is_drag else None
         QTimer.singleShot(0, lambda: self.end(box))
 
-    def _pixel(self, position: Any) -> tuple[int, int]:
+    def _pixel(self, position: Sequence[float]) -> tuple[int, int]:
         at = self._labels.world_to_data(np.asarray(position)[-self._labels.ndim :])
         y, x = (round(float(p)) for p in np.asarray(at)[rows_and_columns(self._labels)])
         return y, x

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.events import Event
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -19,13 +19,13 @@ from napari_unet.jobs import log_failure, sentence
 from napari_unet.plugin.edits.autosave import Autosave, info_of
 from napari_unet.plugin.edits.draft_cells import pending
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box, Mark, box_mark, confirmed, holds, loop_mark, mark_at
+from napari_unet.plugin.edits.marks import Box, box_mark, confirmed, holds, loop_mark, mark_at
 from napari_unet.plugin.edits.overlay import SeenOverlay
 from napari_unet.plugin.edits.seen import States
-from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Survey
+from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, Changes, EditTracker, Survey
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.layers import Index, pixel_under, plane_in_view, visible_box
-from napari_unet.plugin.viewer.record import record_of
+from napari_unet.plugin.viewer.record import Mark, record_of
 
 Path = Sequence[tuple[float, float]]
 Point = tuple[int, int]
@@ -142,7 +142,7 @@ class Corrections:
         self._overlay.enabled = enabled
         self.refresh()
 
-    def refresh(self, event: Any = None) -> None:
+    def refresh(self, event: Event | None = None) -> None:
         """Tint the plane in view."""
         labels = self._shown
         self._overlay.show(labels, {} if labels is None else self.states(labels))
@@ -235,7 +235,7 @@ class Corrections:
         # Read here, in the viewer's thread; packing the states takes long.
         pack = partial(info_of, memo, record.image, record.model, record.channel)
 
-        def save(changes: Any) -> None:
+        def save(changes: Mapping[Index, Changes]) -> None:
             if key is None or tracker.baseline is None:
                 return
             try:
@@ -263,7 +263,7 @@ class Corrections:
         if self._background.run(partial(tracker.survey, memo, ring_px, save), tell):
             self._surveying += 1
 
-    def _forget(self, event: Any) -> None:
+    def _forget(self, event: Event) -> None:
         tracker = self._trackers.pop(event.value, None)
         if tracker is not None:
             tracker.close()

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction, PaintedPlane
-from napari_unet.plugin.edits.draft_cells import Draft, dashes, pending
-from napari_unet.plugin.edits.marks import Mark, confirmed
+from napari_unet.plugin.edits.draft_cells import dashes, pending
+from napari_unet.plugin.edits.marks import confirmed
 from napari_unet.plugin.viewer.layers import Index
+from napari_unet.plugin.viewer.record import DraftCell, Mark
 
 UNSEEN, CORRECTED, CONFIRMED = 0, 1, 2
 # Only to be shown: the dashed outline of a draft, whose cell is unseen.
@@ -58,7 +59,7 @@ class SeenPlane:
     painted: PaintedPlane
     carried: States | None
     marks: tuple[Mark, ...]
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[DraftCell, ...] = ()
 
     @property
     def index(self) -> Index:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.events import Event
 from numpy.typing import NDArray
 
 from napari_unet.core.checks import mask_words
 from napari_unet.corrections.annotations import Correction, PaintedPlane
-from napari_unet.plugin.edits.draft_cells import Draft
-from napari_unet.plugin.edits.marks import Mark, holds
+from napari_unet.plugin.edits.marks import holds
 from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
-from napari_unet.plugin.viewer.record import record_of
+from napari_unet.plugin.viewer.record import DraftCell, Mark, record_of
 
 # Positions in a plane, flattened, that differ from what Segment wrote, and the labels there.
 Changes = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -97,7 +96,7 @@ class Memo:
     """A copy of what a layer's record holds, for use in another thread."""
 
     marks: tuple[Mark, ...] = ()
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[DraftCell, ...] = ()
     carried: Mapping[Index, States] = field(default_factory=dict)
     classes: Mapping[int, str] = field(default_factory=dict)
 
@@ -173,7 +172,7 @@ class EditTracker:
         """Of the planes, Y and X last."""
         return tuple(planes_of(self.layer).shape)
 
-    def notify(self, event: Any = None) -> None:
+    def notify(self, event: Event | None = None) -> None:
         """Say that something may have changed."""
         self.revision += 1
         del record_of(self.layer).handed_on
@@ -182,8 +181,8 @@ class EditTracker:
     def memo(self) -> Memo:
         """Return a copy of what the layer's record holds; quick."""
         record = record_of(self.layer)
-        marks = tuple(dict(mark) for mark in record.marks)
-        drafts = tuple(dict(draft) for draft in record.draft_cells)
+        marks = tuple(mark.copy() for mark in record.marks)
+        drafts = tuple(draft.copy() for draft in record.draft_cells)
         return Memo(marks, drafts, dict(record.seen), dict(record.classes))
 
     def snapshot(self, index: Index) -> PaintedPlane:
@@ -283,7 +282,7 @@ class EditTracker:
                 f"{self.baseline.shape} when the cells were found; segment the image again"
             )
 
-    def _name_class(self, event: Any = None) -> None:
+    def _name_class(self, event: Event | None = None) -> None:
         """Give the painted id the class that is chosen."""
         layer = self.layer
         painted, name = int(layer.selected_label), self._brush_class()

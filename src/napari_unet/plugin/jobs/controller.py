@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.corrections.drafts import Drafts
 from napari_unet.jobs import Job, Progress
 from napari_unet.learning.finetune import Improvement
+from napari_unet.learning.live_view import ViewLabels
 from napari_unet.plugin.edits.autosave import Autosave
 from napari_unet.plugin.edits.registry import Corrections
 from napari_unet.plugin.jobs.follower import Follower
@@ -27,14 +28,16 @@ from napari_unet.plugin.jobs.leaving import end_despite
 from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
+from napari_unet.plugin.results.outlines import Outlines
 from napari_unet.plugin.results.restore import Restoring
-from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge
+from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge, new_layer
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import make_current
 from napari_unet.plugin.viewer.layers import (
     anisotropy,
+    bare,
     image_from_layer,
     plane_in_view,
     show_preview,
@@ -67,6 +70,8 @@ class Controller:
         What was painted and confirmed.
     results
         The layers that Segment made.
+    outlines
+        Whether their cells are shown as outlines.
     places
         Where to paint next.
     restoring
@@ -104,7 +109,7 @@ class Controller:
         self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
         # Stays when the dock goes: its layers do, too.
         viewer.layers.events.removing.connect(make_current)
-        self.results = Results(viewer)
+        self.results, self.outlines = Results(viewer), Outlines(viewer)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
@@ -304,8 +309,9 @@ class Controller:
 
     def _on_progress(self, progress: Progress) -> None:
         if self._learning.is_on:
-            self._learning.go_on(progress.preview)
-        elif progress.preview is not None:
+            shown = progress.preview
+            self._learning.go_on(shown if isinstance(shown, ViewLabels) else None)
+        elif isinstance(progress.preview, Sequence):
             self._arriving.take(progress.preview)
 
     def _on_end(self) -> None:
@@ -324,28 +330,39 @@ class Controller:
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
-        work = partial(merge, done, old, old.memo() if old else None, ring_px, asked.box)
-        key_of = partial(self._autosave.key_of, str(image.unique_id), source, image.name)
+        memo, dims = old.memo() if old else None, bare(self.viewer.dims)
+        contour = self.outlines.width_px(done.labels.shape)
+        channel = done.look.channel if asked.channel == "auto" else asked.channel
 
-        def show(future: Future[tuple[Result, str]]) -> None:
+        def work() -> tuple[Result, Labels]:
+            result = merge(done, old, memo, ring_px, asked.box)
+            key = self._autosave.key_of(str(image.unique_id), source, image.name)
+            origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
+            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, dims)
+            return result, layer
+
+        def show(future: Future[tuple[Result, Labels]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
                 # A stroke was painted meanwhile: it comes along, too.
                 self._merge(asked, job)
                 return
             self.follower.guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
 
-        self._background.run(lambda: (work(), key_of()), show)
+        self._background.run(work, show)
 
     def _show(
-        self, asked: Request, done: Segmentation, result: Result, key: str, seconds: float
+        self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
     ) -> None:
-        image, model = asked.image, done.model.reference
+        image = asked.image
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        channel = done.look.channel if asked.channel == "auto" else asked.channel
-        origin = Origin(model, channel, done.look.diameter_px, key)
-        layer = self.results.add(image, result, origin, done.diameter_px)
+        # The user may have chosen otherwise meanwhile.
+        contour = self.outlines.width_px(done.labels.shape)
+        if layer.contour != contour:
+            layer.contour = contour
+        self.results.add(image, result, layer)
+        self.outlines.shown.emit(contour > 0)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
         self.places.offer(image, NEXT, done.places, done.diameter_px)
@@ -355,7 +372,8 @@ class Controller:
             f"Model {done.model.name}, version {done.model.version}, {seconds:.1f} s\n"
             f"Computed on {done.compute}"
         )
-        self.follower.finish(found_words(asked, done), True)
+        changed = f"; since the last result {result.change}" if str(result.change) else ""
+        self.follower.finish(f"{found_words(asked, done)}{changed}", True)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from napari.layers import Image
 from napari.viewer import Viewer
 
 from napari_unet.config import Channel
-from napari_unet.learning.live_view import View
+from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.plugin.edits.overlay import Overlay
 from napari_unet.plugin.jobs.scope import view_of
 from napari_unet.plugin.viewer.alignment import over_plane
@@ -46,8 +44,8 @@ class LearningView:
         self._taught = image, channel
         self.view = view_of(self._viewer, image, channel)
 
-    def go_on(self, preview: Any) -> None:
-        """Look at what is in view now, and show the `ViewLabels`, if there are any."""
+    def go_on(self, preview: ViewLabels | None) -> None:
+        """Look at what is in view now, and show the labels, if there are any."""
         if self._taught is None:
             return
         self.view = view_of(self._viewer, *self._taught)

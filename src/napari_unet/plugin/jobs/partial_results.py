@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from napari.layers import Image
+from napari.utils.events import Event
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.plugin.edits.overlay import Overlay
 from napari_unet.plugin.viewer.alignment import over_plane
 from napari_unet.plugin.viewer.layers import Index, plane_in_view
+from napari_unet.segmentation.plane_order import PlaneLabels
 
 
 class Arriving:
@@ -28,7 +30,7 @@ class Arriving:
         self._overlay = Overlay(viewer, "arriving (napari-unet)", opacity=0.5)
         self._image: Image | None = None
         self._is_outdated: Callable[[], bool] = lambda: False
-        self._planes: dict[Index, NDArray[Any]] = {}
+        self._planes: dict[Index, NDArray[np.int32]] = {}
         self._shown: Index | None = None
 
     def begin(self, image: Image, is_outdated: Callable[[], bool]) -> None:
@@ -46,13 +48,13 @@ class Arriving:
         self._viewer.dims.events.current_step.connect(self.refresh)
         image.events.data.connect(self.refresh)
 
-    def take(self, done: Any) -> None:
-        """Some have come: `segmentation.plane_order.PlaneLabels` of each that is done."""
+    def take(self, done: Sequence[PlaneLabels]) -> None:
+        """Some planes have come: the labels of each that is done."""
         if self._image is not None:
             self._planes.update((plane.index, plane.labels) for plane in done)
             self.refresh()
 
-    def refresh(self, event: Any = None) -> None:
+    def refresh(self, event: Event | None = None) -> None:
         """Show the plane in view, if it has come."""
         if self._image is None or self._image not in self._viewer.layers:
             return

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
@@ -87,7 +88,7 @@ class Request:
     channel: Chosen
     planes: list[Index]
     box: Box | None
-    pixels: Any
+    pixels: object
     checksum: int
 
     @property
@@ -107,7 +108,7 @@ def checksum_of(image: Image) -> int:
 
 
 def channel_for(
-    image: Image, model: ModelVersion, chosen: Chosen, dims: Any, labels: Labels | None = None
+    image: Image, model: ModelVersion, chosen: Chosen, dims: Dims, labels: Labels | None = None
 ) -> Chosen:
     """The channel that the network is to see; None for all, "auto" to find out.
 

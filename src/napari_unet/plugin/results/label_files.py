@@ -6,17 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import numpy as np
 from napari import current_viewer
 from napari.layers import Image, Labels
+from napari.layers.base import Layer
+from napari.utils.events import Event
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import axes_from_names, label_axes, planes_last
 from napari_unet.core.checks import name_axes, whole_labels
 from napari_unet.io.images import stem_of
@@ -25,11 +28,21 @@ from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.jobs import sentence
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.layers import stack_shape
-from napari_unet.plugin.viewer.record import LayerRecord, is_helper, record_of
+from napari_unet.plugin.viewer.record import LayerRecord, Metadata, is_helper, record_of
 
-LayerData = tuple[Any, dict[str, Any], str]
+LayerData = tuple[LazyArray | list[LazyArray], dict[str, object], str]
 # Labels of more pixels are shown level by level, and cannot be painted on.
 _LARGEST_PX = 1 << 27
+
+
+class LayerMeta(TypedDict, total=False):
+    """What napari says of a layer that is to be written, as far as it is used here."""
+
+    metadata: Metadata
+    axis_labels: Sequence[str]
+    units: Sequence[object]
+    scale: Required[Sequence[float]]
+    translate: Required[Sequence[float]]
 
 
 def get_reader(
@@ -85,7 +98,7 @@ def labels_in(path: Path, viewer: Viewer | None) -> Labels:
     if len(keep) < len(axes) and data.shape[axes.index("C")] > 1:
         raise ValueError(f"{path}: labels have no channels, and these have the axes {axes}")
     named, name = label_axes(axes), stem_of(path)
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "scale": [found.scale[number] for number in keep],
         "translate": [found.translation[number] for number in keep],
         "units": [found.units[number] or "pixel" for number in keep],
@@ -108,7 +121,7 @@ def labels_in(path: Path, viewer: Viewer | None) -> Labels:
     return layer
 
 
-def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+def write_labels(path: str, data: LazyArray | Sequence[LazyArray], meta: LayerMeta) -> list[str]:
     """Write a Labels layer as OME-Zarr; the writer that napari calls. Returns the path.
 
     Raises
@@ -124,8 +137,9 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     return [path]
 
 
-def _write(path: Path, data: Any, meta: dict[str, Any]) -> None:
-    finest = data[0] if isinstance(data, list | tuple) or hasattr(data, "_data") else data
+def _write(path: Path, data: LazyArray | Sequence[LazyArray], meta: LayerMeta) -> None:
+    is_pyramid = isinstance(data, list | tuple) or hasattr(data, "_data")
+    finest: LazyArray = data[0] if is_pyramid else data  # type: ignore[assignment]
     axes = LayerRecord(meta.get("metadata", {})).axes
     if len(axes) != finest.ndim:
         names = [str(name) for name in meta.get("axis_labels", ())]
@@ -172,10 +186,10 @@ class LabelsInImages:
         """Let go of the viewer."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
 
-    def _on_inserted(self, event: Any) -> None:
+    def _on_inserted(self, event: Event) -> None:
         self._look(event.value)
 
-    def _look(self, layer: Any) -> None:
+    def _look(self, layer: Layer) -> None:
         if isinstance(layer, Image) and _shows_labels(layer):
             # Not while the list of layers is about to change.
             QTimer.singleShot(0, partial(self._replace, layer))
@@ -208,7 +222,7 @@ def _shows_labels(image: Image) -> bool:
     return found
 
 
-def _levels(path: Path, ndim: int) -> list[Any]:
+def _levels(path: Path, ndim: int) -> list[LazyArray]:
     """The arrays of all levels, lazy, the finest first, without an axis of channels."""
     import dask.array as da
     import zarr

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
-from napari_unet.plugin.edits.draft_cells import Draft, bring_along
+from napari_unet.core.cells.same_cells import Change, match_cells, rename
+from napari_unet.plugin.edits.draft_cells import bring_along
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box, Mark
+from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.results.carry_over import carry_around, carry_over
@@ -26,10 +28,12 @@ from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
     check_fits,
+    draw_ahead,
     finest,
+    plane_of,
     stack_shape,
 )
-from napari_unet.plugin.viewer.record import helper_metadata, record_of
+from napari_unet.plugin.viewer.record import DraftCell, Mark, helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
 
 
@@ -56,6 +60,8 @@ class Result:
         The highest id.
     drafts
         Cells that were added as drafts, and still are.
+    change
+        How the cells differ from those of the result before.
     """
 
     labels: NDArray[np.int32]
@@ -66,7 +72,8 @@ class Result:
     untouched: bool = False
     complete: bool = True
     highest: int = 0
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[DraftCell, ...] = ()
+    change: Change = field(default_factory=Change)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def merge(
     planes = {plane.index: plane for plane in old.seen_planes(memo)}
     fresh = set(done.planes)
     others = set(np.ndindex(*labels.shape[:-2])) - fresh
-    above = _highest(old) if others or planes.keys() & fresh or box else 0
+    above = _highest(old)
     if above > np.iinfo(np.int32).max - done.n_cells:
         raise ValueError(
             f"the labels '{old.layer.name}' hold the number {above}, so there is none left for "
@@ -129,7 +136,7 @@ def merge(
     # Ids of the result before stay as they are, for marks and classes name them.
     labels[labels > 0] += above
     classes = {n + above: kind for n, kind in kinds.items()}
-    classes |= memo.classes if above else {}
+    classes |= memo.classes
     seen = {index: states for index, states in memo.carried.items() if index in others}
     drafts = [draft for draft in memo.drafts if tuple(draft["index"]) in others]
     kin: Kin = Counter()
@@ -150,6 +157,16 @@ def merge(
     if memo.drafts:
         for index in fresh & planes.keys():
             drafts += bring_along(labels[index], index, planes[index].look(ring_px).drafts)
+    # A cell that is the same as before keeps its id, and so its colour.
+    names, change = match_cells(
+        ((labels[index], plane_of(old.layer, index)) for index in done.planes), above
+    )
+    for index in done.planes:
+        labels[index] = rename(labels[index], names)
+    now = {names[cell]: classes.pop(cell, DEFAULT_CLASS) for cell in names}
+    classes |= now
+    if not others:
+        classes = {cell: kind for cell, kind in classes.items() if cell not in change.gone}
     baseline = labels.copy()
     for index in others:
         painted = old.snapshot(index)
@@ -162,7 +179,59 @@ def merge(
     )
     classes = {cell: kind for cell, kind in classes.items() if kind != DEFAULT_CLASS}
     highest = int(labels.max(initial=0))
-    return Result(labels, baseline, seen, marks, classes, untouched, True, highest, tuple(drafts))
+    return Result(
+        labels,
+        baseline,
+        seen,
+        marks,
+        classes,
+        untouched,
+        highest=highest,
+        drafts=tuple(drafts),
+        change=change,
+    )
+
+
+def new_layer(
+    image: Image, result: Result, origin: Origin, diameter_px: float, contour: int, dims: Dims
+) -> Labels:
+    """Return the layer of a new result; takes long, so it is made in another thread.
+
+    Parameters
+    ----------
+    image
+        What was segmented; neither this nor `dims` is a proxy, see `viewer.layers.bare`.
+    result
+        What was found, and came along.
+    origin
+        How it was found.
+    diameter_px
+        Of the median cell; 0 without cells.
+    contour
+        Width of the cells' outlines, in pixels; 0: filled.
+    dims
+        Of the viewer.
+    """
+    layer = labels_like(image, result.labels, f"{image.name} cells", {})
+    record = record_of(layer)
+    record.draft, record.draft_owner = origin.draft, uuid4().hex
+    record.model, record.channel = origin.model, origin.channel
+    record.diameter_px = origin.diameter_px
+    record.source, record.image = image.unique_id, image.name
+    record.baseline = result.baseline
+    record.seen = dict(result.seen)
+    record.marks = [mark.copy() for mark in result.marks]
+    record.draft_cells = [draft.copy() for draft in result.drafts]
+    record.classes = dict(result.classes)
+    record.since_last = dict.fromkeys(result.change.new, "new") | dict.fromkeys(
+        result.change.reshaped, "reshaped"
+    )
+    layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
+    layer.selected_label = result.highest + 1
+    layer.contour = contour
+    show_features(layer)
+    draw_ahead(layer, dims)
+    return layer
 
 
 class Results:
@@ -214,7 +283,7 @@ class Results:
         shown = [layer for layer in found if not record_of(layer).retired]
         return (shown or found or [None])[-1]
 
-    def add(self, image: Image, result: Result, origin: Origin, diameter_px: float) -> Labels:
+    def add(self, image: Image, result: Result, layer: Labels) -> None:
         """Show a new result.
 
         The current one is removed; if it was corrected, it is retired.
@@ -225,26 +294,13 @@ class Results:
             What was segmented.
         result
             What was found, and came along.
-        origin
-            How it was found.
-        diameter_px
-            Of the median cell; 0 without cells.
+        layer
+            The layer that `new_layer` made of it.
         """
         old = self.current(image)
-        layer = labels_like(image, result.labels, f"{image.name} cells", {})
-        record = record_of(layer)
-        record.draft, record.draft_owner = origin.draft, uuid4().hex
-        record.model, record.channel = origin.model, origin.channel
-        record.diameter_px = origin.diameter_px
-        record.source, record.image = image.unique_id, image.name
-        record.baseline = result.baseline
-        record.seen = dict(result.seen)
-        record.marks = [dict(mark) for mark in result.marks]
-        record.draft_cells = [dict(draft) for draft in result.drafts]
-        record.classes = dict(result.classes)
-        layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
-        layer.selected_label = result.highest + 1
-        show_features(layer)
+        if old is not None:
+            # Who paints goes on with the same tool.
+            layer.mode, layer.brush_size = str(old.mode), old.brush_size
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
@@ -252,7 +308,6 @@ class Results:
         if old is not None and not result.untouched:
             self._retire(old, layer)
             record_of(old).handed_on = result.complete
-        return layer
 
     def add_of_earlier(
         self, image: Image, labels: NDArray[np.int32], shape: tuple[int, ...]

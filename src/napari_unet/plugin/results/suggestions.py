@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Points
@@ -21,8 +21,11 @@ from napari_unet.plugin.viewer.layers import (
 )
 from napari_unet.plugin.viewer.record import helper_metadata
 
-# Of a plane: its index, and the place in it with `y`, `x` and `weight`.
-Found = tuple[Index, Any]
+if TYPE_CHECKING:
+    from napari_unet.core.cells.suggestions import Place
+
+# A place, and the index of its plane.
+Found = tuple[Index, "Place"]
 NEXT, CHECK = "paint next (napari-unet)", "check these (napari-unet)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
 # So many diameters of a cell are seen along the canvas.
@@ -162,7 +165,7 @@ class Places:
         if layer is not None:
             remove_soon(self._viewer, layer)
 
-    def _move(self, image: Image, index: Index, place: Any) -> None:
+    def _move(self, image: Image, index: Index, place: Place) -> None:
         viewer = self._viewer
         world = np.asarray(image.data_to_world(place_in(image, index, place.y, place.x)))
         first = viewer.dims.ndim - len(world)
@@ -179,6 +182,6 @@ class Places:
         camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
 
 
-def _is_seen(states: Mapping[Index, States], index: Index, place: Any) -> bool:
+def _is_seen(states: Mapping[Index, States], index: Index, place: Place) -> bool:
     here = states.get(tuple(index))
     return here is not None and bool(here[round(place.y), round(place.x)])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.viewer.layers import Index, axes_of, finest
 from napari_unet.plugin.viewer.record import record_of
 
@@ -33,9 +33,9 @@ class Lying:
     """
 
     axes: str
-    options: dict[str, Any]
+    options: dict[str, object]
 
-    def lay(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def lay(self, pixels: Pixels) -> Pixels:
         """Pixels (Y, X) as data of the new layer."""
         if len(self.axes) == 2:
             return pixels
@@ -43,7 +43,7 @@ class Lying:
 
 
 def labels_like(
-    image: Image, labels: NDArray[np.int32], name: str, metadata: dict[str, Any]
+    image: Image, labels: NDArray[np.int32], name: str, metadata: dict[str, object]
 ) -> Labels:
     """A Labels layer that lies exactly over an image layer.
 
@@ -64,7 +64,7 @@ def labels_like(
     return layer
 
 
-def placed_like(image: Image) -> dict[str, Any]:
+def placed_like(image: Image) -> dict[str, object]:
     """Options of a layer that lies over an image and has the axes of its labels."""
     axes = axes_of(image)
     keep = [number for number, axis in enumerate(axes) if axis in _kept(axes)]
@@ -100,7 +100,7 @@ def place_in(layer: Layer, index: Index, y: float, x: float) -> NDArray[np.float
 
 def over_points(
     image: Image, points: Sequence[tuple[Index, float, float]]
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
+) -> tuple[NDArray[np.float64], dict[str, object]]:
     """Data and options of a Points layer over an image: plane, y and x of each point."""
     first = len(axes_of(image)) - len(_kept(axes_of(image)))
     data = np.array([place_in(image, *point)[first:] for point in points], float)
@@ -147,7 +147,7 @@ def _kept(axes: str) -> str:
     return axes[1:] if axes[0] == "C" else axes
 
 
-def _spread(array: NDArray[Any], axes: str, wanted: str) -> NDArray[Any]:
+def _spread(array: Pixels, axes: str, wanted: str) -> Pixels:
     """An array with its axes as wanted, those that it lacks of length 1; no copy."""
     order = [axes.index(axis) for axis in wanted if axis in axes]
     lacking = tuple(n for n, axis in enumerate(wanted) if axis not in axes)

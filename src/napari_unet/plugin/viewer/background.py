@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from napari_unet.plugin.viewer.main_thread import MainThread
 
@@ -37,6 +37,6 @@ class Background:
         self._closed = True
         self._pool.shutdown(wait=False)
 
-    def _deliver(self, then: Callable[[Future[Any]], None], future: Future[Any]) -> None:
+    def _deliver(self, then: Callable[[Future[T]], None], future: Future[T]) -> None:
         if not (self._closed or future.cancelled()):
             then(future)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
+from napari.components import Camera
 from napari.layers import Layer
+from napari.utils.events import Event
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
@@ -21,12 +22,13 @@ def canvas_size(viewer: Viewer) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def camera_of(viewer: Viewer) -> Any:
+def camera_of(viewer: Viewer) -> Camera:
     """The camera, which napari 0.9 moved."""
-    return getattr(viewer, "scene", viewer).camera
+    camera: Camera = getattr(viewer, "scene", viewer).camera
+    return camera
 
 
-def make_current(event: Any = None) -> None:
+def make_current(event: Event | None = None) -> None:
     """Have OpenGL work on the canvas; to be called before a layer is removed.
 
     napari 0.9 with vispy 0.17 frees what a removed layer had on the graphics card in whichever

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.layers.base import Layer
+from napari.viewer import Viewer
 from numpy.typing import NDArray
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import axes_from_names, check_axes, label_axes, label_shape, planes_last
 from napari_unet.core.checks import check_wide, size_words, whole_labels
 from napari_unet.io.images import axes_in_file, channels_in_file
 from napari_unet.plugin.viewer.record import helper_metadata, record_of
 
 Index = tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class LayerImage:
         One letter of TZCYX for each axis.
     """
 
-    data: Any
+    data: LazyArray
     axes: str
 
 
@@ -156,7 +160,7 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
     right = image.extent.data[1][-1] + 32
     grid = {"colormap": "green", "blending": "additive", "contrast_limits": (0, 1)}
 
-    def place(column: int) -> dict[str, Any]:
+    def place(column: int) -> dict[str, object]:
         offset = np.array([0, right + column * (width + 16)]) * scale
         return {
             "scale": (1, *scale),
@@ -179,7 +183,7 @@ def preview_layers(image: Image, preview: Any) -> list[Layer]:
     ]
 
 
-def show_preview(viewer: Any, image: Image, preview: Any) -> str:
+def show_preview(viewer: Viewer, image: Image, preview: Any) -> str:
     """Show these layers in place of those before; returns a sentence."""
     for layer in preview_layers(image, preview):
         if layer.name in viewer.layers:
@@ -211,7 +215,7 @@ def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
     return (y, x) if 0 <= y < height and 0 <= x < width else None
 
 
-def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
+def add_quietly(viewer: Viewer, layer: Layer, below: Layer | None = None) -> None:
     """Add a layer, under another one if that is given; the selection stays as it is."""
     layers = viewer.layers
     chosen, active = set(layers.selection), layers.selection.active
@@ -221,18 +225,44 @@ def add_quietly(viewer: Any, layer: Layer, below: Layer | None = None) -> None:
     layers.selection.discard(layer)
 
 
+def bare(thing: T) -> T:
+    """Return a napari object itself where a plugin was given a proxy of it.
+
+    Proxies change Python's warning filters at each access, so they are for the main thread alone.
+    """
+    found: T = getattr(thing, "__wrapped__", thing)
+    return found
+
+
+def draw_ahead(layer: Layer, dims: Dims) -> None:
+    """Have a new layer compute what it will show; in another thread than the viewer's.
+
+    Parameters
+    ----------
+    layer
+        The layer, which is in no viewer yet.
+    dims
+        Of the viewer that it will be added to; no proxy, see `bare`.
+    """
+    # This is no public method of napari. Where it is missing, napari does the same in the main
+    # thread when the layer is added.
+    with suppress(AttributeError, TypeError):
+        layer._slice_dims(dims)
+
+
 def rows_and_columns(layer: Layer) -> list[int]:
     """Return the positions of Y and X among the axes of a layer."""
     axes = axes_of(layer)
     return [axes.index("Y"), axes.index("X")]
 
 
-def planes_of(labels: Labels) -> Any:
+def planes_of(labels: Labels) -> LazyArray:
     """The labels of a layer, without channels, Y and X as the last axes; no copy."""
     data, axes = finest(labels), axes_of(labels)
     if "C" in axes:
         data = data[tuple(0 if axis == "C" else slice(None) for axis in axes)]
-    return planes_last(data, label_axes(axes))
+    # NumPy moves the axes of Dask's arrays as well.
+    return planes_last(data, label_axes(axes))  # type: ignore[arg-type]
 
 
 def plane_of(labels: Labels, index: Index) -> NDArray[np.int32]:
@@ -293,9 +323,10 @@ def _colours_last(axes: str, layer: Image) -> str:
     return axes
 
 
-def finest(layer: Layer) -> Any:
+def finest(layer: Layer) -> LazyArray:
     """The data of a layer; of a pyramid, its finest level."""
-    return layer.data[0] if layer.multiscale else layer.data
+    data: LazyArray = layer.data[0] if layer.multiscale else layer.data
+    return data
 
 
 def _spatial_shape(layer: Layer) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from qtpy.QtCore import QObject, Signal, Slot
 
@@ -22,11 +21,11 @@ class MainThread(QObject):
         super().__init__()
         self._asked.connect(self._do)
 
-    def do(self, action: Callable[..., object], *args: Any) -> None:
+    def do(self, action: Callable[..., object], *args: object) -> None:
         """Do it at once in the main thread; from elsewhere, when that one comes to it."""
         self._asked.emit((action, args))
 
     @Slot(object)
-    def _do(self, asked: tuple[Callable[..., object], tuple[Any, ...]]) -> None:
+    def _do(self, asked: tuple[Callable[..., object], tuple[object, ...]]) -> None:
         action, args = asked
         action(*args)

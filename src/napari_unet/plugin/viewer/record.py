@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Required, TypedDict, TypeVar, overload
 
 import numpy as np
 from napari.layers.base import Layer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.core.arrays import Pixels
 
 T = TypeVar("T")
 
+# The metadata of a layer, which hold whatever anybody put into them.
+Metadata = dict[str, Any]
+
 # Where a layer's metadata hold the dictionary of this plugin.
 _PLUGIN = "napari_unet"
+
+
+class Mark(TypedDict, total=False):
+    """A confirmed place, see `edits.marks`; json can hold it."""
+
+    index: Required[list[int]]
+    """Position of the plane."""
+
+    box: Required[list[int]]
+    """First and last row, first and last column; the last ones are not in it."""
+
+    cell: int
+    """Only this cell of the box, and a ring around it, are right."""
+
+    ring_px: int
+    """Width of that ring."""
+
+    disc: list[int]
+    """Only this disc in the box is right: row and column of its middle, and its radius."""
+
+    loop: list[list[float]]
+    """Only in this loop it is right, and there is no cell: points (y, x)."""
+
+    gone: list[list[int]]
+    """A pixel of each cell that was erased in the loop, and its id: [y, x, id]."""
+
+    drafts: list[int]
+    """Draft cells that this mark confirmed."""
+
+
+class DraftCell(TypedDict):
+    """A cell that was proposed and accepted, see `edits.draft_cells`; json can hold it."""
+
+    index: list[int]
+    """Position of the plane."""
+
+    box: list[int]
+    """First and last row, first and last column around the cell; the last ones are not in it."""
+
+    cell: int
+    """Its id."""
+
+    hash: int
+    """Of its pixels in the box: another one means that somebody touched it up."""
 
 
 class Entry(Generic[T]):
@@ -111,22 +159,25 @@ class LayerRecord:
     seen: Entry[dict[tuple[int, ...], NDArray[np.uint8]]] = Entry({})
     """For each plane with corrections of an earlier result: (Y, X) uint8, see `edits.seen`."""
 
-    marks: Entry[list[dict[str, Any]]] = Entry([])
+    marks: Entry[list[Mark]] = Entry([])
     """Confirmed places, see `edits.marks`; change them in `writable_marks`."""
 
-    draft_cells: Entry[list[dict[str, Any]]] = Entry([])
+    draft_cells: Entry[list[DraftCell]] = Entry([])
     """Cells that were proposed and accepted, see `edits.draft_cells`; append in `add_draft`."""
 
     classes: Entry[dict[int, str]] = Entry({})
     """Class of each id that is not a plain "cell"; change it in `writable_classes`."""
 
-    measured: Entry[dict[str, NDArray[Any]] | None] = Entry(None)
+    measured: Entry[dict[str, Pixels] | None] = Entry(None)
     """Columns of the table that Measure made; None before."""
+
+    since_last: Entry[dict[int, str]] = Entry({})
+    """For each id that the result before lacked or had otherwise: "new" or "reshaped"."""
 
     unit: Entry[str] = Entry("")
     """Unit of length of these measurements; empty where Y and X have different ones."""
 
-    shown: Entry[dict[str, NDArray[Any]] | None] = Entry(None)
+    shown: Entry[dict[str, Pixels] | None] = Entry(None)
     """The `measured` that is in napari's table of features; None if there is none."""
 
     # Of labels: where they stand
@@ -143,18 +194,18 @@ class LayerRecord:
     handed_on: Entry[bool] = Entry(False)
     """Whether the next result has all corrections, and nothing was painted here since."""
 
-    def __init__(self, metadata: dict[str, Any]) -> None:
+    def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
 
     @property
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> Metadata:
         """The dictionary in the metadata, to read; an empty one where there is none."""
-        found: dict[str, Any] = self._metadata.get(_PLUGIN, {})
+        found: Metadata = self._metadata.get(_PLUGIN, {})
         return found
 
-    def writable(self) -> dict[str, Any]:
+    def writable(self) -> Metadata:
         """The dictionary in the metadata, added where there is none."""
-        found: dict[str, Any] = self._metadata.setdefault(_PLUGIN, {})
+        found: Metadata = self._metadata.setdefault(_PLUGIN, {})
         return found
 
     @property
@@ -162,12 +213,12 @@ class LayerRecord:
         """Whether it is known which channel the model saw: `channel` may be None then, too."""
         return LayerRecord.channel.key in self.stored
 
-    def writable_marks(self) -> list[dict[str, Any]]:
+    def writable_marks(self) -> list[Mark]:
         """The list `marks` itself, added where there is none."""
-        found: list[dict[str, Any]] = self.writable().setdefault(LayerRecord.marks.key, [])
+        found: list[Mark] = self.writable().setdefault(LayerRecord.marks.key, [])
         return found
 
-    def add_draft(self, draft: dict[str, Any]) -> None:
+    def add_draft(self, draft: DraftCell) -> None:
         """Append to the list `draft_cells`."""
         self.writable().setdefault(LayerRecord.draft_cells.key, []).append(draft)
 
@@ -182,9 +233,9 @@ def record_of(layer: Layer) -> LayerRecord:
     return LayerRecord(layer.metadata)
 
 
-def helper_metadata() -> dict[str, Any]:
+def helper_metadata() -> Metadata:
     """Metadata for a new layer that only shows something: painting on it teaches nothing."""
-    metadata: dict[str, Any] = {}
+    metadata: Metadata = {}
     LayerRecord(metadata).helper = True
     return metadata
 

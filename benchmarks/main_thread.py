@@ -1,0 +1,160 @@
+"""How long does the viewer's main thread stand still while a person works in the dock?
+
+    NAPARI_UNET_DATA=FOLDER python -m benchmarks.main_thread [--sizes 2048 4096] [--seconds 30]
+
+A timer of 10 ms runs in the viewer. Where it comes late, the main thread was busy: nothing was
+drawn, and no key or mouse was heard. Printed is the longest such gap of each step, and how much of
+it the main thread computed: on a busy computer it also waits for the processor. Rows that begin
+with "napari" are without the dock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import ROOT, mosaic, run_python
+
+RUN = "import sys; from benchmarks.main_thread import measure; measure(sys.argv[1], sys.argv[2])"
+# Long enough for what follows a step in the main thread: drawing, counting what was painted.
+REST_S = 1.5
+
+
+class Watch:
+    """Measures the gaps between the ticks of a timer."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import Qt, QTimer
+
+        self.gaps: list[tuple[float, float]] = []
+        self._last = self._now()
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(10)
+
+    def longest_ms(self) -> tuple[float, float]:
+        """The longest gap since the last call, and what the main thread computed in it."""
+        found, self.gaps = max(self.gaps, default=(0.0, 0.0)), []
+        return 1000 * found[0], 1000 * found[1]
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), time.thread_time()
+
+    def _tick(self) -> None:
+        before, self._last = self._last, self._now()
+        self.gaps.append((self._last[0] - before[0], self._last[1] - before[1]))
+
+
+def measure(image_path: str, seconds: str) -> None:
+    """Print the gaps of one image as JSON, by step."""
+    import json
+
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    sys.path.insert(0, str(ROOT / "tests"))
+    from hands import Hand
+
+    viewer = napari.Viewer()
+    image = viewer.add_image(np.load(image_path))
+    labels = np.load(image_path.replace("image", "masks"))
+    found: dict[str, tuple[float, float]] = {}
+
+    def rest(busy: Callable[[], bool] = lambda: False) -> None:
+        end = time.monotonic() + REST_S
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.001)
+            if busy():
+                end = time.monotonic() + REST_S
+
+    def stroke() -> None:
+        """As large as a cell, in the middle."""
+        layer = viewer.layers.selection.active
+        layer.mode, layer.brush_size = "paint", 10
+        middle = image.data.shape[0] / 2
+        Hand(viewer).drag([(middle, middle), (middle + 8, middle + 20)])
+
+    rest()
+    watch = Watch()
+
+    def step(
+        name: str, act: Callable[[], object], busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        watch.longest_ms()
+        act()
+        rest(busy)
+        found[name] = watch.longest_ms()
+
+    step("napari: adds the labels", lambda: viewer.add_labels(labels))
+    step("napari: a stroke", stroke)
+    step("napari: removes the labels", lambda: viewer.layers.remove(viewer.layers[-1]))
+    viewer.layers.selection.active = image
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet")
+    follower = dock.controller.follower
+
+    def arrives(*_: object) -> None:
+        """The first layer that comes ends the step before it."""
+        if "segment: while it runs" not in found:
+            found["segment: while it runs"] = watch.longest_ms()
+
+    viewer.layers.events.inserting.connect(arrives)
+    for name in ("first labels arrive", "labels arrive again"):
+        found.pop("segment: while it runs", None)
+        step(name, dock.segment_button.click, lambda: dock.is_busy or dock.is_counting)
+    step("the first stroke", stroke, lambda: dock.is_counting)
+
+    began = []
+
+    def begins(progress: object) -> None:
+        if progress.loss is not None and not began:
+            began.append(True)
+            found["fine-tune: begins"] = watch.longest_ms()
+
+    def ends(*_: object) -> None:
+        found["fine-tune: while it runs"] = watch.longest_ms()
+
+    follower.progressed.connect(begins)
+    dock.budget.value = float(seconds)
+    # The last gap before `ended` is that of the end itself, which has just begun.
+    follower.ended.connect(ends)
+    step("fine-tune: ends", dock.finetune_button.click, lambda: dock.is_busy or dock.is_counting)
+    print(json.dumps(found), flush=True)
+    viewer.close()
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
+    parser.add_argument("--seconds", type=float, default=30.0, help="of the fine-tune")
+    options = parser.parse_args()
+
+    runs = {}
+    with tempfile.TemporaryDirectory() as folder:
+        # Whatever models the user has stay out of it.
+        alone = os.environ | {"NAPARI_UNET_MODELS": str(Path(folder) / "models")}
+        for size in options.sizes:
+            for kind in ("image", "masks"):
+                np.save(Path(folder) / f"{kind}.npy", mosaic(size, kind.replace("ge", "ges")))
+            runs[size] = run_python(
+                RUN, str(Path(folder) / "image.npy"), str(options.seconds), env=alone
+            )
+    print("Milliseconds: the longest gap (computed in it)")
+    print("| step |", " | ".join(f"{size} x {size}" for size in runs), "|")
+    print("|---|", "---:|" * len(runs), sep="")
+    for name in runs[options.sizes[0]]:
+        cells = (run[name] for run in runs.values())
+        print(f"| {name} |", " | ".join(f"{gap:.0f} ({own:.0f})" for gap, own in cells), "|")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def shown(docked_by_napari, settle, image):
+    dock = docked_by_napari
+    dock.viewer.add_image(image, name="cells")
+    dock.segment_button.click()
+    settle(dock)
+    return dock
+
+
+def test_a_result_shows_outlines_and_the_choice_holds_for_the_next_one(shown, settle, qtbot):
+    dock = shown
+    assert dock.labels.value.contour == 1
+    assert dock.view.outlined.isChecked()
+    dock.view.filled.click()
+    assert dock.labels.value.contour == 0
+    dock.segment_button.click()
+    settle(dock)
+    assert dock.labels.value.contour == 0
+    assert dock.view.filled.isChecked()
+    dock.view.outlined.click()
+    assert dock.labels.value.contour == 1
+
+
+def test_a_stroke_on_outlines_is_shown_as_it_is(shown, hand):
+    layer = shown.labels.value
+    layer.mode, layer.brush_size = "paint", 15
+    layer.selected_label = int(layer.data[20, 20])
+    hand(shown.viewer).drag([(22, 22), (26, 40)])
+    assert layer.data[26, 40] == layer.data[20, 20]
+    # napari draws the pixels around the stroke alone; drawing all says whether they are right.
+    drawn = layer._slice.image.view.copy()
+    layer.refresh()
+    assert np.array_equal(drawn, layer._slice.image.view)
+
+
+def test_a_stack_is_filled_for_napari_draws_no_outlines_in_3d(docked_by_napari, settle, image):
+    dock = docked_by_napari
+    dock.viewer.add_image(np.stack([image] * 3), name="stack")
+    dock.segment_button.click()
+    settle(dock)
+    assert dock.labels.value.contour == 0
+    assert dock.view.filled.isChecked()
+    dock.viewer.dims.ndisplay = 3
