@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
+from napari_unet.core.boxes import Box
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.learning.training import NewModel
-from napari_unet.models.loaded import Box
 from napari_unet.models.store import ModelVersion
 
 

@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.boxes import Box
+
 Scalar = TypeVar("Scalar", bound=np.generic)
-Box = tuple[slice, slice]
 
 
 def zoomed_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.axes import get_plane, label_axes
+from napari_unet.core.boxes import Box
 from napari_unet.core.checks import check_plane
 from napari_unet.core.intensity import measure
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.corrections.entries import Entry, EntryFiles
 from napari_unet.corrections.fingerprint import plane_sha256, slug
-from napari_unet.corrections.truth import Box, Truth, merge, same, truth_of
+from napari_unet.corrections.truth import Truth, merge, same, truth_of
 from napari_unet.models.store import ModelStore, check_name
 
 __all__ = ["Collection", "Entry", "collection_of", "find_collection"]

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.arrays import Pixels
+from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Statistics
-from napari_unet.corrections.truth import Box, Truth
+from napari_unet.corrections.truth import Truth
 from napari_unet.io.atomic import clean_once, replacing, reserve
 
 FORMAT = "napari-unet correction 1"

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.boxes import Box, box_of
 from napari_unet.corrections.annotations import Correction
 
-# A box along Y and X; both slices have a start and a stop.
-Box = tuple[slice, slice]
 # Name of the class of an id for which no class is given.
 CELL = "cell"
 # An old cell is the same as a new one if at least this fraction of its pixels that were seen again
@@ -66,7 +65,7 @@ class Truth:
         """Return the box around the seen pixels and a margin, in a plane (Y, X) of this shape."""
         (top, bottom), (left, right) = (
             (max(frame.start + line.start - margin_px, 0), frame.start + line.stop + margin_px)
-            for frame, line in zip(self.box, _box_of(self.seen), strict=True)
+            for frame, line in zip(self.box, box_of(self.seen), strict=True)
         )
         return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
@@ -85,7 +84,7 @@ def truth_of(correction: Correction) -> Truth:
     seen = correction.trusted
     if seen is None:
         seen = np.ones(correction.labels.shape, bool)
-    box = _box_of(seen)
+    box = box_of(seen)
     labels = np.where(seen[box], correction.labels[box], 0).astype(np.int32)
     return Truth(labels, seen[box].astype(bool), _present(labels, correction.classes), box)
 
@@ -171,11 +170,6 @@ def _present(labels: NDArray[np.int32], classes: Mapping[int, str]) -> dict[int,
         return {}
     there = np.unique(labels[np.isin(labels, named)]).tolist()
     return {i: classes[i] for i in there if i}
-
-
-def _box_of(mask: NDArray[np.bool_]) -> Box:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _union(one: Box, other: Box) -> Box:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import label_axes, take_channel
+from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Statistics
 from napari_unet.io.atomic import replacing
 from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.models.device import choose
-from napari_unet.models.loaded import Box, LoadedModel
+from napari_unet.models.loaded import LoadedModel
 from napari_unet.segmentation.tiled_plane import PlaneSource
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, plane_shape
-from napari_unet.core.cells.blockwise import grown, inside
+from napari_unet.core.boxes import Box, grown, inside
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.learning.training import annotated_planes, reach
 from napari_unet.models.device import Compute
-from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel
+from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel
 
 if TYPE_CHECKING:
     from napari_unet.core.cells.suggestions import Place

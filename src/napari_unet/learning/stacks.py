@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import get_stack, split_index
+from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Normalisation, measure
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.corrections.collection import collection_of
@@ -20,7 +21,7 @@ from napari_unet.learning.training import NewModel, classes_of, learn, start_tra
 from napari_unet.learning.validation import Verdict
 from napari_unet.models.device import choose
 from napari_unet.models.header import ModelHeader
-from napari_unet.models.loaded import Box, LoadedModel
+from napari_unet.models.loaded import LoadedModel
 from napari_unet.models.store import ModelStore, ModelVersion
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import get_plane
+from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Normalisation
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.jobs import Job
@@ -19,7 +20,7 @@ from napari_unet.learning.budget import Gain, progress_words, too_short
 from napari_unet.models.decoding import SEED_THRESHOLD, cell_areas, typical_area
 from napari_unet.models.device import Compute, choose, is_missing, is_out_of_memory
 from napari_unet.models.header import ModelHeader
-from napari_unet.models.loaded import Box, LoadedModel, zoom_to
+from napari_unet.models.loaded import LoadedModel, zoom_to
 
 if TYPE_CHECKING:
     from napari_unet.engine.augmentation_preview import AugmentationPreview

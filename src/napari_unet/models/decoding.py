@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.boxes import Box
 from napari_unet.models.device import Compute
-from napari_unet.models.loaded import Box, LoadedModel, PlaneScores
+from napari_unet.models.loaded import LoadedModel, PlaneScores
 
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane

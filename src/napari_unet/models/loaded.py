@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_unet.core.network.unet import UNet
     from napari_unet.engine.predict import Predictor
 
-Box = tuple[slice, slice]
 # Assumed diameter, in pixels, of the cells that a model for all sizes knows best. It is close to
 # the median in mixed training images (20 px in dsb2018).
 MIXED_DIAMETER_PX = 24.0

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from napari_unet.config import Channel, PredictConfig
 from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape, take_channel
+from napari_unet.core.boxes import Box
 from napari_unet.jobs import Reporter
 from napari_unet.models.decoding import cell_areas, typical_area
 from napari_unet.models.device import Compute
-from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel, PlaneScores
+from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel, PlaneScores
 from napari_unet.models.steadiness import VIEWS, found_again
 from napari_unet.segmentation.tiled_plane import LARGE_PX, PlaneSource
 

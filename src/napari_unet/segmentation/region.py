@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, plane_shape, plane_view
+from napari_unet.core.boxes import Box
 from napari_unet.core.cells.cell_size import median_diameter
 from napari_unet.jobs import Reporter
-from napari_unet.models.loaded import MIXED_DIAMETER_PX, Box, LoadedModel
+from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.models.store import ModelVersion
 from napari_unet.segmentation.planes import Found, Progress, Segmentation, prepare, segment_each
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from napari_unet.config import PredictConfig
 from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape
+from napari_unet.core.boxes import Box, grown, inside
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.core.missing import REACH_PX, count_missing
 from napari_unet.models.device import Compute, default_tile_px, run_within_memory
-from napari_unet.models.loaded import Box, LoadedModel, smooth_distance
+from napari_unet.models.loaded import LoadedModel, smooth_distance
 
 if TYPE_CHECKING:
     from napari_unet.core.cells.blockwise import Decoding
@@ -193,7 +194,6 @@ class PlaneSource:
 
     def _read(self, box: Box) -> NDArray[np.float32]:
         """Return a box of the prepared plane at the size that the network sees."""
-        from napari_unet.core.cells.blockwise import grown, inside
         from napari_unet.core.resample import resize_box
 
         def read(part: Box) -> NDArray[np.float32]:
@@ -220,7 +220,6 @@ class PlaneSource:
         return foreground, resized(lambda part: self._smooth(scores["distance"], part))
 
     def _smooth(self, distance: LazyArray, part: Box) -> NDArray[np.float32]:
-        from napari_unet.core.cells.blockwise import grown, inside
 
         around = grown(part, _REACH_PX, self.seen_shape)
         return smooth_distance(np.asarray(distance[around], np.float32))[inside(part, around)]

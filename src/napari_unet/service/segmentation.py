@@ -22,6 +22,7 @@ from napari_unet.backends.requests import (
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import check_axes, get_plane, plane_indices, take_channel
+from napari_unet.core.boxes import Box
 from napari_unet.core.checks import check_array_channels, check_shape
 from napari_unet.corrections.annotations import Annotated, checked
 from napari_unet.io.atomic import writing_to
@@ -33,7 +34,6 @@ from napari_unet.learning.finetune import Improvement, reproduce
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_has_stacks, check_not_resized, check_segmentable
 from napari_unet.learning.training import NewModel, preview
-from napari_unet.models.loaded import Box
 from napari_unet.models.store import ModelStore, ModelVersion, Reference
 from napari_unet.segmentation.linking import check_link
 from napari_unet.segmentation.looking import Look, fingerprint

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from napari_unet.core.cells.outlines import grown, propose
+from napari_unet.core.cells.outlines import propose, resized
 
 SHAPE = (60, 70)
 
@@ -68,10 +68,10 @@ def test_a_cell_that_shows_in_one_channel_only_is_found():
 @pytest.mark.parametrize("by_px", [1, 3])
 def test_an_outline_grows_and_shrinks_within_the_plane(by_px):
     box, mask = propose(ellipse(5, 5, 8, 8)[None] * 99.0, (-3, 13, -3, 13))
-    wide = filled(*grown(box, mask, by_px, SHAPE))
-    narrow = filled(*grown(box, mask, -by_px, SHAPE))
+    wide = filled(*resized(box, mask, by_px, SHAPE))
+    narrow = filled(*resized(box, mask, -by_px, SHAPE))
     one = filled(box, mask)
     assert narrow.sum() < one.sum() < wide.sum()
     assert not (narrow & ~one).any()
     assert not (one & ~wide).any()
-    assert filled(*grown(box, mask, -99, SHAPE)).any()
+    assert filled(*resized(box, mask, -99, SHAPE)).any()

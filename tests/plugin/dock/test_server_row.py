@@ -65,7 +65,7 @@ def test_a_fine_tune_that_was_left_is_offered(docked, settle, server, store, add
     before.close()
     widget = docked()
     assert not widget.server.isHidden()
-    assert "was left teaching other" in widget.server.text.text()
+    assert "training of other was left" in widget.server.text.text()
     widget.server.reconnect.click()
     assert widget.server.isHidden()
     widget.cancel_button.click()  # once: what was learnt is kept

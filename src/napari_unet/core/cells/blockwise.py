@@ -18,9 +18,9 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from napari_unet.core.boxes import Box, grown, inside
 from napari_unet.core.cells.instances import LARGEST_PX, close_gaps, label_parts
 
-Box = tuple[slice, slice]
 # Foreground scores of a box (y, x), and the relative distance of its pixels or None.
 Scores = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 # A coordinate along one axis, or those of many pixels.
@@ -168,36 +168,6 @@ def _join(keys: NDArray[np.int64], seams: NDArray[np.int64]) -> NDArray[np.int64
     np.minimum.at(first, component, keys)
     joined: NDArray[np.int64] = first[component]
     return joined
-
-
-def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
-    """Return a box that is `margin` pixels larger on each side, but ends where the plane ends.
-
-    Examples
-    --------
-    >>> grown((slice(0, 4), slice(4, 6)), 3, (100, 100))
-    (slice(0, 7, None), slice(1, 9, None))
-    """
-    y, x = (
-        slice(max(0, part.start - margin), min(n, part.stop + margin))
-        for part, n in zip(box, shape, strict=True)
-    )
-    return y, x
-
-
-def inside(box: Box, window: Box) -> Box:
-    """Return a box in the coordinates of a window that it lies in.
-
-    Examples
-    --------
-    >>> inside((slice(4, 6), slice(4, 6)), (slice(1, 9), slice(4, 9)))
-    (slice(3, 5, None), slice(0, 2, None))
-    """
-    y, x = (
-        slice(part.start - outer.start, part.stop - outer.start)
-        for part, outer in zip(box, window, strict=True)
-    )
-    return y, x
 
 
 def _cut(mask: NDArray[np.bool_], window: Box, needed: Box, shape: tuple[int, int]) -> bool:

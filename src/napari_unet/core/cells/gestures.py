@@ -18,7 +18,8 @@ from skimage.draw import polygon
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-Box = tuple[slice, slice]
+from napari_unet.core.boxes import Box, box_of, grown, outside
+
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Point = tuple[int, int]
@@ -73,7 +74,7 @@ def piece_at(labels: Labels, at: Point) -> tuple[Box, Mask]:
     pieces = label(same[box], connectivity=2)
     mask = pieces == pieces[at[0] - box[0].start, at[1] - box[1].start]
     inner = box_of(mask)
-    return _moved(inner, box), mask[inner]
+    return outside(inner, box), mask[inner]
 
 
 def remove(labels: Labels, at: Point) -> Change:
@@ -174,7 +175,7 @@ def merge(labels: Labels, start: Point, end: Point) -> Change:
         both[box] |= mask
         if at == start and both[end]:
             raise ValueError("both ends are in the same cell; drag from one cell into the other")
-    box = grown_box(box_of(both), 2 * _GAP_RADIUS_PX + 1, labels.shape)
+    box = grown(box_of(both), 2 * _GAP_RADIUS_PX + 1, labels.shape)
     both, free = both[box], labels[box] == 0
     first, last = (
         tuple(p - side.start for p, side in zip(at, box, strict=True)) for at in (start, end)
@@ -298,26 +299,3 @@ def _closed(mask: Mask, radius: int) -> Mask:
     closed = ndimage.distance_transform_edt(wide) > radius
     inner: Mask = closed[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
     return inner
-
-
-def box_of(mask: Mask) -> Box:
-    """Return the smallest box around the pixels of a mask, which has some."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _moved(box: Box, by: Box) -> Box:
-    y, x = (
-        slice(side.start + other.start, side.stop + other.start)
-        for side, other in zip(box, by, strict=True)
-    )
-    return y, x
-
-
-def grown_box(box: Box, by_px: int, shape: tuple[int, ...]) -> Box:
-    """Return a box with a margin of so many pixels, as far as the plane reaches."""
-    y, x = (
-        slice(max(0, side.start - by_px), min(n, side.stop + by_px))
-        for side, n in zip(box, shape, strict=True)
-    )
-    return y, x

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet.core.cells.gestures import Box, Mask, grown_box
+from napari_unet.core.boxes import Box, grown, inside
+from napari_unet.core.cells.gestures import Mask
 
 # Top, bottom, left and right of a box, in pixels of the plane.
 Sides = tuple[float, float, float, float]
@@ -65,7 +66,7 @@ def propose(image: NDArray[np.generic], sides: Sides) -> tuple[Box, Mask]:
     return _on_plane(_path(edges), sides, image.shape[-2:])
 
 
-def grown(box: Box, mask: Mask, by_px: int, shape: tuple[int, ...]) -> tuple[Box, Mask]:
+def resized(box: Box, mask: Mask, by_px: int, shape: tuple[int, ...]) -> tuple[Box, Mask]:
     """Return an outline made larger by so many pixels on each side, or smaller.
 
     Parameters
@@ -79,16 +80,13 @@ def grown(box: Box, mask: Mask, by_px: int, shape: tuple[int, ...]) -> tuple[Box
 
     Examples
     --------
-    >>> box, mask = grown(np.s_[2:3, 2:3], np.ones((1, 1), bool), 1, (9, 9))
+    >>> box, mask = resized(np.s_[2:3, 2:3], np.ones((1, 1), bool), 1, (9, 9))
     >>> box, mask.astype(int).tolist()
     ((slice(1, 4, None), slice(1, 4, None)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]])
     """
-    wide = grown_box(box, abs(by_px), shape)
+    wide = grown(box, abs(by_px), shape)
     plane = np.zeros(tuple(side.stop - side.start for side in wide), bool)
-    inner = tuple(
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, wide, strict=True)
-    )
-    plane[inner] = mask
+    plane[inside(box, wide)] = mask
     if by_px >= 0:
         return wide, ndimage.distance_transform_edt(~plane) <= by_px
     depth = ndimage.distance_transform_edt(np.pad(plane, 1))[1:-1, 1:-1]

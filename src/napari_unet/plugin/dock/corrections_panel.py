@@ -9,11 +9,11 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_unet.core.boxes import Box
 from napari_unet.core.checks import in_dock
 from napari_unet.plugin.dock.gesture_row import GestureRow
 from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
-from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.jobs.controller import Controller
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.plugin.edits.marks import Box, box_mark
+from napari_unet.core.boxes import Box, box_of, grown
+from napari_unet.plugin.edits.marks import box_mark
 from napari_unet.plugin.viewer.layers import Index
 from napari_unet.plugin.viewer.record import DraftCell, Mark
 
@@ -86,8 +87,6 @@ def bring_along(
     drafts
         (Y, X), as `pending` returns them; their ids are no others in `labels`.
     """
-    from napari_unet.core.cells.gestures import box_of, grown_box
-
     came = []
     for cell in np.unique(drafts[drafts > 0]).tolist():
         mask = drafts == cell
@@ -95,7 +94,7 @@ def bring_along(
         labels[labels == cell] = 0
         if 2 * free.sum() > mask.sum():
             labels[free] = cell
-            box = grown_box(box_of(free), 1, labels.shape)
+            box = grown(box_of(free), 1, labels.shape)
             came.append(draft_of(index, labels, box, cell))
     return came
 

@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_unet.core.axes import get_plane, take_channel
+from napari_unet.core.boxes import Box, box_of, grown
 from napari_unet.core.cells.gestures import (
-    Box,
     Change,
     Mask,
-    box_of,
     clear,
-    grown_box,
     merge,
     place,
     remove,
     split,
 )
-from napari_unet.core.cells.outlines import Sides, around, grown, propose
+from napari_unet.core.cells.outlines import Sides, around, propose, resized
 from napari_unet.core.checks import in_dock
 from napari_unet.plugin.edits.draft_cells import draft_of
 from napari_unet.plugin.edits.registry import Corrections
@@ -117,7 +115,7 @@ class Hand:
         self._write(change)
         self._name_class(cell, self.corrections.brush_class)
         after = change.applied(plane)
-        around_cell = grown_box(box_of(after == cell), 1, plane.shape)
+        around_cell = grown(box_of(after == cell), 1, plane.shape)
         record_of(self.labels).add_draft(draft_of(index, after, around_cell, cell))
         return f"Cell {cell} added as a draft: it teaches when you confirm it (C) or touch it up"
 
@@ -421,7 +419,7 @@ class AddTool(Tool):
 
     def _sized(self) -> tuple[Box, Mask]:
         assert self._outline is not None
-        return grown(*self._outline, self._by_px, plane_shape(self._labels))
+        return resized(*self._outline, self._by_px, plane_shape(self._labels))
 
     def _show(self) -> None:
         from skimage.measure import find_contours

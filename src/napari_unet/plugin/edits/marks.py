@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.boxes import Box, grown
 from napari_unet.plugin.viewer.layers import Index
 from napari_unet.plugin.viewer.record import Mark
 
-Box = tuple[slice, slice]
 Point = Sequence[float]
 
 
@@ -45,12 +45,12 @@ def mark_at(
     cell = int(labels[at])
     if not cell:
         y, x = at
-        around = slice(y - radius_px, y + radius_px + 1), slice(x - radius_px, x + radius_px + 1)
-        mark = box_mark(index, _within(around, labels.shape))
+        around = grown((slice(y, y + 1), slice(x, x + 1)), radius_px, labels.shape)
+        mark = box_mark(index, around)
         return mark | {"disc": [int(y), int(x), int(radius_px)]}
     from napari_unet.core.cells.gestures import piece_at
 
-    box = _within(_grow(piece_at(labels, at)[0], ring_px), labels.shape)
+    box = grown(piece_at(labels, at)[0], ring_px, labels.shape)
     return box_mark(index, box) | {"cell": cell, "ring_px": int(ring_px)}
 
 
@@ -121,15 +121,3 @@ def _near(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
         return mask
     near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= reach_px
     return near
-
-
-def _grow(box: Box, by_px: int) -> Box:
-    y, x = box
-    return slice(y.start - by_px, y.stop + by_px), slice(x.start - by_px, x.stop + by_px)
-
-
-def _within(box: Box, shape: tuple[int, ...]) -> Box:
-    y, x = (
-        slice(max(0, side.start), min(n, side.stop)) for side, n in zip(box, shape, strict=True)
-    )
-    return y, x

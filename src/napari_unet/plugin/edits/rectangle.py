@@ -11,7 +11,7 @@ from napari.utils.events import Event
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from napari_unet.plugin.edits.marks import Box
+from napari_unet.core.boxes import Box
 from napari_unet.plugin.viewer.alignment import over_plane
 from napari_unet.plugin.viewer.layers import (
     plane_in_view,

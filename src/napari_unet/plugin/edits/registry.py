@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_unet.core.boxes import Box
 from napari_unet.corrections.annotations import Correction, corrections_of
 from napari_unet.jobs import log_failure, sentence
 from napari_unet.plugin.edits.autosave import Autosave, info_of
 from napari_unet.plugin.edits.draft_cells import pending
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box, box_mark, confirmed, holds, loop_mark, mark_at
+from napari_unet.plugin.edits.marks import box_mark, confirmed, holds, loop_mark, mark_at
 from napari_unet.plugin.edits.overlay import SeenOverlay
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, Changes, EditTracker, Survey

@@ -16,9 +16,9 @@ from napari.viewer import Viewer
 
 from napari_unet.config import Channel, FinetuneConfig
 from napari_unet.core.axes import plane_indices, take_channel
+from napari_unet.core.boxes import Box
 from napari_unet.core.checks import check_array_channels, check_shape
 from napari_unet.learning.live_view import View
-from napari_unet.models.loaded import Box
 from napari_unet.models.store import ModelVersion
 from napari_unet.plugin.viewer.layers import (
     Index,

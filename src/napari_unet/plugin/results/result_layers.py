@@ -14,10 +14,10 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.core.boxes import Box
 from napari_unet.core.cells.same_cells import Change, match_cells, rename
 from napari_unet.plugin.edits.draft_cells import bring_along
 from napari_unet.plugin.edits.features import show_features
-from napari_unet.plugin.edits.marks import Box
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.results.carry_over import carry_around, carry_over
