@@ -1,4 +1,4 @@
-"""The command line and its commands: demo, segment, train, evaluate, models, corrections, serve.
+"""The command line: demo, segment, train, evaluate, export, models, corrections, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet.cli import corrections as cli_corrections
+from napari_unet.cli import exports as cli_exports
 from napari_unet.cli import models as cli_models
 from napari_unet.cli import serve as cli_serve
 from napari_unet.cli.terminal import Notes, follow, show_count, show_line
@@ -29,6 +30,7 @@ from napari_unet.io.outputs import NotOursError
 from napari_unet.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.learning.training import NewModel
 from napari_unet.models.store import ModelStore, ModelVersion
+from napari_unet.service.exports import ExistsError
 from napari_unet.service.files import FileDone, plan_files, summary
 from napari_unet.service.segmentation import SegmentationService
 
@@ -52,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except _WrongCall as error:
         print(f"napari-unet: {error}", file=sys.stderr)
+        return 2
+    except ExistsError as error:
+        print(f"napari-unet: {error}, or add --overwrite", file=sys.stderr)
         return 2
     except _FAILURES as error:
         print(f"napari-unet: {sentence(error)}", file=sys.stderr)
@@ -141,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
+    cli_exports.add_command(commands.add_parser("export", help="labels for other programs"))
     cli_models.add_commands(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)

@@ -7,7 +7,9 @@ from hypothesis.extra.numpy import arrays
 
 from napari_unet.core.cells.outlines import fill, outlines
 
-SMALL = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
+SMALL = arrays(
+    np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2)
+)
 
 
 def filled(labels):

@@ -49,7 +49,9 @@ def write_coco(path: Path, labelled: Labelled) -> None:
                     "segmentation": {
                         "size": [height, width],
                         "counts": _runs(
-                            plane.labels[top:bottom, left:right] == cell.label, top, left, height
+                            plane.labels[top:bottom, left:right] == cell.label,
+                            (top, left),
+                            (height, width),
                         ),
                     },
                 }
@@ -60,22 +62,25 @@ def write_coco(path: Path, labelled: Labelled) -> None:
         part.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _runs(mask: NDArray[np.bool_], top: int, left: int, height: int) -> list[int]:
-    """Return the lengths of the runs outside and inside a mask, column by column of the plane.
+def _runs(
+    mask: NDArray[np.bool_], corner: tuple[int, int], plane_shape: tuple[int, int]
+) -> list[int]:
+    """Return the lengths of the runs outside and inside a cell, column by column of its plane.
 
     Parameters
     ----------
     mask
-        The mask in its box.
-    top, left
+        The pixels of the cell in a box.
+    corner
         The first row and column of the box.
-    height
-        Height of the plane.
+    plane_shape
+        Size of the plane.
     """
+    height, width = plane_shape
     columns, rows = np.nonzero(mask.T)
-    places = (columns + left) * height + rows + top
+    places = (columns + corner[1]) * height + rows + corner[0]
     is_start = np.diff(places, prepend=-2) > 1
-    starts = places[is_start]
     ends = places[np.roll(is_start, -1)] + 1
-    changes = np.stack((starts, ends), axis=1).ravel()
-    return np.diff(changes, prepend=0).tolist()
+    changes = np.stack((places[is_start], ends), axis=1).ravel()
+    runs: list[int] = np.diff(changes, prepend=0, append=height * width).tolist()
+    return runs

@@ -34,7 +34,7 @@ def write_rois(path: Path, labelled: Labelled) -> None:
                 _place(roi, plane)
                 roi.props = f"{LABEL}: {cell.label}\n"
                 if cell.label in classes:
-                    roi.props += f"class: {classes[cell.label]}\n"
+                    roi.props += f"class: {' '.join(classes[cell.label].split())}\n"
                 file.writestr(f"{name}.roi", roi.tobytes())
 
 

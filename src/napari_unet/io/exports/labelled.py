@@ -13,6 +13,7 @@ from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, get_stack, plane_indices, plane_shape
 from napari_unet.core.cells.outlines import Outline, outlines
 from napari_unet.core.checks import whole_labels
+from napari_unet.io.image_source import ImageSource
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,8 @@ class Labelled:
 
     Attributes
     ----------
-    labels
-        Whole numbers, 0 = background.
-    axes
-        One letter of TZYX for each axis.
-    scale
-        Size of a pixel along each axis, in micrometres, and in seconds along T; None if unknown.
+    source
+        The labels: whole numbers, 0 = background, without an axis C; and the size of their pixels.
     classes
         The class of cells by their ids; not all have to be there.
     name
@@ -67,12 +64,20 @@ class Labelled:
         which can be edited there.
     """
 
-    labels: LazyArray
-    axes: str
-    scale: tuple[float, ...] | None = None
+    source: ImageSource
     classes: Mapping[int, str] = field(default_factory=dict)
     name: str = "labels"
     objects: Literal["detection", "annotation"] = "detection"
+
+    @property
+    def labels(self) -> LazyArray:
+        """The labels."""
+        return self.source.data
+
+    @property
+    def axes(self) -> str:
+        """One letter of TZYX for each axis."""
+        return self.source.axes
 
     @property
     def plane_shape(self) -> tuple[int, int]:
@@ -83,11 +88,6 @@ class Labelled:
     def n_times(self) -> int:
         """Number of frames; 1 without an axis T."""
         return self.labels.shape[self.axes.index("T")] if "T" in self.axes else 1
-
-    def size(self, axis: str) -> float | None:
-        """Size of a pixel along an axis; None if it is unknown, or there is no such axis."""
-        known = self.scale is not None and axis in self.axes
-        return self.scale[self.axes.index(axis)] if known and self.scale else None
 
     def planes(self) -> Iterator[Plane]:
         """Yield all planes, one in memory at a time."""
