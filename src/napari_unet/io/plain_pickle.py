@@ -93,10 +93,16 @@ def _encode(text: Any, _: object) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """Stands for `bytes`, with which old pickles hold no bytes."""
+    return b""
+
+
 _KNOWN: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): _Kind,
     ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
     **{
         (f"numpy.{core}.{module}", name): stand_in
         for core in ("core", "_core")
@@ -132,8 +138,8 @@ def read_npy(path: Path) -> Any:
             found = _unwrapped(_Unpickler(file).load())
     except RefusedPickle as error:
         raise RefusedPickle(
-            f"{path} holds {error}, which is no array and no plain value; it was refused, and nothing "
-            "in it was run: give a file that Cellpose or NumPy wrote"
+            f"{path} holds {error}, which is no array and no plain value; it was refused, and "
+            "nothing in it was run: give a file that Cellpose or NumPy wrote"
         ) from error
     except OSError:
         raise
