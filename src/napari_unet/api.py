@@ -221,6 +221,7 @@ def export_labels(
     scale: Sequence[float] | None = None,
     classes: Mapping[int, str] | None = None,
     image: LazyArray | ArrayLike | None = None,
+    image_axes: str | None = None,
     objects: Literal["detection", "annotation"] = "detection",
     overwrite: bool = False,
 ) -> None:
@@ -244,7 +245,10 @@ def export_labels(
     classes
         The class of cells, by their ids.
     image
-        For a table: the image whose brightness is measured, with the axes of the labels.
+        For a table: the image whose brightness is measured.
+    image_axes
+        Axes of the image: those of the labels in the same order, and perhaps C; by default those of
+        the labels.
     objects
         What the cells are in QuPath. Annotations can be edited there.
     overwrite
@@ -268,7 +272,14 @@ def export_labels(
     from napari_unet.service import exports
 
     data, axes, _ = name_array(_as_array(labels), axes, rgb=False)
-    sizes = dict(zip(axes, scale, strict=True)) if scale is not None else {}
+    if "C" in axes:
+        raise ValueError(f"labels have no channels, and these have the axes {axes}")
+    if scale is not None and len(scale) != len(axes):
+        raise ValueError(
+            f"the scale has {len(scale)} sizes and the labels have the axes {axes}; give one for "
+            "each"
+        )
+    sizes = dict(zip(axes, scale or (), strict=False))
     pixel_size_um = (sizes["Y"], sizes["X"]) if sizes else None
     source = ImageSource(data, axes, False, pixel_size_um, sizes.get("Z"), sizes.get("T"))
     said: list[str] = []
@@ -277,7 +288,7 @@ def export_labels(
             Path(path),
             Labelled(source, classes or {}, Path(path).stem, objects),
             format,
-            None if image is None else ImageSource(_as_array(image), axes),
+            None if image is None else ImageSource(_as_array(image), image_axes or axes),
             overwrite=overwrite,
             warn=said.append,
         )

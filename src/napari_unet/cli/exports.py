@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_unet.cli.terminal import Notes
-from napari_unet.io.exports.formats import FORMATS, TABLE
+from napari_unet.cli.terminal import Notes, WrongCall
+from napari_unet.io.exports.formats import FORMATS, TABLE, format_of
 from napari_unet.io.exports.labelled import Labelled
 from napari_unet.io.images import read_image, stem_of
 from napari_unet.io.label_imports import read_label_file, read_labels_of
-from napari_unet.service.exports import export, read_classes
+from napari_unet.service.exports import ExistsError, check_new, export, read_classes
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,9 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         help="tracks: a csv for napari; ctc: a folder as in the Cell Tracking Challenge",
     )
     parser.add_argument(
-        "--axes", type=str.upper, help="one letter of TZYX for each axis of the labels"
+        "--axes",
+        type=str.upper,
+        help="one letter of TZCYX for each axis, of the image if it is given",
     )
     parser.add_argument(
         "--image", type=Path, help="whose cells they are: for ROIs, and for a table's intensities"
@@ -44,8 +46,15 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    try:
+        format_of(options.out, options.format)
+        check_new(options.out, overwrite=options.overwrite)
+    except ExistsError as error:
+        raise WrongCall(f"{error}, or add --overwrite") from error
+    except ValueError as error:
+        raise WrongCall(str(error)) from error
     say = Notes()
-    image = None if options.image is None else read_image(options.image)
+    image = None if options.image is None else read_image(options.image, options.axes)
     if image is None:
         source = read_label_file(options.labels, axes=options.axes)
     else:

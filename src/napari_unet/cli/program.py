@@ -21,7 +21,7 @@ from napari_unet.cli import corrections as cli_corrections
 from napari_unet.cli import exports as cli_exports
 from napari_unet.cli import models as cli_models
 from napari_unet.cli import serve as cli_serve
-from napari_unet.cli.terminal import Notes, follow, show_count, show_line
+from napari_unet.cli.terminal import Notes, WrongCall, follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.core.checks import Unfit
 from napari_unet.corrections.annotations import Annotated
@@ -30,17 +30,12 @@ from napari_unet.io.outputs import NotOursError
 from napari_unet.jobs import JobCancelled, JobFailed, sentence
 from napari_unet.learning.training import NewModel
 from napari_unet.models.store import ModelStore, ModelVersion
-from napari_unet.service.exports import ExistsError
 from napari_unet.service.files import FileDone, plan_files, summary
 from napari_unet.service.segmentation import SegmentationService
 
 _CHANNEL = "that the model sees, from 0"
 _SPLIT = "each separate piece of the labels is a cell, whatever its number"
 _SERVER = "do it where napari-unet serve runs; the file that it wrote"
-
-
-class _WrongCall(ValueError):
-    """Raised for a wrong call: its sentence goes to standard error, and the exit status is 2."""
 
 
 _FAILURES = (JobFailed, ValueError, OSError, MemoryError)
@@ -52,11 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options) or 0
         return status
-    except _WrongCall as error:
+    except WrongCall as error:
         print(f"napari-unet: {error}", file=sys.stderr)
-        return 2
-    except ExistsError as error:
-        print(f"napari-unet: {error}, or add --overwrite", file=sys.stderr)
         return 2
     except _FAILURES as error:
         print(f"napari-unet: {sentence(error)}", file=sys.stderr)
@@ -216,9 +208,9 @@ def _segment(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
         )
     except NotOursError as error:
-        raise _WrongCall(f"{error}, or add --overwrite") from error
+        raise WrongCall(f"{error}, or add --overwrite") from error
     except ValueError as error:
-        raise _WrongCall(str(error)) from error
+        raise WrongCall(str(error)) from error
     service = _service(options)
     model = service.store.find(options.model)
 
@@ -261,9 +253,9 @@ def _train(options: argparse.Namespace) -> int:
     if options.dims == 3:
         stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
     elif options.anisotropy:
-        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
+        raise WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
     if stacks and options.start:
-        raise _WrongCall("--from goes on with a model as it is; leave --dims out")
+        raise WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
     auto = options.minutes == "auto"
     config: FinetuneConfig = replace(
@@ -297,7 +289,7 @@ def _train(options: argparse.Namespace) -> int:
 def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
     """Return the annotated images that `train` learns from, and what they are in words."""
     if (options.images is None) != (options.labels is None):
-        raise _WrongCall("--images and --labels go together; give both, or --corrections alone")
+        raise WrongCall("--images and --labels go together; give both, or --corrections alone")
     if options.images is not None:
         from napari_unet.corrections.labelled_folders import read_annotated
 
@@ -364,7 +356,7 @@ def _reader(options: argparse.Namespace) -> Callable[[Path], ImageSource]:
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
     if options.anisotropy and not options.in_3d:
-        raise _WrongCall("--anisotropy is for stacks; give --in-3d as well, or leave it out")
+        raise WrongCall("--anisotropy is for stacks; give --in-3d as well, or leave it out")
     return PredictConfig(
         tile_px=options.tile,
         device=options.device,

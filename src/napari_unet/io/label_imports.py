@@ -209,9 +209,11 @@ def _roi(name: str, content: bytes) -> _Shape:
 def _read_geojson(path: Path) -> Iterator[_Shape]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        features = content.get("features", [content]) if isinstance(content, dict) else content
+        features = content
+        if isinstance(content, dict):
+            features = [content] if content.get("type") == "Feature" else content["features"]
         for number, feature in enumerate(features, start=1):
-            if feature.get("geometry") is not None:
+            if feature["geometry"] is not None:
                 yield _feature(f"the feature {number}", feature)
     except OSError:
         raise

@@ -54,12 +54,23 @@ def export(
         If there is no such format, or it cannot hold these labels.
     """
     chosen = format_of(path, format)
-    if os.path.lexists(path) and not overwrite:
-        raise ExistsError(f"{path} is there already, so nothing was written; give another name")
+    check_new(path, overwrite=overwrite)
     if chosen == TABLE:
         _write_table(path, labelled, image, warn)
     else:
         FORMATS[chosen](path, labelled)
+
+
+def check_new(path: Path, *, overwrite: bool = False) -> None:
+    """Raise an error if there is something at a path, unless it may be replaced.
+
+    Raises
+    ------
+    ExistsError
+        If there is.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise ExistsError(f"{path} is there already, so nothing was written; give another name")
 
 
 def read_classes(path: Path) -> dict[int, str]:
