@@ -39,6 +39,8 @@ def test_the_public_names_are_there():
     assert napari_unet.finetune is api.finetune
     assert napari_unet.measure is api.measure
     assert napari_unet.load_model is api.load_model
+    assert napari_unet.export_labels is api.export_labels
+    assert napari_unet.read_labels is api.read_labels
     assert napari_unet.PredictConfig is config.PredictConfig
     assert napari_unet.FinetuneConfig is config.FinetuneConfig
     assert set(napari_unet.__all__) <= set(dir(napari_unet))

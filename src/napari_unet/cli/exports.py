@@ -25,9 +25,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         help="tracks: a csv for napari; ctc: a folder as in the Cell Tracking Challenge",
     )
     parser.add_argument(
-        "--axes",
-        type=str.upper,
-        help="one letter of TZCYX for each axis, of the image if it is given",
+        "--axes", type=str.upper, help="one letter of TZYX for each axis; with --image, of that"
     )
     parser.add_argument(
         "--image", type=Path, help="whose cells they are: for ROIs, and for a table's intensities"

@@ -55,7 +55,7 @@ def outlines(labels: NDArray[np.integer]) -> Iterator[Outline]:
     """
     from scipy import ndimage
 
-    for label, box in zip(*_boxes(labels), strict=True):
+    for label, box in _boxes(labels):
         mask = labels[box] == label
         pieces, n_pieces = ndimage.label(mask)
         corner = np.array([box[1].start, box[0].start])
@@ -106,15 +106,18 @@ def fill(
     return box, np.cumsum(changes, axis=1)[:, :-1] % 2 == 1
 
 
-def _boxes(labels: NDArray[np.integer]) -> tuple[list[int], list[tuple[slice, slice]]]:
-    """Return the ids in a plane, and the box of each."""
+def _boxes(labels: NDArray[np.integer]) -> list[tuple[int, tuple[slice, slice]]]:
+    """Return the ids in a plane with the box of each; 0 is the lowest of all labels."""
     from scipy import ndimage
 
-    ids, numbers = np.unique(labels, return_inverse=True)
-    numbers = numbers.reshape(labels.shape) + 1
-    places = ndimage.find_objects(numbers)
-    found = [(int(label), box) for label, box in zip(ids, places, strict=True) if label > 0]
-    return [label for label, _ in found], [box for _, box in found]
+    highest = int(labels.max(initial=0))
+    ids, numbers = np.arange(highest + 1), labels
+    if highest > labels.size:
+        # Few of the ids are there, and the search for boxes takes memory for each.
+        ids, numbers = np.unique(np.append(labels, 0), return_inverse=True)
+        numbers = numbers[:-1].reshape(labels.shape)
+    places = zip(ids[1:].tolist(), ndimage.find_objects(numbers), strict=True)
+    return [(label, box) for label, box in places if box is not None]
 
 
 def _rings(piece: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
