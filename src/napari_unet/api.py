@@ -222,6 +222,7 @@ def export_labels(
     classes: Mapping[int, str] | None = None,
     image: LazyArray | ArrayLike | None = None,
     image_axes: str | None = None,
+    name: str | None = None,
     objects: Literal["detection", "annotation"] = "detection",
     overwrite: bool = False,
 ) -> None:
@@ -249,6 +250,8 @@ def export_labels(
     image_axes
         Axes of the image: those of the labels in the same order, and perhaps C; by default those of
         the labels.
+    name
+        For COCO: the name of the image; by default that of `path` without its ending.
     objects
         What the cells are in QuPath. Annotations can be edited there.
     overwrite
@@ -286,7 +289,7 @@ def export_labels(
     try:
         exports.export(
             Path(path),
-            Labelled(source, classes or {}, Path(path).stem, objects),
+            Labelled(source, classes or {}, name or Path(path).stem, objects),
             format,
             None if image is None else ImageSource(_as_array(image), image_axes or axes),
             overwrite=overwrite,

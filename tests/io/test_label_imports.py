@@ -190,6 +190,7 @@ def test_rois_that_do_not_fit(tmp_path, roi, shape, message):
 def test_a_zip_of_no_rois_holds_no_cells(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("notes.txt", "nothing")
+        file.writestr("__MACOSX/._cell.roi", "nothing")
     assert not np.asarray(read_label_file(tmp_path / "a.zip", (9, 12)).data).any()
 
 
@@ -227,6 +228,17 @@ def test_geojson_with_holes_and_pieces(tmp_path, as_list):
     found = np.asarray(read_label_file(tmp_path / "a.geojson", (9, 12)).data)
     assert found[1].tolist() == [1, 0, 0, 1, 1, 0, 2, 2, 0, 2, 2, 0]
     assert (found == 1).sum() == 21
+
+
+@pytest.mark.parametrize(
+    ("measurements", "label"),
+    [({"label": 7.0}, 7), ([{"name": "label", "value": 7.0}], 1), (None, 1), ({"label": -7}, 1)],
+)
+def test_ids_that_qupath_kept(tmp_path, measurements, label):
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [square(0, 0)]}}
+    feature["properties"] = {"measurements": measurements}
+    (tmp_path / "a.geojson").write_text(json.dumps([feature]), encoding="utf-8-sig")
+    assert np.asarray(read_label_file(tmp_path / "a.geojson", (9, 12)).data).max() == label
 
 
 def test_one_feature(tmp_path):

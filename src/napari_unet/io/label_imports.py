@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -172,16 +172,17 @@ def _masks(path: Path) -> NDArray[Any]:
 def _read_rois(path: Path) -> Iterator[_Shape]:
     try:
         if path.suffix.lower() == ".roi":
-            files = [(path.stem, path.read_bytes())]
-        else:
-            with zipfile.ZipFile(path) as archive:
-                infos = [i for i in archive.infolist() if i.filename.lower().endswith(".roi")]
-                large = [info.filename for info in infos if info.file_size > _LARGEST_ROI]
-                if large:
-                    raise ValueError(f"{large[0]} is too large for an ROI")
-                files = [(info.filename[:-4], archive.read(info)) for info in infos]
-        for name, content in files:
-            yield _roi(name, content)
+            yield _roi(path.stem, path.read_bytes())
+            return
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                name = PurePosixPath(info.filename)
+                # macOS puts a file whose name begins with a dot beside each file (._a.roi).
+                if name.suffix.lower() != ".roi" or name.name.startswith("."):
+                    continue
+                if info.file_size > _LARGEST_ROI:
+                    raise ValueError(f"{name.stem} is too large for an ROI")
+                yield _roi(name.stem, archive.read(info))
     except OSError:
         raise
     except Exception as error:
@@ -208,7 +209,7 @@ def _roi(name: str, content: bytes) -> _Shape:
 
 def _read_geojson(path: Path) -> Iterator[_Shape]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         features = content
         if isinstance(content, dict):
             features = [content] if content.get("type") == "Feature" else content["features"]
@@ -237,8 +238,8 @@ def _feature(name: str, feature: Mapping[str, Any]) -> _Shape:
     if not all(np.isfinite(ring).all() for part in polygons for ring in part):
         raise ValueError(f"{name} has points that are no numbers")
     plane = geometry.get("plane", {})
-    measured = feature.get("properties") or {}
-    label = (measured.get("measurements") or {}).get(geojson.LABEL)
+    measured = (feature.get("properties") or {}).get("measurements")
+    label = measured.get(geojson.LABEL) if isinstance(measured, dict) else None
     return _Shape(
         name,
         polygons,

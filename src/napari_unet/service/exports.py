@@ -81,7 +81,7 @@ def read_classes(path: Path) -> dict[int, str]:
     ValueError
         If it has no such columns, or a label is no whole number.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if not {"label", "class"} <= set(rows.fieldnames or ()):
             raise ValueError(

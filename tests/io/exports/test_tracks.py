@@ -165,6 +165,11 @@ def test_the_table_of_stacks_has_z(tmp_path):
     assert first == ["1", "0", "1", "0.5", "0.5", "1", "0", "0"]
 
 
+def test_large_ids_are_whole_in_the_table(tmp_path):
+    write_track_table(tmp_path / "a.csv", of(np.minimum(MOVIE, 1) * 2_147_483_645))
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].startswith("2147483645,0,")
+
+
 def test_a_movie_without_cells(tmp_path):
     write_challenge(tmp_path / "RES", of(MOVIE * 0))
     assert check_challenge(tmp_path / "RES", 3)[1] == {}

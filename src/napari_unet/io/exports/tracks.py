@@ -42,7 +42,8 @@ def write_track_table(path: Path, labelled: Labelled) -> None:
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["ID", "T", *space, "label", "parent", "division"])
-        writer.writerows([f"{value:.9g}" for value in row] for row in sorted(rows))
+        for row in sorted(rows):
+            writer.writerow(f"{at:.9g}" if isinstance(at, float) else at for at in row)
 
 
 def write_challenge(path: Path, labelled: Labelled) -> None:
