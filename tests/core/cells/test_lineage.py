@@ -37,11 +37,10 @@ def test_a_cell_that_only_changes_its_id_did_not_divide():
     assert tracks("1110", "0222") == [(1, 1, 0, 0, 0, False), (2, 2, 1, 1, 1, False)]
 
 
-@pytest.mark.parametrize(("after", "parent"), [("11122", 0), ("11222", 0), ("12220", 1)])
-def test_a_mother_lies_below_half_of_a_new_cell(after, parent):
-    _, *new = tracks("11100", after)
-    assert new[0][:2] == (2, 2)
-    assert new[0][4] == parent
+@pytest.mark.parametrize(("width", "parent"), [(9, 1), (10, 1), (11, 0)])
+def test_a_mother_lies_below_a_tenth_of_a_new_cell(width, parent):
+    _, new, *_ = tracks("11" + 12 * "0", "1" + width * "2" + (13 - width) * "0")
+    assert new == (2, 2, 1, 1, parent, parent == 1)
 
 
 def test_a_gap_ends_a_track():

