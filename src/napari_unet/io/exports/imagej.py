@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from roifile import ROI_TYPE, ImagejRoi
+from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
 from napari_unet.core.cells.outlines import Outline
 from napari_unet.io.atomic import replacing
@@ -44,6 +44,8 @@ def _roi(cell: Outline) -> ImagejRoi:
     if len(rings) == 1:
         roi = ImagejRoi.frompoints(points)
         roi.roitype = ROI_TYPE.TRACED
+        # roifile also asks for labels beside the ROIs.
+        roi.options &= ROI_OPTIONS.SUB_PIXEL_RESOLUTION
     else:
         path: list[float] = []
         for ring in rings:
