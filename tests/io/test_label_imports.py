@@ -278,6 +278,14 @@ def test_outlines_need_the_shape_of_the_image(tmp_path, write):
         read_label_file(path)
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.npy"])
+def test_labels_have_no_channels(tmp_path, name):
+    rois(tmp_path / "a.zip", box(0, 0, 2, 2))
+    np.save(tmp_path / "a.npy", np.zeros((2, 9, 12), int))
+    with pytest.raises(ValueError, match=f"{name}: labels have no channels, .* the axes CYX"):
+        read_label_file(tmp_path / name, (2, 9, 12), "CYX")
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.roi", "a.geojson", "a.npy", "a.tif"])
 def test_files_that_are_not_there(tmp_path, name):
     with pytest.raises(ValueError, match=r"there is no .*file"):

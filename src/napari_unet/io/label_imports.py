@@ -126,19 +126,24 @@ def _read(path: Path, shape: tuple[int, ...] | None, axes: str | None) -> ImageS
                 "it holds outlines, which do not tell the size of their image; give its shape "
                 "(--image on the command line)"
             )
-        named = name_axes(shape, axes, rgb=False)
+        named = _without_channels(name_axes(shape, axes, rgb=False))
         shapes = _read_geojson(path) if suffix == ".geojson" else _read_rois(path)
         return ImageSource(_painted(list(shapes), shape, named), named)
     is_npy = suffix == ".npy"
     source = ImageSource(_masks(path), "") if is_npy else read_image(path, as_labels=True)
     if shape is not None:
-        return ImageSource(_reshaped(source, shape), name_axes(shape, axes, rgb=False))
+        named = _without_channels(name_axes(shape, axes, rgb=False))
+        return ImageSource(_reshaped(source, shape), named)
     is_named = 0 < len(source.axes) == len(set(source.axes) & set("TZYX"))
     data, named, _ = name_array(source.data, axes or (source.axes if is_named else None), rgb=False)
-    if "C" in named:
-        raise ValueError(f"labels have no channels, and these have the axes {named}")
     sizes = (source.pixel_size_um, source.z_step_um, source.interval_s)
-    return ImageSource(data, named, False, *sizes)
+    return ImageSource(data, _without_channels(named), False, *sizes)
+
+
+def _without_channels(axes: str) -> str:
+    if "C" in axes:
+        raise ValueError(f"labels have no channels, and these have the axes {axes}")
+    return axes
 
 
 def _reshaped(source: ImageSource, shape: tuple[int, ...]) -> NDArray[np.generic]:
