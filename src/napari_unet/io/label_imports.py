@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi
 
 from napari_unet.core.axes import label_shape, plane_shape, plane_view
-from napari_unet.core.cells.outlines import Ring, fill
+from napari_unet.core.cells.polygons import Ring, fill
 from napari_unet.core.checks import Unfit, name_array, name_axes, size_words
 from napari_unet.io.exports import geojson, imagej
 from napari_unet.io.image_source import ImageSource

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from napari_unet.core.cells.outlines import fill
+from napari_unet.core.cells.polygons import fill
 from napari_unet.io.exports.coco import write_coco
 from napari_unet.io.exports.geojson import write_geojson
 from napari_unet.io.exports.imagej import write_rois

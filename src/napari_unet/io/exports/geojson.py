@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from napari_unet.core.cells.outlines import Outline, Polygon
+from napari_unet.core.cells.polygons import Outline, Polygon
 from napari_unet.io.atomic import replacing
 from napari_unet.io.exports.labelled import Labelled, Plane
 

@@ -1,6 +1,6 @@
 """ROIs of ImageJ and Fiji: a zip with one for each cell and plane.
 
-ImageJ counts the corners of pixels as `core.cells.outlines` does, so an ROI selects exactly the
+ImageJ counts the corners of pixels as `core.cells.polygons` does, so an ROI selects exactly the
 pixels of its cell. A cell with holes or several pieces becomes a composite.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-from napari_unet.core.cells.outlines import Outline
+from napari_unet.core.cells.polygons import Outline
 from napari_unet.io.atomic import replacing
 from napari_unet.io.exports.labelled import Labelled, Plane
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, get_stack, plane_indices, plane_shape
-from napari_unet.core.cells.outlines import Outline, outlines
+from napari_unet.core.cells.polygons import Outline, outlines
 from napari_unet.core.checks import whole_labels
 from napari_unet.io.image_source import ImageSource
 
