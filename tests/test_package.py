@@ -21,7 +21,7 @@ HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
         "import napari_unet; napari_unet.segment, napari_unet.finetune, napari_unet.PredictConfig",
         "import napari_unet.service.segmentation as s; s.SegmentationService().close()",
         "import napari_unet.io.images, napari_unet.service.evaluation",
-        "import napari_unet; napari_unet.load_model, napari_unet.measure, dir(napari_unet)",
+        "import napari_unet; napari_unet.load_model, napari_unet.export_labels, dir(napari_unet)",
     ],
 )
 def test_importing_loads_neither_torch_nor_a_window(program):
@@ -39,6 +39,8 @@ def test_the_public_names_are_there():
     assert napari_unet.finetune is api.finetune
     assert napari_unet.measure is api.measure
     assert napari_unet.load_model is api.load_model
+    assert napari_unet.export_labels is api.export_labels
+    assert napari_unet.read_labels is api.read_labels
     assert napari_unet.PredictConfig is config.PredictConfig
     assert napari_unet.FinetuneConfig is config.FinetuneConfig
     assert set(napari_unet.__all__) <= set(dir(napari_unet))

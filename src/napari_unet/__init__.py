@@ -7,18 +7,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_unet.api import finetune, load_model, measure, segment
+    from napari_unet.api import (
+        export_labels,
+        finetune,
+        load_model,
+        measure,
+        read_labels,
+        segment,
+    )
     from napari_unet.config import FinetuneConfig, PredictConfig
 
-__all__ = ["FinetuneConfig", "PredictConfig", "finetune", "load_model", "measure", "segment"]
+__all__ = [
+    "FinetuneConfig",
+    "PredictConfig",
+    "export_labels",
+    "finetune",
+    "load_model",
+    "measure",
+    "read_labels",
+    "segment",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "FinetuneConfig": "napari_unet.config",
     "PredictConfig": "napari_unet.config",
+    "export_labels": "napari_unet.api",
     "finetune": "napari_unet.api",
     "load_model": "napari_unet.api",
     "measure": "napari_unet.api",
+    "read_labels": "napari_unet.api",
     "segment": "napari_unet.api",
 }
 

@@ -1,12 +1,14 @@
-"""The Python API: segment, fine-tune and measure images that are arrays."""
+"""The Python API: segment, fine-tune and measure images that are arrays; labels in files."""
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -14,8 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray, Pixels
-from napari_unet.core.checks import check_array_channels, check_numbered, name_array
+from napari_unet.core.checks import check_array_channels, check_numbered, name_array, whole_labels
 from napari_unet.corrections.annotations import annotate
+from napari_unet.io.exports.labelled import Labelled
+from napari_unet.io.image_source import ImageSource
 from napari_unet.models.store import ModelStore, ModelVersion, Reference
 from napari_unet.service.segmentation import SegmentationService
 
@@ -206,6 +210,120 @@ def measure(
     for sentence in said:
         warnings.warn(sentence, stacklevel=2)
     return columns
+
+
+def export_labels(
+    labels: LazyArray | ArrayLike,
+    path: str | os.PathLike[str],
+    *,
+    axes: str | None = None,
+    format: str | None = None,
+    scale: Sequence[float] | None = None,
+    classes: Mapping[int, str] | None = None,
+    image: LazyArray | ArrayLike | None = None,
+    image_axes: str | None = None,
+    name: str | None = None,
+    objects: Literal["detection", "annotation"] = "detection",
+    overwrite: bool = False,
+) -> None:
+    """Write labels in the format of another program.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers, 0 = background, with the axes YX, ZYX or TZYX.
+    path
+        The file or folder to write. Its ending says the format: .zip (ROIs of ImageJ), .geojson
+        (QuPath), .json (COCO), .tif, .zarr (OME-Zarr), .csv (a table of measurements).
+    axes
+        One letter of TZYX for each axis, for example TYX for a movie.
+    format
+        "imagej", "geojson", "coco", "tif", "zarr", "table"; or "tracks", a CSV of the tracks of a
+        movie, and "ctc", a folder of results as in the Cell Tracking Challenge.
+    scale
+        Size of a pixel along each axis, in micrometres, and in seconds along T. Outlines and tracks
+        are in pixels whatever it is.
+    classes
+        The class of cells, by their ids.
+    image
+        For a table: the image whose brightness is measured.
+    image_axes
+        Axes of the image: those of the labels in the same order, and perhaps C; by default those of
+        the labels.
+    name
+        For COCO: the name of the image; by default that of `path` without its ending.
+    objects
+        What the cells are in QuPath. Annotations can be edited there.
+    overwrite
+        Whether what is at `path` may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If there is something at `path`, the format is not known, or it cannot hold these labels.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> labels = np.eye(8, dtype=int)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "cells.geojson")
+    ...     export_labels(labels, path)
+    ...     (read_labels(path, shape=labels.shape) == labels).all()
+    np.True_
+    """
+    from napari_unet.service import exports
+
+    data, axes, _ = name_array(_as_array(labels), axes, rgb=False)
+    if "C" in axes:
+        raise ValueError(f"labels have no channels, and these have the axes {axes}")
+    if scale is not None and len(scale) != len(axes):
+        raise ValueError(
+            f"the scale has {len(scale)} sizes and the labels have the axes {axes}; give one for "
+            "each"
+        )
+    sizes = dict(zip(axes, scale or (), strict=False))
+    pixel_size_um = (sizes["Y"], sizes["X"]) if sizes else None
+    source = ImageSource(data, axes, False, pixel_size_um, sizes.get("Z"), sizes.get("T"))
+    said: list[str] = []
+    try:
+        exports.export(
+            Path(path),
+            Labelled(source, classes or {}, name or Path(path).stem, objects),
+            format,
+            None if image is None else ImageSource(_as_array(image), image_axes or axes),
+            overwrite=overwrite,
+            warn=said.append,
+        )
+    except exports.ExistsError as error:
+        raise exports.ExistsError(f"{error}, or overwrite=True") from error
+    for sentence in said:
+        warnings.warn(sentence, stacklevel=2)
+
+
+def read_labels(
+    path: str | os.PathLike[str], *, shape: Sequence[int] | None = None, axes: str | None = None
+) -> NDArray[np.int32]:
+    """Return labels from a file of this or another program.
+
+    Parameters
+    ----------
+    path
+        An image of labels (tif, png, zarr), a `_seg.npy` of Cellpose (nothing in it is executed),
+        ROIs of ImageJ (zip, roi), or GeoJSON.
+    shape
+        Shape of the labels; it is needed for ROIs and GeoJSON.
+    axes
+        One letter of TZYX for each axis, for example TYX for a movie.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or does not fit the shape.
+    """
+    from napari_unet.io.label_imports import read_label_file
+
+    return whole_labels(np.asarray(read_label_file(Path(path), shape, axes).data))
 
 
 def load_model(model: Reference = "nuclei") -> ModelVersion:

@@ -1,4 +1,4 @@
-"""The command line and its commands: demo, segment, train, evaluate, models, corrections, serve.
+"""The command line: demo, segment, train, evaluate, export, models, corrections, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet.cli import corrections as cli_corrections
+from napari_unet.cli import exports as cli_exports
 from napari_unet.cli import models as cli_models
 from napari_unet.cli import serve as cli_serve
-from napari_unet.cli.terminal import Notes, follow, show_count, show_line
+from napari_unet.cli.terminal import Notes, WrongCall, follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.core.checks import Unfit
 from napari_unet.corrections.annotations import Annotated
@@ -37,10 +38,6 @@ _SPLIT = "each separate piece of the labels is a cell, whatever its number"
 _SERVER = "do it where napari-unet serve runs; the file that it wrote"
 
 
-class _WrongCall(ValueError):
-    """Raised for a wrong call: its sentence goes to standard error, and the exit status is 2."""
-
-
 _FAILURES = (JobFailed, ValueError, OSError, MemoryError)
 
 
@@ -50,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options) or 0
         return status
-    except _WrongCall as error:
+    except WrongCall as error:
         print(f"napari-unet: {error}", file=sys.stderr)
         return 2
     except _FAILURES as error:
@@ -141,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
+    cli_exports.add_command(commands.add_parser("export", help="labels for other programs"))
     cli_models.add_commands(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)
@@ -210,9 +208,9 @@ def _segment(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
         )
     except NotOursError as error:
-        raise _WrongCall(f"{error}, or add --overwrite") from error
+        raise WrongCall(f"{error}, or add --overwrite") from error
     except ValueError as error:
-        raise _WrongCall(str(error)) from error
+        raise WrongCall(str(error)) from error
     service = _service(options)
     model = service.store.find(options.model)
 
@@ -255,9 +253,9 @@ def _train(options: argparse.Namespace) -> int:
     if options.dims == 3:
         stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
     elif options.anisotropy:
-        raise _WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
+        raise WrongCall("--anisotropy is for stacks; give --dims 3 as well, or leave it out")
     if stacks and options.start:
-        raise _WrongCall("--from goes on with a model as it is; leave --dims out")
+        raise WrongCall("--from goes on with a model as it is; leave --dims out")
     annotated, words = _annotated(options)
     auto = options.minutes == "auto"
     config: FinetuneConfig = replace(
@@ -291,7 +289,7 @@ def _train(options: argparse.Namespace) -> int:
 def _annotated(options: argparse.Namespace) -> tuple[list[Annotated], str]:
     """Return the annotated images that `train` learns from, and what they are in words."""
     if (options.images is None) != (options.labels is None):
-        raise _WrongCall("--images and --labels go together; give both, or --corrections alone")
+        raise WrongCall("--images and --labels go together; give both, or --corrections alone")
     if options.images is not None:
         from napari_unet.corrections.labelled_folders import read_annotated
 
@@ -358,7 +356,7 @@ def _reader(options: argparse.Namespace) -> Callable[[Path], ImageSource]:
 
 def _predict_config(options: argparse.Namespace) -> PredictConfig:
     if options.anisotropy and not options.in_3d:
-        raise _WrongCall("--anisotropy is for stacks; give --in-3d as well, or leave it out")
+        raise WrongCall("--anisotropy is for stacks; give --in-3d as well, or leave it out")
     return PredictConfig(
         tile_px=options.tile,
         device=options.device,

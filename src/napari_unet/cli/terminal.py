@@ -1,4 +1,4 @@
-"""Progress and notes on standard error; standard output is for results."""
+"""Progress, notes and wrong calls on standard error; standard output is for results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import TypeVar
 from napari_unet.jobs import Job, Progress
 
 T = TypeVar("T")
+
+
+class WrongCall(ValueError):
+    """Raised for a wrong call: its sentence goes to standard error, and the exit status is 2."""
+
 
 # Seconds between two lines of progress if standard error is not a terminal, for example a log file.
 _LOG_EVERY_S = 30.0

@@ -7,25 +7,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.axes import label_shape
-from napari_unet.core.checks import Unfit, check_numbered, size_words, split_pieces, whole_labels
+from napari_unet.core.checks import Unfit, check_numbered, split_pieces, whole_labels
 from napari_unet.corrections.annotations import Annotated, annotate, painted_planes
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.images import LABELS, Read, list_images, read_image
+from napari_unet.io.label_imports import is_label_file, read_labels_of
+
+# What programs add to the name of an image, before the ending, for its labels.
+_ADDED = (LABELS, "_seg", "_rois", "_RoiSet")
 
 
 def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """Return the images of a folder, each with its labels file in another folder.
 
-    Labels have the name of the image, or the name and "_labels" as `segment` writes them.
+    Labels have the name of the image, or the name and "_labels" as `segment` writes them, "_seg" as
+    Cellpose does, "_rois" or "_RoiSet". Both folders may be one, if the labels are no images.
 
     Raises
     ------
     ValueError
         If an image has no labels.
     """
-    truths = list_images([labels])
-    by_stem = {path.stem.removesuffix(LABELS): path for path in truths}
+    truths = _list_labels(images, labels)
+    by_stem: dict[str, Path] = {}
+    for path in truths:
+        for added in _ADDED:
+            by_stem.setdefault(path.stem.removesuffix(added), path)
     # Labels with exactly the name of the image are preferred.
     by_stem |= {path.stem: path for path in truths}
     found = list_images([images])
@@ -36,6 +43,20 @@ def list_pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
             f"for example {missing[0]}; give each its labels under the same name"
         )
     return [(path, by_stem[path.stem]) for path in found]
+
+
+def _list_labels(images: Path, labels: Path) -> list[Path]:
+    """Return the files of labels; from the folder of the images, only those that are no images."""
+    others = sorted(labels.iterdir()) if labels.is_dir() else []
+    others = [path for path in others if is_label_file(path) and not path.name.startswith(".")]
+    if others and images.exists() and labels.samefile(images):
+        return others
+    try:
+        return [*others, *list_images([labels])]
+    except ValueError:
+        if not others:
+            raise
+        return others
 
 
 def read_annotated(
@@ -91,35 +112,14 @@ def read_pair(
         If they differ in size, or the labels are not whole numbers, or are one mask of all cells.
     """
     picture = read(image)
-    axes, shape = picture.label_axes, label_shape(picture.axes, picture.data.shape)
     try:
-        truth = _numbers(read_image(labels, as_labels=True), shape)
-        whole = whole_labels(truth)
+        whole = whole_labels(read_labels_of(labels, picture).data)
         if split:
-            return picture, split_pieces(whole, axes)
-        check_numbered(whole, axes)
+            return picture, split_pieces(whole, picture.label_axes)
+        check_numbered(whole, picture.label_axes)
     except Unfit as error:
         raise ValueError(f"{labels}: {error.for_files}") from error
     except ValueError as error:
         where = "" if str(labels) in str(error) else f"{labels}: "
         raise ValueError(f"{where}{error}") from error
     return picture, whole
-
-
-def _numbers(truth: ImageSource, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """Return labels reshaped to `shape`, with one number for each pixel of the image."""
-    numbers = np.asarray(truth.data)
-    if truth.is_colour and (numbers[..., :1] == numbers[..., :3]).all():
-        numbers = numbers[..., 0]  # grey, saved as a colour picture
-    long = [tuple(n for n in of if n != 1) for of in (numbers.shape, shape)]
-    if long[0] == long[1]:
-        return numbers.reshape(shape)
-    if truth.is_colour:
-        raise ValueError(
-            "the labels are a colour picture; save them as whole numbers, one for each cell, in "
-            "a tif or a png of 16 bits"
-        )
-    raise ValueError(
-        f"the labels are {size_words(numbers.shape)} and the image is {size_words(shape)}; give "
-        "one number for each pixel"
-    )

@@ -41,6 +41,8 @@ def write_label_store(
     scale: Sequence[float],
     units: Sequence[str | None],
     translation: Sequence[float],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write labels as OME-Zarr; the folder appears as a whole or not at all.
 
@@ -54,17 +56,19 @@ def write_label_store(
         One letter of TZYX for each axis.
     scale, units, translation
         One value for each axis, as in `io.ome_zarr.ZarrImage`.
+    overwrite
+        Whether what this program did not write may be replaced.
 
     Raises
     ------
     NotOursError
-        If there is something at `path` that this program did not write.
+        If there is something at `path` that this program did not write, and it may not be replaced.
     ValueError
         If the labels are not whole numbers, or one is negative or too large for int32.
     """
     import zarr
 
-    check_replaceable(path)
+    check_replaceable(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     clean_once(path.parent)
     # The name of the folder is that of the image in it.
