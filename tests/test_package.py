@@ -72,8 +72,22 @@ def test_the_manifest_names_its_icon_and_a_release_its_links():
     package, icon = re.search(r"^icon: (\w+):(.+)$", manifest, re.M).groups()
     assert "<svg" in importlib.resources.files(package).joinpath(icon).read_text("utf-8")
     with (PROJECT / "pyproject.toml").open("rb") as file:
-        urls = tomllib.load(file)["project"]["urls"]
+        settings = tomllib.load(file)
+    urls = settings["project"]["urls"]
     assert {"Homepage", "Documentation", "Changelog", "Issue Tracker"} <= set(urls)
+    assert (
+        settings["project"]["optional-dependencies"]["docs"]
+        == settings["dependency-groups"]["docs"]
+    )
+
+
+def test_the_recipe_of_conda_needs_what_the_package_needs():
+    recipe = (PROJECT / "packaging" / "recipe.yaml").read_text(encoding="utf-8")
+    run = re.search(r"  run:\n((?:    - .*\n)+)", recipe).group(1)
+    there = {line.strip("- ").replace(" ", "") for line in run.splitlines()}
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        needed = tomllib.load(file)["project"]["dependencies"]
+    assert there - {"python>=${{python_min}}"} == {re.sub("^torch>", "pytorch>", n) for n in needed}
 
 
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
