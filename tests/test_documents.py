@@ -1,7 +1,9 @@
 """What the documents name is there."""
 
+import ast
 import doctest
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from napari_unet import api
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 BATTERY = (ROOT / "docs" / "battery.md").read_text(encoding="utf-8")
 # `tests/PATH::test_name`
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", BATTERY)
@@ -36,6 +39,41 @@ def test_each_test_that_the_battery_names_exists(path):
     defined = re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / path).read_text("utf-8"), re.M)
     named = {name for where, name in NAMED if where == path}
     assert named <= set(defined), named - set(defined)
+
+
+def test_messages_that_the_troubleshooting_page_explains_exist():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^### `(.+)`$", page, re.M)
+    assert len(messages) > 15
+    sources = (ROOT / "src" / "napari_unet").rglob("*.py")
+    # A message may be written as several pieces of text, one below the other.
+    code = "\n".join(re.sub(r'"\s*f?"', "", path.read_text("utf-8")) for path in sources)
+    assert [message for message in messages if message not in code] == []
+
+
+def test_the_notebook_of_the_lessons_takes_from_the_package_what_is_there():
+    notebook = json.loads((ROOT / "docs" / "lessons" / "unet.ipynb").read_text(encoding="utf-8"))
+    code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    imports = [
+        node
+        for node in ast.walk(ast.parse("\n".join(code)))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("napari_unet")
+    ]
+    assert len(imports) > 8
+    for node in imports:
+        module = importlib.import_module(node.module)
+        assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_links_and_pictures_of_the_site_are_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("#")]
+    files = [link.split("#")[0] for link in links if not link.startswith("http")]
+    assert [name for name in files if not (page.parent / name).exists()] == []
+    ours = "https://github.com/napari-unet/napari-unet/blob/main/"
+    named = [link.removeprefix(ours).split("#")[0] for link in links if link.startswith(ours)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def modules_with_examples() -> list[str]:

@@ -1,4 +1,6 @@
 import ast
+import importlib.metadata
+import importlib.resources
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import pytest
 
 import napari_unet
 
+PROJECT = Path(__file__).parents[1]
 HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
 HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
 
@@ -51,13 +54,44 @@ def test_a_name_that_is_not_there():
         napari_unet.segmnet()
 
 
-def test_the_version_is_the_projects():
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    with project.open("rb") as file:
-        assert tomllib.load(file)["project"]["version"] == napari_unet.__version__
+def test_the_version_is_that_of_the_installation():
+    assert napari_unet.__version__ == importlib.metadata.version("napari-unet")
+    assert re.match(r"\d+\.\d+", napari_unet.__version__)
 
 
-PROJECT = Path(__file__).parents[1]
+def test_links_of_the_readme_work_on_pypi():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+    ours = "https://github.com/napari-unet/napari-unet/blob/main/"
+    pages = [link.removeprefix(ours).split("#")[0] for link in links if link.startswith(ours)]
+    assert [page for page in pages if not (PROJECT / page).exists()] == []
+
+
+def test_the_manifest_names_its_icon_and_a_release_its_links():
+    manifest = (PROJECT / "src" / "napari_unet" / "napari.yaml").read_text(encoding="utf-8")
+    package, icon = re.search(r"^icon: (\w+):(.+)$", manifest, re.M).groups()
+    assert "<svg" in importlib.resources.files(package).joinpath(icon).read_text("utf-8")
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        settings = tomllib.load(file)
+    urls = settings["project"]["urls"]
+    assert {"Homepage", "Documentation", "Changelog", "Issue Tracker"} <= set(urls)
+    assert (
+        settings["project"]["optional-dependencies"]["docs"]
+        == settings["dependency-groups"]["docs"]
+    )
+
+
+def test_the_recipe_of_conda_needs_what_the_package_needs():
+    recipe = (PROJECT / "packaging" / "recipe.yaml").read_text(encoding="utf-8")
+    run = re.search(r"  run:\n((?:    - .*\n)+)", recipe).group(1)
+    there = {line.strip("- ").replace(" ", "") for line in run.splitlines()}
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        needed = tomllib.load(file)["project"]["dependencies"]
+    assert there - {"python>=${{python_min}}"} == {re.sub("^torch>", "pytorch>", n) for n in needed}
+
+
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
 # What a distribution is called, where its module has another name.
 CALLED = {"skimage": "scikit-image"}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from napari_unet.config import FinetuneConfig, PredictConfig
 
+    __version__: str
+
 __all__ = [
     "FinetuneConfig",
     "PredictConfig",
@@ -27,7 +29,6 @@ __all__ = [
     "read_labels",
     "segment",
 ]
-__version__ = "0.1.0"
 
 _HOMES = {
     "FinetuneConfig": "napari_unet.config",
@@ -42,6 +43,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-unet")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
