@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from napari_unet.corrections.annotations import PaintedPlane
-from napari_unet.plugin.edits.draft_cells import Draft, bring_along, dashes, draft_of, pending
+from napari_unet.plugin.edits.draft_cells import bring_along, dashes, draft_of, pending
 from napari_unet.plugin.edits.marks import box_mark, confirmed, holds, loop_mark
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN, SeenPlane
+from napari_unet.plugin.viewer.record import DraftCell
 
 CELL = np.s_[10:20, 10:20]
 EVERYTHING = (slice(0, 40), slice(0, 40))
@@ -24,7 +25,7 @@ def labels() -> np.ndarray:
 
 
 @pytest.fixture
-def draft(labels: np.ndarray) -> Draft:
+def draft(labels: np.ndarray) -> DraftCell:
     made = draft_of((), labels, (slice(9, 21), slice(9, 21)), 2)
     return dict(json.loads(json.dumps(made)))
 
