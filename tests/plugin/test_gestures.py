@@ -21,9 +21,9 @@ from napari_unet.plugin.viewer.layers import planes_of
 from napari_unet.plugin.viewer.record import record_of
 
 SEEN, DRAFTS, SKETCH = (
-    "seen (napari-unet)",
-    "drafts (napari-unet)",
-    "gesture (napari-unet)",
+    "learnt from (U-Net)",
+    "drafts (U-Net)",
+    "gesture (U-Net)",
 )
 CELLS = ((20, 20), (30, 70), (70, 30))
 

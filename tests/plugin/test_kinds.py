@@ -322,7 +322,7 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     first.paint(at, 9)
     settle(widget)
     assert widget.correcting.count.text().startswith("1 cell corrected")
-    seen = widget.viewer.layers["seen (napari-unet)"]
+    seen = widget.viewer.layers["learnt from (U-Net)"]
     place = np.array(at)
     place[axes.index("C")] = 3
     world = np.asarray(layer.data_to_world(place))

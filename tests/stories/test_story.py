@@ -85,7 +85,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         viewer.reset_view()
 
         widget.finetune_button.click()
-        learning = "learning (napari-unet)"
+        learning = "found while it learns (U-Net)"
         qtbot.waitUntil(
             lambda: learning in viewer.layers and len(widget.curve.points) > 20, timeout=90_000
         )

@@ -22,7 +22,7 @@ def test_the_tint_and_the_keys_follow_to_the_second_result(again, hand, settle):
     hand(dock.viewer).press("C")
     settle(dock)
     assert "confirmed" in dock.correcting.count.text()
-    assert "seen (napari-unet)" in dock.viewer.layers
+    assert "learnt from (U-Net)" in dock.viewer.layers
 
 
 def test_the_same_cells_keep_their_ids_and_the_tool_stays(again, settle, qtbot):
