@@ -5,6 +5,7 @@
         [--model NAME_OR_FILE] [--config KEY=VALUE ...] [--crop 512] [--json FILE]
     ... --shuffled          are labels of another image refused?
     ... --sample-minute     three nuclei of the tissue sample, and one minute
+    ... --forgetting        does `nuclei` lose on its own kinds what it learns of others?
 
 Each kind of image has work images, which a simulated user corrects, and judge images, which nobody
 corrects. A round: the user clicks Segment on the next work image, corrects five objects, and clicks
@@ -20,9 +21,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ from napari_unet.service.segmentation import SegmentationService
 
 # Differences of AP up to this count as none.
 NOISE = 0.02
+# What `nuclei` was made for.
+OWN_KINDS = ("film", "fluo", "bright", "violet")
 
 Row = dict[str, Any]
 
@@ -73,8 +77,13 @@ def judge(
     return hits / max(1, n_true + n_found - hits)
 
 
-def run(kind: Kind, seed: int, options: argparse.Namespace) -> Iterator[Row]:
-    """The rounds of one seed, the first click as round 0."""
+def run(
+    kind: Kind,
+    seed: int,
+    options: argparse.Namespace,
+    at_end: Callable[[SegmentationService, Reference], None] = lambda service, model: None,
+) -> Iterator[Row]:
+    """The rounds of one seed, the first click as round 0; `at_end` gets the model in use then."""
     work, judges = read(kind, options.crop)
     desks = [Desk(sample, is_partial=kind.is_partial) for sample in work]
     with fresh(options.model or kind.model) as (service, model):
@@ -107,6 +116,7 @@ def run(kind: Kind, seed: int, options: argparse.Namespace) -> Iterator[Row]:
                     model, ap = done.model.name, new
                 row["ap"] = ap
             yield row
+        at_end(service, model)
 
 
 def settings(options: argparse.Namespace, seed: int, desk: Desk) -> FinetuneConfig:
@@ -210,6 +220,22 @@ def tell(row: Row) -> None:
 
 
 # Other questions
+
+
+def forgetting(options: argparse.Namespace) -> None:
+    """What a model has lost on its own kinds after it learnt other ones."""
+    own = {name: read(KINDS[name], options.crop)[1] for name in OWN_KINDS}
+
+    def show(who: str, service: SegmentationService, model: Reference) -> None:
+        found = [f"{name} {judge(service, model, KINDS[name], own[name]):.3f}" for name in own]
+        print(f"{who}, {model}: AP {', '.join(found)}", flush=True)
+
+    with fresh(options.model or "nuclei") as (service, model):
+        show("before", service, model)
+    for name in options.kinds:
+        for seed in options.seeds:
+            for _ in run(KINDS[name], seed, options, partial(show, f"{name} seed {seed}")):
+                pass
 
 
 def shuffled(options: argparse.Namespace) -> None:
@@ -331,6 +357,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=512, help="of the images, in pixels")
     parser.add_argument("--json", type=Path, help="a line for each round is appended")
     parser.add_argument("--shuffled", action="store_true", help="teach labels of another image")
+    parser.add_argument("--forgetting", action="store_true", help="score the kinds it knew")
     parser.add_argument("--sample-minute", action="store_true", help="three painted nuclei")
     options = parser.parse_args()
     if options.sample_minute and not options.steps:
@@ -343,6 +370,8 @@ def main() -> None:
         sample_minute(options)
     elif options.shuffled:
         shuffled(options)
+    elif options.forgetting:
+        forgetting(options)
     else:
         loop(options)
 

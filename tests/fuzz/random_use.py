@@ -186,7 +186,7 @@ class User:
         layer = self._layer()
         if layer is None:
             return "none"
-        layer.name = self.rng.choice(["a", "b", "cells", "seen (napari-unet)", "é 中"])
+        layer.name = self.rng.choice(["a", "b", "cells", "learnt from (U-Net)", "é 中"])
         return layer.name
 
     def select_layer(self) -> str:

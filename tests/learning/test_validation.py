@@ -104,7 +104,7 @@ def elsewhere(before=20, after=20, steady=(0.6, 0.6), kept=1.0):
 
 def test_a_drop_beyond_the_noise_is_refused():
     assert not decide(check(0.9, 0.8, noise=0.04), None, LEARNT).accepted
-    assert "worse on corrected places" in decide(check(0.9, 0.8), None, LEARNT).why
+    assert "worse on test cells" in decide(check(0.9, 0.8), None, LEARNT).why
     assert decide(check(0.9, 0.8, noise=0.06), None, LEARNT).accepted
     assert decide(check(0.9, 0.89), None, LEARNT).accepted, "2 % are nothing"
     assert decide(check(0.8, 0.9), None, LEARNT).accepted
@@ -113,7 +113,7 @@ def test_a_drop_beyond_the_noise_is_refused():
 def test_what_could_not_be_learnt_is_refused_even_where_it_is_a_gain():
     verdict = decide(check(-0.3, 0.1), None, Fit(0.0, 0.1))
     assert not verdict.accepted
-    assert "agrees with 10 % of what was painted, and the model before with 0 %" in verdict.why
+    assert "agrees with 10 % of what was painted (the old one: 0 %)" in verdict.why
     assert decide(check(-0.3, 0.1), None, LEARNT).accepted
     assert not decide(None, None, Fit(0.0, 0.1)).accepted
 
@@ -138,7 +138,7 @@ def test_many_more_cells_where_nobody_looked_are_not_accepted_in_silence():
     better = check(0.5, 0.9)
     verdict = decide(better, None, LEARNT, elsewhere=elsewhere(20, 85))
     assert not verdict.accepted
-    assert "finds 85 cells where nothing was corrected, and the model before 20" in verdict.why
+    assert "the new one finds 85 cells and the old one 20" in verdict.why
     assert decide(better, None, LEARNT, elsewhere=elsewhere(20, 65)).accepted
     assert decide(better, None, LEARNT, elsewhere=elsewhere(0, 25)).accepted
 
@@ -163,7 +163,7 @@ def test_a_version_that_is_less_sure_of_its_cells_is_refused():
     better = check(0.5, 0.9)
     verdict = decide(better, None, LEARNT, elsewhere(steady=(0.75, 0.64)))
     assert not verdict.accepted
-    assert "64 % of its cells again, and the model before 75 %" in verdict.why
+    assert "64 % of its cells again, the old one 75 %" in verdict.why
     assert decide(better, None, LEARNT, elsewhere(steady=(0.75, 0.73))).accepted
 
 
@@ -206,13 +206,13 @@ def test_a_few_steps_that_the_time_allowed_are_not_accepted():
 def test_what_could_not_be_checked_is_not_accepted():
     verdict = decide(None, None, LEARNT)
     assert not verdict.accepted
-    assert "correct two or more others" in verdict.why
+    assert "correct two more" in verdict.why
 
 
 def test_no_gain_where_there_is_room_for_one_is_refused():
     verdict = decide(check(0.43, 0.45), None, LEARNT)
     assert not verdict.accepted
-    assert "no better on corrected places" in verdict.why
+    assert "no better on test cells" in verdict.why
     assert decide(check(0.43, 0.5), None, LEARNT).accepted
     assert decide(check(0.95, 0.95), None, LEARNT).accepted, "there is no room"
     assert decide(check(0.43, 0.43), check(0.6, 0.65), LEARNT).accepted, "better on earlier ones"

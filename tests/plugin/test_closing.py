@@ -151,13 +151,15 @@ def test_closing_ends_the_process_well(
         assert not np.array_equal(draft.labels, draft.baseline)
 
 
-def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, settle, image):
+def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, qtbot, settle, image):
     widget = docked_by_napari
     # What its question lists, when the window manager closes the window.
     listed = widget.viewer.window.__wrapped__._task_status_manager.get_status
     widget.viewer.add_image(image)
     for what in ("Segmenting", "Measuring"):
-        {"Segmenting": widget.segment_button, "Measuring": widget.measuring.measure}[what].click()
+        chosen = {"Segmenting": widget.segment_button, "Measuring": widget.measuring.measure}[what]
+        qtbot.waitUntil(chosen.isEnabled)
+        chosen.click()
         assert listed() == [f"napari-worker: Executing {what} (napari-unet)"]
         settle(widget)
         assert listed() == []

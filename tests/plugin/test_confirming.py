@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN
 
-SEEN = "seen (napari-unet)"
+SEEN = "learnt from (U-Net)"
 
 
 def test_c_confirms_the_cell_under_the_pointer(segmented, settle, hand, taught):

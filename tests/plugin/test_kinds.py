@@ -131,7 +131,6 @@ def test_the_table_is_large():
 def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, container):
     widget = docked()
     model = widget.controller.service.store.find("tiny").path
-    widget.advanced.scope.value = "everything"
     for number, (layout, dtype, kept_in) in enumerate(ROWS):
         if kept_in != container:
             continue
@@ -145,6 +144,9 @@ def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, cont
                 widget.advanced.channel.value = channel
             else:
                 widget.viewer.dims.set_current_step(where, channel)
+        if "everything" in widget.advanced.scope.choices:
+            widget.advanced.scope.value = "everything"
+            widget.advanced.link.value = "none"
         widget.segment_button.click()
         settle(widget)
         row = f"{layout} {dtype} {container}: {widget.status.text()}"
@@ -322,7 +324,7 @@ def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, 
     first.paint(at, 9)
     settle(widget)
     assert widget.correcting.count.text().startswith("1 cell corrected")
-    seen = widget.viewer.layers["seen (napari-unet)"]
+    seen = widget.viewer.layers["learnt from (U-Net)"]
     place = np.array(at)
     place[axes.index("C")] = 3
     world = np.asarray(layer.data_to_world(place))

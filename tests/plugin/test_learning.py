@@ -11,7 +11,7 @@ from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import FinishReason
 from napari_unet.plugin.dock import widget as widget_module
 
-LEARNING = "learning (napari-unet)"
+LEARNING = "found while it learns (U-Net)"
 
 
 @pytest.fixture

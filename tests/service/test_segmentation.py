@@ -806,11 +806,6 @@ def test_another_shipped_model_is_named_where_it_is_steadier(shipped, monkeypatc
     assert asked == ["nuclei"], "a model that suits is not compared"
 
 
-def test_a_model_of_ones_own_is_compared_with_none(service, add_model, blobs):
-    add_model("mine")
-    assert service.better_model(blobs()[0], "YX", "mine", ()).wait(SOON) is None
-
-
 @pytest.mark.slow
 def test_bright_discs_suit_nuclei_better_than_phase(shipped, discs_image):
     def better(model):

@@ -296,8 +296,13 @@ class _At:
         """
         own = best = self.sight(1.0)
         asks_size = self.config.diameter_px == "auto"
-        if asks_size and not self._is_right(own):
-            best = self._other_size(own)
+        if asks_size:
+            # A model that has learnt cells of another size still knows those of its parent.
+            as_parent = 1 / self.model.header.zoom
+            if not 1 / _LARGER < as_parent < _LARGER:
+                best = self._steadiest(own, [(self, self.sight(as_parent))])
+            if best is own and not self._is_right(own):
+                best = self._other_size(own)
         if may_be_stained and own.sureness < _CLEAR and self.may_be_stained:
             image, axes = take_channel(self.image, self.axes, "stain")
             stained = replace(self, image=image, axes=axes)
@@ -383,7 +388,8 @@ class _At:
             size = None
             if sight.factor != 1:
                 size = (self.model.header.diameter_px or MIXED_DIAMETER_PX) / sight.factor
-                wide, shown = self.width_px(sight), _WORDS[sight.factor]
+                wide = self.width_px(sight)
+                shown = _WORDS.get(sight.factor, "at the size that its parent knew")
                 parts.append(f"cells look about {wide:.0f} px wide, shown to the model {shown}")
         if channel == "stain":
             parts.append("seen as its nuclear stain (haematoxylin)")

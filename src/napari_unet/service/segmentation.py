@@ -328,9 +328,8 @@ class SegmentationService:
     ) -> Job[str | None]:
         """Start to look whether a model that ships suits an image clearly better than this one.
 
-        The job returns its name, or None; for a model that was taught by the user it is None. It
-        looks at samples of one plane, on this computer, and takes about a second where this model
-        does not suit, less elsewhere.
+        The job returns its name, or None. It looks at samples of one plane, on this computer, and
+        takes about a second where this model does not suit, less elsewhere.
 
         Parameters
         ----------
@@ -361,7 +360,7 @@ class SegmentationService:
                 loaded = self.servers.local.load(version)
                 return steadiness_at_best(loaded, plane, config, compute, job)
 
-            if not own.shipped or own.header.for_stacks:
+            if own.header.for_stacks:
                 return None
             now = steadiness(own)
             can_be_better = is_better(now, 1.0)

@@ -12,7 +12,7 @@ from napari_unet.plugin.jobs.scope import ALL, PLANE, STACK, planes_in
 from napari_unet.plugin.results.carry_over import carry_around
 from napari_unet.segmentation.plane_order import PlaneLabels
 
-ARRIVING = "arriving (napari-unet)"
+ARRIVING = "arriving cells (U-Net)"
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.data())

@@ -26,7 +26,7 @@ def test_a_dropped_model_is_added_and_chosen(
     widget = docked_by_napari
     write_model(tmp_path / "theirs.safetensors", name="theirs")
     assert widget.viewer.open(str(tmp_path / "theirs.safetensors"), plugin=None) == []
-    qtbot.waitUntil(lambda: widget.model.value == "theirs@1", timeout=60_000)
+    qtbot.waitUntil(lambda: widget.model.value == "theirs", timeout=60_000)
     assert len(widget.viewer.layers) == 0
     assert store.find("theirs").version == 1
     (message,) = [text for severity, text in told if severity == "info"]

@@ -21,8 +21,8 @@ def test_the_tint_and_the_keys_follow_to_the_second_result(again, hand, settle):
     hand(dock.viewer).point((20, 20))
     hand(dock.viewer).press("C")
     settle(dock)
-    assert "confirmed" in dock.correcting.count.text()
-    assert "seen (napari-unet)" in dock.viewer.layers
+    assert "marked correct" in dock.correcting.count.text()
+    assert "learnt from (U-Net)" in dock.viewer.layers
 
 
 def test_the_same_cells_keep_their_ids_and_the_tool_stays(again, settle, qtbot):
@@ -40,7 +40,7 @@ def test_the_same_cells_keep_their_ids_and_the_tool_stays(again, settle, qtbot):
     assert third != second
     assert third.data[30, 70] == kept
     assert third.data[70, 70] not in second.data
-    assert "since the last result 1 new, 1 gone (" in dock.status.text()
+    assert "since the last result 1 new, 1 gone" in dock.status.text()
     table = third.features.set_index("index")["since last result"]
     assert table[third.data[70, 70]] == "new"
     assert (str(third.mode), third.brush_size) == ("erase", 7)

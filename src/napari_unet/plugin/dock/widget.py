@@ -480,7 +480,7 @@ class SegmentWidget(QWidget):
         self.advanced.guess.native.setVisible(not busy and not no_labels)
         if not busy:
             self.more_time.clear()
-            self.server.look()
+        self.server.look()
         self.last.look()
         following = self._next_button(is_corrected)
         for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):

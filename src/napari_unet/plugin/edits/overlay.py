@@ -97,7 +97,7 @@ class SeenOverlay:
     def __init__(
         self,
         viewer: Viewer,
-        name: str = "seen (napari-unet)",
+        name: str = "learnt from (U-Net)",
         opacity: float = _OPACITY,
         *,
         on_top: bool = False,

@@ -20,7 +20,7 @@ from napari_unet.plugin.viewer.layers import (
 )
 from napari_unet.plugin.viewer.record import helper_metadata
 
-_NAME = "mark a box (napari-unet)"
+_NAME = "mark a box (U-Net)"
 # A drag that is shorter than this is a click.
 _LEAST_PX = 2
 

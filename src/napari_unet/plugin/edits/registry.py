@@ -70,7 +70,7 @@ class Corrections:
         self.brush_class = DEFAULT_CLASS
         self._trackers: dict[Labels, EditTracker] = {}
         self._overlay = SeenOverlay(viewer)
-        self._drafts = SeenOverlay(viewer, "drafts (napari-unet)", opacity=1, on_top=True)
+        self._drafts = SeenOverlay(viewer, "drafts (U-Net)", opacity=1, on_top=True)
         self._shown: Labels | None = None
         self._due: set[Labels] = set()
         self._surveying = 0

@@ -14,7 +14,7 @@ from napari_unet.plugin.viewer.canvas import camera_of
 from napari_unet.plugin.viewer.layers import add_quietly, plane_in_view, rows_and_columns
 from napari_unet.plugin.viewer.record import helper_metadata
 
-_NAME = "gesture (napari-unet)"
+_NAME = "gesture (U-Net)"
 _COLOUR = "#ffcc1a"
 # Width of the line, in pixels of the screen.
 _WIDTH_PX = 2.0

@@ -29,7 +29,7 @@ class LearningView:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._overlay = Overlay(viewer, "learning (napari-unet)", 2, opacity=0.9)
+        self._overlay = Overlay(viewer, "found while it learns (U-Net)", 2, opacity=0.9)
         # The image, and its channel that is seen.
         self._taught: tuple[Image, Channel] | None = None
         self.view: View | None = None

@@ -27,7 +27,7 @@ class Arriving:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._overlay = Overlay(viewer, "arriving (napari-unet)", opacity=0.5)
+        self._overlay = Overlay(viewer, "arriving cells (U-Net)", opacity=0.5)
         self._image: Image | None = None
         self._is_outdated: Callable[[], bool] = lambda: False
         self._planes: dict[Index, NDArray[np.int32]] = {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A place, and the index of its plane.
 Found = tuple[Index, "Place"]
-NEXT, CHECK = "paint next (napari-unet)", "check these (napari-unet)"
+NEXT, CHECK = "doubtful cells (U-Net)", "check these (U-Net)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
 # So many diameters of a cell are seen along the canvas.
 _DIAMETERS = 8
