@@ -17,6 +17,7 @@ from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Progress
 from napari_unet.plugin.dock.advanced import Advanced
 from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
+from napari_unet.plugin.dock.decode_row import DecodeRow
 from napari_unet.plugin.dock.draft_row import DraftRow
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
@@ -112,6 +113,9 @@ class SegmentWidget(QWidget):
             (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
             (controller.looked, self.look.show_for),
+            (controller.redrawing.changed, self._look_at_scores),
+            (controller.redrawing.told, partial(self._tell, self.find_step)),
+            (controller.redrawing.failed, partial(self._warn, self.find_step)),
             (corrections.counted, self._on_counted),
             (corrections.failed, partial(self._warn, self.correct_step)),
             (controller.restoring.offered, self.draft.on_offered),
@@ -146,8 +150,10 @@ class SegmentWidget(QWidget):
 
     @property
     def is_counting(self) -> bool:
-        """Whether what was painted is yet to be counted, or a draft to be read."""
-        return self.controller.corrections.is_counting or self.controller.restoring.is_looking > 0
+        """Whether strokes are yet to be counted, a draft to be read, or cells to be drawn again."""
+        controller = self.controller
+        looks = controller.restoring.is_looking > 0
+        return controller.corrections.is_counting or looks or controller.redrawing.is_at_work
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
@@ -227,6 +233,8 @@ class SegmentWidget(QWidget):
         self.find_step.add_layout(found)
         self.find_step.add(self.look)
         self.find_step.add(self.view)
+        self.decode = DecodeRow(self.controller.redrawing, self.advanced, lambda: self.image.value)
+        self.find_step.add(self.decode)
 
     def _build_correct(self) -> None:
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
@@ -482,9 +490,13 @@ class SegmentWidget(QWidget):
             self.more_time.clear()
             self.server.look()
         self.last.look()
+        self.decode.look(busy)
         following = self._next_button(is_corrected)
         for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
             set_accent(choice, choice is following and not busy)
+
+    def _look_at_scores(self) -> None:
+        self.decode.look(_RUNNING if self.is_busy else "")
 
     def _next_button(self, is_corrected: bool) -> QPushButton:
         """The button to click next, as far as that can be known."""
@@ -507,6 +519,8 @@ class SegmentWidget(QWidget):
             QTimer.singleShot(0, self._on_image)
 
     def _refresh_models(self, name: str = "") -> None:
+        if name:
+            self.controller.redrawing.drop()
         self.models.offer(name)
         self._on_model()
 
@@ -515,6 +529,7 @@ class SegmentWidget(QWidget):
 
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
+        self.controller.redrawing.drop()
         self._on_model()
         if not self.controller.versions.is_about(str(self.model.value).partition("@")[0]):
             self._forget_verdict()
@@ -523,6 +538,7 @@ class SegmentWidget(QWidget):
     def _on_model(self) -> None:
         self.models.describe()
         if self.model.value is not None:
+            self.decode.choose(str(self.model.value))
             header = self.controller.service.store.find(self.model.value).header
             self.correcting.class_choice.offer(header.classes[1:])
 
