@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Progress
 from napari_unet.plugin.dock.advanced import Advanced
+from napari_unet.plugin.dock.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.decode_row import DecodeRow
 from napari_unet.plugin.dock.draft_row import DraftRow
@@ -113,6 +114,7 @@ class SegmentWidget(QWidget):
             (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
             (controller.looked, self.look.show_for),
+            (controller.better_model.named, self.better.on_named),
             (controller.redrawing.changed, self._look_at_scores),
             (controller.redrawing.told, partial(self._tell, self.find_step)),
             (controller.redrawing.failed, partial(self._warn, self.find_step)),
@@ -231,8 +233,8 @@ class SegmentWidget(QWidget):
         found.addWidget(self.find_step.note, 1)
         found.addWidget(advanced.guess.native)
         self.find_step.add_layout(found)
-        self.find_step.add(self.look)
-        self.find_step.add(self.view)
+        self.better = BetterModelRow(self._try_model)
+        self.find_step.add(self.look, self.better, self.view)
         self.decode = DecodeRow(self.controller.redrawing, self.advanced, lambda: self.image.value)
         self.find_step.add(self.decode)
 
@@ -306,6 +308,10 @@ class SegmentWidget(QWidget):
 
     def _use_as_is(self) -> None:
         self.advanced.use_as_is()
+        self._segment()
+
+    def _try_model(self, name: str) -> None:
+        self.model.value = name
         self._segment()
 
     def _finetune_anew(self) -> None:
@@ -383,6 +389,7 @@ class SegmentWidget(QWidget):
         }.get(what, self.find_step)
         self._drop_warnings()
         self._details = ""
+        self.better.withdraw()
         self.status.say(self._speaking.note, f"{what} …")
         self.curve.clear()
         teaching = what == "Fine-tuning"
@@ -530,6 +537,7 @@ class SegmentWidget(QWidget):
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
         self.controller.redrawing.drop()
+        self._forget_better()
         self._on_model()
         if not self.controller.versions.is_about(str(self.model.value).partition("@")[0]):
             self._forget_verdict()
@@ -541,6 +549,10 @@ class SegmentWidget(QWidget):
             self.decode.choose(str(self.model.value))
             header = self.controller.service.store.find(self.model.value).header
             self.correcting.class_choice.offer(header.classes[1:])
+
+    def _forget_better(self) -> None:
+        self.controller.better_model.cancel()
+        self.better.withdraw()
 
     def _forget_verdict(self) -> None:
         if not self.is_busy:
@@ -557,6 +569,7 @@ class SegmentWidget(QWidget):
             for step in self._steps if not self.is_busy else ():
                 step.note.say("")
             self.look.show_for("")
+            self._forget_better()
             self._forget_verdict()
         self._refresh()
 

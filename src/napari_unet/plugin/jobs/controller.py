@@ -23,6 +23,7 @@ from napari_unet.learning.finetune import Improvement
 from napari_unet.learning.live_view import ViewLabels
 from napari_unet.plugin.edits.autosave import Autosave
 from napari_unet.plugin.edits.registry import Corrections
+from napari_unet.plugin.jobs.better_model import BetterModel
 from napari_unet.plugin.jobs.follower import Follower
 from napari_unet.plugin.jobs.leaving import end_despite
 from napari_unet.plugin.jobs.live_view import LearningView
@@ -81,6 +82,8 @@ class Controller:
         Which version of a model is used, and the way back.
     redrawing
         The cells of the last result with other settings, without the network.
+    better_model
+        Whether another model suits the image better.
 
     Signals
     -------
@@ -118,6 +121,7 @@ class Controller:
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
         self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._add)
+        self.better_model = BetterModel(service, self.follower)
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         # While Qt is there still: a script may end, or IPython, with its window open.
         atexit.register(self._at_exit)
@@ -135,6 +139,7 @@ class Controller:
         self._arriving.end()
         self.places.close()
         self.redrawing.close()
+        self.better_model.cancel()
         self._at_work = self.service.close(_PATIENCE_S)
         if self._at_work is None:
             atexit.unregister(self._at_exit)
@@ -398,6 +403,7 @@ class Controller:
         )
         changed = f"; since the last result {result.change}" if str(result.change) else ""
         self.follower.finish(f"{found_words(asked, done)}{changed}", True)
+        self.better_model.ask_soon(asked, done.model)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""
