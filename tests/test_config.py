@@ -42,6 +42,8 @@ from napari_unet.config import AugmentConfig, FinetuneConfig, PredictConfig, tra
         (PredictConfig, {"anisotropy": 0.0}, "anisotropy is 0.0; give the distance of the planes"),
         (FinetuneConfig, {"diameter_px": -1.0}, "diameter_px is -1.0; give a size in pixels"),
         (FinetuneConfig, {"held_out": 1.0}, r"held_out is 1.0; give one in \[0, 1\)"),
+        (FinetuneConfig, {"threshold": 1.0}, r"threshold is 1.0; give one in \(0, 1\)"),
+        (FinetuneConfig, {"min_size_px": -1}, "min_size_px is -1; give 0 or more"),
         (FinetuneConfig, {"average": 1.0}, r"average is 1.0; give one in \[0, 1\)"),
     ],
 )

@@ -84,10 +84,7 @@ class PredictConfig:
                 self.diameter_px > 0,
                 f"diameter_px is {self.diameter_px}; give a size in pixels",
             )
-        if self.threshold is not None:
-            _require(0 < self.threshold < 1, f"threshold is {self.threshold}; give one in (0, 1)")
-        if self.min_size_px is not None:
-            _require(self.min_size_px >= 0, f"min_size_px is {self.min_size_px}; give 0 or more")
+        _check_decoding(self.threshold, self.min_size_px)
         if self.tile_px is not None:
             _require(self.tile_px > 0, f"tile_px is {self.tile_px}; give a size in pixels")
 
@@ -197,6 +194,9 @@ class FinetuneConfig:
     held_out
         Fraction of the corrected cells that are held out to validate the new model and are not
         trained on; with 0 there is no validation.
+    threshold, min_size_px
+        The new model finds cells with these; None finds values that suit the corrections. They are
+        used by models of planes, and `min_size_px` counts pixels of the image.
     device, precision, channel
         As in `PredictConfig`, but the channel has no "auto": images are used as they were
         segmented.
@@ -223,6 +223,8 @@ class FinetuneConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     diameter_px: float | None = None
     held_out: float = 0.25
+    threshold: float | None = None
+    min_size_px: int | None = None
     device: Device = "auto"
     precision: Precision = "auto"
     channel: Channel = None
@@ -230,6 +232,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         _check_channel(self.channel)
+        _check_decoding(self.threshold, self.min_size_px)
         _require(
             self.steps is not None or self.seconds is not None,
             "neither steps nor seconds is given; give one of them, or seconds='auto'",
@@ -330,6 +333,13 @@ def _check_channel(channel: Channel) -> None:
         named or (isinstance(channel, int) and channel >= 0),
         f"channel is {channel!r}; give 0 for the first, or more, or 'stain'",
     )
+
+
+def _check_decoding(threshold: float | None, min_size_px: int | None) -> None:
+    if threshold is not None:
+        _require(0 < threshold < 1, f"threshold is {threshold}; give one in (0, 1)")
+    if min_size_px is not None:
+        _require(min_size_px >= 0, f"min_size_px is {min_size_px}; give 0 or more")
 
 
 def _require(holds: bool, sentence: str) -> None:

@@ -119,6 +119,16 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     assert (done.check, done.verdict) == (plain.check, plain.verdict)
 
 
+def test_a_version_finds_cells_as_the_user_asked(service, weak, given):
+    asked = dataclasses.replace(SETTINGS, threshold=0.7, min_size_px=30, diameter_px=12.0)
+    done = service.finetune([given(1)], weak, asked).wait(SOON)
+    header = done.model.header
+    assert header.postprocess["threshold"] == 0.7
+    assert header.zoom != 1
+    assert header.postprocess["min_size_px"] == round(30 * header.zoom**2)
+    assert service.reproduce(done.model).wait(SOON)
+
+
 def test_a_steady_parent_keeps_its_way_of_reading_out(service, add_model, blobs):
     """It finds the same cells in the image turned and resized, so it knows this kind."""
     image, labels = blobs()

@@ -197,6 +197,17 @@ def prepare(
     return Lesson(tuple(planes), split, other, units, of_parent, n_cells, zoom)
 
 
+def _asked_decoding(config: FinetuneConfig, zoom: float) -> dict[str, float]:
+    """Return what the user set of how scores become cells, as settings of a header."""
+    asked: dict[str, float] = {}
+    if config.threshold is not None:
+        # A model file may not hold others.
+        asked["threshold"] = min(max(config.threshold, 0.001), 0.999)
+    if config.min_size_px is not None:
+        asked["min_size_px"] = round(config.min_size_px * zoom**2)
+    return asked
+
+
 def _numbered(
     units: Sequence[NDArray[np.int32]], known: Sequence[NDArray[np.bool_]]
 ) -> tuple[tuple[NDArray[np.int32], ...], NDArray[np.bool_]]:
@@ -254,6 +265,10 @@ class Run:
         self._job, self._model, self._config, self._compute = job, model, config, compute
         # If the zoom changes, the parent's post-processing settings are for another size of cells.
         self._parent = parent if parent.zoom == lesson.zoom else model.header
+        # Settings of the user go before both: the check is to judge what will be used.
+        self._asked = _asked_decoding(config, lesson.zoom)
+        self._parent = self._as_asked(self._parent)
+        model.header = self._as_asked(model.header)
         self._sights = self._look_elsewhere(lesson, self._parent)
         self._belief = belief(self._sights.values())
         self._lesson = lesson = self._with_belief(lesson)
@@ -426,7 +441,10 @@ class Run:
         else:
             found = thresholds_for(model, planes, self._compute, self._job.check, resized=resized)
             settings = {**model.header.postprocess, **found}
-        model.header = replace(model.header, postprocess=settings)
+        model.header = self._as_asked(replace(model.header, postprocess=settings))
+
+    def _as_asked(self, header: ModelHeader) -> ModelHeader:
+        return replace(header, postprocess={**header.postprocess, **self._asked})
 
     def _trust(self) -> float:
         """Return how far the parent is trusted on unseen pixels, from 0 to 1."""

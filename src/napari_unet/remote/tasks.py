@@ -160,7 +160,9 @@ class SegmentTask:
             config=_on_device(self.request.config, inputs),
         )
         # Labels of finished planes are not sent: a `Part` reports the progress without them.
-        return inputs.backend.segment(Part(job, 0, 1), request)
+        found = inputs.backend.segment(Part(job, 0, 1), request)
+        # Scores are many times larger than labels, and their model is a whole network.
+        return replace(found, scores=None)
 
 
 @dataclass(frozen=True)

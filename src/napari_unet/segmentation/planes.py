@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from napari_unet.jobs import Job, Reporter
 from napari_unet.models.device import choose
 from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel
 from napari_unet.models.store import ModelVersion
+from napari_unet.segmentation.kept_scores import KeptScores, keep
 from napari_unet.segmentation.linking import linked_ids
 from napari_unet.segmentation.looking import AS_IT_IS, Look, Scored, look, measured_px
 from napari_unet.segmentation.plane_order import PlaneLabels, number_in_order
@@ -72,6 +73,9 @@ class Segmentation:
         Warnings about the image, one sentence each.
     look
         The diameter and channel with which the model saw the image.
+    scores
+        Of the first plane, to find its cells again with other settings (`again`); None of large
+        planes, parts of planes, stacks and linked cells, and where a server segmented.
     """
 
     labels: NDArray[np.int32]
@@ -85,6 +89,7 @@ class Segmentation:
     is_linked: bool = False
     warnings: tuple[str, ...] = ()
     look: Look = AS_IT_IS
+    scores: KeptScores | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -160,16 +165,24 @@ def segment_planes(
     """
     prepared = prepare(job, load, image, axes, version, config, planes)
     known = prepared.known
-    one = _segment_large if math.prod(prepared.source.shape) > LARGE_PX else _segment
+    is_large = math.prod(prepared.source.shape) > LARGE_PX
+    first: list[KeptScores | None] = []
 
     def segment(index: tuple[int, ...], target: NDArray[np.int32], progress: Progress) -> Found:
         source = replace(prepared.source, index=index)
         if known is not None and known.index == index:
-            return _take_known(source, target, known, source.missing_px)
-        return one(source, target, progress)
+            scored, missing_px = known, source.missing_px
+        elif is_large:
+            return _segment_large(source, target, progress)
+        else:
+            scored, missing_px = _segment(source, progress)
+        if index == planes[0] and config.link == "none":
+            first.append(keep(index, source.model, scored.scores))
+        return _take_known(source, target, scored, missing_px)
 
     targets = {index: plane_view(prepared.labels, axes, index) for index in planes}
     found = segment_each(job, prepared, targets, segment, planes)
+    found = replace(found, scores=first[0] if first else None)
     return link_found(job, found, label_axes(axes), config.link)
 
 
@@ -302,15 +315,45 @@ def link_found(
     return replace(found, n_cells=len(votes), kinds=elected, is_linked=True)
 
 
-def _segment(source: PlaneSource, target: NDArray[np.int32], progress: Progress) -> Found:
-    """Segment a plane as a whole, and write its labels to `target`."""
+def again(found: Segmentation, config: PredictConfig) -> Segmentation:
+    """Return the cells of the plane whose scores are kept, as other settings find them.
+
+    Parameters
+    ----------
+    found
+        Labels (..., Y, X), and scores.
+    config
+        Its `threshold` and `min_size_px` are used.
+
+    Raises
+    ------
+    ValueError
+        If no scores are kept.
+    """
+    scores = found.scores
+    if scores is None:
+        raise ValueError("no scores of this result are in memory; click Segment")
+    labels = np.zeros_like(found.labels)
+    labels[scores.index], votes = scores.cells(config)
+    return replace(
+        found,
+        labels=labels,
+        planes=(scores.index,),
+        n_cells=len(votes),
+        diameter_px=median_diameter(votes.sum(1)),
+        kinds=scores.model.kinds(votes),
+    )
+
+
+def _segment(source: PlaneSource, progress: Progress) -> tuple[Scored, int]:
+    """Segment a plane as a whole; return it, and the number of its pixels without a value."""
     loaded = source.model
     pixels = get_plane(source.image, source.axes, source.index)
     plane = loaded.prepare(pixels)
     scores = loaded.scores(plane, source.compute, source.config.tile_px, progress, source.zoom)
     progress(1.0, "labelling cells")
     labels = loaded.instances(scores, source.config)
-    return _take_known(source, target, Scored(source.index, labels, scores), count_missing(pixels))
+    return Scored(source.index, labels, scores), count_missing(pixels)
 
 
 def _take_known(

@@ -304,6 +304,8 @@ class Advanced(QCollapsible):
             precision=self.precision.value,
             seed=self.seed.value,
             diameter_px=float(self.diameter.value) or None,
+            threshold=self.threshold.value or None,
+            min_size_px=int(self.min_size.value) or None,
             channel=None if channel == "auto" else channel,
         )
 

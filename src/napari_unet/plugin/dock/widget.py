@@ -16,7 +16,9 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Progress
 from napari_unet.plugin.dock.advanced import Advanced
+from napari_unet.plugin.dock.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
+from napari_unet.plugin.dock.decode_row import DecodeRow
 from napari_unet.plugin.dock.draft_row import DraftRow
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
@@ -112,6 +114,10 @@ class SegmentWidget(QWidget):
             (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
             (controller.looked, self.look.show_for),
+            (controller.better_model.named, self.better.on_named),
+            (controller.redrawing.changed, self._look_at_scores),
+            (controller.redrawing.told, partial(self._tell, self.find_step)),
+            (controller.redrawing.failed, partial(self._warn, self.find_step)),
             (corrections.counted, self._on_counted),
             (corrections.failed, partial(self._warn, self.correct_step)),
             (controller.restoring.offered, self.draft.on_offered),
@@ -146,8 +152,10 @@ class SegmentWidget(QWidget):
 
     @property
     def is_counting(self) -> bool:
-        """Whether what was painted is yet to be counted, or a draft to be read."""
-        return self.controller.corrections.is_counting or self.controller.restoring.is_looking > 0
+        """Whether strokes are yet to be counted, a draft to be read, or cells to be drawn again."""
+        controller = self.controller
+        looks = controller.restoring.is_looking > 0
+        return controller.corrections.is_counting or looks or controller.redrawing.is_at_work
 
     def cleanup(self) -> None:
         """Stop jobs and let go of the viewer; safe to call twice."""
@@ -225,8 +233,10 @@ class SegmentWidget(QWidget):
         found.addWidget(self.find_step.note, 1)
         found.addWidget(advanced.guess.native)
         self.find_step.add_layout(found)
-        self.find_step.add(self.look)
-        self.find_step.add(self.view)
+        self.better = BetterModelRow(self._try_model)
+        self.find_step.add(self.look, self.better, self.view)
+        self.decode = DecodeRow(self.controller.redrawing, self.advanced, lambda: self.image.value)
+        self.find_step.add(self.decode)
 
     def _build_correct(self) -> None:
         self.draft = DraftRow(self.controller.restoring, lambda: self.image.value)
@@ -298,6 +308,10 @@ class SegmentWidget(QWidget):
 
     def _use_as_is(self) -> None:
         self.advanced.use_as_is()
+        self._segment()
+
+    def _try_model(self, name: str) -> None:
+        self.model.value = name
         self._segment()
 
     def _finetune_anew(self) -> None:
@@ -375,6 +389,7 @@ class SegmentWidget(QWidget):
         }.get(what, self.find_step)
         self._drop_warnings()
         self._details = ""
+        self.better.withdraw()
         self.status.say(self._speaking.note, f"{what} …")
         self.curve.clear()
         teaching = what == "Fine-tuning"
@@ -482,9 +497,13 @@ class SegmentWidget(QWidget):
             self.more_time.clear()
         self.server.look()
         self.last.look()
+        self.decode.look(busy)
         following = self._next_button(is_corrected)
         for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
             set_accent(choice, choice is following and not busy)
+
+    def _look_at_scores(self) -> None:
+        self.decode.look(_RUNNING if self.is_busy else "")
 
     def _next_button(self, is_corrected: bool) -> QPushButton:
         """The button to click next, as far as that can be known."""
@@ -507,6 +526,8 @@ class SegmentWidget(QWidget):
             QTimer.singleShot(0, self._on_image)
 
     def _refresh_models(self, name: str = "") -> None:
+        if name:
+            self.controller.redrawing.drop()
         self.models.offer(name)
         self._on_model()
 
@@ -515,6 +536,8 @@ class SegmentWidget(QWidget):
 
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
+        self.controller.redrawing.drop()
+        self._forget_better()
         self._on_model()
         if not self.controller.versions.is_about(str(self.model.value).partition("@")[0]):
             self._forget_verdict()
@@ -523,8 +546,13 @@ class SegmentWidget(QWidget):
     def _on_model(self) -> None:
         self.models.describe()
         if self.model.value is not None:
+            self.decode.choose(str(self.model.value))
             header = self.controller.service.store.find(self.model.value).header
             self.correcting.class_choice.offer(header.classes[1:])
+
+    def _forget_better(self) -> None:
+        self.controller.better_model.cancel()
+        self.better.withdraw()
 
     def _forget_verdict(self) -> None:
         if not self.is_busy:
@@ -541,6 +569,7 @@ class SegmentWidget(QWidget):
             for step in self._steps if not self.is_busy else ():
                 step.note.say("")
             self.look.show_for("")
+            self._forget_better()
             self._forget_verdict()
         self._refresh()
 

@@ -23,10 +23,12 @@ from napari_unet.learning.finetune import Improvement
 from napari_unet.learning.live_view import ViewLabels
 from napari_unet.plugin.edits.autosave import Autosave
 from napari_unet.plugin.edits.registry import Corrections
+from napari_unet.plugin.jobs.better_model import BetterModel
 from napari_unet.plugin.jobs.follower import Follower
 from napari_unet.plugin.jobs.leaving import end_despite
 from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
+from napari_unet.plugin.jobs.redrawing import Redrawing
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.outlines import Outlines
 from napari_unet.plugin.results.restore import Restoring
@@ -78,6 +80,10 @@ class Controller:
         Corrections that were saved before.
     versions
         Which version of a model is used, and the way back.
+    redrawing
+        The cells of the last result with other settings, without the network.
+    better_model
+        Whether another model suits the image better.
 
     Signals
     -------
@@ -114,6 +120,8 @@ class Controller:
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
+        self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._add)
+        self.better_model = BetterModel(service, self.follower)
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         # While Qt is there still: a script may end, or IPython, with its window open.
         atexit.register(self._at_exit)
@@ -130,6 +138,8 @@ class Controller:
         self._learning.end()
         self._arriving.end()
         self.places.close()
+        self.redrawing.close()
+        self.better_model.cancel()
         self._at_work = self.service.close(_PATIENCE_S)
         if self._at_work is None:
             atexit.unregister(self._at_exit)
@@ -320,35 +330,60 @@ class Controller:
 
     def _merge(self, asked: Request, job: Job[Segmentation]) -> None:
         """Bring along what was seen of the current result, then show the new one."""
-        image, source = asked.image, asked.source
+        source = asked.source
         done: Segmentation = job.result  # type: ignore[assignment]
         done = replace(done, labels=planes_last(done.labels, label_axes(source.axes)))
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
+
+        def show(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
+            self.follower.guarded(lambda: self._show(asked, *future.result(), job.seconds))
+
+        self._bring_along(asked, lambda: done, show)
+
+    def _bring_along(
+        self,
+        asked: Request,
+        find: Callable[[], Segmentation],
+        show: Callable[[Future[tuple[Segmentation, Result, Labels]]], None],
+    ) -> None:
+        """Merge what `find` returns with the current result, in the background; then `show` it."""
+        image, source = asked.image, asked.source
         labels = self.results.current(image)
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
         memo, dims = old.memo() if old else None, bare(self.viewer.dims)
-        contour = self.outlines.width_px(done.labels.shape)
-        channel = done.look.channel if asked.channel == "auto" else asked.channel
 
-        def work() -> tuple[Result, Labels]:
+        def work() -> tuple[Segmentation, Result, Labels]:
+            done = find()
             result = merge(done, old, memo, ring_px, asked.box)
             key = self._autosave.key_of(str(image.unique_id), source, image.name)
+            channel = done.look.channel if asked.channel == "auto" else asked.channel
             origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
+            contour = self.outlines.width_px(done.labels.shape)
             layer = new_layer(bare(image), result, origin, done.diameter_px, contour, dims)
-            return result, layer
+            return done, result, layer
 
-        def show(future: Future[tuple[Result, Labels]]) -> None:
+        def go_on(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
                 # A stroke was painted meanwhile: it comes along, too.
-                self._merge(asked, job)
-                return
-            self.follower.guarded(lambda: self._show(asked, done, *future.result(), job.seconds))
+                self._bring_along(asked, find, show)
+            else:
+                show(future)
 
-        self._background.run(work, show)
+        self._background.run(work, go_on)
+
+    def _add(self, image: Image, result: Result, layer: Labels) -> None:
+        # The user may have chosen otherwise meanwhile.
+        contour = self.outlines.width_px(result.labels.shape)
+        if layer.contour != contour:
+            layer.contour = contour
+        self.results.add(image, result, layer)
+        self.outlines.shown.emit(contour > 0)
+        self.corrections.tracker(layer)
+        self.viewer.layers.selection.active = layer
 
     def _show(
         self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
@@ -357,14 +392,8 @@ class Controller:
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        # The user may have chosen otherwise meanwhile.
-        contour = self.outlines.width_px(done.labels.shape)
-        if layer.contour != contour:
-            layer.contour = contour
-        self.results.add(image, result, layer)
-        self.outlines.shown.emit(contour > 0)
-        self.corrections.tracker(layer)
-        self.viewer.layers.selection.active = layer
+        self._add(image, result, layer)
+        self.redrawing.keep(asked, done, layer)
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
@@ -374,6 +403,7 @@ class Controller:
         )
         changed = f"; since the last result {result.change}" if str(result.change) else ""
         self.follower.finish(f"{found_words(asked, done)}{changed}", True)
+        self.better_model.ask_soon(asked, done.model)
 
     def _show_beside(self, asked: Request, done: Segmentation) -> None:
         """The layer shows another image now: what was found is not laid over it."""
