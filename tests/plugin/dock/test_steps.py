@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QScrollArea
 
-from napari_unet.plugin.dock.verdict_card import MORE_S
+from napari_unet.plugin.dock.rows.verdict_card import MORE_S
 
 # Words of the time before, which a newcomer did not understand.
 OLD_WORDS = (

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_unet.core.boxes import Box
 from napari_unet.core.checks import in_dock
-from napari_unet.plugin.dock.gesture_row import GestureRow
 from napari_unet.plugin.dock.keys import Keys
+from napari_unet.plugin.dock.rows.gesture_row import GestureRow
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.jobs.controller import Controller

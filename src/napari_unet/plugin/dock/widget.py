@@ -16,24 +16,24 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Progress
 from napari_unet.plugin.dock.advanced import Advanced
-from napari_unet.plugin.dock.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
-from napari_unet.plugin.dock.decode_row import DecodeRow
-from napari_unet.plugin.dock.draft_row import DraftRow
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
-from napari_unet.plugin.dock.look_row import LookRow
-from napari_unet.plugin.dock.loss_curve import LossCurve
 from napari_unet.plugin.dock.measure_panel import MeasureRow
-from napari_unet.plugin.dock.model_row import ModelRow
-from napari_unet.plugin.dock.more_time_row import MoreTimeRow
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
-from napari_unet.plugin.dock.run_row import RunRow
-from napari_unet.plugin.dock.server_row import ServerRow
+from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
+from napari_unet.plugin.dock.rows.decode_row import DecodeRow
+from napari_unet.plugin.dock.rows.draft_row import DraftRow
+from napari_unet.plugin.dock.rows.look_row import LookRow
+from napari_unet.plugin.dock.rows.loss_curve import LossCurve
+from napari_unet.plugin.dock.rows.model_row import ModelRow
+from napari_unet.plugin.dock.rows.more_time_row import MoreTimeRow
+from napari_unet.plugin.dock.rows.run_row import RunRow
+from napari_unet.plugin.dock.rows.server_row import ServerRow
+from napari_unet.plugin.dock.rows.verdict_card import MORE_S, VerdictCard
+from napari_unet.plugin.dock.rows.view_row import ViewRow
 from napari_unet.plugin.dock.steps import Messages, Note, Step, allow
 from napari_unet.plugin.dock.theme import set_accent, stylesheet
-from napari_unet.plugin.dock.verdict_card import MORE_S, VerdictCard
-from napari_unet.plugin.dock.view_row import ViewRow
 from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, shrink
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement

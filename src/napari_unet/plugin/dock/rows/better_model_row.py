@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napari_unet.plugin.dock.offer_row import OfferRow
+from napari_unet.plugin.dock.rows.offer_row import OfferRow
 
 
 class BetterModelRow(OfferRow):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import Signal
 
-from napari_unet.plugin.dock.offer_row import OfferRow
+from napari_unet.plugin.dock.rows.offer_row import OfferRow
 from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.remote.unfinished import UnfinishedJob
 

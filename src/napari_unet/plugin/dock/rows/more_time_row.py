@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from napari_unet.jobs import Progress, duration
-from napari_unet.plugin.dock.offer_row import OfferRow
+from napari_unet.plugin.dock.rows.offer_row import OfferRow
 
 
 class MoreTimeRow(OfferRow):

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from napari.layers import Image
 
-from napari_unet.plugin.dock.offer_row import OfferRow
+from napari_unet.plugin.dock.rows.offer_row import OfferRow
 from napari_unet.plugin.results.restore import Restoring
 
 
