@@ -21,7 +21,7 @@ def test_the_tint_and_the_keys_follow_to_the_second_result(again, hand, settle):
     hand(dock.viewer).point((20, 20))
     hand(dock.viewer).press("C")
     settle(dock)
-    assert "confirmed" in dock.correcting.count.text()
+    assert "marked correct" in dock.correcting.count.text()
     assert "seen (napari-unet)" in dock.viewer.layers
 
 
