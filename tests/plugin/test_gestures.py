@@ -184,7 +184,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not layer.data[:60, 45:].any()
     hand.press("H")
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
     states = seen(widget)
     assert states[30, 70] == CORRECTED
     assert states[55, 50] == CONFIRMED
@@ -198,7 +198,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not seen(widget).any()
     layer.redo()
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
 
 
 def test_a_loop_over_background_is_taken_back_by_u(dock, settle):
@@ -252,7 +252,7 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     hand.point((30, 70))
     hand.press("C")
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place confirmed"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
     assert DRAFTS not in widget.viewer.layers or not widget.viewer.layers[DRAFTS].data.any()
     (correction,) = taught(widget, settle)
     assert correction.trusted[layer.data == cell].all()
@@ -344,7 +344,7 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     hand.point((86, 80))
     hand.press("C")
     settle(widget)
-    assert "1 place confirmed" in widget.correcting.count.text()
+    assert "1 place marked correct" in widget.correcting.count.text()
 
 
 @pytest.mark.slow

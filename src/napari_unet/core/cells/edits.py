@@ -234,8 +234,10 @@ def _pairs(
     first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
     """Return the pairs of numbers that occur, and how often each pair does."""
-    pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
-    return pairs[0], pairs[1], counts
+    # One number for each pair: sorting columns would stop all other threads for seconds.
+    width = int(second.max(initial=0)) + 1
+    pairs, counts = np.unique(first.astype(np.int64) * width + second, return_counts=True)
+    return pairs // width, pairs % width, counts
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
