@@ -138,8 +138,9 @@ def _regions(
     known: dict[tuple[int, ...], _Region] = {}
     covered = -1
     # Blocks are added until each group of them is a box, and each box is whole.
-    while covered != (covered := np.count_nonzero(grid)):
-        found = {}
+    while (now := int(np.count_nonzero(grid))) != covered:
+        covered = now
+        found: dict[tuple[int, ...], _Region] = {}
         for y, x in ndimage.find_objects(ndimage.label(grid, np.ones((3, 3)))[0]):
             key = y.start, y.stop, x.start, x.stop
             box = _pixels(y), _pixels(x)

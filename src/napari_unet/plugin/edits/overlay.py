@@ -62,8 +62,7 @@ class Overlay:
             self.remove()
             layer = None
         if layer is not None and layer in self._viewer.layers:
-            if not np.array_equal(layer.affine.affine_matrix, place.options["affine"]):
-                layer.affine = place.options["affine"]
+            layer.affine = place.options["affine"]
             layer.data = pixels
             # New data make it editable again.
             layer.editable, layer.visible = False, True
@@ -147,10 +146,10 @@ class SeenOverlay:
 
 def _box_of(states: States) -> tuple[slice, slice]:
     """Rows and columns of all that was seen, in whole steps of `_STEP_PX`; never empty."""
-    rows = states.any(axis=1)
-    columns = states[rows].any(axis=0)
-    y, x = (_steps(np.flatnonzero(line), len(line)) for line in (rows, columns))
-    return y, x
+    rows = np.flatnonzero(states.any(axis=1))
+    columns = np.flatnonzero(states[rows].any(axis=0))
+    height, width = states.shape
+    return _steps(rows, height), _steps(columns, width)
 
 
 def _steps(places: NDArray[np.intp], length: int) -> slice:
