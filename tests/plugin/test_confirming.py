@@ -174,3 +174,26 @@ def test_without_labels_there_is_nothing_to_mark(docked, hand):
         assert part.toolTip() == "Click Segment first"
     hand(widget.viewer).press("N")
     assert "there is no image" in widget.status.text()
+
+
+def test_on_a_large_plane_the_tint_covers_what_was_seen(docked, settle, hand, discs):
+    widget = docked()
+    viewer = widget.viewer
+    viewer.add_image(discs((20, 20), (600, 700), size=800), name="large", scale=(0.5, 0.5))
+    widget.segment_button.click()
+    settle(widget)
+    hand(viewer).point((300, 350))
+    hand(viewer).press("C")
+    settle(widget)
+    seen = viewer.layers[SEEN]
+    assert seen.data.shape == (256, 256)
+    np.testing.assert_allclose(seen.data_to_world((88, 188)), (300, 350))
+    assert seen.data[88, 188] == CONFIRMED
+    hand(viewer).point((10, 10))
+    hand(viewer).press("C")
+    settle(widget)
+    assert viewer.layers[SEEN] is seen
+    assert seen.data.shape == (768, 768)
+    assert seen.data[20, 20] == seen.data[600, 700] == CONFIRMED
+    np.testing.assert_allclose(seen.data_to_world((20, 20)), (10, 10))
+    assert viewer.layers.selection.active is widget.labels.value

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
+from napari_unet.core.cells import edits as edits_module
 from napari_unet.core.cells.edits import find_edits
 
 
@@ -169,3 +172,49 @@ def test_labels_of_another_shape_are_refused():
     sentence = r"the labels are \(5, 6\) and were \(5, 5\) .*; segment the image again"
     with pytest.raises(ValueError, match=sentence):
         find_edits(np.zeros((5, 5), int), np.zeros((5, 6), int))
+
+
+@st.composite
+def painted_planes(draw):
+    """Labels before and after strokes of any id (0 erases), and fills of a cell."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    before = np.zeros((draw(st.integers(1, 50)), draw(st.integers(1, 60))), np.int32)
+
+    def stroke(labels, longest):
+        (y, x), (height, width) = (rng.integers(0, n) for n in (labels.shape, longest))
+        labels[y : y + height + 1, x : x + width + 1] = rng.integers(0, 6)
+
+    for _ in range(draw(st.integers(0, 12))):
+        stroke(before, (12, 40))
+    after = before.copy()
+    for _ in range(draw(st.integers(0, 5))):
+        stroke(after, (5, 8))
+    if draw(st.booleans()):
+        after[after == rng.integers(0, 6)] = rng.integers(0, 6)
+    return before, after
+
+
+@given(painted_planes(), st.sampled_from([0, 1, 3, 8]))
+@settings(max_examples=60, deadline=None)
+def test_looking_around_the_changes_finds_what_looking_at_all_finds(planes, ring_px):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edits_module, "_BLOCK_PX", 1000)
+        whole = find_edits(*planes, ring_px)
+        patch.setattr(edits_module, "_BLOCK_PX", 4)
+        near = find_edits(*planes, ring_px)
+        more = np.flatnonzero((planes[0] != planes[1]) | (np.indices(planes[0].shape)[0] % 9 == 0))
+        told = find_edits(*planes, ring_px, more)
+    for found in (near, told):
+        assert found.n_cells == whole.n_cells
+        np.testing.assert_array_equal(found.trusted, whole.trusted)
+
+
+def test_a_touched_cell_that_goes_on_far_away_is_seen_as_a_whole():
+    before = np.zeros((600, 600), np.int32)
+    before[5:590, 5:20] = 7  # one cell that is touched goes on far away
+    after = before.copy()
+    after[10:14, 18:24] = 7
+    after[300:310, 300:310] = 8
+    edits = find_edits(before, after)
+    assert edits.n_cells == 2
+    np.testing.assert_array_equal(edits.trusted, ring(after > 0))

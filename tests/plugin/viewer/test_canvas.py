@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_unet.plugin.viewer.canvas import make_current
+from napari_unet.plugin.viewer.canvas import make_current, remove_soon
 
 # A segmentation fault would end the tests, too.
 RUN = """
@@ -62,4 +62,26 @@ def test_without_a_canvas_nothing_happens():
     viewer.layers.events.removing.connect(make_current)
     viewer.add_image(np.eye(2))
     viewer.layers.clear()
+    assert not viewer.layers
+
+
+def test_a_layer_leaves_when_the_pointer_rests(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    layer = viewer.add_labels(np.eye(9, dtype=int), name="old")
+    remove_soon(viewer, layer)
+    assert layer in viewer.layers
+    assert not layer.visible
+    for at in range(30):
+        viewer.cursor.position = (at, at)
+        qtbot.wait(20)
+    assert layer in viewer.layers
+    qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=20_000)
+
+
+def test_a_layer_that_is_to_leave_may_be_gone_before(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    layer = viewer.add_labels(np.eye(9, dtype=int))
+    remove_soon(viewer, layer)
+    viewer.layers.clear()
+    qtbot.wait(400)
     assert not viewer.layers

@@ -18,6 +18,10 @@ from skimage.measure import label
 # two. That is so if at least the fraction `_INSIDE` of the painted cell lies in the old one, and
 # the rest has at most `_HALVES` times and at least 1 / `_HALVES` times the painted cell's area.
 _INSIDE, _HALVES = 0.9, 2.0
+# Side of the blocks in which changed pixels are looked for, in pixels: about two cells.
+_BLOCK_PX = 64
+
+Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,15 @@ class Edits:
     n_cells: int
 
 
-def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px: int = 8) -> Edits:
+def find_edits(
+    before: NDArray[np.integer],
+    after: NDArray[np.integer],
+    ring_px: int = 8,
+    where: NDArray[np.integer] | None = None,
+) -> Edits:
     """Compare labels (Y, X) with a snapshot taken before the user painted.
+
+    Only places around changed pixels are looked at, so strokes on a large plane cost little.
 
     Parameters
     ----------
@@ -46,6 +57,8 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
     ring_px
         Width, in pixels, of the ring around a changed cell whose background the user has looked
         at.
+    where
+        Positions in the flattened plane; elsewhere nothing differs. With None all is compared.
 
     Raises
     ------
@@ -72,26 +85,136 @@ def find_edits(before: NDArray[np.integer], after: NDArray[np.integer], ring_px:
             f"the labels are {after.shape} and were {before.shape} when the cells were found; "
             "segment the image again"
         )
-    changed = before != after
-    ids: set[int] = set()
-    extra = 0
-    old, new = (label(labels, connectivity=2) for labels in (before, after))
-    for labels, piece in ((before, old), (after, new)):
-        met = np.unique(piece[changed & (labels > 0)])
-        found = np.unique(labels[changed & (labels > 0)])
-        ids.update(found.tolist())
-        extra = max(extra, len(met) - len(found))
-    touched = changed | np.isin(new, _seen_pieces(old, new, changed))
-    seen = touched | (_dilate(touched, ring_px) & (after == 0))
-    return Edits(seen, len(ids) + extra)
+    if where is None:
+        where = np.flatnonzero(before != after)
+    seen = np.zeros(before.shape, bool)
+    # Of the labels before and after: ids of changed cells, and the number of their pieces.
+    ids: tuple[set[int], set[int]] = (set(), set())
+    n_pieces = [0, 0]
+    for region in _regions(before, after, where):
+        for n, (piece, cells) in enumerate((region.old, region.new)):
+            n_pieces[n] += len(piece)
+            ids[n].update(cells)
+        touched = region.changed | np.isin(region.after, _seen_pieces(region))
+        _see(seen, after, region.box, touched, ring_px)
+    extra = max(0, *(count - len(cells) for count, cells in zip(n_pieces, ids, strict=True)))
+    return Edits(seen, len(ids[0] | ids[1]) + extra)
 
 
-def _seen_pieces(
-    before: NDArray[np.integer], after: NDArray[np.integer], changed: NDArray[np.bool_]
-) -> list[int]:
+@dataclass(frozen=True)
+class _Region:
+    """A box of a plane, whose pieces (connected parts of one id) are numbered.
+
+    Attributes
+    ----------
+    box
+        Rows and columns.
+    changed
+        Pixels in it that changed.
+    before, after
+        Numbers of the pieces, 0 = background.
+    old, new
+        Of both: the pieces with changed pixels, and their ids.
+    is_whole
+        Whether none of these pieces goes on outside the box.
+    """
+
+    box: Box
+    changed: NDArray[np.bool_]
+    before: NDArray[np.integer]
+    after: NDArray[np.integer]
+    old: tuple[list[int], list[int]]
+    new: tuple[list[int], list[int]]
+    is_whole: bool
+
+
+def _regions(
+    before: NDArray[np.integer], after: NDArray[np.integer], where: NDArray[np.integer]
+) -> list[_Region]:
+    """Boxes apart from each other, which hold the places and all pieces that changed there."""
+    grid = np.zeros([-(-n // _BLOCK_PX) for n in before.shape], bool)
+    if where.size:
+        grid[tuple(line // _BLOCK_PX for line in np.unravel_index(where, before.shape))] = True
+    known: dict[tuple[int, ...], _Region] = {}
+    covered = -1
+    # Blocks are added until each group of them is a box, and each box is whole.
+    while (now := int(np.count_nonzero(grid))) != covered:
+        covered = now
+        found: dict[tuple[int, ...], _Region] = {}
+        for y, x in ndimage.find_objects(ndimage.label(grid, np.ones((3, 3)))[0]):
+            key = y.start, y.stop, x.start, x.stop
+            box = _pixels(y), _pixels(x)
+            found[key] = known.get(key) or _region(before, after, box)
+            grid[(y, x) if found[key].is_whole else (_wider(y), _wider(x))] = True
+        known = found
+    return list(known.values())
+
+
+def _region(before: NDArray[np.integer], after: NDArray[np.integer], box: Box) -> _Region:
+    # Copies: somebody may be painting.
+    labels = before[box].copy(), after[box].copy()
+    changed = labels[0] != labels[1]
+    pieces = [label(ids, connectivity=2) for ids in labels]
+    met = []
+    is_whole = True
+    for ids, piece in zip(labels, pieces, strict=True):
+        of_cells = changed & (ids > 0)
+        numbers = np.unique(piece[of_cells])
+        met.append((numbers.tolist(), np.unique(ids[of_cells]).tolist()))
+        is_whole = is_whole and not np.isin(_inner_edges(piece, box, before.shape), numbers).any()
+    return _Region(box, changed, pieces[0], pieces[1], met[0], met[1], is_whole)
+
+
+def _inner_edges(
+    piece: NDArray[np.integer], box: Box, shape: tuple[int, ...]
+) -> NDArray[np.integer]:
+    """The pixels along those edges of a box that are not edges of the plane."""
+    y, x = box
+    edges = (
+        piece[: int(y.start > 0)],
+        piece[len(piece) - int(y.stop < shape[0]) :],
+        piece[:, : int(x.start > 0)],
+        piece[:, piece.shape[1] - int(x.stop < shape[1]) :],
+    )
+    return np.concatenate([edge.ravel() for edge in edges])
+
+
+def _pixels(blocks: slice) -> slice:
+    return slice(blocks.start * _BLOCK_PX, blocks.stop * _BLOCK_PX)
+
+
+def _wider(blocks: slice) -> slice:
+    """Twice as many blocks, so that a large cell is soon inside."""
+    more = max(1, (blocks.stop - blocks.start) // 2)
+    return slice(max(blocks.start - more, 0), blocks.stop + more)
+
+
+def _see(
+    seen: NDArray[np.bool_],
+    after: NDArray[np.integer],
+    box: Box,
+    touched: NDArray[np.bool_],
+    ring_px: int,
+) -> None:
+    """Add what was touched in a box, and the background around it, to what was seen."""
+    start = [max(line.start - ring_px, 0) for line in box]
+    around = tuple(
+        slice(first, line.stop + ring_px) for first, line in zip(start, box, strict=True)
+    )
+    wide = np.zeros(seen[around].shape, bool)
+    inner = tuple(
+        slice(line.start - first, line.start - first + n)
+        for first, line, n in zip(start, box, touched.shape, strict=True)
+    )
+    wide[inner] = touched
+    seen[around] |= wide | (_dilate(wide, ring_px) & (after[around] == 0))
+
+
+def _seen_pieces(region: _Region) -> list[int]:
     """Return the numbers of the connected pieces of `after` that the user made, shaped or split."""
+    before, after, changed = region.before, region.after, region.changed
     areas = np.bincount(after.ravel())
-    seen = set(np.unique(after[changed & (after > 0)]).tolist())
+    seen = set(region.new[0])
     # For each old piece that lost pixels: which piece has them now, and how many.
     lost = changed & (before > 0)
     old, now, counts = _pairs(before[lost], after[lost])
@@ -112,8 +235,10 @@ def _pairs(
     first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
     """Return the pairs of numbers that occur, and how often each pair does."""
-    pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
-    return pairs[0], pairs[1], counts
+    # One number for each pair: sorting columns would stop all other threads for seconds.
+    width = int(second.max(initial=0)) + 1
+    pairs, counts = np.unique(first.astype(np.int64) * width + second, return_counts=True)
+    return pairs // width, pairs % width, counts
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:

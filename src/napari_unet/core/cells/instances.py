@@ -356,7 +356,8 @@ def _split_at_cores(
     cores = _drop_small(cores, max(min_size_px // 2, 1))
     inside = np.flatnonzero(cores)
     owners = np.zeros(int(cores.max(initial=0)) + 1, np.int32)
-    owners[cores.flat[inside]] = cells.flat[inside]
+    # Unlike `flat[...]`, `take` lets other threads go on.
+    owners[cores.take(inside)] = cells.take(inside)
     several = np.flatnonzero(np.bincount(owners[owners > 0], minlength=1) > 1)
     out, following = cells.copy(), int(cells.max(initial=0)) + 1
     boxes = ndimage.find_objects(cells)

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 
 from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN, States
@@ -29,6 +30,9 @@ _COLOURS = {
     DRAFT: (1, 0.8, 0.1, 1),
 }
 _OPACITY = 0.25
+# The tint covers the box of what was seen, so that what it costs follows the strokes and not the
+# plane. Its sides are whole numbers of this many pixels, so that they seldom change.
+_STEP_PX = 256
 
 
 class Overlay:
@@ -54,7 +58,7 @@ class Overlay:
     def show(self, pixels: Pixels, place: Lying, below: Labels | None) -> None:
         """Show pixels (Y, X), lying as `alignment.over_plane` says."""
         layer, pixels = self._layer, place.lay(pixels)
-        if layer is not None and layer.data.shape != pixels.shape:
+        if layer is not None and layer.ndim != pixels.ndim:
             self.remove()
             layer = None
         if layer is not None and layer in self._viewer.layers:
@@ -126,14 +130,29 @@ class SeenOverlay:
         if here is None and self._shown is None:
             return
         if here is None:
-            here = np.zeros(plane_shape(labels), np.uint8)
+            here = np.zeros(np.minimum(plane_shape(labels), _STEP_PX), np.uint8)
         if self._shown is not None and self._shown[0] == labels and self._shown[1] is here:
             return
         below = None if self._on_top else labels
-        self._overlay.show(here, over_plane(labels, index), below)
+        y, x = _box_of(here)
+        self._overlay.show(here[y, x], over_plane(labels, index, (y.start, x.start)), below)
         self._shown = labels, here
 
     def remove(self) -> None:
         """Take the layer away."""
         self._shown = None
         self._overlay.remove()
+
+
+def _box_of(states: States) -> tuple[slice, slice]:
+    """Rows and columns of all that was seen, in whole steps of `_STEP_PX`; never empty."""
+    rows = np.flatnonzero(states.any(axis=1))
+    columns = np.flatnonzero(states[rows].any(axis=0))
+    height, width = states.shape
+    return _steps(rows, height), _steps(columns, width)
+
+
+def _steps(places: NDArray[np.intp], length: int) -> slice:
+    first, last = (places[0], places[-1]) if places.size else (0, 0)
+    start, stop = (int(place) // _STEP_PX * _STEP_PX for place in (first, last))
+    return slice(start, min(stop + _STEP_PX, length))

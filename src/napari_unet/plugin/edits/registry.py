@@ -179,7 +179,7 @@ class Corrections:
         if at is None:
             raise ValueError("the pointer is beside the image; point at a cell")
         index = plane_in_view(labels, self._viewer.dims.point)
-        plane = self.tracker(labels).snapshot(index).after
+        plane = self.tracker(labels).plane(index)
         radius = max(1, round(labels.brush_size / 2))
         self._add(labels, mark_at(index, plane, at, self.ring_px, radius))
         return (
@@ -202,7 +202,7 @@ class Corrections:
             If there is none.
         """
         marks, tracker = record_of(labels).marks, self.tracker(labels)
-        while marks and not holds(marks[-1], tracker.snapshot(tuple(marks[-1]["index"])).after):
+        while marks and not holds(marks[-1], tracker.plane(tuple(marks[-1]["index"]))):
             marks.pop()
         if not marks:
             raise ValueError("there is no mark to undo on these labels")
@@ -214,7 +214,7 @@ class Corrections:
         drafts = record_of(labels).draft_cells
         if drafts:
             index = tuple(mark["index"])
-            plane = self.tracker(labels).snapshot(index).after
+            plane = self.tracker(labels).plane(index)
             here = pending(drafts, record_of(labels).marks, index, plane)
             met = np.unique(here[confirmed([mark], index, plane)])
             mark = mark | {"drafts": met[met > 0].tolist()}
@@ -261,7 +261,8 @@ class Corrections:
             if failures:
                 self.failed.emit(failures[0])
 
-        if self._background.run(partial(tracker.survey, memo, ring_px, save), tell):
+        work = partial(tracker.survey, memo, ring_px, save, tracker.take_dirty())
+        if self._background.run(work, tell):
             self._surveying += 1
 
     def _forget(self, event: Event) -> None:

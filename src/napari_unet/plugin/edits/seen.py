@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,15 @@ class SeenPlane:
         What was confirmed since.
     drafts
         Cells that were added as drafts since.
+    where
+        Positions in the flattened plane outside of which nothing was painted; None if unknown.
     """
 
     painted: PaintedPlane
     carried: States | None
     marks: tuple[Mark, ...]
     drafts: tuple[DraftCell, ...] = ()
+    where: NDArray[np.int64] | None = None
 
     @property
     def index(self) -> Index:
@@ -82,19 +85,20 @@ class SeenPlane:
         ring_px
             Width of the ring around a corrected cell that counts as looked at.
         """
+        from napari_unet.core.cells.edits import find_edits
+
         after = self.painted.after
         states = np.zeros(after.shape, np.uint8) if self.carried is None else self.carried.copy()
         if self.marks:
             states[confirmed(self.marks, self.index, after) & (states == UNSEEN)] = CONFIRMED
         drafts = pending(self.drafts, self.marks, self.index, after)
-        painted, n_cells = self.painted, 0
+        before = self.painted.before
         if drafts.any():
-            painted = replace(painted, after=np.where(drafts, painted.before, after))
-        if not np.array_equal(painted.before, painted.after):
-            edits = painted.edits(ring_px)
-            states[edits.trusted], n_cells = CORRECTED, edits.n_cells
+            after = np.where(drafts, before, after)
+        edits = find_edits(before, after, ring_px, self.where)
+        states[edits.trusted] = CORRECTED
         states[drafts > 0] = UNSEEN
-        return Look(states, n_cells, drafts)
+        return Look(states, edits.n_cells, drafts)
 
     def correction(self, ring_px: int, classes: Mapping[int, str]) -> Correction | None:
         """What a model can learn from the plane; None if nothing of it was seen.

@@ -10,8 +10,10 @@ from napari.layers import Labels
 from napari.utils.events import Event
 from numpy.typing import NDArray
 
-from napari_unet.core.checks import mask_words
+from napari_unet.core.boxes import Box
+from napari_unet.core.checks import mask_words, whole_labels
 from napari_unet.corrections.annotations import Correction, PaintedPlane
+from napari_unet.plugin.edits.dirty import Dirty, dirty_after
 from napari_unet.plugin.edits.marks import holds
 from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
@@ -129,7 +131,8 @@ class EditTracker:
     What Segment wrote, the baseline, is kept in the layer's metadata, as are the confirmed marks,
     the states that came along from an earlier result and the classes: they outlive the dock.
     No event of napari tells all changes: undo, fill and scripts send different ones or none. So
-    events only start a comparison with the baseline, and undone strokes do not count.
+    events only start a comparison with the baseline, and undone strokes do not count. Where an
+    event says which pixels were painted (`edits.dirty`), only these are compared anew.
 
     Parameters
     ----------
@@ -151,6 +154,9 @@ class EditTracker:
         self.baseline = record_of(layer).baseline
         # Goes up whenever the layer may have changed.
         self.revision = 0
+        self._dirty: Dirty = None
+        # What the last survey found; of its thread.
+        self._changes: dict[Index, Changes] | None = None
         self.states: Mapping[Index, States] = {}
         self.drafts: Mapping[Index, States] = {}
         # Of labels from elsewhere, see `EditCount.mask`.
@@ -173,8 +179,10 @@ class EditTracker:
         return tuple(planes_of(self.layer).shape)
 
     def notify(self, event: Event | None = None) -> None:
-        """Say that something may have changed."""
+        """Say that something may have changed; without an event, no pixel has."""
         self.revision += 1
+        if event is not None:
+            self._dirty = dirty_after(self._dirty, event, self.layer)
         del record_of(self.layer).handed_on
         self._on_change()
 
@@ -190,6 +198,18 @@ class EditTracker:
         after = plane_of(self.layer, index)
         before = np.zeros_like(after) if self.baseline is None else self.baseline[index]
         return PaintedPlane(index, before, after)
+
+    def take_dirty(self) -> Dirty:
+        """Return where the next survey has to compare, which starts a new list of places."""
+        dirty, self._dirty = self._dirty, {}
+        return dirty
+
+    def plane(self, index: Index) -> NDArray[np.int32]:
+        """One plane (Y, X), to look at only: where it can be, it is no copy."""
+        plane = planes_of(self.layer)[index]
+        if isinstance(plane, np.ndarray) and plane.dtype == np.int32:
+            return plane
+        return plane_of(self.layer, index)
 
     def whole(self, index: Index) -> PaintedPlane:
         """A copy of one plane, as if all of it had been painted."""
@@ -225,9 +245,13 @@ class EditTracker:
         return tuple(correction for correction in found if correction is not None)
 
     def survey(
-        self, memo: Memo, ring_px: int, save: Callable[[Mapping[Index, Changes]], None]
+        self,
+        memo: Memo,
+        ring_px: int,
+        save: Callable[[Mapping[Index, Changes]], None],
+        dirty: Dirty = None,
     ) -> Survey:
-        """Look at all planes; not for the viewer's thread either.
+        """Look at all that was painted; not for the viewer's thread either.
 
         Parameters
         ----------
@@ -237,11 +261,22 @@ class EditTracker:
             Width of the ring around corrected cells.
         save
             Gets the changes first, for the rest takes a while.
+        dirty
+            Where something may have been painted since the last survey.
         """
-        planes = self.seen_planes(memo)
-        self._look_for_mask(planes)
-        changes = {plane.index: _changes(plane.painted) for plane in planes}
+        known, self._changes = self._changes, None
+        if known is None or dirty is None or self.baseline is None:
+            planes = self.seen_planes(memo)
+            self._look_for_mask(planes)
+            changes = {plane.index: _changes(plane.painted) for plane in planes}
+        else:
+            self._check_size()
+            changes = known | {
+                index: self._compared(index, box, known.get(index)) for index, box in dirty.items()
+            }
+            planes = self._known_planes(memo, changes)
         changes = {index: change for index, change in changes.items() if change[0].size}
+        self._changes = changes
         if self.baseline is not None:
             save(changes)
         looks = {plane.index: plane.look(ring_px) for plane in planes}
@@ -262,6 +297,35 @@ class EditTracker:
         states = {index: look.states for index, look in looks.items() if look.states.any()}
         drafts = {index: draft_states(look) for index, look in looks.items() if look.drafts.any()}
         return Survey(count, states, drafts, changes)
+
+    def _compared(self, index: Index, box: Box, known: Changes | None) -> Changes:
+        """The changes of a plane, compared anew in a box."""
+        assert self.baseline is not None
+        before, after = self.baseline[index], whole_labels(self.plane(index)[box])
+        y, x = np.nonzero(before[box] != after)
+        where = (y + box[0].start) * before.shape[1] + x + box[1].start
+        if known is None:
+            return where, after[y, x]
+        rows, columns = np.divmod(known[0], before.shape[1])
+        inside = (rows >= box[0].start) & (rows < box[0].stop)
+        inside &= (columns >= box[1].start) & (columns < box[1].stop)
+        where = np.concatenate([known[0][~inside], where])
+        order = np.argsort(where)
+        return where[order], np.concatenate([known[1][~inside], after[y, x]])[order]
+
+    def _known_planes(self, memo: Memo, changes: Mapping[Index, Changes]) -> list[SeenPlane]:
+        """The planes of which something was seen, not copied; the changes are known."""
+        assert self.baseline is not None
+        found = []
+        nothing = np.zeros(0, np.int64)
+        marked = {tuple(mark["index"]) for mark in memo.marks}
+        painted = {index for index, change in changes.items() if change[0].size}
+        for index in sorted({*memo.carried, *marked, *painted}):
+            plane = PaintedPlane(index, self.baseline[index], self.plane(index))
+            marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
+            where = changes[index][0] if index in painted else nothing
+            found.append(SeenPlane(plane, memo.carried.get(index), marks, memo.drafts, where))
+        return found
 
     def _look_for_mask(self, planes: list[SeenPlane]) -> None:
         """See whether labels from elsewhere number no cells; their pieces are cells then."""

@@ -9,10 +9,11 @@ from napari.components import Camera
 from napari.layers import Layer
 from napari.utils.events import Event
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 
-# Long enough for the viewer to draw.
-_PAUSE_MS = 120
+# A layer is removed when the user has moved nothing for this long, in ms; enough to draw once, too.
+_PAUSE_MS = 250
 
 
 def canvas_size(viewer: Viewer) -> tuple[int, int]:
@@ -45,17 +46,35 @@ def make_current(event: Event | None = None) -> None:
 
 
 def remove_soon(viewer: Viewer, layer: Layer) -> None:
-    """Hide a layer, and remove it when what comes in its place is drawn; no matter if it is gone.
+    """Hide a layer, and remove it when the user rests; no matter if it is gone by then.
 
     napari 0.9 collects garbage for each removal, which takes a third of a second.
     """
     if layer in viewer.layers:
         # The next one may want the name.
         layer.name, layer.visible = f"{layer.name} (going)", False
-        QTimer.singleShot(_PAUSE_MS, partial(_remove, viewer, layer))
+        _wait(viewer, layer)
 
 
-def _remove(viewer: Viewer, layer: Layer) -> None:
+def _wait(viewer: Viewer, layer: Layer) -> None:
+    QTimer.singleShot(_PAUSE_MS, partial(_remove, viewer, layer, _at_hand(viewer)))
+
+
+def _at_hand(viewer: Viewer) -> tuple[object, ...]:
+    """What the user moves: pointer, camera, sliders."""
+    camera = camera_of(viewer)
+    return (
+        tuple(viewer.cursor.position),
+        tuple(camera.center),
+        camera.zoom,
+        tuple(viewer.dims.current_step),
+    )
+
+
+def _remove(viewer: Viewer, layer: Layer, before: tuple[object, ...]) -> None:
     # Somebody else may have, or the viewer be closed.
     with suppress(RuntimeError, ValueError):
-        viewer.layers.remove(layer)
+        if _at_hand(viewer) != before or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+            _wait(viewer, layer)
+        else:
+            viewer.layers.remove(layer)

@@ -219,10 +219,13 @@ def add_quietly(viewer: Viewer, layer: Layer, below: Layer | None = None) -> Non
     """Add a layer, under another one if that is given; the selection stays as it is."""
     layers = viewer.layers
     chosen, active = set(layers.selection), layers.selection.active
-    layers.insert(layers.index(below) if below in layers else len(layers), layer)
-    layers.selection.active = active
-    layers.selection.update(chosen)
-    layers.selection.discard(layer)
+    events = layers.selection.events
+    # napari chooses what is added: nobody needs to hear of that, and to show its controls.
+    with events.active.blocker(), events.changed.blocker():
+        layers.insert(layers.index(below) if below in layers else len(layers), layer)
+        layers.selection.active = active
+        layers.selection.update(chosen)
+        layers.selection.discard(layer)
 
 
 def bare(thing: T) -> T:
