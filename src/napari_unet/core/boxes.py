@@ -20,6 +20,20 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
+def union(one: Box, other: Box) -> Box:
+    """Return the smallest box that holds two boxes.
+
+    Examples
+    --------
+    >>> union((slice(0, 2), slice(3, 4)), (slice(1, 5), slice(0, 1)))
+    (slice(0, 5, None), slice(0, 4, None))
+    """
+    y, x = (
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return y, x
+
+
 def grown(box: Box, margin_px: int, shape: tuple[int, ...]) -> Box:
     """Return a box that is larger on each side by a margin, but ends where the plane (Y, X) ends.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.boxes import Box, box_of
+from napari_unet.core.boxes import Box, box_of, union
 from napari_unet.corrections.annotations import Correction
 
 # Name of the class of an id for which no class is given.
@@ -96,7 +96,7 @@ def merge(new: Truth, old: Truth) -> Truth:
     its other pixels join the new cell. Otherwise they become unseen, because half a cell would
     teach a wrong outline. The other old cells get ids after those of the new cells.
     """
-    box = _union(new.box, old.box)
+    box = union(new.box, old.box)
     new, old = new.within(box), old.within(box)
     pieces = _pieces(old.labels)
     met = np.unique(pieces[new.seen])
@@ -115,7 +115,7 @@ def merge(new: Truth, old: Truth) -> Truth:
 
 def same(one: Truth, other: Truth) -> bool:
     """Return whether two truths agree on seen pixels, cells and classes; ids may differ."""
-    box = _union(one.box, other.box)
+    box = union(one.box, other.box)
     one, other = one.within(box), other.within(box)
     cells = one.labels > 0
     if not (np.array_equal(one.seen, other.seen) and np.array_equal(cells, other.labels > 0)):
@@ -170,10 +170,3 @@ def _present(labels: NDArray[np.int32], classes: Mapping[int, str]) -> dict[int,
         return {}
     there = np.unique(labels[np.isin(labels, named)]).tolist()
     return {i: classes[i] for i in there if i}
-
-
-def _union(one: Box, other: Box) -> Box:
-    rows, columns = (
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return rows, columns

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.events import Event
 
-from napari_unet.core.boxes import Box
+from napari_unet.core.boxes import Box, union
 from napari_unet.plugin.viewer.layers import Index, axes_of
 
 # A box of each plane that was painted on; None: it is unknown where, so it may be anywhere.
@@ -36,8 +36,7 @@ def dirty_after(dirty: Dirty, event: Event, labels: Labels) -> Dirty:
         y, x = (lines[axes.index(axis)] for axis in "YX")
         others = (line for axis, line in zip(axes, lines, strict=True) if axis not in "CYX")
         for index in product(*(range(line.start, line.stop) for line in others)):
-            before_y, before_x = boxes.get(index, (y, x))
-            boxes[index] = _around(before_y, y), _around(before_x, x)
+            boxes[index] = union(boxes.get(index, (y, x)), (y, x))
     return boxes
 
 
@@ -53,7 +52,3 @@ def _lines(atom: object) -> list[slice]:
     if any(line.dtype.kind not in "iu" or not line.size for line in numbers):
         return []
     return [slice(int(line.min()), int(line.max()) + 1) for line in numbers]
-
-
-def _around(one: slice, other: slice) -> slice:
-    return slice(min(one.start, other.start), max(one.stop, other.stop))
