@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,8 +160,12 @@ def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, qtbo
     for what in ("Segmenting", "Measuring"):
         chosen = {"Segmenting": widget.segment_button, "Measuring": widget.measuring.measure}[what]
         qtbot.waitUntil(chosen.isEnabled)
+        # It waits for its turn: a small image is measured before anybody can look.
+        turn = threading.Event()
+        widget.controller.service.submit("wait", lambda job, turn=turn: turn.wait(60))
         chosen.click()
         assert listed() == [f"napari-worker: Executing {what} (napari-unet)"]
+        turn.set()
         settle(widget)
         assert listed() == []
     widget.segment_button.click()

@@ -66,7 +66,8 @@ def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs,
     found = segmenting._segment_large(plane, target, lambda *_: None)
 
     expected = np.zeros(image.shape, np.int32)
-    whole = segmenting._segment(plane, expected, lambda *_: None)
+    scored, _ = segmenting._segment(plane, lambda *_: None)
+    whole = segmenting._take_known(plane, expected, scored, 0)
     assert len(whole.votes) > 3
     order = np.zeros(len(found.votes) + 1, np.int32)
     order[target.ravel()] = expected.ravel()

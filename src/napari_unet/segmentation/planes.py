@@ -89,7 +89,7 @@ class Segmentation:
     is_linked: bool = False
     warnings: tuple[str, ...] = ()
     look: Look = AS_IT_IS
-    scores: KeptScores | None = field(default=None, repr=False)
+    scores: KeptScores | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
