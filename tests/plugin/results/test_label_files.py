@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import npe2
 import numpy as np
 import pytest
 import zarr
@@ -130,6 +131,12 @@ def test_a_labels_layer_is_saved_and_comes_back(make_napari_viewer, tmp_path, ce
     (path / "notes.txt").write_text("mine")
     with pytest.raises(OSError, match="was not made by napari-unet"):
         layer.save(str(path))
-    # Without an ending napari's own writer stays the one.
+    arrows = viewer.add_vectors(np.zeros((1, 2, 3)))
+    with pytest.raises(OSError, match="2 layers are selected"):
+        viewer.layers.__class__([layer, arrows]).save(str(tmp_path / "both.zarr"))
+    # Without an ending napari's own writer stays the one, in whatever order plugins were found.
+    writers = npe2.PluginManager.instance().iter_compatible_writers(["labels"])
+    names = [writer.command.split(".")[0] for writer in writers]
+    assert names.index("napari") < names.index("napari-unet")
     (other,) = viewer.add_labels(cells[0]).save(str(tmp_path / "plain"))
     assert other.endswith(".tif")

@@ -121,15 +121,26 @@ def labels_in(path: Path, viewer: Viewer | None) -> Labels:
     return layer
 
 
-def write_labels(path: str, data: LazyArray | Sequence[LazyArray], meta: LayerMeta) -> list[str]:
+def write_labels(
+    path: str, layers: Sequence[tuple[LazyArray | Sequence[LazyArray], LayerMeta, str]]
+) -> list[str]:
     """Write a Labels layer as OME-Zarr; the writer that napari calls. Returns the path.
+
+    The manifest says that it may take vectors as well, and then it refuses them: a name without an
+    ending goes to the writer with the fewest types of layers, which is napari's own.
 
     Raises
     ------
     OSError
         If there is something that this program did not write, a label is negative or beyond int32,
-        or the axes are unclear. Of a `ValueError` napari says that there is no writer.
+        the axes are unclear, or there are other layers. Of a `ValueError` napari says that there is
+        no writer.
     """
+    if len(layers) != 1:
+        raise OSError(
+            f"{len(layers)} layers are selected, and {path} holds one of labels; select that alone"
+        )
+    ((data, meta, _),) = layers
     try:
         _write(Path(path), data, meta)
     except ValueError as error:
