@@ -176,6 +176,7 @@ def test_evaluate_takes_labels_of_other_programs(call, pairs, tmp_path, name, ap
     assert json.loads(stdout)["ap50"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nuclei")
 def test_train_takes_masks_of_cellpose(call, pairs):
     images, truth = pairs

@@ -33,6 +33,7 @@ def equal(these: list[Batch], those: list[Batch]) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_shapes_types_and_layout(n_workers):
     (batch,) = some(1, n_workers, size=3)
@@ -55,6 +56,7 @@ def test_without_processes_they_are_what_the_sampler_draws():
             assert torch.equal(weight, drawn.weight)
 
 
+@pytest.mark.slow
 def test_each_process_draws_others_and_the_same_each_time():
     drawn = some(4, 2)
     images = [image for batch in drawn for image in batch.image]

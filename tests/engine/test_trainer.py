@@ -309,6 +309,7 @@ def open_end(plane, monkeypatch, step_s, legs, **changes):
     return trainer, rates, ends, clock.now - 100
 
 
+@pytest.mark.slow
 def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monkeypatch):
     trainer, rates, ends, _ = open_end(half_seen, monkeypatch, 0.5, legs=2)
     assert ends == [80, 160]
@@ -420,6 +421,7 @@ def test_a_trainer_goes_on_with_other_planes(plane):
         trainer.learn_from([])
 
 
+@pytest.mark.slow
 def test_with_processes_that_draw_it_learns_the_same_each_time(plane):
     network = make()
     reports = train(network, [plane], steps=3, batch=2, workers=2)

@@ -80,6 +80,7 @@ def test_levels_of_the_pyramid_show_every_second_pixel(
         np.testing.assert_array_equal(coarse[:], fine[::2, ::2])
 
 
+@pytest.mark.slow
 def test_a_job_that_was_stopped_goes_on_where_it_was(service, model, image, tmp_path, monkeypatch):
     expected = tmp_path / "expected.zarr"
     service.segment_volume(image, expected, model, CONFIG, "ZYXC").wait(SOON)
@@ -107,6 +108,7 @@ def test_a_job_that_was_stopped_goes_on_where_it_was(service, model, image, tmp_
     assert len(scored) == len(set(scored))
 
 
+@pytest.mark.slow
 def test_another_job_in_the_same_place_is_refused(service, model, image, tmp_path):
     out = tmp_path / "labels.zarr"
     job = service.segment_volume(image, out, model, CONFIG, "ZYXC")

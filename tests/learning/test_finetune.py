@@ -578,6 +578,7 @@ def test_what_was_not_fine_tuned_cannot_be_trained_again(service, weak):
 # Classes
 
 
+@pytest.mark.slow
 def test_a_new_class_is_learnt(service, weak, blobs):
     image, labels = blobs()
     # Half of the cells are half as bright, and are debris.

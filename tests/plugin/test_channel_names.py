@@ -41,6 +41,7 @@ def as_zarr(path, pixels):
     return path / "image.zarr"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [as_imagej, as_ome, as_zarr])
 def test_the_names_are_shown_where_a_channel_is_chosen_and_told(
     docked_by_napari, settle, tmp_path, channels, write

@@ -145,6 +145,7 @@ def test_what_is_no_image_is_refused_and_the_dock_works_on(docked_by_napari, set
     assert (said.startswith("3 cells,"), labels.max()) == (True, 3)
 
 
+@pytest.mark.slow
 def test_images_of_one_value_have_no_cells(docked_by_napari, settle, subtests):
     largest = {"?": True, "u1": 2**8 - 1, "u2": 2**16 - 1, "f4": np.finfo("f4").max}
     for dtype, value in ((d, v) for d, most in largest.items() for v in (0, most)):
@@ -167,6 +168,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 def test_numbers_of_every_kind_give_the_same_cells(docked_by_napari, settle, image, subtests):
     _, expected = lay_over(docked_by_napari, settle, image.astype(np.float64))
     for kind, convert in KINDS.items():
@@ -186,6 +188,7 @@ def test_views_give_what_their_copies_give(docked_by_napari, settle, image):
     np.testing.assert_array_equal(labels, expected)
 
 
+@pytest.mark.slow
 def test_images_of_any_size_get_labels_of_that_size(docked_by_napari, settle):
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (1, 300), (50, 1), (17, 301)):

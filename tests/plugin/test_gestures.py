@@ -128,6 +128,7 @@ def test_clicks_remove_until_escape(dock, settle, qtbot):
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_a_line_splits_a_cell_and_both_parts_teach(dock, settle, taught, qtbot):
     widget, layer, hand = dock
     before, name = layer.data.copy(), int(layer.data[20, 20])
@@ -176,6 +177,7 @@ def test_a_drag_joins_two_cells_over_a_gap(dock, settle):
     np.testing.assert_array_equal(layer.data, original)
 
 
+@pytest.mark.slow
 def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     widget, layer, hand = dock
     before = layer.data.copy()
@@ -201,6 +203,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
 
 
+@pytest.mark.slow
 def test_a_loop_over_background_is_taken_back_by_u(dock, settle):
     widget, _, hand = dock
     hand.press("H")
@@ -229,6 +232,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
+@pytest.mark.slow
 def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taught):
     widget, layer, hand = dock
     truth = missed(widget, layer, hand)
@@ -279,6 +283,7 @@ def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     assert seen(widget)[30, 70] == CORRECTED
 
 
+@pytest.mark.slow
 def test_the_wheel_sizes_the_outline_and_escape_drops_it(dock, settle, qtbot):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -394,6 +399,7 @@ def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     assert (changed == here).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_in_a_sentence(dock, qtbot):
     widget, layer, hand = dock
     viewer = widget.viewer

@@ -21,6 +21,7 @@ def change(image, how: str) -> None:
         image.data = np.zeros((*image.data.shape[:-2], 30, 40), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "scope"),
     [

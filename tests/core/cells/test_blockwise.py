@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -35,6 +36,7 @@ def scores(seed: int, shape, smooth: float, level: float):
     return (1 / (1 + np.exp(-2 * (field - level)))).astype(np.float32)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     shape=st.tuples(st.integers(1, 150), st.integers(1, 150)),

@@ -96,6 +96,7 @@ def test_painting_with_the_mouse_is_counted_and_undo_is_not(docked, settle, hand
     assert widget.correcting.count.text() == "nothing corrected yet"
 
 
+@pytest.mark.slow
 def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, outlined, image):
     widget = docked()
     widget.viewer.add_image(image)
@@ -265,6 +266,7 @@ def test_augmentation_preview_adds_real_draws(docked, settle, image):
     assert weight.max() >= 1
 
 
+@pytest.mark.slow
 def test_closing_the_dock_cancels_the_job(docked, settle, image):
     widget = docked()
     job = finetuning_for_long(widget, settle, image)
@@ -322,6 +324,7 @@ def test_labels_of_another_image_are_not_learnt(docked, settle, image):
     assert widget.image.value.name == "renamed"
 
 
+@pytest.mark.slow
 def test_a_stack_can_be_segmented_plane_by_plane(docked, settle, discs):
     widget = docked()
     viewer = widget.viewer
@@ -342,6 +345,7 @@ def test_a_stack_can_be_segmented_plane_by_plane(docked, settle, discs):
     assert widget.correcting.count.text() == "1 cell corrected"
 
 
+@pytest.mark.slow
 def test_a_new_dock_knows_what_was_painted(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(image)

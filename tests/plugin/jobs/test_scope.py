@@ -50,6 +50,7 @@ def test_a_stack_is_all_planes_of_the_time_point_in_view(movie, settle):
     assert [len(np.unique(plane)) - 1 for plane in data[1]] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_ids_do_not_depend_on_the_plane_in_view(movie, settle):
     widget, _ = movie
     widget.advanced.scope.value = "everything"

@@ -93,6 +93,7 @@ def again(docked, settle, image):
     return start
 
 
+@pytest.mark.slow
 def test_all_that_was_known_comes_back(segmented, settle, hand, again, taught):
     widget, layer = segmented
     widget.advanced.ring.value = 3
@@ -142,6 +143,7 @@ def test_dismissed_is_asked_no_more(segmented, settle, again):
     assert not third.draft.isVisible()
 
 
+@pytest.mark.slow
 def test_nothing_is_offered_for_another_image_or_without_strokes(segmented, settle, again):
     widget, _ = segmented
     other = again(widget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED
 
@@ -25,6 +26,7 @@ def facts(layer) -> dict:
     return layer.metadata["napari_unet"]
 
 
+@pytest.mark.slow
 def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, taught):
     widget, first = segmented
     widget.advanced.ring.value = 3
@@ -95,6 +97,7 @@ def test_a_stroke_that_is_painted_while_the_model_looks_comes_along(segmented, s
     assert second.data[50, 22]
 
 
+@pytest.mark.slow
 def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outlined):
     widget, first = segmented
     store = widget.controller.service.store

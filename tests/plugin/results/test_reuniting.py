@@ -53,6 +53,7 @@ def test_painted_ids_stay_and_no_cells_of_a_plane_join(labels, kin):
         assert len(np.unique(plane)) == len(np.unique(was))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["z", "3d"])
 def test_the_sections_of_a_painted_cell_take_its_id(docked, settle, image, link):
     widget = docked()
