@@ -29,6 +29,13 @@ def main() -> None:
     run("pyroma", "--min", "10", ".")
     run("npe2", "validate", "src/napari_unet/napari.yaml")
     run("repo_review", ".")
+    workflows = sorted(str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    for schema, files in (
+        ("github-workflows", workflows),
+        ("dependabot", [".github/dependabot.yml"]),
+        ("readthedocs", [".readthedocs.yaml"]),
+    ):
+        run("check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 if __name__ == "__main__":
