@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from napari_unet.remote.credentials import read_credentials
+from napari_unet.serving.client.connection import Connection
+from napari_unet.serving.credentials import read_credentials
 
 SOON = 120.0
 
@@ -20,20 +21,36 @@ class Server:
     Parameters
     ----------
     folder
-        Gets the credentials and what it prints.
-    port, host
-        Port 0 takes a free one.
+        Gets the credentials, what it prints, and the server's own folder.
+    options
+        More options of `serve`.
+    limits
+        Fields of `limits.Limits` that are other than usual.
     """
 
-    def __init__(self, folder: Path, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, *options: object, port: int = 0, **limits: float) -> None:
         folder.mkdir(exist_ok=True)
         self.file, self.log = folder / "server.json", folder / "log.txt"
+        self.folder = folder / "server"
+        self._options = (
+            *("--device", "cpu", "--as-root", "--folder", self.folder, "--port", port),
+            *("--credentials", self.file, *options),
+        )
+        self._limits = limits
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after `stop`."""
+        # Other limits than usual have no options: the defaults are changed before the start.
+        program = (
+            "import sys; from dataclasses import replace\n"
+            "from napari_unet.cli import main, serve\n"
+            f"limits = serve.Limits; serve.Limits = lambda **k: limits(**(k | {self._limits}))\n"
+            "sys.exit(main(sys.argv[1:]))"
+        )
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "napari_unet.cli", "serve", "--device", "cpu"),
-                    *("--host", host, "--port", str(port), "--credentials", str(self.file)),
-                ],
+                [sys.executable, "-c", program, "serve", *map(str, self._options)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -44,32 +61,37 @@ class Server:
         while "serving at" not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     @property
     def credentials(self):
         return read_credentials(self.file)
 
-    def ask(self, function, *args, nanny=False):
-        """What a function gives in the worker."""
-        from distributed import Client
+    @property
+    def port(self) -> int:
+        return int(self.credentials.address.rpartition(":")[2])
 
-        with Client(
-            self.credentials.address, security=self.credentials.security(), set_as_default=False
-        ) as client:
-            return next(iter(client.run(function, *args, nanny=nanny).values()))
+    def connect(self) -> Connection:
+        return Connection(self.credentials)
 
-    def addresses(self) -> list[str]:
-        """Where the scheduler, the worker and the worker's nanny listen."""
-        from distributed import Client
+    def workers(self) -> list[int]:
+        """The process numbers of the workers."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                content = path.read_text()
+            except OSError:
+                continue
+            if int(content.rpartition(")")[2].split()[1]) == self.process.pid:
+                found.append(int(path.parent.name))
+        return found
 
-        with Client(
-            self.credentials.address, security=self.credentials.security(), set_as_default=False
-        ) as client:
-            ((worker, facts),) = client.scheduler_info()["workers"].items()
-            return [self.credentials.address, worker, facts["nanny"]]
+    def memory_mb(self) -> float:
+        """The memory of the process that answers, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
-    def stop(self, how=signal.SIGTERM) -> int:
+    def stop(self, how: int = signal.SIGTERM) -> int:
         """End it as a shutdown or Ctrl-C (SIGINT) does; returns its exit status."""
         if self.process.poll() is None:
             # A terminal sends Ctrl-C to all processes, a shutdown tells the first one.

@@ -125,6 +125,16 @@ def read_credentials(path: Path) -> Credentials:
     return found
 
 
+def is_ours(path: Path) -> bool:
+    """Return whether a file has credentials of this program, of any release."""
+    try:
+        with path.open("rb") as file:
+            form = json.loads(file.read(1_000_000))["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return form in (_OLD, FORMAT)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host is this computer, so that nothing leaves it."""
     if host == "localhost":

@@ -186,8 +186,12 @@ class SentView:
 
 @dataclass(frozen=True)
 class SentPreview:
-    """Labels of a part of the view: a packed array (Y, X) int32 in base64."""
+    """Labels of a part of the view: a packed array (Y, X) int32 in base64.
 
+    `sha256` is that of the `SentView`.
+    """
+
+    sha256: str
     box: Box
     labels: str
 

@@ -106,7 +106,7 @@ class JobInputs:
         """Note what the user looks at; called from another thread."""
         piece = unpack_array((self._blobs / view.sha256).read_bytes(), self._largest)
         if piece.ndim == 3:
-            image = PieceOfPlane(view.shape, view.at, piece)
+            image = PieceOfPlane(view.shape, view.at, piece, view.sha256)
             self._view = View(image, "CYX", (), view.box, view.statistics)
 
     def _wait(self, keys: Sequence[str], ahead: Sequence[str] = ()) -> list[Path]:
@@ -131,10 +131,14 @@ class PieceOfPlane:
         Row and column of the first pixel of the piece.
     piece
         (C, Y, X).
+    sha256
+        Of what was sent.
     """
 
-    def __init__(self, shape: tuple[int, ...], at: tuple[int, int], piece: Pixels) -> None:
-        self.shape, self.ndim, self.dtype = shape, 3, piece.dtype
+    def __init__(
+        self, shape: tuple[int, ...], at: tuple[int, int], piece: Pixels, sha256: str
+    ) -> None:
+        self.shape, self.ndim, self.dtype, self.sha256 = shape, 3, piece.dtype, sha256
         self._at, self._piece = at, piece
 
     def __getitem__(self, key: Index) -> Pixels:

@@ -25,7 +25,7 @@ from napari_unet.learning.live_view import ViewLabels
 from napari_unet.serving.arrays import pack_array
 from napari_unet.serving.jsons import from_json, parse, to_json
 from napari_unet.serving.messages import MESSAGES, SentPreview, SentProgress, SentView
-from napari_unet.serving.server.inputs import JobInputs
+from napari_unet.serving.server.inputs import JobInputs, PieceOfPlane
 
 Line = dict[str, Any]
 
@@ -136,9 +136,9 @@ class Worker:
 
 def _sent(number: int, progress: Progress) -> SentProgress:
     shown, preview = progress.preview, None
-    if isinstance(shown, ViewLabels):
+    if isinstance(shown, ViewLabels) and isinstance(shown.view.image, PieceOfPlane):
         labels = base64.b64encode(pack_array(shown.labels)).decode()
-        preview = SentPreview(shown.view.box, labels)
+        preview = SentPreview(shown.view.image.sha256, shown.view.box, labels)
     return SentProgress(
         number,
         float(progress.fraction),

@@ -1,11 +1,9 @@
 import dataclasses
-import gc
 import os
 import shutil
 import signal
 import socket
 import threading
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,13 +18,15 @@ from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.learning.training import NewModel
 from napari_unet.models.checkpoint import load_model
 from napari_unet.models.store import ModelStore
-from napari_unet.remote import connection
-from napari_unet.remote.credentials import make_credentials, write_credentials
-from napari_unet.remote.job import RemoteJob
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.serving.client import connection, following
+from napari_unet.serving.client.following import RemoteJob
+from napari_unet.serving.credentials import write_credentials
+from napari_unet.serving.messages import SentProgress
+from napari_unet.serving.server.certificate import _make
 from servers import SOON, Server
 
-pytest.importorskip("distributed")
+pytest.importorskip("uvicorn")
 
 # A server takes seconds to start.
 pytestmark = pytest.mark.slow
@@ -47,15 +47,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _left_by_dask():
-    """A client that is closed while it connects again leaves that socket to the collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture
