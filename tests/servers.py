@@ -33,14 +33,14 @@ class Server:
         self.file, self.log = folder / "server.json", folder / "log.txt"
         self.folder = folder / "server"
         self._options = (
-            *("--device", "cpu", "--as-root", "--folder", self.folder, "--port", port),
+            *("--device", "cpu", "--as-root", "--folder", self.folder),
             *("--credentials", self.file, *options),
         )
         self._limits = limits
-        self.start()
+        self.restart(port)
 
-    def start(self) -> None:
-        """Start it, or start it again after `stop`."""
+    def restart(self, port: int) -> None:
+        """Start it, for the first time or after `stop`; port 0 takes a free one."""
         # Other limits than usual have no options: the defaults are changed before the start.
         program = (
             "import sys; from dataclasses import replace\n"
@@ -50,7 +50,10 @@ class Server:
         )
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, "serve", *map(str, self._options)],
+                [
+                    *(sys.executable, "-c", program, "serve"),
+                    *map(str, (*self._options, "--port", port)),
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

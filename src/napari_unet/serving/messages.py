@@ -102,7 +102,8 @@ class SegmentMessage:
         _require(all(0 < n < 1 << 31 for n in self.shape), "a length in the shape cannot be")
         others = [n for a, n in zip(self.axes, self.shape, strict=True) if a in "TZ"]
         inside = (
-            len(index) == len(others) and all(0 <= i < n for i, n in zip(index, others, strict=True))
+            len(index) == len(others)
+            and all(0 <= i < n for i, n in zip(index, others, strict=True))
             for index in self.planes
         )
         _require(self.planes and all(inside), "there is no plane, or one is not in the image")

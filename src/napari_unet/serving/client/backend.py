@@ -172,9 +172,10 @@ class HttpBackend:
         indices = tuple(c.index for item in annotated for c in item.corrections)
         unfinished = self._unfinished_job(name, parent.reference, indices)
         live_view = LiveView(watch, parent.header, kept.zoom)
-        with self._done(
-            job, "finetune", message, TrainedResult, offers, unfinished, live_view
-        ) as (done, there):
+        with self._done(job, "finetune", message, TrainedResult, offers, unfinished, live_view) as (
+            done,
+            there,
+        ):
             return self._adopt(store, unfinished, done, there)
 
     def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
@@ -329,9 +330,7 @@ class HttpBackend:
         return f"{self._connection.computer}: {clean(compute)}"
 
 
-def _labels(
-    there: RemoteJob, shape: tuple[int, ...], done: SegmentResult
-) -> NDArray[np.int32]:
+def _labels(there: RemoteJob, shape: tuple[int, ...], done: SegmentResult) -> NDArray[np.int32]:
     """Return the labels of a job, which fit its result.
 
     Raises

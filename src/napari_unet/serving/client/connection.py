@@ -33,11 +33,14 @@ _ANSWER_BYTES = 64 << 20
 # Longest sentence of a server that is shown, in characters.
 _SENTENCE = 500
 
+
 class ServerAway(ValueError):
     """The server cannot be reached at the moment; a later call may succeed."""
 
+
 class NotThere(ValueError):
     """The server does not have what was asked for."""
+
 
 class Connection:
     """Makes requests to a server; each one may be repeated, so a broken one is made again.
@@ -259,6 +262,7 @@ class Connection:
                 )
             return self._client
 
+
 def check_installed() -> None:
     """Raise ValueError unless the package that a client needs is installed."""
     # It is searched for, not imported: an import would block the viewer for too long.
@@ -267,6 +271,7 @@ def check_installed() -> None:
             "work on a server needs httpx, which is not installed; type: "
             "pip install 'napari-unet[client]'"
         )
+
 
 def begin(work: Callable[[], T]) -> Future[T]:
     """Run a request in a thread of its own, so that its wait can be ended."""
@@ -281,6 +286,7 @@ def begin(work: Callable[[], T]) -> Future[T]:
     threading.Thread(target=run, name="napari-unet-server", daemon=True).start()
     return done
 
+
 def wait(done: Future[T], check: Callable[[], None]) -> T:
     """Return the result of `begin`; `check` is called again and again, and may raise to end it."""
     while True:
@@ -291,17 +297,30 @@ def wait(done: Future[T], check: Callable[[], None]) -> T:
                 raise
             check()
 
+
 def clean(text: str) -> str:
     """Return a text of a server as plain words: no control characters, no markup, not long."""
     plain = "".join(c if c.isprintable() else " " for c in text[:_SENTENCE])
     return plain.replace("<", "‹")
 
+
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
-__all__ = ["Any", "Connection", "NotThere", "ServerAway", "begin", "check_installed", "clean", "wait"]
+
+__all__ = [
+    "Any",
+    "Connection",
+    "NotThere",
+    "ServerAway",
+    "begin",
+    "check_installed",
+    "clean",
+    "wait",
+]

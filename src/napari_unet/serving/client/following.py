@@ -212,9 +212,7 @@ class LiveView:
         Factor by which images are enlarged for the network.
     """
 
-    def __init__(
-        self, watch: Callable[[], View | None], header: ModelHeader, zoom: float
-    ) -> None:
+    def __init__(self, watch: Callable[[], View | None], header: ModelHeader, zoom: float) -> None:
         self._watch, self._zoom = watch, zoom
         self._normalisation = Normalisation(**header.normalisation)
         self._sent: View | None = None
@@ -257,7 +255,12 @@ class LiveView:
             found = unpack_array(base64.b64decode(shown.labels, validate=True), 1 << 28)
         except (ValueError, binascii.Error):
             return None
-        if not inside or found.shape != shape or found.dtype != np.int32 or found.min(initial=0) < 0:
+        if (
+            not inside
+            or found.shape != shape
+            or found.dtype != np.int32
+            or found.min(initial=0) < 0
+        ):
             return None
         return ViewLabels(replace(view, box=shown.box), found)
 

@@ -1,8 +1,8 @@
 """A job of the server, and its files.
 
-    FOLDER/ID/request.json     what is to be done
-    FOLDER/ID/job.json         whose it is, its state, and the inputs that have come
-    FOLDER/ID/result.json      the result, and FOLDER/ID/out/ its outputs
+FOLDER/ID/request.json     what is to be done
+FOLDER/ID/job.json         whose it is, its state, and the inputs that have come
+FOLDER/ID/result.json      the result, and FOLDER/ID/out/ its outputs
 """
 
 from __future__ import annotations

@@ -383,5 +383,3 @@ class JobQueue:
         for sha256 in {*job.given.values()} - others:
             with suppress(OSError):
                 (self._blobs.of(job.person) / sha256).unlink(missing_ok=True)
-
-

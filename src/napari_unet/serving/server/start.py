@@ -298,7 +298,9 @@ def _run(
         )
         config.load()
     except OSError as error:
-        raise ValueError(f"the certificate cannot be used: {error}; give files in PEM format") from error
+        raise ValueError(
+            f"the certificate cannot be used: {error}; give files in PEM format"
+        ) from error
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

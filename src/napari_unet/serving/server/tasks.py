@@ -82,9 +82,7 @@ class FetchedPlanes:
         size = math.prod(self.shape[1:-3])
         keys = [image_key(n) for n in range(number * size, (number + 1) * size)]
         if len(self.shape) == 5:
-            return np.stack(
-                [self._checked(plane) for plane in self._inputs.fetch_many(keys)]
-            )
+            return np.stack([self._checked(plane) for plane in self._inputs.fetch_many(keys)])
         # The next plane is sent while this one is worked on.
         ahead = [image_key(number + 1)] if number + 1 < self.shape[0] else []
         (plane,) = self._inputs.fetch(*keys, ahead=ahead)
@@ -152,9 +150,7 @@ def segment(job: Job[object], message: SegmentMessage, inputs: JobInputs) -> Seg
     )
 
 
-def guess_diameter(
-    job: Job[object], message: DiameterMessage, inputs: JobInputs
-) -> DiameterResult:
+def guess_diameter(job: Job[object], message: DiameterMessage, inputs: JobInputs) -> DiameterResult:
     """Guess the diameter of the cells of a plane."""
     model = _model(message.model, inputs)
     (plane,) = inputs.fetch(image_key(0))
