@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from napari_unet.serving.client.connection import Connection
+import httpx
+
+from napari_unet.cli import main
 from napari_unet.serving.credentials import read_credentials
 
 SOON = 120.0
@@ -74,8 +76,26 @@ class Server:
     def port(self) -> int:
         return int(self.credentials.address.rpartition(":")[2])
 
-    def connect(self) -> Connection:
-        return Connection(self.credentials)
+    def connect_as_holder(self, file: Path | None = None) -> httpx.Client:
+        """A client of HTTP alone, for whoever has these credentials."""
+        credentials = read_credentials(file or self.file)
+        return httpx.Client(
+            base_url=credentials.address,
+            verify=credentials.context(),
+            headers={"authorization": f"Bearer {credentials.token}"},
+            timeout=60.0,
+            trust_env=False,
+        )
+
+    def command(self, *arguments: object) -> None:
+        """Run `napari-unet serve` with a command about people."""
+        assert main(["serve", *map(str, arguments), "--folder", str(self.folder)]) == 0
+
+    def add(self, name: str, *options: str) -> Path:
+        """Let a person use it; returns the file of credentials."""
+        file = self.folder.parent.parent / f"{name}.json"
+        self.command("add-user", name, "--out", file, *options)
+        return file
 
     def workers(self) -> list[int]:
         """The process numbers of the workers."""
@@ -88,6 +108,10 @@ class Server:
             if int(content.rpartition(")")[2].split()[1]) == self.process.pid:
                 found.append(int(path.parent.name))
         return found
+
+    def open_files(self) -> int:
+        """How many files and connections the process that answers has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def memory_mb(self) -> float:
         """The memory of the process that answers, in MB."""

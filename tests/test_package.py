@@ -13,7 +13,17 @@ import napari_unet
 
 PROJECT = Path(__file__).parents[1]
 HEAVY = {"torch", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
-HEAVY |= {"cryptography", "dask", "distributed", "liffile", "nd2", "pylibCZIrw"}
+HEAVY |= {
+    "cryptography",
+    "dask",
+    "httpx",
+    "starlette",
+    "uvicorn",
+    "distributed",
+    "liffile",
+    "nd2",
+    "pylibCZIrw",
+}
 
 
 @pytest.mark.parametrize(

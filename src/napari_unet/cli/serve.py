@@ -33,7 +33,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     parser.add_argument("--workers", type=_count, metavar="N", help="default: one for each GPU")
     parser.add_argument("--keep-hours", type=float, default=24.0, metavar="H",
-                        help="delete what nobody asked about for so long (default: 24)")  # fmt: skip
+                        help="delete what nobody asked about for so long")  # fmt: skip
     parser.add_argument("--as-root", action="store_true", help="allow to run as root")
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -93,9 +93,13 @@ def _serve(options: argparse.Namespace) -> int:
             port = address.rpartition(":")[2]
             tunnel = f" (from elsewhere: ssh -L {port}:{LOOPBACK}:{port} THIS-COMPUTER)"
         if first_credentials(settings, path):
-            what = f"copy {path} to your computer and choose it as Server in the dock, under More settings"
+            what = (
+                f"copy {path} to your computer and choose it as Server in the dock, under More "
+                "settings"
+            )
         else:
-            what = f"for {', '.join(settings.people.all())}; napari-unet serve add-user NAME adds others"
+            people = ", ".join(settings.people.all())
+            what = f"for {people}; napari-unet serve add-user NAME adds others"
         print(f"serving at {address}{tunnel}; {what}", flush=True)
         if fingerprint:
             print(f"certificate, SHA-256: {fingerprint}", flush=True)

@@ -11,7 +11,7 @@ from napari_unet.backends.local import LocalBackend
 from napari_unet.jobs import Job, JobRunner
 from napari_unet.learning.finetune import Improvement
 from napari_unet.models.store import ModelStore
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 
 if TYPE_CHECKING:
     from napari_unet.serving.client.backend import HttpBackend

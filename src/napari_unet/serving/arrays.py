@@ -134,6 +134,6 @@ def _checked(start: bytes, size: int, largest: int) -> Declared:
             f"an array of {declared.n_bytes} bytes is larger than {largest}, the most that is "
             "taken; send a part of it"
         )
-    if declared.n_bytes > _RATIO * (size + HEAD_BYTES):
+    if declared.n_bytes > _RATIO * size:
         raise ValueError("an array declares more than its bytes can hold; send it again")
     return declared

@@ -552,7 +552,7 @@ def test_a_file_of_the_earlier_server_is_told_apart(service, tmp_path):
     path = tmp_path / "server.json"
     path.write_text('{"format": "napari-unet server 1", "address": "tls://gpu:8786"}')
     path.chmod(0o600)
-    with pytest.raises(ValueError, match="server of an earlier release.*add-user"):
+    with pytest.raises(ValueError, match=r"server of an earlier release.*add-user"):
         service.servers.use(path)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -31,8 +31,8 @@ from napari_unet.jobs import Job, JobCancelled
 from napari_unet.learning.finetune import Improvement, keep
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_learns, check_segmentable, in_stacks
+from napari_unet.learning.training import NewModel
 from napari_unet.models.store import ModelStore, ModelVersion
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.segmentation.looking import Look
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
@@ -40,6 +40,7 @@ from napari_unet.segmentation.stacks import link_stacks, whole_stacks
 from napari_unet.serving.arrays import pack_array, unpack_array
 from napari_unet.serving.client.connection import Connection, ServerAway, check_installed, clean
 from napari_unet.serving.client.following import LiveView, Offers, RemoteJob
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.serving.credentials import read_credentials
 from napari_unet.serving.messages import (
     DiameterMessage,
@@ -108,7 +109,7 @@ class HttpBackend:
         if config.channel != "auto":
             # The image has this channel alone by now.
             settings = replace(settings, channel=None)
-        sent_axes = "TCYX" if len(shape) == 1 else "TZCYX"
+        sent_axes: Literal["TCYX", "TZCYX"] = "TCYX" if len(shape) == 1 else "TZCYX"
         sent_shape = (*shape, *first.shape)
         indices = tuple(plane_indices(sent_axes, sent_shape))
         message = SegmentMessage(sent_axes, sent_shape, model, settings, indices, request.box)
@@ -182,14 +183,16 @@ class HttpBackend:
         """See `Backend.train`; copies of the images are sent."""
         start, parent, name = request.start, "", request.name
         check_learns(start.header if isinstance(start, ModelVersion) else start, self.computer)
+        sent: SentModel | NewModel
         offers: dict[str, Callable[[], bytes]] = {}
         planes = _sent_planes(request.annotated, offers)
-        sent: SentModel | object = start
         if isinstance(start, ModelVersion):
             parent = start.reference
             sent, file = _sent_model(start)
             offers.update(file)
-        message = TrainMessage(planes, sent, request.config, name, tuple(request.trained_on))  # type: ignore[arg-type]
+        else:
+            sent = start
+        message = TrainMessage(planes, sent, request.config, name, tuple(request.trained_on))
         unfinished = self._unfinished_job(name, parent, ())
         with self._done(job, "train", message, TrainedResult, offers, unfinished) as (done, there):
             return self._adopt(store, unfinished, done, there)
@@ -347,7 +350,7 @@ def _labels(there: RemoteJob, shape: tuple[int, ...], done: SegmentResult) -> ND
         labels.shape != shape
         or labels.dtype != np.int32
         or done.n_cells != ids
-        or not 0 <= labels.min(initial=0)
+        or not labels.min(initial=0) >= 0
         or labels.max(initial=0) != ids
     ):
         raise ValueError("the server sent labels that are not of this image; segment it again")
@@ -387,7 +390,7 @@ def _sent_planes(
     annotated: Sequence[Annotated], offers: dict[str, Callable[[], bytes]]
 ) -> tuple[SentPlane, ...]:
     """Return each corrected plane as it is sent, and add its arrays to the offers."""
-    found = []
+    found: list[SentPlane] = []
     for item in annotated:
         for correction in item.corrections:
             number = len(found)

@@ -301,7 +301,8 @@ def wait(done: Future[T], check: Callable[[], None]) -> T:
 def clean(text: str) -> str:
     """Return a text of a server as plain words: no control characters, no markup, not long."""
     plain = "".join(c if c.isprintable() else " " for c in text[:_SENTENCE])
-    return plain.replace("<", "‹")
+    # A text with a tag would be shown as HTML.
+    return plain.replace("<", "(").replace(">", ")")
 
 
 def _number(text: str) -> int:
@@ -312,15 +313,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-__all__ = [
-    "Any",
-    "Connection",
-    "NotThere",
-    "ServerAway",
-    "begin",
-    "check_installed",
-    "clean",
-    "wait",
-]

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -103,7 +104,7 @@ class RemoteJob:
         since, connection = 0, self._connection
         while True:
             path = f"{self._path}?since={since}&wait={_NEWS_S}"
-            state = self._call(lambda path=path: connection.ask(JobStatus, "GET", path))
+            state = self._call(partial(connection.ask, JobStatus, "GET", path))
             since = state.since
             for progress in state.news:
                 self._report(progress, live_view)

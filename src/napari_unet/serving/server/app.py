@@ -30,6 +30,7 @@ from napari_unet.serving.messages import (
 )
 from napari_unet.serving.server import openapi
 from napari_unet.serving.server.blobs import FULL, Blobs, Refused, no_room
+from napari_unet.serving.server.guard import refusal
 from napari_unet.serving.server.job import ServedJob
 from napari_unet.serving.server.jobs import JobQueue
 from napari_unet.serving.server.limits import Door, Limits
@@ -98,7 +99,7 @@ class Answers:
         if not isinstance(content, dict) or set(content) != {"kind", "request"}:
             raise Unfit("the message should have kind and request")
         kind = content["kind"]
-        if kind not in MESSAGES:
+        if not isinstance(kind, str) or kind not in MESSAGES:
             raise Unfit(f"kind should be one of {', '.join(MESSAGES)}")
         person = _person(request)
         if RIGHTS[kind] not in person.rights:
@@ -222,7 +223,15 @@ def make_app(answers: Answers, jobs: JobQueue, door: Door) -> Starlette:
             ticking.cancel()
             jobs.close()
 
-    return Starlette(routes=answers.routes(), lifespan=lifespan)
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return refusal(error, request.scope)
+
+    app = Starlette(
+        routes=answers.routes(), lifespan=lifespan, exception_handlers={Refused: refuse}
+    )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _tick(jobs: JobQueue, door: Door) -> None:

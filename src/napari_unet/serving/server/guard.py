@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from starlette.responses import JSONResponse, Response
 
 from napari_unet.serving.server.blobs import Refused
 from napari_unet.serving.server.limits import Door, Limits, Rate
@@ -53,21 +54,19 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message = {**message, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
         try:
             self._check(scope)
-            await self._app(scope, self._bounded(scope, receive), send_with_headers)
+            bounded = self._bounded(scope, receive)
         except Refused as refused:
-            if not begun:
-                await _refuse(refused, send_with_headers)
+            await refusal(refused, scope)(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, bounded, send_with_headers)
 
     def _check(self, scope: Scope) -> None:
         """Put the person into the scope; raise `Refused` if there is none, or too many calls."""
@@ -92,7 +91,9 @@ class Guard:
         limits = self._limits
         part = scope["path"].startswith("/v1/blobs/")
         left = limits.part_bytes if part else limits.json_bytes
-        said = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        said = headers.get(b"content-length", b"0")
+        scope["is_unread"] = said != b"0" or b"transfer-encoding" in headers
         too_large = Refused(413, f"a body may have {left} bytes; send less at a time")
         if not said.isdigit() or len(said) > 15 or int(said) > left:
             raise too_large
@@ -108,6 +109,7 @@ class Guard:
                 raise Refused(408, "the rest of the request did not come; send it again") from None
             left -= len(message.get("body", b""))
             ended = not message.get("more_body", False)
+            scope["is_unread"] = not ended
             if left < 0:
                 raise too_large
             return message
@@ -115,19 +117,13 @@ class Guard:
         return receive_bounded
 
 
-async def _refuse(refused: Refused, send: Send) -> None:
-    """Answer with a sentence, and close the connection: the body may not have been read."""
-    content = json.dumps({"error": refused.sentence}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(content)).encode()),
-        (b"connection", b"close"),
-    ]
+def refusal(refused: Refused, scope: Scope) -> Response:
+    """Return the answer to a refused request; if its body was not read, the connection is closed."""
+    headers = {"connection": "close"} if scope.get("is_unread", True) else {}
     if refused.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers["www-authenticate"] = "Bearer"
     if refused.status == 429:
-        headers.append((b"retry-after", b"1"))
+        headers["retry-after"] = "1"
     if refused.offset is not None:
-        headers.append((b"upload-offset", str(refused.offset).encode()))
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+        headers["upload-offset"] = str(refused.offset)
+    return JSONResponse({"error": refused.sentence}, refused.status, headers)

@@ -1,4 +1,4 @@
-"""What the server answers, as an OpenAPI document and as a page, which needs nothing from elsewhere.
+"""What the server answers: an OpenAPI document, and a page that needs nothing from elsewhere.
 
 The schemas are made from the data classes of `messages`.
 """
