@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import socket
 import ssl
 import time
@@ -361,6 +362,19 @@ def test_blobs_beyond_the_limits(server, holder):
         assert statuses == [200] * 30 + [507] * 10
 
 
+def test_a_disk_that_is_full(server, holder):
+    content = random.Random(3).randbytes(900_000)
+    pid, kind = server.process.pid, resource.RLIMIT_FSIZE
+    before = resource.prlimit(pid, kind, (500_000, resource.RLIM_INFINITY))
+    try:
+        answer = put(holder, content)
+        assert (answer.status_code, "disk of the server is full" in answer.text) == (507, True)
+        assert holder.get("/v1/hello").status_code == 200
+    finally:
+        resource.prlimit(pid, kind, before)
+    assert put(holder, content).json() == {"whole": True}
+
+
 def npy(header, data=b""):
     text = header.encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
@@ -393,8 +407,8 @@ def test_a_bomb_in_zlib_fails_its_job_alone(server, holder, write_model, tmp_pat
     model = (tmp_path / "m.safetensors").read_bytes()
     put(holder, model)
     sent = dataclasses.replace(MODEL, sha256=hashlib.sha256(model).hexdigest())
-    # It declares 4 kB, and would give 1 GB.
-    bomb = zlib.compress(pack_zeros(1 << 30))
+    # It declares 4 kB, and would give 128 MB.
+    bomb = zlib.compress(pack_zeros(1 << 27))
     put(holder, bomb)
     number = uuid4().hex
     job(holder, as_json("segment", dataclasses.replace(SEGMENT, model=sent)), number)

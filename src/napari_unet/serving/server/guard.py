@@ -118,7 +118,7 @@ class Guard:
 
 
 def refusal(refused: Refused, scope: Scope) -> Response:
-    """Return the answer to a refused request; if its body was not read, the connection is closed."""
+    """Return the answer to a refused request; the connection ends if its body was not read."""
     headers = {"connection": "close"} if scope.get("is_unread", True) else {}
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"

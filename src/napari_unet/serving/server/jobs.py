@@ -83,7 +83,7 @@ class JobQueue:
         for worker, job in self._workers.items():
             if job is not None and not job.has_ended:
                 job.begun -= 1  # it is not the job that ends the worker
-                job.save()
+                self._keep(job)
             worker.close(5.0)
 
     def of(self, person: str) -> list[ServedJob]:
@@ -163,7 +163,7 @@ class JobQueue:
             raise Refused(409, "there is no blob with this SHA-256; send it first")
         if job.given.get(key) != sha256:
             job.given[key] = sha256
-            job.save()
+            self._keep(job)
         self._supply(job)
 
     def arrived(self, person: str) -> None:
@@ -196,7 +196,7 @@ class JobQueue:
         if job in self._workers.values():
             self._cancel(job)
             job.is_removed = True
-            job.save()
+            self._keep(job)
         else:
             self._delete(job)
 
@@ -251,7 +251,7 @@ class JobQueue:
         job.state, job.begun, job.started = "running", job.begun + 1, time.monotonic()
         job.news.clear()
         self._workers[worker] = job
-        job.save()
+        self._keep(job)
         here = {key: sha for key, sha in job.given.items() if self._blobs.find(job.person, sha)}
         here |= {sha: sha for sha in job.files if self._blobs.find(job.person, sha)}
         worker.tell(
@@ -306,7 +306,7 @@ class JobQueue:
                 state, error = "failed", "the server ended the job; start it again"
             job.state, job.error = state, error
             self._note_end(job)
-            job.save()
+            self._keep(job)
 
     def _gone(self, worker: WorkerProcess) -> None:
         """Take up the job of a worker whose process has ended, and start another one."""
@@ -333,7 +333,7 @@ class JobQueue:
                 shutil.rmtree(path, ignore_errors=True)
         if job.begun < _TIMES:
             job.state = "waiting"
-            job.save()
+            self._keep(job)
         else:
             self._fail(
                 job,
@@ -345,7 +345,7 @@ class JobQueue:
         job.state, job.error, job.wants = "failed", error, ()
         self._cancel(job)
         self._note_end(job)
-        job.save()
+        self._keep(job)
 
     def _cancel(self, job: ServedJob) -> None:
         if job in self._workers.values():
@@ -367,6 +367,13 @@ class JobQueue:
         for worker, held in self._workers.items():
             if held is job:
                 worker.tell(**line)
+
+    def _keep(self, job: ServedJob) -> None:
+        """Write a job to disk; on a full one it goes on all the same, until the server ends."""
+        try:
+            job.save()
+        except OSError as error:
+            log.error("the job %s could not be written: %s", job.id, error)
 
     def _note_end(self, job: ServedJob) -> None:
         """Write the line of the log about a job, and wake its client."""
