@@ -1,4 +1,6 @@
+import io
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -36,8 +38,6 @@ def test_what_is_declared_is_known_before_it_is_unpacked():
     "array", [np.array([None]), np.array(["a"]), np.zeros(2, "u1,u2"), np.array(1j)]
 )
 def test_what_holds_no_numbers_is_refused(array):
-    import io
-
     file = io.BytesIO()
     np.lib.format.write_array(file, array, (1, 0), allow_pickle=True)
     with pytest.raises(ValueError, match="send whole numbers, floats or bool"):
@@ -50,12 +50,9 @@ def test_every_change_is_refused_or_gives_an_array():
     for _ in range(300):
         changed = bytearray(content)
         changed[rng.integers(len(content))] = rng.integers(256)
-        try:
-            assert (
-                unpack_array(bytes(changed[: rng.integers(len(content) + 1)]), LARGE).size < LARGE
-            )
-        except ValueError as error:
-            assert str(error)
+        with suppress(ValueError):
+            found = unpack_array(bytes(changed[: rng.integers(len(content) + 1)]), LARGE)
+            assert found.nbytes <= LARGE
 
 
 @pytest.mark.parametrize("change", [-1, 1])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,7 +103,5 @@ def test_numbers_of_numpy():
     )
 )
 def test_nothing_else_than_unfit_is_raised(content):
-    try:
-        from_json(Outer, content)
-    except Unfit as error:
-        assert str(error)
+    with suppress(Unfit):
+        assert to_json(from_json(Outer, content))["number"] == content["number"]

@@ -110,10 +110,14 @@ class Door(socket.socket):
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             door = cls(family, socket.SOCK_STREAM)
-            if os.name == "posix":
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(address)
-            door.listen(512)
+            try:
+                if os.name == "posix":
+                    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.bind(address)
+                door.listen(512)
+            except BaseException:
+                door.close()
+                raise
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ValueError(
