@@ -151,7 +151,7 @@ class Connection:
         check
             Called before each part; may raise to end it.
         """
-        content = b""
+        content = bytearray()
         while True:
             check()
             headers = {"range": f"bytes={len(content)}-{len(content) + PART_BYTES - 1}"}
@@ -161,7 +161,7 @@ class Connection:
             content += part
             total = _number(found.get("content-range", "").rpartition("/")[2])
             if status == 200 or len(content) >= total:
-                return content
+                return bytes(content)
             if total > largest or not part:
                 raise ValueError(
                     f"{self.computer} sent more than {largest} bytes, or nothing; "

@@ -145,7 +145,7 @@ class Answers:
         view = from_json(SentView, content, "the view")
         if self._blobs.find(job.person, view.sha256) is None:
             raise Refused(409, "there is no blob with this SHA-256; send it first")
-        self._jobs.look_at(job, content)
+        self._jobs.look_at(job, content, view.sha256)
         return Response(status_code=204)
 
     async def put_wishes(self, request: Request) -> Response:

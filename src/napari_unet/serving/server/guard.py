@@ -73,7 +73,11 @@ class Guard:
         client = tuple(scope.get("client") or ("", 0))
         headers = dict(scope["headers"])
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        person = self._people.find(token) if scheme.lower() == "bearer" and token else None
+        try:
+            person = self._people.find(token) if scheme.lower() == "bearer" and token else None
+        except ValueError as error:
+            log.error("%s", error)
+            raise Refused(503, "the server cannot let anybody in; tell whoever runs it") from error
         if person is None:
             if not self._strangers.takes(client[0]):
                 raise Refused(429, "there are too many requests; wait a moment")

@@ -61,6 +61,8 @@ class ServedJob:
         SHA-256 of each input that has come, by key.
     news, wants, view, finish, extended_s
         What its worker has said, and what its client has asked for.
+    views
+        SHA-256 of all pieces of images that its client has looked at.
     asked, started
         Time of the client's last call, and when it began to run; seconds of the monotonic clock.
     ending
@@ -85,6 +87,7 @@ class ServedJob:
     news: deque[SentProgress] = field(default_factory=lambda: deque(maxlen=_NEWS))
     wants: tuple[str, ...] = ()
     view: Any = None
+    views: set[str] = field(default_factory=set)
     finish: bool = False
     extended_s: float | None = None
     asked: float = field(default_factory=time.monotonic)

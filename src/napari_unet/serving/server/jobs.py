@@ -57,6 +57,7 @@ class JobQueue:
     ) -> None:
         self._folder, self._blobs, self._people, self._limits = folder, blobs, people, limits
         self._device, self._n_workers = device, workers
+        self._temporary = folder.parent / "tmp"
         self._jobs: dict[str, ServedJob] = {}
         self._workers: dict[WorkerProcess, ServedJob | None] = {}
         self._turns: dict[str, int] = {}
@@ -65,6 +66,8 @@ class JobQueue:
     def open(self) -> None:
         """Start the workers, and take up what was left by an earlier run."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir()
         for folder in self._folder.iterdir():
             try:
                 self._jobs[folder.name] = read_job(folder)
@@ -182,9 +185,10 @@ class JobQueue:
         job.extended_s = seconds
         self._tell(job, do="extend", seconds=seconds)
 
-    def look_at(self, job: ServedJob, view: object) -> None:
-        """Note what the user looks at; `view` is a `SentView` as JSON."""
+    def look_at(self, job: ServedJob, view: object, sha256: str) -> None:
+        """Note what the user looks at: a `SentView` as JSON, and the SHA-256 of its piece."""
         job.view = view
+        job.views.add(sha256)
         self._tell(job, do="view", view=view)
 
     def remove(self, job: ServedJob) -> None:
@@ -229,10 +233,8 @@ class JobQueue:
         self._blobs.tidy({(j.person, sha) for j in live for sha in (*j.files, *j.given.values())})
 
     def _start_worker(self, number: int) -> None:
-        temporary = self._folder.parent / "tmp"
-        temporary.mkdir(exist_ok=True)
         worker = WorkerProcess(
-            number, self._device, self._limits.blob_bytes, temporary, self._said, self._gone
+            number, self._device, self._limits.blob_bytes, self._temporary, self._said, self._gone
         )
         self._workers[worker] = None
 
@@ -387,6 +389,6 @@ class JobQueue:
         shutil.rmtree(job.folder, ignore_errors=True)
         # Its images go with it, unless another job needs them; files are used again.
         others = {sha for each in self.of(job.person) for sha in each.given.values()}
-        for sha256 in {*job.given.values()} - others:
+        for sha256 in {*job.given.values(), *job.views} - others:
             with suppress(OSError):
                 (self._blobs.of(job.person) / sha256).unlink(missing_ok=True)
