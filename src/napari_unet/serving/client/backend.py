@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,10 +21,7 @@ from napari_unet.backends.requests import (
     SegmentRequest,
     TrainRequest,
 )
-from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices, set_plane
-from napari_unet.corrections.annotations import Annotated, Correction
-from napari_unet.corrections.collection import Collection
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import Job, JobCancelled
 from napari_unet.learning.finetune import Improvement, keep
@@ -37,9 +33,16 @@ from napari_unet.segmentation.looking import Look
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
 from napari_unet.segmentation.stacks import link_stacks, whole_stacks
-from napari_unet.serving.arrays import pack_array, unpack_array
+from napari_unet.serving.arrays import unpack_array
 from napari_unet.serving.client.connection import Connection, ServerAway, check_installed, clean
 from napari_unet.serving.client.following import LiveView, Offers, RemoteJob
+from napari_unet.serving.client.sending import (
+    entry_keys,
+    sent_entry,
+    sent_model,
+    sent_pixels,
+    sent_planes,
+)
 from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.serving.credentials import read_credentials
 from napari_unet.serving.messages import (
@@ -48,14 +51,10 @@ from napari_unet.serving.messages import (
     FinetuneMessage,
     SegmentMessage,
     SegmentResult,
-    SentEntry,
     SentModel,
-    SentPlane,
     TrainedResult,
     TrainMessage,
     image_key,
-    labels_key,
-    seen_key,
 )
 
 T = TypeVar("T")
@@ -102,9 +101,9 @@ class HttpBackend:
             units, planes = tuple(stacks), tuple(chain(*stacks.values()))
             link, shape = link_stacks, (len(units), len(planes) // len(units))
         first = get_plane(image, axes, planes[0])
-        model, offers = _sent_model(request.model)
+        model, offers = sent_model(request.model)
         for number, index in enumerate(planes):
-            offers[image_key(number)] = partial(_plane, image, axes, index)
+            offers[image_key(number)] = partial(sent_pixels, image, axes, index)
         settings = replace(config, link="none")
         if config.channel != "auto":
             # The image has this channel alone by now.
@@ -139,8 +138,8 @@ class HttpBackend:
 
     def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """See `Backend.guess_diameter`."""
-        model, offers = _sent_model(request.model)
-        offers[image_key(0)] = partial(_plane, request.image, request.axes, request.index)
+        model, offers = sent_model(request.model)
+        offers[image_key(0)] = partial(sent_pixels, request.image, request.axes, request.index)
         message = DiameterMessage(model, request.config)
         with self._done(job, "diameter", message, DiameterResult, offers) as (done, _):
             return done.diameter_px
@@ -156,13 +155,13 @@ class HttpBackend:
         annotated, parent, name = request.annotated, request.parent, request.name
         check_learns(parent.header, self.computer)
         kept = keep(job, store, annotated, parent, request.config, name)
-        model, offers = _sent_model(parent)
+        model, offers = sent_model(parent)
         entries = []
-        for key in _keys(kept.collection, parent):
+        for key in entry_keys(kept.collection, parent):
             job.check()
-            entries.append(_sent_entry(kept.collection, key, offers))
+            entries.append(sent_entry(kept.collection, key, offers))
         message = FinetuneMessage(
-            _sent_planes(annotated, offers),
+            sent_planes(annotated, offers),
             model,
             request.config,
             name,
@@ -185,10 +184,10 @@ class HttpBackend:
         check_learns(start.header if isinstance(start, ModelVersion) else start, self.computer)
         sent: SentModel | NewModel
         offers: dict[str, Callable[[], bytes]] = {}
-        planes = _sent_planes(request.annotated, offers)
+        planes = sent_planes(request.annotated, offers)
         if isinstance(start, ModelVersion):
             parent = start.reference
-            sent, file = _sent_model(start)
+            sent, file = sent_model(start)
             offers.update(file)
         else:
             sent = start
@@ -364,56 +363,3 @@ def _check_model(path: Path, name: str, computer: str) -> None:
     _, header = load_model(path)
     if header.name != name:
         raise ValueError(f"{computer} sent a model of another name; tell whoever runs it")
-
-
-def _sent_model(version: ModelVersion) -> tuple[SentModel, dict[str, Callable[[], bytes]]]:
-    """Return a version with its file's SHA-256 in place of the path, and the file by that hash."""
-    content = version.path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return SentModel(version.name, version.version, sha256), {sha256: lambda: content}
-
-
-def _sent_entry(
-    collection: Collection, key: str, offers: dict[str, Callable[[], bytes]]
-) -> SentEntry:
-    """Return a correction of a collection as it is sent, and add its files to the offers."""
-    hashes = []
-    for path in (*collection.files(collection.find(key)), collection.folder / f"{key}.json"):
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        offers[sha256] = path.read_bytes
-        hashes.append(sha256)
-    image, labels, seen, facts = hashes
-    return SentEntry(key, (image, labels, seen, facts))
-
-
-def _sent_planes(
-    annotated: Sequence[Annotated], offers: dict[str, Callable[[], bytes]]
-) -> tuple[SentPlane, ...]:
-    """Return each corrected plane as it is sent, and add its arrays to the offers."""
-    found: list[SentPlane] = []
-    for item in annotated:
-        for correction in item.corrections:
-            number = len(found)
-            offers[image_key(number)] = partial(_plane, item.image, item.axes, correction.index)
-            offers[labels_key(number)] = partial(pack_array, correction.labels)
-            if correction.trusted is not None:
-                offers[seen_key(number)] = partial(pack_array, correction.trusted)
-            found.append(_sent_plane(item, correction))
-    return tuple(found)
-
-
-def _sent_plane(item: Annotated, correction: Correction) -> SentPlane:
-    classes = {int(key): name for key, name in correction.classes.items()}
-    offset = (int(item.offset_px[0]), int(item.offset_px[1]))
-    return SentPlane(item.name, classes, item.statistics, offset, correction.trusted is None)
-
-
-def _plane(image: LazyArray, axes: str, index: tuple[int, ...]) -> bytes:
-    return pack_array(get_plane(image, axes, index))
-
-
-def _keys(collection: Collection, parent: ModelVersion) -> list[str]:
-    """Return the entries that a fine-tune reads: the latest, and those the parent learnt from."""
-    latest = {entry.key for entry in collection.entries()}
-    every = collection.entries(superseded=True)
-    return [e.key for e in every if e.key in latest or e.key in parent.header.corrections]

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,6 +26,7 @@ from napari_unet.serving.messages import (
     RIGHTS,
     SHA256,
     Hello,
+    Kind,
     SentView,
 )
 from napari_unet.serving.server import openapi
@@ -106,7 +107,7 @@ class Answers:
             raise Refused(403, f"{person.name} has no right to {RIGHTS[kind]} here")
         from_json(MESSAGES[kind], content["request"], "the request")
         number = _checked(JOB_ID, request.path_params["job"], "32 hexadecimal digits")
-        job = self._jobs.add(person.name, number, kind, body)
+        job = self._jobs.add(person.name, number, cast(Kind, kind), body)
         return _json(self._jobs.status(job, 0), 201)
 
     async def get_job(self, request: Request) -> Response:
