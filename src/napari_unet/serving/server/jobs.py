@@ -170,9 +170,10 @@ class JobQueue:
         self._supply(job)
 
     def arrived(self, person: str) -> None:
-        """Note that a blob of a person has come."""
+        """Note that a blob of a person, or a part of one, has come."""
         for job in self.of(person):
             if job.wants:
+                job.asked = time.monotonic()
                 self._supply(job)
 
     def finish(self, job: ServedJob) -> None:
@@ -193,8 +194,7 @@ class JobQueue:
 
     def remove(self, job: ServedJob) -> None:
         """Cancel a job, and delete it with its result and its images."""
-        was_done = job.has_ended
-        if not was_done:
+        if not job.has_ended:
             job.state = "cancelled"
             self._note_end(job)
         if job in self._workers.values():
