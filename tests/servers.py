@@ -99,15 +99,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """The process numbers of the workers."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                content = path.read_text()
-            except OSError:
-                continue
-            if int(content.rpartition(")")[2].split()[1]) == self.process.pid:
-                found.append(int(path.parent.name))
-        return found
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True)
+        return [int(pid) for pid in found.stdout.split()]
 
     def open_files(self) -> int:
         """How many files and connections the process that answers has open."""

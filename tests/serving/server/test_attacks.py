@@ -5,9 +5,9 @@ import hashlib
 import json
 import os
 import random
-import resource
 import socket
 import ssl
+import sys
 import time
 import zlib
 from contextlib import ExitStack, suppress
@@ -29,7 +29,12 @@ from napari_unet.serving.messages import (
 )
 from servers import Server
 
-pytestmark = pytest.mark.slow
+resource = pytest.importorskip("resource")
+# What a process has open, and its memory, are asked for as on Linux.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
+]
 # A test floods with so many.
 MANY = 300
 MODEL = SentModel("m", 1, "a" * 64)

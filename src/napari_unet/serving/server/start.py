@@ -292,6 +292,8 @@ def _run(
             timeout_keep_alive=60,
             timeout_graceful_shutdown=3,
             limit_concurrency=_CONNECTIONS,
+            # So many connections are taken at a time, before others are answered or closed.
+            backlog=100,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             ssl_certfile=certificate,
             ssl_keyfile=key,
