@@ -183,7 +183,9 @@ class Answers:
         """Take a part of a blob; the parts come in their order."""
         person, sha256 = _person(request).name, _sha256(request)
         if self._blobs.find(person, sha256) is not None:
-            return JSONResponse({"whole": True}, headers={"connection": "close"})
+            async for _ in request.stream():
+                pass
+            return JSONResponse({"whole": True})
         found = _RANGE.fullmatch(request.headers.get("content-range", ""))
         if found is None:
             raise Refused(400, "give the header Content-Range: bytes FIRST-LAST/TOTAL")
@@ -225,7 +227,7 @@ def make_app(answers: Answers, jobs: JobQueue, door: Door) -> Starlette:
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
-        return refusal(error, request.scope)
+        return await refusal(error, request.scope, request.receive)
 
     app = Starlette(
         routes=answers.routes(), lifespan=lifespan, exception_handlers={Refused: refuse}

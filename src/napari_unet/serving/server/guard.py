@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -22,6 +23,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What anybody may see: it says nothing about this server.
 OPEN = ("/", "/health", "/openapi.json")
+# The rest of a refused body is read up to so many bytes and seconds: with bytes left to read, the
+# end of a connection can take the answer with it.
+_DRAIN_BYTES, _DRAIN_S = 16 << 20, 5.0
 # Of those without a token, so many times fewer calls are answered.
 _STRANGERS = 10
 _HEADERS = [
@@ -64,7 +68,8 @@ class Guard:
             self._check(scope)
             bounded = self._bounded(scope, receive)
         except Refused as refused:
-            await refusal(refused, scope)(scope, receive, send_with_headers)
+            answer = await refusal(refused, scope, receive)
+            await answer(scope, receive, send_with_headers)
         else:
             await self._app(scope, bounded, send_with_headers)
 
@@ -121,8 +126,10 @@ class Guard:
         return receive_bounded
 
 
-def refusal(refused: Refused, scope: Scope) -> Response:
+async def refusal(refused: Refused, scope: Scope, receive: Receive) -> Response:
     """Return the answer to a refused request; the connection ends if its body was not read."""
+    if "person" in scope:
+        await _drain(scope, receive)
     headers = {"connection": "close"} if scope.get("is_unread", True) else {}
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -131,3 +138,14 @@ def refusal(refused: Refused, scope: Scope) -> Response:
     if refused.offset is not None:
         headers["upload-offset"] = str(refused.offset)
     return JSONResponse({"error": refused.sentence}, refused.status, headers)
+
+
+async def _drain(scope: Scope, receive: Receive) -> None:
+    """Read the rest of a body, within bounds, and forget it."""
+    left = _DRAIN_BYTES
+    with suppress(TimeoutError, Refused):
+        async with asyncio.timeout(_DRAIN_S):
+            while scope.get("is_unread") and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                scope["is_unread"] = message.get("more_body", False)
