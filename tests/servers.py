@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from napari_unet.remote.credentials import read_credentials
+import httpx
+
+from napari_unet.cli import main
+from napari_unet.serving.credentials import read_credentials
 
 SOON = 120.0
 
@@ -20,19 +23,38 @@ class Server:
     Parameters
     ----------
     folder
-        Gets the credentials and what it prints.
-    port, host
-        Port 0 takes a free one.
+        Gets the credentials, what it prints, and the server's own folder.
+    options
+        More options of `serve`.
+    limits
+        Fields of `limits.Limits` that are other than usual.
     """
 
-    def __init__(self, folder: Path, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, *options: object, port: int = 0, **limits: float) -> None:
         folder.mkdir(exist_ok=True)
         self.file, self.log = folder / "server.json", folder / "log.txt"
+        self.folder = folder / "server"
+        self._options = (
+            *("--device", "cpu", "--as-root", "--folder", self.folder),
+            *("--credentials", self.file, *options),
+        )
+        self._limits = limits
+        self.restart(port)
+
+    def restart(self, port: int) -> None:
+        """Start it, for the first time or after `stop`; port 0 takes a free one."""
+        # Other limits than usual have no options: the defaults are changed before the start.
+        program = (
+            "import sys; from dataclasses import replace\n"
+            "from napari_unet.cli import main, serve\n"
+            f"limits = serve.Limits; serve.Limits = lambda **k: limits(**(k | {self._limits}))\n"
+            "sys.exit(main(sys.argv[1:]))"
+        )
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "napari_unet.cli", "serve", "--device", "cpu"),
-                    *("--host", host, "--port", str(port), "--credentials", str(self.file)),
+                    *(sys.executable, "-c", program, "serve"),
+                    *map(str, (*self._options, "--port", port)),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -44,32 +66,52 @@ class Server:
         while "serving at" not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     @property
     def credentials(self):
         return read_credentials(self.file)
 
-    def ask(self, function, *args, nanny=False):
-        """What a function gives in the worker."""
-        from distributed import Client
+    @property
+    def port(self) -> int:
+        return int(self.credentials.address.rpartition(":")[2])
 
-        with Client(
-            self.credentials.address, security=self.credentials.security(), set_as_default=False
-        ) as client:
-            return next(iter(client.run(function, *args, nanny=nanny).values()))
+    def connect_as_holder(self, file: Path | None = None) -> httpx.Client:
+        """A client of HTTP alone, for whoever has these credentials."""
+        credentials = read_credentials(file or self.file)
+        return httpx.Client(
+            base_url=credentials.address,
+            verify=credentials.context(),
+            headers={"authorization": f"Bearer {credentials.token}"},
+            timeout=60.0,
+            trust_env=False,
+        )
 
-    def addresses(self) -> list[str]:
-        """Where the scheduler, the worker and the worker's nanny listen."""
-        from distributed import Client
+    def command(self, *arguments: object) -> None:
+        """Run `napari-unet serve` with a command about people."""
+        assert main(["serve", *map(str, arguments), "--folder", str(self.folder)]) == 0
 
-        with Client(
-            self.credentials.address, security=self.credentials.security(), set_as_default=False
-        ) as client:
-            ((worker, facts),) = client.scheduler_info()["workers"].items()
-            return [self.credentials.address, worker, facts["nanny"]]
+    def add(self, name: str, *options: str) -> Path:
+        """Let a person use it; returns the file of credentials."""
+        file = self.folder.parent.parent / f"{name}.json"
+        self.command("add-user", name, "--out", file, *options)
+        return file
 
-    def stop(self, how=signal.SIGTERM) -> int:
+    def workers(self) -> list[int]:
+        """The process numbers of the workers."""
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def open_files(self) -> int:
+        """How many files and connections the process that answers has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def memory_mb(self) -> float:
+        """The memory of the process that answers, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
         """End it as a shutdown or Ctrl-C (SIGINT) does; returns its exit status."""
         if self.process.poll() is None:
             # A terminal sends Ctrl-C to all processes, a shutdown tells the first one.

@@ -3,11 +3,11 @@ import threading
 import pytest
 
 from napari_unet.jobs import JobRunner
-from napari_unet.remote.credentials import make_credentials, write_credentials
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.service.backend_choice import Servers
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.serving.credentials import Credentials, write_credentials
 
-pytest.importorskip("distributed")
+pytest.importorskip("httpx")
 
 SOON = 10.0
 
@@ -28,7 +28,7 @@ def servers(store, runner):
 def file(tmp_path):
     """Of a server that nobody has to reach."""
     path = tmp_path / "gpu.json"
-    write_credentials(path, make_credentials("tls://127.0.0.1:9", "gpu"))
+    write_credentials(path, Credentials("https://127.0.0.1:9", "gpu", "anna", "x" * 43))
     return path
 
 

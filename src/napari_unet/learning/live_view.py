@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig, PredictConfig
-from napari_unet.core.arrays import LazyArray
+from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_shape
 from napari_unet.core.boxes import Box, grown, inside
 from napari_unet.core.intensity import Statistics, sample_step
@@ -40,12 +40,42 @@ class View:
         Position of the plane along the axes other than C, Y, X.
     box
         Rows and columns of the plane that are in view.
+    statistics
+        Intensities of the plane that become 0 and 1, if they are known.
     """
 
     image: LazyArray
     axes: str
     index: tuple[int, ...]
     box: Box
+    statistics: Statistics | None = None
+
+    def parts(self, zoom: float) -> tuple[Box, Box]:
+        """Return the part that is segmented, and the part that the network sees for that.
+
+        The first is the view, or the middle of a large view.
+
+        Parameters
+        ----------
+        zoom
+            Factor by which images are enlarged for the network.
+        """
+        side = round(_LOOK_PX / zoom)
+        rows, columns = (
+            slice(max(s.start, middle - side // 2), min(s.stop, middle + side // 2))
+            for s in self.box
+            for middle in [(s.start + s.stop) // 2]
+        )
+        # The network also needs the pixels around the box.
+        margin = math.ceil(100 / zoom)
+        return (rows, columns), grown(
+            (rows, columns), margin, plane_shape(self.axes, self.image.shape)
+        )
+
+    def sample(self) -> Pixels:
+        """Return every n-th row and column of the plane (C, Y, X): enough to measure it."""
+        each = slice(None, None, sample_step(plane_shape(self.axes, self.image.shape)))
+        return get_plane(self.image, self.axes, self.index, (each, each))
 
 
 @dataclass(frozen=True)
@@ -87,16 +117,7 @@ class LiveView:
         """Segment a view, or the middle of a large view."""
         # Predictors made before the last step hold the old weights.
         fresh = LoadedModel(self._model.network, self._model.header)
-        side = round(_LOOK_PX / self._zoom)
-        rows, columns = (
-            slice(max(s.start, middle - side // 2), min(s.stop, middle + side // 2))
-            for s in view.box
-            for middle in [(s.start + s.stop) // 2]
-        )
-        # The network also needs the pixels around the box.
-        wide = grown(
-            (rows, columns), math.ceil(100 / self._zoom), plane_shape(view.axes, view.image.shape)
-        )
+        part, wide = view.parts(self._zoom)
         pixels = fresh.prepare(
             get_plane(view.image, view.axes, view.index, wide), None, self._statistics(view)
         )
@@ -104,16 +125,15 @@ class LiveView:
             pixels, self._compute, None, lambda fraction, message: self._check(), self._zoom
         )
         labels = fresh.instances(scores, PredictConfig())
-        return ViewLabels(replace(view, box=(rows, columns)), labels[inside((rows, columns), wide)])
+        return ViewLabels(replace(view, box=part), labels[inside(part, wide)])
 
     def _statistics(self, view: View) -> Statistics:
         """Return the intensities of the plane of a view that become 0 and 1."""
+        if view.statistics is not None:
+            return view.statistics
         known = self._measured
         if known is None or known[0] is not view.image or known[1] != view.index:
-            step = sample_step(plane_shape(view.axes, view.image.shape))
-            each = slice(None, None, step)
-            sample = get_plane(view.image, view.axes, view.index, (each, each))
-            known = view.image, view.index, self._model.measure(sample, sample=True)
+            known = view.image, view.index, self._model.measure(view.sample(), sample=True)
             self._measured = known
         return known[2]
 

@@ -11,10 +11,10 @@ from napari_unet.backends.local import LocalBackend
 from napari_unet.jobs import Job, JobRunner
 from napari_unet.learning.finetune import Improvement
 from napari_unet.models.store import ModelStore
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 
 if TYPE_CHECKING:
-    from napari_unet.remote.backend import RemoteBackend
+    from napari_unet.serving.client.backend import HttpBackend
 
 
 class Servers:
@@ -39,7 +39,7 @@ class Servers:
         self._store, self._runner = store, runner
         self.local = LocalBackend()
         self.chosen: Backend = self.local
-        self._server: RemoteBackend | None = None
+        self._server: HttpBackend | None = None
         self._unfinished = UnfinishedJobs(store.root.parent / "on-servers")
 
     def use(self, server: Path | None) -> str:
@@ -53,7 +53,7 @@ class Servers:
         Raises
         ------
         ValueError
-            If the file cannot be used, or Dask is not installed; the choice is unchanged then.
+            If the file cannot be used, or httpx is not installed; the choice is unchanged then.
         """
         if server is None:
             self._choose(self.local)
@@ -98,7 +98,7 @@ class Servers:
             # Closed after the jobs that wait: they may use it.
             self._runner.submit("let go", lambda job: before.close())
 
-    def _remote(self, server: Path) -> RemoteBackend:
-        from napari_unet.remote.backend import RemoteBackend
+    def _remote(self, server: Path) -> HttpBackend:
+        from napari_unet.serving.client.backend import HttpBackend
 
-        return RemoteBackend(server, self._unfinished)
+        return HttpBackend(server, self._unfinished)

@@ -44,9 +44,9 @@ from napari_unet.plugin.viewer.layers import (
     plane_in_view,
     show_preview,
 )
-from napari_unet.remote.unfinished import UnfinishedJob
 from napari_unet.segmentation.planes import Segmentation
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.serving.client.unfinished import UnfinishedJob
 
 # A job that is cancelled has this long to end before the viewer goes on without it.
 _PATIENCE_S = 1.0

@@ -5,11 +5,11 @@ import pytest
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.corrections.annotations import annotate
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 from servers import SOON, Server
 
-pytest.importorskip("distributed")
+pytest.importorskip("uvicorn")
 
 LONG = FinetuneConfig(steps=100_000, seconds=None, tile_px=60, device="cpu", precision="float32")
 

@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 
 from napari_unet.plugin.dock.rows.offer_row import OfferRow
 from napari_unet.plugin.jobs.controller import Controller
-from napari_unet.remote.unfinished import UnfinishedJob
+from napari_unet.serving.client.unfinished import UnfinishedJob
 
 
 class ServerRow(OfferRow):

@@ -1,6 +1,6 @@
 import pytest
 
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 
 
 @pytest.fixture

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet.backends.requests import (
     DiameterRequest,
@@ -20,58 +21,65 @@ from napari_unet.backends.requests import (
     SegmentRequest,
     TrainRequest,
 )
-from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indices, set_plane
-from napari_unet.corrections.collection import Collection
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import Job, JobCancelled
 from napari_unet.learning.finetune import Improvement, keep
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_learns, check_segmentable, in_stacks
+from napari_unet.learning.training import NewModel
 from napari_unet.models.store import ModelStore, ModelVersion
-from napari_unet.remote.connection import Connection, ServerAway
-from napari_unet.remote.credentials import read_credentials, require_cluster
-from napari_unet.remote.job import Offers, RemoteJob
-from napari_unet.remote.tasks import (
-    ANNOTATED,
-    DiameterTask,
-    FinetuneTask,
-    SegmentTask,
-    SentEntry,
-    Trained,
-    TrainTask,
-    one_by_one,
-    pack_entry,
-    plane_key,
-    sent_model,
-)
-from napari_unet.remote.unfinished import UnfinishedJob, UnfinishedJobs
-from napari_unet.remote.worker import NO_IMAGE, TaskInputs, pack
+from napari_unet.segmentation.looking import Look
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
 from napari_unet.segmentation.stacks import link_stacks, whole_stacks
+from napari_unet.serving.arrays import unpack_array
+from napari_unet.serving.client.connection import Connection, ServerAway, check_installed, clean
+from napari_unet.serving.client.following import LiveView, Offers, RemoteJob
+from napari_unet.serving.client.sending import (
+    entry_keys,
+    sent_entry,
+    sent_model,
+    sent_pixels,
+    sent_planes,
+)
+from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
+from napari_unet.serving.credentials import read_credentials
+from napari_unet.serving.messages import (
+    DiameterMessage,
+    DiameterResult,
+    FinetuneMessage,
+    SegmentMessage,
+    SegmentResult,
+    SentModel,
+    TrainedResult,
+    TrainMessage,
+    image_key,
+)
 
 T = TypeVar("T")
+# Largest model file that is taken from a server, in bytes.
+_MODEL_BYTES = 4 << 30
 
 
-class RemoteBackend:
-    """Sends requests to a server as tasks; see `base.Backend` and `tasks`.
+class HttpBackend:
+    """Sends requests to a server as messages; see `base.Backend` and `messages`.
 
     Parameters
     ----------
     server
-        Path of the server's credentials.
+        Path of the person's credentials.
     unfinished
         Keeps each training job on disk from its start until its result has come back.
 
     Raises
     ------
     ValueError
-        If the file cannot be used, or Dask is not installed.
+        If the file cannot be used, or httpx is not installed.
     """
 
     def __init__(self, server: Path, unfinished: UnfinishedJobs) -> None:
-        require_cluster()
+        check_installed()
         self._server = server.absolute()
         self._connection, self._unfinished = Connection(read_credentials(server)), unfinished
         self._leaving = False
@@ -95,50 +103,46 @@ class RemoteBackend:
         first = get_plane(image, axes, planes[0])
         model, offers = sent_model(request.model)
         for number, index in enumerate(planes):
-            offers[plane_key(number)] = partial(_plane, image, axes, index)
+            offers[image_key(number)] = partial(sent_pixels, image, axes, index)
         settings = replace(config, link="none")
         if config.channel != "auto":
             # The image has this channel alone by now.
             settings = replace(settings, channel=None)
-        sent_shape, sent_axes = (*shape, *first.shape), "TCYX" if len(shape) == 1 else "TZCYX"
-        sent = SegmentRequest(
-            NO_IMAGE,
-            sent_axes,
-            model,
-            settings,
-            tuple(plane_indices(sent_axes, sent_shape)),
-            request.box,
-        )
-        done = self._do(job, SegmentTask(sent, sent_shape), offers)
+        sent_axes: Literal["TCYX", "TZCYX"] = "TCYX" if len(shape) == 1 else "TZCYX"
+        sent_shape = (*shape, *first.shape)
+        indices = tuple(plane_indices(sent_axes, sent_shape))
+        message = SegmentMessage(sent_axes, sent_shape, model, settings, indices, request.box)
+        with self._done(job, "segment", message, SegmentResult, offers) as (done, there):
+            found = _labels(there, (*shape, *first.shape[1:]), done)
         labels = np.zeros(label_shape(axes, image.shape), np.int32)
-        for index, found in zip(planes, done.labels.reshape(-1, *first.shape[1:]), strict=True):
-            set_plane(labels, axes, index, found)
-        tops = np.maximum.accumulate([0, *(found.max(initial=0) for found in done.labels)])
+        for index, plane in zip(planes, found.reshape(-1, *first.shape[1:]), strict=True):
+            set_plane(labels, axes, index, plane)
+        tops = np.maximum.accumulate([0, *(plane.max(initial=0) for plane in found)])
         cells = [np.arange(a, b)[:, None] for a, b in pairwise(tops)]
         labels, order = number_in_order(labels, units, cells)
-        places = tuple((planes[np.ravel_multi_index(at, shape)], p) for at, p in done.places)
-        look = done.look
-        if config.channel != "auto":
-            look = replace(look, channel=config.channel)
-        here = replace(
-            done,
-            look=look,
-            labels=labels,
-            planes=planes,
-            model=request.model,
-            places=places,
-            kinds=tuple(done.kinds[cell] for cell in order[:, 0]),
-            compute=self._on_server(done.compute),
+        allowed = {at: planes[np.ravel_multi_index(at, shape)] for at in indices}
+        channel = done.look.channel if config.channel == "auto" else config.channel
+        here = Segmentation(
+            labels,
+            planes,
+            request.model,
+            self._on_server(done.compute),
+            done.n_cells,
+            done.diameter_px,
+            tuple(clean(done.kinds[cell]) for cell in order[:, 0]),
+            tuple((allowed[at], place) for at, place in done.places if at in allowed),
+            warnings=tuple(map(clean, done.warnings)),
+            look=Look(channel, done.look.diameter_px, clean(done.look.words)),
         )
         return link(job, here, label_axes(axes), config.link)
 
     def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """See `Backend.guess_diameter`."""
-        plane = get_plane(request.image, request.axes, request.index)
         model, offers = sent_model(request.model)
-        offers[plane_key(0)] = partial(pack, plane)
-        sent = DiameterRequest(NO_IMAGE, "TCYX", (0,), model, request.config)
-        return self._do(job, DiameterTask(sent), offers)
+        offers[image_key(0)] = partial(sent_pixels, request.image, request.axes, request.index)
+        message = DiameterMessage(model, request.config)
+        with self._done(job, "diameter", message, DiameterResult, offers) as (done, _):
+            return done.diameter_px
 
     def finetune(
         self,
@@ -153,36 +157,44 @@ class RemoteBackend:
         kept = keep(job, store, annotated, parent, request.config, name)
         model, offers = sent_model(parent)
         entries = []
-        for key in _keys(kept.collection, parent):
+        for key in entry_keys(kept.collection, parent):
             job.check()
-            content = pack_entry(kept.collection, key)
-            sha256 = hashlib.sha256(content).hexdigest()
-            entries.append(SentEntry(key, sha256))
-            offers[sha256] = partial(pack_entry, kept.collection, key)
-        offers[ANNOTATED] = partial(pack, one_by_one(annotated))
-        sent = replace(request, annotated=(), parent=model)
-        task = FinetuneTask(sent, tuple(entries), kept.diameter_px, kept.zoom)
+            entries.append(sent_entry(kept.collection, key, offers))
+        message = FinetuneMessage(
+            sent_planes(annotated, offers),
+            model,
+            request.config,
+            name,
+            tuple(entries),
+            kept.diameter_px,
+            kept.zoom,
+        )
         indices = tuple(c.index for item in annotated for c in item.corrections)
         unfinished = self._unfinished_job(name, parent.reference, indices)
-        trained = self._do(job, task, offers, watch, unfinished)
-        return self._adopt(job, store, unfinished, trained)
+        live_view = LiveView(watch, parent.header, kept.zoom)
+        with self._done(job, "finetune", message, TrainedResult, offers, unfinished, live_view) as (
+            done,
+            there,
+        ):
+            return self._adopt(store, unfinished, done, there)
 
     def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`; copies of the images are sent."""
-        start, parent = request.start, ""
+        start, parent, name = request.start, "", request.name
         check_learns(start.header if isinstance(start, ModelVersion) else start, self.computer)
-        alone = one_by_one(request.annotated)
-        offers: dict[str, Callable[[], bytes]] = {
-            plane_key(number): partial(pack, item) for number, item in enumerate(alone)
-        }
+        sent: SentModel | NewModel
+        offers: dict[str, Callable[[], bytes]] = {}
+        planes = sent_planes(request.annotated, offers)
         if isinstance(start, ModelVersion):
             parent = start.reference
-            start, file = sent_model(start)
+            sent, file = sent_model(start)
             offers.update(file)
-        task = TrainTask(replace(request, annotated=(), start=start), len(alone))
-        unfinished = self._unfinished_job(request.name, parent, ())
-        trained = self._do(job, task, offers, unfinished=unfinished)
-        return self._adopt(job, store, unfinished, trained)
+        else:
+            sent = start
+        message = TrainMessage(planes, sent, request.config, name, tuple(request.trained_on))
+        unfinished = self._unfinished_job(name, parent, ())
+        with self._done(job, "train", message, TrainedResult, offers, unfinished) as (done, there):
+            return self._adopt(store, unfinished, done, there)
 
     def resume(self, job: Job[object], store: ModelStore, unfinished: UnfinishedJob) -> Improvement:
         """Follow a job that was started earlier, and add its version to the store.
@@ -195,8 +207,8 @@ class RemoteBackend:
         there = RemoteJob(job, self._connection, unfinished.number)
         there.connect()
         with self._ending(there, unfinished):
-            trained = there.follow({}, lambda: None)
-        return self._adopt(job, store, unfinished, trained)
+            done = there.follow(TrainedResult, {})
+            return self._adopt(store, unfinished, done, there)
 
     def leave(self) -> None:
         """Let jobs that have begun to learn go on there, even if they are cancelled here later."""
@@ -225,41 +237,45 @@ class RemoteBackend:
     ) -> UnfinishedJob:
         return UnfinishedJob(uuid4().hex, name, parent, str(self._server), self.computer, indices)
 
-    def _do(
+    @contextmanager
+    def _done(
         self,
         job: Job[object],
-        task: Callable[[Job[object], TaskInputs], T],
+        kind: str,
+        message: object,
+        result: type[T],
         offers: Offers,
-        watch: Callable[[], View | None] = lambda: None,
         unfinished: UnfinishedJob | None = None,
-    ) -> T:
-        """Run a task on the server and return its result.
+        live_view: LiveView | None = None,
+    ) -> Iterator[tuple[T, RemoteJob]]:
+        """Do a job on the server; yield its result and the job, which is deleted there at the end.
 
         Parameters
         ----------
         job
             Follows the work.
-        task
+        kind, message
             What is to be done.
+        result
+            Data class of the result.
         offers
-            What the task may fetch.
-        watch
-            Returns what the user looks at.
+            What the job may want.
         unfinished
             The job as it is kept until its result has come back; None if it does not train.
+        live_view
+            Sends what the user looks at.
         """
         there = RemoteJob(job, self._connection, unfinished.number if unfinished else uuid4().hex)
         there.connect()
         with self._ending(there, unfinished):
             if unfinished is not None:
                 self._unfinished.add(unfinished)
-            there.start(task)
-            found: T = there.follow(offers, watch)
-            return found
+            there.start(kind, message)
+            yield there.follow(result, offers, live_view), there
 
     @contextmanager
     def _ending(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> Iterator[None]:
-        """Cancel a job on the server if it ends with an error here, unless it may go on there."""
+        """Delete a job on the server when it has ended here, unless it may go on there."""
         try:
             yield
         except ServerAway:
@@ -269,26 +285,43 @@ class RemoteBackend:
             if not (self._leaving and unfinished is not None and there.has_all):
                 self._forget(there, unfinished)
             raise
+        except OSError:
+            # This computer could not keep the model, which is still there: it can be resumed.
+            if unfinished is None:
+                self._forget(there, unfinished)
+            raise
         except BaseException:
             self._forget(there, unfinished)
             raise
+        self._forget(there, unfinished)
 
     def _adopt(
-        self, job: Job[object], store: ModelStore, unfinished: UnfinishedJob, trained: Trained
+        self,
+        store: ModelStore,
+        unfinished: UnfinishedJob,
+        done: TrainedResult,
+        there: RemoteJob,
     ) -> Improvement:
-        """Add a version from the server to the store; then remove it from the server."""
-        done = trained.done
+        """Add a version from the server to the store, if it is a model of that name."""
+        content = there.output("model", _MODEL_BYTES)
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.safetensors")
+            path.write_bytes(content)
+            _check_model(path, unfinished.name, self.computer)
 
         def write(path: Path) -> None:
             with replacing(path) as part:
-                part.write_bytes(trained.content)
+                part.write_bytes(content)
 
-        added = store.add(unfinished.name, write, activate=done.verdict.accepted)
+        verdict = replace(done.verdict, why=clean(done.verdict.why))
+        added = store.add(unfinished.name, write, activate=verdict.accepted)
         parent = store.find(unfinished.parent) if unfinished.parent else None
-        slips = tuple((unfinished.indices[number], place) for (number,), place in done.slips)
-        self.drop(job, unfinished)
+        indices = unfinished.indices
+        slips = tuple((indices[n], place) for (n,), place in done.slips if 0 <= n < len(indices))
         compute = self._on_server(done.compute)
-        return replace(done, model=added, parent=parent, slips=slips, compute=compute)
+        return Improvement(
+            added, parent, verdict, done.check, done.replay, done.steps, compute, slips
+        )
 
     def _forget(self, there: RemoteJob, unfinished: UnfinishedJob | None) -> None:
         if unfinished is not None:
@@ -296,15 +329,37 @@ class RemoteBackend:
         there.forget()
 
     def _on_server(self, compute: str) -> str:
-        return f"{self._connection.computer}: {compute}"
+        return f"{self._connection.computer}: {clean(compute)}"
 
 
-def _plane(image: LazyArray, axes: str, index: tuple[int, ...]) -> bytes:
-    return pack(np.ascontiguousarray(get_plane(image, axes, index)))
+def _labels(there: RemoteJob, shape: tuple[int, ...], done: SegmentResult) -> NDArray[np.int32]:
+    """Return the labels of a job, which fit its result.
+
+    Raises
+    ------
+    ValueError
+        If they are not labels of this image.
+    """
+    largest = 4 * int(np.prod(shape))
+    # zlib makes nothing much larger than it is.
+    content = there.output("labels", largest + largest // 100 + 10_000)
+    labels = unpack_array(content, largest)
+    ids = len(done.kinds)
+    if (
+        labels.shape != shape
+        or labels.dtype != np.int32
+        or done.n_cells != ids
+        or not labels.min(initial=0) >= 0
+        or labels.max(initial=0) != ids
+    ):
+        raise ValueError("the server sent labels that are not of this image; segment it again")
+    return labels
 
 
-def _keys(collection: Collection, parent: ModelVersion) -> list[str]:
-    """Return the entries that a fine-tune reads: the latest, and those the parent learnt from."""
-    latest = {entry.key for entry in collection.entries()}
-    every = collection.entries(superseded=True)
-    return [e.key for e in every if e.key in latest or e.key in parent.header.corrections]
+def _check_model(path: Path, name: str, computer: str) -> None:
+    """Read a model file from a server as if it came from a stranger."""
+    from napari_unet.models.checkpoint import load_model
+
+    _, header = load_model(path)
+    if header.name != name:
+        raise ValueError(f"{computer} sent a model of another name; tell whoever runs it")

@@ -1,11 +1,9 @@
 import dataclasses
-import gc
 import os
 import shutil
 import signal
 import socket
 import threading
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,13 +18,15 @@ from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.learning.training import NewModel
 from napari_unet.models.checkpoint import load_model
 from napari_unet.models.store import ModelStore
-from napari_unet.remote import connection
-from napari_unet.remote.credentials import make_credentials, write_credentials
-from napari_unet.remote.job import RemoteJob
 from napari_unet.service.segmentation import SegmentationService
+from napari_unet.serving.client import connection, following
+from napari_unet.serving.client.following import RemoteJob
+from napari_unet.serving.credentials import write_credentials
+from napari_unet.serving.messages import SentProgress
+from napari_unet.serving.server.certificate import _make
 from servers import SOON, Server
 
-pytest.importorskip("distributed")
+pytest.importorskip("uvicorn")
 
 # A server takes seconds to start.
 pytestmark = pytest.mark.slow
@@ -47,15 +47,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _left_by_dask():
-    """A client that is closed while it connects again leaves that socket to the collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture
@@ -220,18 +211,17 @@ def test_only_the_planes_that_are_asked_for_are_sent(
 
 def test_a_model_is_sent_once(remote, add_model, blobs, monkeypatch):
     add_model("bright", seed=7)
-    given = []
-    call = connection.Connection.call
+    sent = []
+    upload = connection.Connection.upload
 
-    def spy(self, check, method, *args):
-        if method == "give":
-            given.append(args[1])
-        return call(self, check, method, *args)
+    def spy(self, content, check):
+        sent.append(content[:200])
+        return upload(self, content, check)
 
-    monkeypatch.setattr(connection.Connection, "call", spy)
+    monkeypatch.setattr(connection.Connection, "upload", spy)
     for _ in range(2):
         remote.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
-    assert [len(key) == 64 for key in given] == [True, False, False]
+    assert [b"__metadata__" in content for content in sent] == [True, False, False]
 
 
 def test_the_size_of_cells_is_guessed_there(service, remote, add_model, blobs):
@@ -337,7 +327,7 @@ def test_what_a_server_tells_is_not_about_this_computer():
     def work(job):
         short = TooShort(30.0, 6, 240.0)
         RemoteJob(job, SimpleNamespace(computer="gpu"), "1")._report(
-            Progress(0.1, "measuring the speed of this computer", 0.5, None, 0.25, short)
+            SentProgress(1, 0.1, "measuring the speed of this computer", 0.5, 0.25, short), None
         )
 
     job = Job("told", work)
@@ -389,21 +379,50 @@ def test_what_was_learnt_can_be_kept(remote, weak, given):
 # Where things break
 
 
-def test_a_worker_that_is_killed_costs_no_correction(tmp_path, store, weak, given, blobs):
+def test_a_job_whose_worker_is_killed_begins_again(remote, weak, given, server, service):
+    config = dataclasses.replace(SETTINGS, steps=60)
+    job = remote.finetune([given], "weak", config)
+    said = []
+    job.progressed.connect(lambda progress: said.append(progress.message))
+    once_learning(job, lambda: [os.kill(pid, signal.SIGKILL) for pid in server.workers()])
+    done = job.wait(SOON)
+    assert "the worker of the server ended; beginning again" in said
+    assert done.model.version == 2
+    assert remote.servers.pending() == []
+
+
+def test_a_job_that_ends_its_workers_is_given_up(remote, weak, given, server, store):
+    job = remote.finetune([given], "weak", LONG)
+    kills = []
+
+    def kill(progress):
+        if progress.loss is None:
+            kills.append("ready")
+        elif kills and kills[-1] == "ready":
+            kills.append("killed")
+            [os.kill(pid, signal.SIGKILL) for pid in server.workers()]
+
+    job.progressed.connect(kill)
+    with pytest.raises(JobFailed, match="ended twice while it did this"):
+        job.wait(SOON)
+    assert remote.servers.pending() == []
+    assert store.find("weak") == weak
+    assert len(collection_of(store, "weak").entries()) == 1
+    # Another worker has taken its place.
+    assert remote.finetune([given], "weak", SETTINGS).wait(SOON).model.version == 2
+
+
+def test_a_job_goes_on_after_a_restart_of_the_server(tmp_path, store, weak, given):
     server = Server(tmp_path)
     service = SegmentationService(store)
     try:
         service.servers.use(server.file)
-        worker = server.ask(os.getpid)
-        job = service.finetune([given], "weak", LONG)
-        once_learning(job, lambda: os.kill(worker, signal.SIGKILL))
-        with pytest.raises(JobFailed, match=r"lost this job; start it again"):
-            job.wait(SOON)
+        job = service.finetune([given], "weak", dataclasses.replace(SETTINGS, steps=100))
+        assert once_learning(job, lambda: None).wait(SOON)
+        port, _ = server.port, server.stop(signal.SIGKILL)
+        server.restart(port)
+        assert job.wait(SOON).steps == 100
         assert service.servers.pending() == []
-        assert store.find("weak") == weak
-        assert len(collection_of(store, "weak").entries()) == 1
-        # Another worker has taken its place.
-        assert service.finetune([given], "weak", SETTINGS).wait(SOON).model.version == 2
     finally:
         service.close()
         server.stop()
@@ -485,8 +504,8 @@ class Wire:
 
 
 def test_a_connection_that_breaks_is_made_again(tmp_path, store, server, weak, given):
-    wire = Wire(int(server.credentials.address.rpartition(":")[2]))
-    there = dataclasses.replace(server.credentials, address=f"tls://127.0.0.1:{wire.port}")
+    wire = Wire(server.port)
+    there = dataclasses.replace(server.credentials, address=f"https://127.0.0.1:{wire.port}")
     write_credentials(tmp_path / "wire.json", there)
     service = SegmentationService(store)
     service.servers.use(tmp_path / "wire.json")
@@ -500,10 +519,11 @@ def test_a_connection_that_breaks_is_made_again(tmp_path, store, server, weak, g
 
 def test_a_server_that_is_not_there(store, server, add_model, blobs, tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(following, "PERSIST_S", 0.5)
     add_model("bright")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    away = dataclasses.replace(server.credentials, address=f"tls://127.0.0.1:{port}")
+    away = dataclasses.replace(server.credentials, address=f"https://127.0.0.1:{port}")
     write_credentials(tmp_path / "away.json", away)
     service = SegmentationService(store)
     service.servers.use(tmp_path / "away.json")
@@ -514,15 +534,26 @@ def test_a_server_that_is_not_there(store, server, add_model, blobs, tmp_path, m
     service.close()
 
 
-def test_other_credentials_are_refused(store, server, add_model, blobs, tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "PATIENCE_S", 2.0)
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [("token", "refused these credentials"), ("certificate", "is not the one of these")],
+)
+def test_other_credentials_are_refused(server, service, add_model, blobs, tmp_path, what, sentence):
     add_model("bright")
-    write_credentials(tmp_path / "c.json", make_credentials(server.credentials.address, "gpu"))
-    service = SegmentationService(store)
+    other = {"token": "x" * 43, "certificate": _make()[0].decode()}[what]
+    wrong = dataclasses.replace(server.credentials, **{what: other})
+    write_credentials(tmp_path / "c.json", wrong)
     service.servers.use(tmp_path / "c.json")
-    with pytest.raises(JobFailed, match="gpu refused these credentials; copy the file anew"):
+    with pytest.raises(JobFailed, match=sentence):
         service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)
-    service.close()
+
+
+def test_a_file_of_the_earlier_server_is_told_apart(service, tmp_path):
+    path = tmp_path / "server.json"
+    path.write_text('{"format": "napari-unet server 1", "address": "tls://gpu:8786"}')
+    path.chmod(0o600)
+    with pytest.raises(ValueError, match=r"server of an earlier release.*add-user"):
+        service.servers.use(path)
 
 
 def test_another_release_is_told_apart(remote, add_model, blobs, monkeypatch):

@@ -1,0 +1,157 @@
+"""A job of the server, and its files.
+
+FOLDER/ID/request.json     what is to be done
+FOLDER/ID/job.json         whose it is, its state, and the inputs that have come
+FOLDER/ID/result.json      the result, and FOLDER/ID/out/ its outputs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_unet.io.atomic import replacing
+from napari_unet.serving.jsons import Unfit, from_json, parse, to_json
+from napari_unet.serving.messages import ENDED, Kind, SentProgress, State
+
+# Largest number of progress reports that are kept for a client that does not call.
+_NEWS = 2000
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What `job.json` holds; see `ServedJob`."""
+
+    person: str
+    kind: Kind
+    created: str
+    number: int
+    state: State
+    error: str
+    begun: int
+    given: Mapping[str, str]
+
+
+@dataclass(eq=False)
+class ServedJob:
+    """A job of a person.
+
+    Attributes
+    ----------
+    id, person, kind, created
+        Which and whose it is, what is done, and since when (ISO 8601, UTC).
+    number
+        Grows with each job of the server.
+    folder
+        Its files.
+    files
+        SHA-256 of all files that its request names.
+    state, error
+        See `JobStatus`.
+    begun
+        How many times a worker has begun it.
+    given
+        SHA-256 of each input that has come, by key.
+    news, wants, view, finish, extended_s
+        What its worker has said, and what its client has asked for.
+    views
+        SHA-256 of all pieces of images that its client has looked at.
+    asked, started
+        Time of the client's last call, and when it began to run; seconds of the monotonic clock.
+    ending
+        When its worker was told to cancel it, by the monotonic clock; 0 for never.
+    is_removed
+        Whether it is deleted as soon as its worker has ended it.
+    changed
+        Is set, and replaced, when there is news.
+    """
+
+    id: str
+    person: str
+    kind: Kind
+    created: str
+    number: int
+    folder: Path
+    files: frozenset[str]
+    state: State = "waiting"
+    error: str = ""
+    begun: int = 0
+    given: dict[str, str] = field(default_factory=dict)
+    news: deque[SentProgress] = field(default_factory=lambda: deque(maxlen=_NEWS))
+    wants: tuple[str, ...] = ()
+    view: Any = None
+    views: set[str] = field(default_factory=set)
+    finish: bool = False
+    extended_s: float | None = None
+    asked: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    ending: float = 0.0
+    is_removed: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.state in ENDED
+
+    def save(self) -> None:
+        """Write what is known of it to its folder."""
+        kept = _Kept(
+            self.person, self.kind, self.created, self.number, self.state, self.error, self.begun,
+            self.given,
+        )  # fmt: skip
+        with replacing(self.folder / "job.json") as part:
+            part.write_text(json.dumps(to_json(kept)), "utf-8")
+
+    def notify(self) -> None:
+        """Wake those who wait for news."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+def in_turns(waiting: Iterable[ServedJob], turns: Mapping[str, int]) -> list[ServedJob]:
+    """Return jobs in the order in which they are done: people take turns.
+
+    Parameters
+    ----------
+    waiting
+        The jobs; those of one person stay in the order of their numbers.
+    turns
+        When each person had the last turn, as a number that grows; 0 for never.
+    """
+    rounds: Counter[str] = Counter()
+    keys = {}
+    for job in sorted(waiting, key=lambda job: job.number):
+        keys[job.id] = (rounds[job.person], turns.get(job.person, 0), job.number), job
+        rounds[job.person] += 1
+    return [job for _, job in sorted(keys.values(), key=lambda each: each[0])]
+
+
+def read_job(folder: Path) -> ServedJob:
+    """Return a job of an earlier run of the server.
+
+    Raises
+    ------
+    Unfit, OSError
+        If it was being added or deleted.
+    """
+    kept = from_json(_Kept, parse((folder / "job.json").read_bytes()))
+    if kept.state == "cancelled":
+        raise Unfit("it was being deleted")
+    files = files_in((folder / "request.json").read_bytes())
+    return ServedJob(
+        folder.name, kept.person, kept.kind, kept.created, kept.number, folder, files, kept.state,
+        kept.error, kept.begun, dict(kept.given),
+    )  # fmt: skip
+
+
+def files_in(request: bytes) -> frozenset[str]:
+    """Return the SHA-256 of all files that a request names."""
+    return frozenset(re.findall(r'"([0-9a-f]{64})"', request.decode()))
