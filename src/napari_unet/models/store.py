@@ -21,6 +21,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.io.atomic import clean_once, is_reserved, part_of, replacing, reserve
+from napari_unet.models.exchange.formats import FORMATS, export_model, format_of, is_replaceable
 from napari_unet.models.header import ModelFileError, ModelHeader, read_header
 from napari_unet.models.header_rules import NAME as _NAME
 from napari_unet.models.header_rules import SUFFIX as _SUFFIX
@@ -296,8 +297,10 @@ class ModelStore:
         load_model(path)
         return self.add(name or header.name, lambda target: _copy(path, target))
 
-    def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file, or into a folder under its name.
+    def export(
+        self, reference: Reference, path: Path, *, half: bool = False, form: str | None = None
+    ) -> Path:
+        """Write a version to a file, or into a folder under its name.
 
         Parameters
         ----------
@@ -306,25 +309,29 @@ class ModelStore:
         path
             The new file, or a folder that exists.
         half
-            Whether weights are stored in 16 bits.
+            Whether the weights of a model file are stored in 16 bits.
+        form
+            "model", a file of this program; "onnx"; or "bioimageio", a zip in the format of
+            bioimage.io. None goes by the ending of the file: .onnx, .zip, or any other.
 
         Raises
         ------
         ModelFileError
-            If there is no such version, or if the file exists and is not a model.
+            If there is no such version, a package is missing, or if the file exists and is not a
+            model.
         """
         model = self.find(reference)
         if path.is_dir():
-            path = path / f"{model.name}{_SUFFIX}"
-        if os.path.lexists(path):
-            try:
-                read_header(path)
-            except ModelFileError as error:
-                raise ModelFileError(
-                    f"{path} is there already and is no model of napari-unet, so it is not "
-                    "replaced; give another name"
-                ) from error
-        if half:
+            path = path / f"{model.name}{FORMATS[form or 'model']}"
+        form = format_of(path, form)
+        if os.path.lexists(path) and not is_replaceable(path):
+            raise ModelFileError(
+                f"{path} is there already and is no model of napari-unet, so it is not "
+                "replaced; give another name"
+            )
+        if form != "model":
+            export_model(model.path, path, form)
+        elif half:
             from napari_unet.models.checkpoint import load_model, save_model
 
             save_model(path, *load_model(model.path), half=True)
