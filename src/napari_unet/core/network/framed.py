@@ -11,10 +11,16 @@ from torch.nn import functional as F
 from napari_unet.core.network.unet import UNet, UNetConfig, halo_px
 
 
+# A valid input size of a U-Net is 4 less than a multiple of 2^depth.
+LESS_PX = 4
+
+
 class FramedUNet(UNet):
     """A U-Net whose output is as large as its input, with 0 where it has no score.
 
-    The source of this class, after that of `UNet`, is a file that stands alone.
+    The first 4 pixels along each axis are not looked at. So valid sizes, and the 6 * 2^depth pixels
+    that are to be cropped from each side of the output, are multiples of 2^depth: blocks that other
+    programs lay side by side have no seams, and give the same scores as `engine.predict`.
 
     Parameters
     ----------
@@ -24,8 +30,8 @@ class FramedUNet(UNet):
     Shapes
     ------
     (N, in_channels, H, W) float -> (N, n_outputs, H, W) scores in [0, 1]: the probability of each
-    class, and the relative distance if there is one. The outer `halo_px(depth)` pixels are 0.
-    H and W are valid input sizes (see `output_px`). A network of stacks has a Z before H.
+    class, and the relative distance if there is one. H and W are multiples of 2^depth, 12 times
+    that or more. A network of stacks has a Z before H.
     """
 
     def __init__(self, **architecture: Any) -> None:
@@ -33,8 +39,9 @@ class FramedUNet(UNet):
 
     def forward(self, image: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """Return the framed scores of normalised images."""
-        logits = super().forward(image, dropout)
+        depths = self.config.depths
+        logits = super().forward(F.pad(image, [-LESS_PX, 0] * len(depths)), dropout)
         n_classes = self.config.n_classes
         scores = torch.cat((logits[:, :n_classes].softmax(1), logits[:, n_classes:].sigmoid()), 1)
-        halos = [halo_px(depth) for depth in reversed(self.config.depths)]
-        return F.pad(scores, [halo for halo in halos for _ in (0, 1)])
+        halos = [halo_px(depth) for depth in reversed(depths)]
+        return F.pad(scores, [px for halo in halos for px in (LESS_PX + halo, halo)])

@@ -81,7 +81,8 @@ def _source() -> str:
     """Return Python source that stands alone: the U-Net, and its framed form."""
     from napari_unet.core.network import framed, unet
 
-    return f"{inspect.getsource(unet)}\n\n{inspect.getsource(framed.FramedUNet)}"
+    less = f"LESS_PX = {framed.LESS_PX}"
+    return f"{inspect.getsource(unet)}\n\n{less}\n\n\n{inspect.getsource(framed.FramedUNet)}"
 
 
 def _state(network: UNet) -> bytes:

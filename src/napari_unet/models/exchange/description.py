@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from napari_unet.core.network.framed import LESS_PX
 from napari_unet.core.network.unet import UNet, halo_px
 from napari_unet.core.tiling import smallest_input_px
 from napari_unet.models.exchange.onnx_graph import INPUT, OPSET, OUTPUT, output_names
@@ -38,15 +39,23 @@ _URL = "https://github.com/napari-unet/napari-unet"
 def halo_to_crop_px(depth: int) -> int:
     """Return how many pixels other programs crop from each side of a framed output.
 
-    That is two more than the network's halo. What is left of a valid size is then a multiple of
-    2^depth, so that their blocks lie on one lattice and have no seams (`core.tiling`).
+    Examples
+    --------
+    >>> halo_to_crop_px(4)
+    96
+    """
+    return LESS_PX + halo_px(depth)
+
+
+def smallest_framed_px(depth: int) -> int:
+    """Return the smallest size of a framed input of which something is left, in pixels.
 
     Examples
     --------
-    >>> halo_to_crop_px(4), (204 - 2 * halo_to_crop_px(4)) % 16
-    (94, 0)
+    >>> smallest_framed_px(4) - 2 * halo_to_crop_px(4)
+    16
     """
-    return halo_px(depth) + 2
+    return LESS_PX + smallest_input_px(depth)
 
 
 def describe(
@@ -102,7 +111,7 @@ def describe(
                         {
                             "type": "space",
                             "id": axis,
-                            "size": {"min": smallest_input_px(depth), "step": 2**depth},
+                            "size": {"min": smallest_framed_px(depth), "step": 2**depth},
                         }
                         for axis, depth in axes
                     ),
@@ -156,11 +165,12 @@ def describe(
 
 def readme(network: UNet, header: ModelHeader, model_file: str) -> str:
     """Return the documentation of an archive, in Markdown."""
+    depths = network.config.depths
     decoding = "\n".join(f"- `{key}`: {value}" for key, value in header.postprocess.items())
     sizes = "\n".join(
-        f"- {axis}: {2**depth} b + {4 * (2**depth - 1)} px, b of 8 or more; the outer "
-        f"{halo_px(depth)} px of the output are 0"
-        for axis, depth in zip("zyx"[-len(network.config.depths) :], network.config.depths, strict=True)
+        f"- {axis}: a multiple of {2**depth} px, {smallest_framed_px(depth)} or more; crop "
+        f"{halo_to_crop_px(depth)} px from each side of the output"
+        for axis, depth in zip("zyx"[-len(depths) :], depths, strict=True)
     )
     trained = "\n".join(f"- {words}" for words in header.trained_on) or "- not recorded"
     scores = "\n".join(f"- {name}: {value:.3g}" for name, value in header.scores.items())
@@ -185,8 +195,8 @@ Valid sizes of the input:
 
 {sizes}
 
-The output has the size of the input. Crop it by the `halo` of `bioimageio.yaml`, which is 2 px more
-than the zeros, so that blocks lie on one lattice and have no seams.
+The output has the size of the input, and holds no scores near its edges: convolutions are valid ones.
+What to crop is the `halo` in `bioimageio.yaml`. Pad images by mirroring them.
 
 ## Output
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.network.framed import LESS_PX
 from napari_unet.core.network.unet import UNet, halo_px
 from napari_unet.core.tiling import smallest_input_px
 from napari_unet.models.exchange.packages import needed
@@ -21,6 +22,7 @@ from napari_unet.models.header import ModelHeader
 # The lowest opset that other programs are asked to know, and the file format that came with it.
 OPSET, _IR = 17, 8
 INPUT, OUTPUT = "input", "scores"
+_TO_THE_END = np.iinfo(np.int64).max
 
 
 def onnx_bytes(network: UNet, header: ModelHeader, *, framed: bool = False) -> bytes:
@@ -61,7 +63,7 @@ def onnx_bytes(network: UNet, header: ModelHeader, *, framed: bool = False) -> b
             [helper.make_tensor_value_info(INPUT, floats, given)],
             [helper.make_tensor_value_info(OUTPUT, floats, found)],
             graph.constants,
-            doc_string=_doc(network, header, framed),
+            doc_string="" if framed else _doc(network, header),
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=_IR,
@@ -79,18 +81,17 @@ def output_names(network: UNet, header: ModelHeader) -> list[str]:
     return [*header.classes, *["distance"] * network.config.distance]
 
 
-def _doc(network: UNet, header: ModelHeader, framed: bool) -> str:
-    sizes = []
-    for axis, depth in zip("zyx"[-len(network.config.depths) :], network.config.depths, strict=True):
-        step, halo = 2**depth, halo_px(depth)
-        sizes.append(
-            f"{axis}: {step} b + {4 * (step - 1)} px with b of 8 or more, "
-            + (f"the outer {halo} px of the scores are 0" if framed else f"{2 * halo} px fewer out")
-        )
+def _doc(network: UNet, header: ModelHeader) -> str:
+    depths = network.config.depths
+    sizes = "; ".join(
+        f"{axis}: {2**depth} b + {4 * (2**depth - 1)} px with b of 8 or more, and "
+        f"{2 * halo_px(depth)} px fewer come out"
+        for axis, depth in zip("zyx"[-len(depths) :], depths, strict=True)
+    )
     low, high, clip = (header.normalisation.get(k, v) for k, v in _NORMALISATION.items())
     return (
         f"Normalise each channel so that its percentiles {low:g} and {high:g} become 0 and 1, and "
-        f"clip to [{-clip:g}, {1 + clip:g}]. Valid sizes: {'; '.join(sizes)}."
+        f"clip to [{-clip:g}, {1 + clip:g}]. Valid sizes: {sizes}."
     )
 
 
@@ -107,11 +108,13 @@ class _Graph:
         self._weights = {name: t.float().numpy() for name, t in network.state_dict().items()}
         # (Z,) Y and X of a valid image, followed through the graph: crops are differences of sizes
         # and so the same for every image.
-        self._sizes = {INPUT: [smallest_input_px(depth) for depth in network.config.depths]}
+        self._sizes: dict[str, list[int]] = {}
 
     def build(self, framed: bool) -> None:
         config = self._network.config
-        skips, x = [], INPUT
+        skips: list[str] = []
+        x = self._without_first() if framed else INPUT
+        self._sizes[x] = [smallest_input_px(depth) for depth in config.depths]
         for level in range(config.depth + 1):
             if level:
                 step = self._network._steps[level - 1]
@@ -145,8 +148,9 @@ class _Graph:
         else:
             scores = self._add("Softmax", [logits], *last, axis=1)
         if framed:
-            halos = [0, 0, *map(halo_px, config.depths)]
-            pads = self._constant("pads", np.array(2 * halos, np.int64))
+            halos = [halo_px(depth) for depth in config.depths]
+            before = [LESS_PX + halo for halo in halos]
+            pads = self._constant("pads", np.array([0, 0, *before, 0, 0, *halos], np.int64))
             self._add("Pad", [scores, pads], OUTPUT, mode="constant")
 
     def _convolve_twice(self, x: str, name: str) -> str:
@@ -157,15 +161,20 @@ class _Graph:
             self._sizes[x] = [n - k + 1 for n, k in zip(before, kernel, strict=True)]
         return x
 
+    def _without_first(self) -> str:
+        n_axes = len(self._network.config.depths)
+        return self._slice(INPUT, np.full(n_axes, LESS_PX), np.full(n_axes, _TO_THE_END))
+
     def _crop(self, skip: str, to: str) -> str:
         sizes = zip(self._sizes[skip], self._sizes[to], strict=True)
-        edges = np.array([(large - small) // 2 for large, small in sizes], np.int64)
+        edges = np.array([(large - small) // 2 for large, small in sizes])
         # An end of 0 would mean the first pixel.
-        stops = np.where(edges, -edges, np.iinfo(np.int64).max)
-        axes = np.arange(2, 2 + len(edges))
-        parts = {"starts": edges, "stops": stops, "axes": axes}
-        names = [self._constant(f"{skip}.{name}", values) for name, values in parts.items()]
-        return self._add("Slice", [skip, *names])
+        return self._slice(skip, edges, np.where(edges, -edges, _TO_THE_END))
+
+    def _slice(self, x: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> str:
+        parts = {"starts": starts, "stops": stops, "axes": np.arange(2, 2 + len(starts))}
+        names = [self._constant(f"{x}.{name}", values) for name, values in parts.items()]
+        return self._add("Slice", [x, *names])
 
     def _layer(self, kind: str, x: str, name: str, **attributes: Any) -> str:
         weights = [
