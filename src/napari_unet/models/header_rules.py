@@ -72,6 +72,11 @@ def check_entries(content: Mapping[str, Any]) -> None:
             f"its entry classes names {found}, and should name {wanted}, as its entry "
             "architecture.n_classes says"
         )
+    foreign = content.get("foreign")
+    if foreign and (foreign.keys() != _TABLES["foreign"].keys() or z_depth is not None):
+        raise BrokenModel(
+            f"its entry foreign should have {', '.join(_TABLES['foreign'])}, and no z_depth beside"
+        )
     low, high = (
         content.get("normalisation", {}).get(end, default)
         for end, default in (("low", 1.0), ("high", 99.8))
@@ -178,8 +183,16 @@ _TOP = {
     "scores": _table_of(_ANY_NUMBER),
     "created": _TEXT,
     "licence": _TEXT,
+    "foreign": _TABLE,
 }
 _TABLES = {
+    "foreign": {
+        "told": _TEXT,
+        "foreground": _whole(0, 2),
+        "boundary": _whole(-1, 2),
+        "sigmoid": _BOOLEAN,
+        "moments": _BOOLEAN,
+    },
     # Weights are not made before those of the file have these shapes, so width costs nothing.
     "architecture": {
         "depth": _whole(1, 8),
