@@ -22,7 +22,6 @@ import platformdirs
 
 from napari_unet.io.atomic import clean_once, is_reserved, part_of, replacing, reserve
 from napari_unet.models.exchange.archive_files import is_archive
-from napari_unet.models.exchange.archive_reader import model_file_of
 from napari_unet.models.exchange.formats import FORMATS, export_model, format_of, is_replaceable
 from napari_unet.models.header import ModelFileError, ModelHeader, read_header
 from napari_unet.models.header_rules import NAME as _NAME
@@ -312,6 +311,8 @@ class ModelStore:
             If the file is not a model or is broken, or if the folder of the models is read-only.
         """
         if is_archive(path):
+            from napari_unet.models.exchange.archive_reader import model_file_of
+
             with model_file_of(path) as inner:
                 return self.import_file(inner, name)
         header = read_header(path)  # first, because a bad header is found without loading torch

@@ -35,9 +35,7 @@ def foreign_zip(tmp_path):
         arrays = [onnx.numpy_helper.from_array(a, n) for a, n in ((weights, "w"), (biases, "b"))]
         made = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], arrays)
         opset = [onnx.helper.make_opsetid("", 17)]
-        return onnx.helper.make_model(
-            made, opset_imports=opset, ir_version=8
-        ).SerializeToString()
+        return onnx.helper.make_model(made, opset_imports=opset, ir_version=8).SerializeToString()
 
     def write(name="foreign.zip", names=("foreground", "boundaries"), change=lambda content: None):
         content = graph(names)

@@ -44,7 +44,7 @@ def test_our_own_archive_comes_back_as_the_same_file(store, add_model, tmp_path)
         archive.extractall(tmp_path / "cells")
     assert store.import_file(tmp_path / "cells", "back").header == model.header
     (tmp_path / "cells" / "weights.onnx").write_bytes(b"trained further")
-    with pytest.raises(ModelFileError, match="its output channels|damaged"):
+    with pytest.raises(ModelFileError, match="weights are damaged"):
         store.import_file(tmp_path / "cells")
 
 
@@ -184,7 +184,7 @@ def test_a_strangers_zip(store, foreign_zip, tmp_path):
         store.import_file(repacked(path, **many))
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(ModelFileError, match="there is no bioimageio.yaml in it"):
+    with pytest.raises(ModelFileError, match=r"there is no bioimageio\.yaml in it"):
         store.import_file(tmp_path / "other.zip")
     cut = tmp_path / "cut.zip"
     cut.write_bytes(path.read_bytes()[:-30])
@@ -196,7 +196,7 @@ def test_a_strangers_zip(store, foreign_zip, tmp_path):
         archive.extractall(folder)
     shutil.move(folder / "net.onnx", tmp_path / "net.onnx")
     (folder / "net.onnx").symlink_to(tmp_path / "net.onnx")
-    with pytest.raises(ModelFileError, match="'net.onnx' is no file in it"):
+    with pytest.raises(ModelFileError, match=r"'net\.onnx' is no file in it"):
         store.import_file(folder)
     assert store.names() == []
 
@@ -218,6 +218,7 @@ def test_values_that_are_no_probabilities_are_refused(store, foreign_zip):
     )
     with pytest.raises(ModelFileError, match="probabilities from 0 to 1 are needed"):
         store.import_file(changed)
+
     # Where the description says that a sigmoid follows, it is taken.
     def sigmoid(content):
         content["weights"]["onnx"].pop("sha256")

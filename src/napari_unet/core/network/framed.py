@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from napari_unet.core.network.unet import UNet, UNetConfig, halo_px
 
-
 # A valid input size of a U-Net is 4 less than a multiple of 2^depth.
 LESS_PX = 4
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from napari_unet.models.header import ModelFileError
 
 # Names of the description in an archive, the newest first.
-_YAML = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
+YAML = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 # Largest description and largest other file that are read, in bytes, whatever the zip says of them.
 _LARGEST_YAML, _LARGEST_FILE = 1_000_000, 1 << 30
 # More files are in no archive.
@@ -92,10 +92,10 @@ def read_checked(archive: Archive, entry: object, what: str) -> bytes:
 def _description(path: Path, archive: Archive) -> Mapping[str, Any]:
     import yaml
 
-    name = next((name for name in _YAML if archive.has(name)), None)
+    name = next((name for name in YAML if archive.has(name)), None)
     if name is None:
         raise ModelFileError(
-            f"{path} is no model of bioimage.io: there is no {_YAML[0]} in it; give a zip that "
+            f"{path} is no model of bioimage.io: there is no {YAML[0]} in it; give a zip that "
             "bioimage.io or napari-unet made"
         )
     try:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_unet.core.network.unet import UNet
 from napari_unet.io.atomic import replacing
 from napari_unet.models.exchange import description as say
+from napari_unet.models.exchange.archive_files import YAML
 from napari_unet.models.exchange.onnx_graph import onnx_bytes
 from napari_unet.models.exchange.sample import cover, sample_image
 from napari_unet.models.header import ModelHeader
@@ -71,7 +72,7 @@ def write_archive(path: Path, model_path: Path, network: UNet, header: ModelHead
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     content = say.describe(network, header, model_file, hashes, str(torch.__version__))
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    files = {say.YAML: text.encode(), **files}
+    files = {YAML[0]: text.encode(), **files}
     with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(name, _DAY), data, zipfile.ZIP_DEFLATED)

@@ -12,7 +12,7 @@ from napari_unet.models.exchange.onnx_graph import INPUT, OPSET, OUTPUT, output_
 from napari_unet.models.header import ModelHeader
 
 # Names of the files in an archive.
-YAML, README, COVER, LICENCE = "bioimageio.yaml", "README.md", "cover.png", "LICENSE"
+README, COVER = "README.md", "cover.png"
 ONNX, STATE, SOURCE = "weights.onnx", "weights.pt", "unet.py"
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 # An entry of `config` in the YAML, with the name of the model file and the hash of the weights that
@@ -186,16 +186,17 @@ It is the U-Net of Ronneberger, Fischer and Brox (2015), with valid convolutions
 
 ## Input
 
-{_input_words(network, header)} Each channel is scaled so that two of its percentiles become 0 and 1,
-and clipped; `bioimageio.yaml` has the numbers. napari-unet also leaves out specks that are far
-brighter than all else; other programs do not.
+{_input_words(network, header)}
+Each channel is scaled so that two of its percentiles become 0 and 1, and clipped; `bioimageio.yaml`
+has the numbers. napari-unet also leaves out specks that are far brighter than all else, and finds
+out the size of the cells; other programs do not.
 {_size_words(header)}
 
 Valid sizes of the input:
 
 {sizes}
 
-The output has the size of the input, and holds no scores near its edges: convolutions are valid ones.
+The output has the size of the input, and no scores near its edges: convolutions are valid ones.
 What to crop is the `halo` in `bioimageio.yaml`. Pad images by mirroring them.
 
 ## Output
@@ -269,7 +270,9 @@ def _size_words(header: ModelHeader) -> str:
     if header.diameter_px is None:
         return "" if header.zoom == 1 else f"Resize images by {header.zoom:.3g} before."
     seen = header.diameter_px * header.zoom
-    return f"\nResize images so that cells are about {seen:.0f} px wide: the network knows this size."
+    return (
+        f"\nResize images so that cells are about {seen:.0f} px wide: the network knows this size."
+    )
 
 
 def _distance_words(network: UNet) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from napari_unet.core.network.framed import LESS_PX
 from napari_unet.core.network.unet import halo_px
@@ -198,19 +198,25 @@ def _normalisation(tensor: Mapping[str, Any], n_channels: int) -> tuple[dict[str
     names = [name for name, _ in steps]
     if names in (["scale_range"], ["scale_range", "clip"], ["zero_mean_unit_variance"]):
         kwargs = steps[0][1]
-        axes = kwargs.get("axes") or ["channel", "y", "x"]
+        axes = kwargs.get("axes")
+        axes = axes if isinstance(axes, list) else ["channel", "y", "x"]
         together = "channel" in axes and n_channels > 1
         low, high = kwargs.get("min_percentile", 0.0), kwargs.get("max_percentile", 100.0)
         clip = steps[1][1] if len(steps) > 1 else {"min": -_NO_CLIP, "max": 1 + _NO_CLIP}
-        bottom, top = clip.get("min"), clip.get("max")
-        numbers = all(type(n) in (int, float) for n in (low, high, bottom, top))
-        if not together and {"y", "x"} <= set(axes) and numbers and top - 1 == -bottom >= 0:
-            moments = names == ["zero_mean_unit_variance"]
-            return {"low": low, "high": high, "clip": -bottom}, moments
+        numbers = [n for n in (low, high, clip.get("min"), clip.get("max")) if _is_number(n)]
+        if len(numbers) == 4 and not together and "y" in axes and "x" in axes:
+            low, high, bottom, top = numbers
+            if top - 1 == -bottom >= 0:
+                moments = names == ["zero_mean_unit_variance"]
+                return {"low": low, "high": high, "clip": -bottom}, moments
     raise _Refused(
         f"it prepares images by {', '.join(names) or 'nothing'}, with settings of its own; "
         "scale_range or zero_mean_unit_variance of each channel's pixels is done here"
     )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float)
 
 
 def _postprocess(tensor: Mapping[str, Any]) -> bool:

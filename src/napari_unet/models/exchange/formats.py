@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from napari_unet.io.atomic import replacing
-from napari_unet.models.exchange.description import YAML
+from napari_unet.models.exchange.archive_files import YAML
 from napari_unet.models.header import ModelFileError, read_header
 from napari_unet.models.header_rules import SUFFIX
 
@@ -69,7 +69,7 @@ def is_replaceable(path: Path) -> bool:
                 return _PRODUCER in file.read(_HEAD)
         if path.suffix.lower() == FORMATS["bioimageio"]:
             with zipfile.ZipFile(path) as archive:
-                return YAML in archive.namelist()
+                return YAML[0] in archive.namelist()
         read_header(path)
     except (OSError, ValueError, zipfile.BadZipFile):
         return False

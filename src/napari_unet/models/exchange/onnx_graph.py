@@ -140,9 +140,7 @@ class _Graph:
         if config.distance:
             parts = ["classes", "distance"]
             sizes = self._constant("split", np.array([config.n_classes, 1], np.int64))
-            self.nodes.append(
-                self._onnx.helper.make_node("Split", [logits, sizes], parts, axis=1)
-            )
+            self.nodes.append(self._onnx.helper.make_node("Split", [logits, sizes], parts, axis=1))
             found = [self._add("Softmax", parts[:1], axis=1), self._add("Sigmoid", parts[1:])]
             scores = self._add("Concat", found, *last, axis=1)
         else:

@@ -69,7 +69,8 @@ def _shipped(replay: str) -> NDArray[np.uint8] | None:
         return None
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         images: NDArray[np.uint8] = arrays["images"]
-    return images[len(images) // 2]
+    middle: NDArray[np.uint8] = images[len(images) // 2]
+    return middle
 
 
 def _discs(shape: tuple[int, ...]) -> NDArray[np.float32]:
