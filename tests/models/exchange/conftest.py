@@ -1,8 +1,18 @@
 import hashlib
 
 import numpy as np
+import pydantic
 import pytest
 import yaml
+
+
+@pytest.fixture
+def bioimageio_core():
+    """Skips where the reference implementation of the format is missing, or does not work."""
+    pytest.importorskip("bioimageio.core")
+    # bioimageio.spec 0.5.12, which bioimageio.core 0.11 asks for, fails with pydantic 2.14.
+    if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 14):
+        pytest.skip("bioimageio.spec does not work with this pydantic")
 
 
 @pytest.fixture
@@ -10,7 +20,7 @@ def foreign_zip(tmp_path):
     """Writes the archive of a small network that is not ours: `foreign_zip(change=...)`.
 
     Where the image, at mean 0 and variance 1, is high, is foreground; where it is higher than
-    around, is boundary. `change` gets the description, as bioimageio.spec checked it.
+    around, is boundary. `change` gets the description.
     """
     onnx = pytest.importorskip("onnx")
     import zipfile

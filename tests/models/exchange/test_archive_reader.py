@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -66,6 +68,22 @@ def test_a_foreign_network_segments_as_it_would_alone(store, foreign_zip, blobs)
     alone = 1 / (1 + np.exp(3 - 6 * centred))
     for tile in (220, 700):
         np.testing.assert_allclose(foreground(model, whole, tile), alone, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bioimageio_core")
+def test_a_foreign_archive_that_bioimageio_packed(store, foreign_zip, tmp_path):
+    code = """
+import sys
+from bioimageio.spec import load_model_description, save_bioimageio_package
+save_bioimageio_package(load_model_description(sys.argv[1]), output_path=sys.argv[2])
+"""
+    packed = tmp_path / "packed.zip"
+    done = subprocess.run(
+        [sys.executable, "-c", code, foreign_zip(), packed], capture_output=True, text=True
+    )
+    assert packed.exists(), done.stderr
+    assert store.import_file(packed).header.foreign["foreground"] == 0
 
 
 def foreground(model, image, tile=220):

@@ -7,7 +7,6 @@ import zipfile
 
 import imageio.v3 as iio
 import numpy as np
-import pydantic
 import pytest
 import yaml
 
@@ -16,11 +15,6 @@ from napari_unet.models.header import ModelFileError
 from napari_unet.models.store import ModelStore
 
 pytest.importorskip("onnx")
-# bioimageio.spec 0.5.12, which bioimageio.core 0.11 asks for, fails with pydantic 2.14.
-checked_by_others = pytest.mark.skipif(
-    tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 14),
-    reason="bioimageio.spec does not work with this pydantic",
-)
 
 
 def run(code, *arguments):
@@ -55,11 +49,10 @@ np.save(sys.argv[3], np.asarray(found.members["scores"].data)[0])
 
 
 @pytest.mark.slow
-@checked_by_others
+@pytest.mark.usefixtures("bioimageio_core")
 @pytest.mark.parametrize("name", ["nuclei@1", "stack"])
 def test_bioimageio_core_passes_it(name, tmp_path, write_model, monkeypatch):
     """`bioimageio test`: the format, both kinds of weights, several sizes and batches."""
-    pytest.importorskip("bioimageio.core")
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
     store = ModelStore()
     if name == "stack":
@@ -69,9 +62,8 @@ def test_bioimageio_core_passes_it(name, tmp_path, write_model, monkeypatch):
 
 
 @pytest.mark.slow
-@checked_by_others
+@pytest.mark.usefixtures("bioimageio_core")
 def test_blocks_of_bioimageio_core_give_our_scores(store, add_model, blobs, tmp_path):
-    pytest.importorskip("bioimageio.core")
     import torch
 
     from napari_unet.engine.predict import Predictor, foreground_scores

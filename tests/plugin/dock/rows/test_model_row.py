@@ -67,6 +67,10 @@ def test_renaming_exporting_and_removing(dock, tmp_path):
     assert "there is a model 'nuclei' already" in dock.status.text()
     dock.models.export(tmp_path)
     assert (tmp_path / "lobes.safetensors").is_file()
+    pytest.importorskip("onnx")
+    dock.models.export(tmp_path / "lobes.zip")
+    assert dock.status.text() == f"The model was written to {tmp_path / 'lobes.zip'}"
+    assert ModelStore().import_file(tmp_path / "lobes.zip").reference == "tiny@1"
     dock.models.remove()
     assert "lobes" not in dock.model.choices
     assert dock.status.text() == '"lobes" was removed; its corrections are kept'

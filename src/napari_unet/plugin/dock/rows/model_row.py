@@ -218,6 +218,8 @@ def description(model: ModelVersion) -> str:
     if model.shipped:
         return _SHIPPED.get(model.name, "")
     header = model.header
+    if header.foreign:
+        return f"A model of another program, only to segment: {header.foreign['told']}"
     n = len(header.corrections)
     taught = f"Your model, taught by {n} correction{'' if n == 1 else 's'}" if n else "Your model"
     size = f", for cells of about {header.diameter_px:.0f} px" if header.diameter_px else ""
