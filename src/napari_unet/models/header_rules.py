@@ -73,10 +73,8 @@ def check_entries(content: Mapping[str, Any]) -> None:
             "architecture.n_classes says"
         )
     foreign = content.get("foreign")
-    if foreign and (foreign.keys() != _TABLES["foreign"].keys() or z_depth is not None):
-        raise BrokenModel(
-            f"its entry foreign should have {', '.join(_TABLES['foreign'])}, and no z_depth beside"
-        )
+    if foreign:
+        _check_foreign(foreign, shape, depth)
     low, high = (
         content.get("normalisation", {}).get(end, default)
         for end, default in (("low", 1.0), ("high", 99.8))
@@ -84,6 +82,18 @@ def check_entries(content: Mapping[str, Any]) -> None:
     if low >= high:
         raise BrokenModel(
             f"its entry normalisation.low is {low}, and should be below its high, {high}"
+        )
+
+
+def _check_foreign(foreign: Mapping[str, Any], shape: Mapping[str, Any], depth: int) -> None:
+    """Check that a foreign network and the U-Net that it is treated as fit together."""
+    if foreign.keys() != _TABLES["foreign"].keys():
+        raise BrokenModel(f"its entry foreign should have {', '.join(_TABLES['foreign'])}")
+    fits = shape.get("distance", False) == (foreign["boundary"] >= 0)
+    if not fits or shape.get("n_classes", 2) != 2 or shape.get("z_depth") is not None or depth > 6:
+        raise BrokenModel(
+            "its entry architecture does not fit its entry foreign: 2 classes, a distance if there "
+            "is a boundary, no z_depth and a depth up to 6 are needed"
         )
 
 

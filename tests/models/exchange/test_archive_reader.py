@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from napari_unet import segment
 from napari_unet.config import PredictConfig
@@ -165,6 +167,7 @@ def prepared(*steps):
         (step(256), "it takes images of 256 px only"),
         (step({"min": 10, "step": 16}), "its sizes begin at 10 px, which is no multiple of 16 px"),
         (step({"min": 24, "step": 24}), "it takes steps of 24 px"),
+        (step({"min": 16, "step": 0}), "its sizes begin at 16 px, which is no multiple of 0 px"),
         (step({"min": 16, "step": True}), "one of its sizes is True, and should be a whole numb"),
         (prepared(), "it prepares images by nothing"),
         (prepared("scale_linear"), "it prepares images by scale_linear"),
@@ -204,6 +207,15 @@ def test_a_strangers_zip(store, foreign_zip, tmp_path):
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ModelFileError, match=r"there is no bioimageio\.yaml in it"):
         store.import_file(tmp_path / "other.zip")
+    # Damaged, or encrypted as its flags say.
+    whole = repacked(path).read_bytes()
+    at = whole.index(b"net.onnx") + 40
+    encrypted = whole.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
+    assert encrypted != whole
+    for number, damaged in enumerate((whole[:at] + b"xxxx" + whole[at + 4 :], encrypted)):
+        (tmp_path / f"{number}.zip").write_bytes(damaged)
+        with pytest.raises(ModelFileError, match="cannot be read"):
+            store.import_file(tmp_path / f"{number}.zip")
     cut = tmp_path / "cut.zip"
     cut.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ModelFileError, match="is not a model of napari-unet"):
@@ -244,3 +256,24 @@ def test_values_that_are_no_probabilities_are_refused(store, foreign_zip):
 
     model = store.import_file(repacked(path, sigmoid, **{"net.onnx": raw(path)}))
     assert model.header.foreign["sigmoid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda h: h["foreign"].pop("boundary"), "its entry foreign should have told, foreground"),
+        (lambda h: h["foreign"].update(boundary=-1), "a distance if there is a boundary"),
+        (lambda h: h["architecture"].update(depth=8), "a depth up to 6"),
+        (lambda h: h["foreign"].update(foreground=7), "should be a whole number from 0 to 2"),
+        (lambda h: h["foreign"].clear(), "should be one of F16"),
+    ],
+)
+def test_a_model_file_of_a_foreign_network_is_checked(store, foreign_zip, tmp_path, change, why):
+    model = store.import_file(foreign_zip())
+    arrays = load_file(model.path)
+    header = json.loads(model.header.to_metadata()["napari_unet"])
+    change(header)
+    path = tmp_path / "changed.safetensors"
+    save_file(arrays, path, metadata={"napari_unet": json.dumps(header)})
+    with pytest.raises(ModelFileError, match=why):
+        store.import_file(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,8 @@ from napari_unet.models.header import ModelFileError
 YAML = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 # Largest description and largest other file that are read, in bytes, whatever the zip says of them.
 _LARGEST_YAML, _LARGEST_FILE = 1_000_000, 1 << 30
+# What reading a broken or encrypted zip raises.
+_BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 # More files are in no archive.
 _MOST_FILES = 1000
 
@@ -56,7 +60,7 @@ def open_archive(path: Path) -> Iterator[tuple[Archive, Mapping[str, Any]]]:
                     )
                 archive = _Zip(path, zipped)
                 yield archive, _description(path, archive)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except _BROKEN as error:
         raise ModelFileError(f"{path} cannot be read: {error}; take another copy") from error
 
 

@@ -133,7 +133,7 @@ def _sizes(given: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[int, int
         offset, halo = _whole(reference.get("offset", 0)), _whole(after.get("halo", 0))
         if before.get("scale", 1) != after.get("scale", 1) or not reference:
             raise _Refused("its output is of another scale than its input")
-        if least % step:
+        if step < 1 or least % step:
             raise _Refused(f"its sizes begin at {least} px, which is no multiple of {step} px")
         halos.append(halo - offset // 2)
         steps.append(step)
