@@ -94,7 +94,7 @@ def test_the_recipe_of_conda_needs_what_the_package_needs():
 
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
 # What a distribution is called, where its module has another name.
-CALLED = {"skimage": "scikit-image"}
+CALLED = {"skimage": "scikit-image", "yaml": "pyyaml"}
 
 
 def imports_of(tree):
@@ -124,7 +124,7 @@ def test_what_is_imported_is_declared():
         project = tomllib.load(file)["project"]
     required = project["dependencies"]
     optional = [*required]
-    for extra in ("cluster", "formats"):
+    for extra in ("bioimageio", "cluster", "formats"):
         optional += project["optional-dependencies"][extra]
     declared = [
         {re.match(r"[\w.-]+", line)[0].lower() for line in lines} for lines in (required, optional)
