@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from skimage.measure import regionprops
 
 import napari_unet
 from napari_unet import api
@@ -61,6 +62,19 @@ def test_segment_gives_int32_labels(blobs):
 )
 def test_axes_are_guessed_or_given(shape, axes, expected):
     assert napari_unet.segment(np.zeros(shape, np.uint8), axes=axes).shape == expected
+
+
+def test_trackers_get_a_mask_for_each_time(blobs):
+    """What napari-trackastra asks of its two layers: (T, Y, X) images, and masks of this shape."""
+    movie = np.stack([blobs(seed)[0] for seed in range(3)])
+    masks = napari_unet.segment(movie, axes="TYX")
+    assert masks.shape == movie.shape
+    assert np.issubdtype(masks.dtype, np.integer)
+    for image, mask in zip(movie, masks, strict=True):
+        # It measures each cell of a time, as this does.
+        regions = regionprops(mask, image)
+        assert len(regions) == 12
+        assert all(region.intensity_mean > image[mask == 0].mean() + 50 for region in regions)
 
 
 def test_lists_and_lazy_arrays_are_images(blobs):

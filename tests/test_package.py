@@ -104,7 +104,7 @@ def test_the_recipe_of_conda_needs_what_the_package_needs():
 
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
 # What a distribution is called, where its module has another name.
-CALLED = {"skimage": "scikit-image"}
+CALLED = {"skimage": "scikit-image", "yaml": "pyyaml"}
 # Modules that are loaded when a server starts, and by nothing else.
 ANSWERS = ("app.py", "guard.py")
 
@@ -136,7 +136,7 @@ def test_what_is_imported_is_declared():
         project = tomllib.load(file)["project"]
     required = project["dependencies"]
     optional = [*required]
-    for extra in ("client", "cluster", "formats", "server"):
+    for extra in ("bioimageio", "client", "cluster", "formats", "server"):
         optional += project["optional-dependencies"][extra]
     declared = [
         {re.match(r"[\w.-]+", line)[0].lower() for line in lines} for lines in (required, optional)

@@ -347,6 +347,47 @@ def load_model(model: Reference = "nuclei") -> ModelVersion:
     return ModelStore().find(model)
 
 
+def export_model(model: Reference, path: str | os.PathLike[str]) -> Path:
+    """Write a model to a file; the ending says the format, as for `napari-unet models export`.
+
+    Parameters
+    ----------
+    model
+        NAME, NAME@VERSION, the path of a model file, or what `finetune` returned.
+    path
+        The new file: .zip for bioimage.io, .onnx, or .safetensors for napari-unet.
+
+    Returns
+    -------
+    The path of the file.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, a package is missing, or the file is there and is no model.
+    """
+    return ModelStore().export(model, Path(path))
+
+
+def import_model(path: str | os.PathLike[str], name: str | None = None) -> ModelVersion:
+    """Add a model from a file to the models on this computer.
+
+    Parameters
+    ----------
+    path
+        A .safetensors file of napari-unet, or a zip or folder in the format of bioimage.io. One of
+        another program has ONNX weights; it segments, and cannot be fine-tuned.
+    name
+        The name it gets; by default its own.
+
+    Raises
+    ------
+    ValueError
+        If it is no model, or one that cannot be used.
+    """
+    return ModelStore().import_file(Path(path), name)
+
+
 @cache
 def _service() -> SegmentationService:
     return SegmentationService()

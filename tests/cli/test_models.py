@@ -75,6 +75,21 @@ def test_models_go_out_and_come_in(call, nuclei, store, tmp_path):
     assert "is not a model of napari-unet" in stderr
 
 
+def test_models_for_other_programs(call, nuclei, tmp_path):
+    pytest.importorskip("onnx")
+    for name in ("n.zip", "n.onnx"):
+        out = tmp_path / name
+        assert call("models", "export", "nuclei", "-o", out) == (0, f"exported to {out}\n", "")
+    call("models", "export", "nuclei", tmp_path, "--format", "onnx")
+    assert (tmp_path / "nuclei.onnx").read_bytes() == (tmp_path / "n.onnx").read_bytes()
+    assert call("models", "import", tmp_path / "n.zip") == (0, "imported as nuclei@2\n", "")
+    assert ModelStore().find("nuclei@2").sha256() == nuclei.sha256()
+    status, _, stderr = call("models", "export", "nuclei", tmp_path / "x.zip", "--format", "onnx")
+    assert status == 1
+    assert "let it end in .onnx" in stderr
+    assert call("models", "export", "nuclei")[0] == 2
+
+
 def test_models_go_back_and_away(call, nuclei, add_model, store):
     add_model("nuclei", parent=nuclei.sha256())
     assert call("models", "revert", "nuclei") == (0, "back to nuclei@1\n", "")

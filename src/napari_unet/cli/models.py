@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from napari_unet.cli.terminal import follow
+from napari_unet.models.exchange.formats import FORMATS
 from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.service.segmentation import SegmentationService
 
@@ -25,14 +26,23 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, help=what)
         command.add_argument("model")
         command.set_defaults(run=run)
-    load = commands.add_parser("import", help="add a model file")
+    load = commands.add_parser("import", help="add a model file, or a zip of bioimage.io")
     load.add_argument("file", type=Path)
     load.add_argument("--name")
     load.set_defaults(run=_import)
-    export = commands.add_parser("export", help="copy a version to a file")
+    export = commands.add_parser("export", help="write a version to a file")
     export.add_argument("model")
-    export.add_argument("file", type=Path)
-    export.add_argument("--half", action="store_true", help="store weights in 16 bits")
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument("file", type=Path, nargs="?", help="the ending says the format")
+    target.add_argument("-o", "--out", type=Path, metavar="FILE", help="the same")
+    export.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        help="model: for napari-unet; onnx; bioimageio: a zip for other programs",
+    )
+    export.add_argument(
+        "--half", action="store_true", help="store the weights of a model in 16 bits"
+    )
     export.set_defaults(run=_export)
 
 
@@ -60,7 +70,10 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    print(f"exported to {ModelStore().export(options.model, options.file, half=options.half)}")
+    path = ModelStore().export(
+        options.model, options.out or options.file, half=options.half, form=options.format
+    )
+    print(f"exported to {path}")
     return 0
 
 

@@ -83,6 +83,26 @@ def measure_sample(sample: ArrayLike, normalisation: Normalisation | None = None
     return Statistics(tuple(lows), tuple(highs))
 
 
+def measure_moments(sample: ArrayLike) -> Statistics:
+    """Return the mean of each channel of these pixels (C, Y, X), and the mean plus the deviation.
+
+    What is scaled so has a mean of 0 and a variance of 1.
+
+    Examples
+    --------
+    >>> measure_moments([[[1.0, 3.0]]])
+    Statistics(low=(2.0,), high=(3.0,))
+    """
+    lows, highs = [], []
+    for channel in np.asarray(sample):
+        values = channel.astype(np.float64)
+        values = values[np.isfinite(values)]
+        mean, deviation = (values.mean(), values.std()) if values.size else (0.0, 0.0)
+        lows.append(float(mean))
+        highs.append(float(mean + deviation))
+    return Statistics(tuple(lows), tuple(highs))
+
+
 def _range(
     values: NDArray[np.float64], n: Normalisation, shares: tuple[float, ...] = _SPECKS
 ) -> tuple[float, float]:

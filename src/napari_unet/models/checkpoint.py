@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -60,6 +61,8 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
         If the file is missing, broken or not a model of this program.
     """
     with open_model(path) as (file, header, shapes):
+        if header.foreign:
+            return _load_foreign(path, file, shapes, header), header
         with torch.device("meta"):
             network = UNet(UNetConfig(**header.architecture))
         wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -77,6 +80,21 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
         raise _broken(path, wrong)
     network.load_state_dict(tensors, assign=True)
     return network.eval(), header
+
+
+def _load_foreign(
+    path: Path, file: BinaryIO, shapes: Mapping[str, tuple[int, ...]], header: ModelHeader
+) -> UNet:
+    from napari_unet.models.exchange.onnx_network import GRAPH, OnnxNetwork
+
+    if set(shapes) != {GRAPH}:
+        raise _broken(path, f"it should hold one array, {GRAPH!r}")
+    file.seek(0)
+    try:
+        graph = load(file.read())[GRAPH].numpy().tobytes()
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _broken(path, "its ONNX graph cannot be read") from error
+    return OnnxNetwork(graph, header).eval()
 
 
 def architecture(network: UNet) -> dict[str, int | float]:

@@ -82,6 +82,9 @@ class ModelHeader:
     replay
         Name of a sample in the package of the planes that the model, or the shipped model that it
         comes from, learnt from; empty for none (`learning.replay`).
+    foreign
+        How the output of a foreign network is understood (`models.exchange.foreign`); empty for a
+        network of this program.
     """
 
     name: str
@@ -104,6 +107,7 @@ class ModelHeader:
     created: str = ""
     licence: str = ""
     replay: str = ""
+    foreign: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -116,6 +120,8 @@ class ModelHeader:
         content = asdict(self)
         if self.anisotropy is None:
             del content["anisotropy"]
+        if not self.foreign:
+            del content["foreign"]
         return {_KEY: json.dumps(content, sort_keys=True)}
 
 
@@ -167,7 +173,7 @@ def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int,
             raise ValueError("header too long")
         table = json.loads(file.read(length), object_pairs_hook=_each_once)
         header = parse_metadata(table.pop("__metadata__"))
-        return header, _shapes(table, os.fstat(file.fileno()).st_size - 8 - length)
+        return header, _shapes(table, header, os.fstat(file.fileno()).st_size - 8 - length)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
     except BrokenModel as error:
@@ -207,21 +213,25 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
     return ModelHeader(**content)
 
 
-def _shapes(table: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[int, ...]]:
+def _shapes(
+    table: Mapping[str, Any], header: ModelHeader, n_bytes: int
+) -> dict[str, tuple[int, ...]]:
     """Return the shape of each array; check that all arrays fill `n_bytes` without a gap."""
     shapes, places = {}, []
+    # A foreign model is the bytes of an ONNX graph.
+    types = {"U8": 1} if header.foreign else _FLOATING
     for name, entry in table.items():
         dtype, shape, place = (entry[key] for key in ("dtype", "shape", "data_offsets"))
         named = f"its weights {reprlib.repr(name)}"
-        if dtype not in _FLOATING:
+        if dtype not in types:
             raise BrokenModel(
-                f"{named} are {reprlib.repr(dtype)}, and should be one of {', '.join(_FLOATING)}"
+                f"{named} are {reprlib.repr(dtype)}, and should be one of {', '.join(types)}"
             )
         for numbers, counts in ((shape, range(9)), (place, (2,))):
             whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
             if not whole or len(numbers) not in counts or not all(0 <= n < 2**48 for n in numbers):
                 raise BrokenModel(f"{named} have a shape or a place that cannot be")
-        if math.prod(shape) * _FLOATING[dtype] != place[1] - place[0]:
+        if math.prod(shape) * types[dtype] != place[1] - place[0]:
             raise BrokenModel(
                 f"{named} are {times(shape)}, which does not fit {place[1] - place[0]} bytes"
             )

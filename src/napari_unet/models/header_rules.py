@@ -72,6 +72,9 @@ def check_entries(content: Mapping[str, Any]) -> None:
             f"its entry classes names {found}, and should name {wanted}, as its entry "
             "architecture.n_classes says"
         )
+    foreign = content.get("foreign")
+    if foreign:
+        _check_foreign(foreign, shape, depth)
     low, high = (
         content.get("normalisation", {}).get(end, default)
         for end, default in (("low", 1.0), ("high", 99.8))
@@ -79,6 +82,18 @@ def check_entries(content: Mapping[str, Any]) -> None:
     if low >= high:
         raise BrokenModel(
             f"its entry normalisation.low is {low}, and should be below its high, {high}"
+        )
+
+
+def _check_foreign(foreign: Mapping[str, Any], shape: Mapping[str, Any], depth: int) -> None:
+    """Check that a foreign network and the U-Net that it is treated as fit together."""
+    if foreign.keys() != _TABLES["foreign"].keys():
+        raise BrokenModel(f"its entry foreign should have {', '.join(_TABLES['foreign'])}")
+    fits = shape.get("distance", False) == (foreign["boundary"] >= 0)
+    if not fits or shape.get("n_classes", 2) != 2 or shape.get("z_depth") is not None or depth > 6:
+        raise BrokenModel(
+            "its entry architecture does not fit its entry foreign: 2 classes, a distance if there "
+            "is a boundary, no z_depth and a depth up to 6 are needed"
         )
 
 
@@ -178,8 +193,16 @@ _TOP = {
     "scores": _table_of(_ANY_NUMBER),
     "created": _TEXT,
     "licence": _TEXT,
+    "foreign": _TABLE,
 }
 _TABLES = {
+    "foreign": {
+        "told": _TEXT,
+        "foreground": _whole(0, 2),
+        "boundary": _whole(-1, 2),
+        "sigmoid": _BOOLEAN,
+        "moments": _BOOLEAN,
+    },
     # Weights are not made before those of the file have these shapes, so width costs nothing.
     "architecture": {
         "depth": _whole(1, 8),

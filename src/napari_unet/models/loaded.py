@@ -16,6 +16,7 @@ from napari_unet.core.intensity import (
     Statistics,
     match_channels,
     measure,
+    measure_moments,
     measure_sample,
     normalise,
     spread_dye,
@@ -145,6 +146,8 @@ class LoadedModel:
             If the plane holds no numbers.
         """
         check_plane(plane)
+        if self.header.foreign.get("moments"):
+            return measure_moments(plane)
         settings = Normalisation(**self.header.normalisation)
         return (measure_sample if sample else measure)(plane, settings)
 

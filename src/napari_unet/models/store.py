@@ -21,6 +21,8 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.io.atomic import clean_once, is_reserved, part_of, replacing, reserve
+from napari_unet.models.exchange.archive_files import is_archive
+from napari_unet.models.exchange.formats import FORMATS, export_model, format_of, is_replaceable
 from napari_unet.models.header import ModelFileError, ModelHeader, read_header
 from napari_unet.models.header_rules import NAME as _NAME
 from napari_unet.models.header_rules import SUFFIX as _SUFFIX
@@ -220,6 +222,22 @@ class ModelStore:
                 "start again"
             ) from error
 
+    def find_to_train(self, reference: Reference) -> ModelVersion:
+        """Return a version as `find`, of a model that can learn.
+
+        Raises
+        ------
+        ModelFileError
+            As `find`, and if it is a model of another program.
+        """
+        model = self.find(reference)
+        if model.header.foreign:
+            raise ModelFileError(
+                f"{model.reference} is a model of another program: it segments, and cannot be "
+                "fine-tuned; fine-tune another one, such as nuclei"
+            )
+        return model
+
     def activate(self, model: ModelVersion) -> None:
         """Make the model's name mean this version; a refused version becomes accepted."""
         if model.refused:
@@ -284,11 +302,19 @@ class ModelStore:
     def import_file(self, path: Path, name: str | None = None) -> ModelVersion:
         """Copy a model file into the store as a new version of `name`, or of its own name.
 
+        It may also be a zip, or a folder, in the format of bioimage.io: of this program, or of
+        another one with ONNX weights (`models.exchange`).
+
         Raises
         ------
         ModelFileError
             If the file is not a model or is broken, or if the folder of the models is read-only.
         """
+        if is_archive(path):
+            from napari_unet.models.exchange.archive_reader import model_file_of
+
+            with model_file_of(path) as inner:
+                return self.import_file(inner, name)
         header = read_header(path)  # first, because a bad header is found without loading torch
         from napari_unet.models.checkpoint import load_model
 
@@ -296,8 +322,10 @@ class ModelStore:
         load_model(path)
         return self.add(name or header.name, lambda target: _copy(path, target))
 
-    def export(self, reference: Reference, path: Path, *, half: bool = False) -> Path:
-        """Copy a version to a file, or into a folder under its name.
+    def export(
+        self, reference: Reference, path: Path, *, half: bool = False, form: str | None = None
+    ) -> Path:
+        """Write a version to a file, or into a folder under its name.
 
         Parameters
         ----------
@@ -306,25 +334,34 @@ class ModelStore:
         path
             The new file, or a folder that exists.
         half
-            Whether weights are stored in 16 bits.
+            Whether the weights of a model file are stored in 16 bits.
+        form
+            "model", a file of this program; "onnx"; or "bioimageio", a zip in the format of
+            bioimage.io. None goes by the ending of the file: .onnx, .zip, or any other.
 
         Raises
         ------
         ModelFileError
-            If there is no such version, or if the file exists and is not a model.
+            If there is no such version, a package is missing, or if the file exists and is not a
+            model.
         """
         model = self.find(reference)
         if path.is_dir():
-            path = path / f"{model.name}{_SUFFIX}"
-        if os.path.lexists(path):
-            try:
-                read_header(path)
-            except ModelFileError as error:
-                raise ModelFileError(
-                    f"{path} is there already and is no model of napari-unet, so it is not "
-                    "replaced; give another name"
-                ) from error
-        if half:
+            path = path / f"{model.name}{FORMATS[form or 'model']}"
+        form = format_of(path, form)
+        if os.path.lexists(path) and not is_replaceable(path):
+            raise ModelFileError(
+                f"{path} is there already and is no model of napari-unet, so it is not "
+                "replaced; give another name"
+            )
+        if model.header.foreign and (form != "model" or half):
+            raise ModelFileError(
+                f"{model.reference} is a model of another program; it is exported as a model of "
+                "napari-unet only, in full precision"
+            )
+        if form != "model":
+            export_model(model.path, path, form)
+        elif half:
             from napari_unet.models.checkpoint import load_model, save_model
 
             save_model(path, *load_model(model.path), half=True)

@@ -277,8 +277,8 @@ class SegmentationService:
             the name cannot be one.
         """
         settings = config or FinetuneConfig()
+        parent = self.store.find_to_train(model)
         given = checked(annotated, settings.channel)
-        parent = self.store.find(model)
         for item in given if parent.header.for_stacks else ():
             check_has_stacks(item.axes, parent.reference)
         target = name or self.store.name_for_own(parent)
@@ -409,7 +409,7 @@ class SegmentationService:
         self.store.check_can_add(name)
         origin = start or NewModel()
         if not isinstance(origin, NewModel):
-            origin = self.store.find(origin)
+            origin = self.store.find_to_train(origin)
         backend = self.servers.chosen
         request = TrainRequest(given, origin, config, name, tuple(trained_on))
         return self._runner.submit(

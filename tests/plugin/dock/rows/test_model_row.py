@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 
 from napari_unet.models import store as model_store
@@ -67,6 +69,37 @@ def test_renaming_exporting_and_removing(dock, tmp_path):
     assert "there is a model 'nuclei' already" in dock.status.text()
     dock.models.export(tmp_path)
     assert (tmp_path / "lobes.safetensors").is_file()
+    pytest.importorskip("onnx")
+    dock.models.export(tmp_path / "lobes.zip")
+    assert dock.status.text() == f"The model was written to {tmp_path / 'lobes.zip'}"
+    assert ModelStore().import_file(tmp_path / "lobes.zip").reference == "tiny@1"
     dock.models.remove()
     assert "lobes" not in dock.model.choices
     assert dock.status.text() == '"lobes" was removed; its corrections are kept'
+
+
+def test_a_model_of_another_program_segments_and_is_not_taught(
+    segmented, settle, outlined, store, tmp_path
+):
+    pytest.importorskip("onnxruntime")
+    dock, _ = segmented
+    path = store.export("tiny", tmp_path / "tiny.zip")
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:
+        for name in archive.namelist():
+            # Without what says that it is ours.
+            changed.writestr(name, archive.read(name).replace(b"napari_unet:", b"nobody:"))
+    store.import_file(other, "other")
+    dock.models.offer("other")
+    assert dock.model.value == "other"
+    assert dock.models.about.text() == (
+        "A model of another program, only to segment: cells are where 'cell' is high"
+    )
+    dock.segment_button.click()
+    settle(dock)
+    assert "3 cells" in dock.status.text()
+    outlined(dock)
+    settle(dock)
+    dock.finetune_button.click()
+    settle(dock)
+    assert "other@1 is a model of another program: it segments, and cannot be" in dock.status.text()

@@ -138,7 +138,7 @@ class ModelRow(QWidget):
         self.told.emit(f'"{model.name}" was removed; its corrections are kept')
 
     def export(self, path: Path) -> None:
-        """Copy the chosen model to a file."""
+        """Write the chosen model to a file; the ending says the format."""
         model = self._chosen()
         if model is not None:
             self.told.emit(f"The model was written to {self._store.export(model, path)}")
@@ -194,13 +194,15 @@ class ModelRow(QWidget):
             self.remove()
 
     def _ask_import(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, "Import", "", "Models (*.safetensors)")
+        kinds = "Models (*.safetensors *.zip)"
+        names, _ = QFileDialog.getOpenFileNames(self, "Import", "", kinds)
         if names:
             read(names)
 
     def _ask_export(self) -> None:
         name = f"{self.box.value}.safetensors"
-        path, _ = QFileDialog.getSaveFileName(self, "Export", name, "Models (*.safetensors)")
+        kinds = "Models (*.safetensors);;bioimage.io (*.zip);;ONNX (*.onnx)"
+        path, _ = QFileDialog.getSaveFileName(self, "Export", name, kinds)
         if path:
             self.export(Path(path))
 
@@ -216,6 +218,8 @@ def description(model: ModelVersion) -> str:
     if model.shipped:
         return _SHIPPED.get(model.name, "")
     header = model.header
+    if header.foreign:
+        return f"A model of another program, only to segment: {header.foreign['told']}"
     n = len(header.corrections)
     taught = f"Your model, taught by {n} correction{'' if n == 1 else 's'}" if n else "Your model"
     size = f", for cells of about {header.diameter_px:.0f} px" if header.diameter_px else ""

@@ -1,0 +1,66 @@
+"""Models from archives: those that this program wrote, and foreign ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from napari_unet.models.exchange.archive_files import Archive, open_archive, read_checked
+from napari_unet.models.exchange.description import CONFIG
+from napari_unet.models.exchange.foreign import foreign_header
+from napari_unet.models.header_rules import SUFFIX
+
+
+@contextmanager
+def model_file_of(path: Path) -> Iterator[Path]:
+    """Give the model file of an archive; it is deleted at the end of the block.
+
+    Of an archive that this program wrote, it is the model file in it, with its whole header. Of
+    another one it holds the ONNX graph. Python code in an archive is never run.
+
+    Raises
+    ------
+    ModelFileError
+        If it is no model, is broken, or is of a kind that cannot be used; says which.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, f"model{SUFFIX}")
+        with open_archive(path) as (archive, described):
+            own = _own_file(archive, described)
+            if own is not None:
+                target.write_bytes(own)
+            else:
+                _write_foreign(target, path, archive, described)
+        yield target
+
+
+def _own_file(archive: Archive, described: Mapping[str, Any]) -> bytes | None:
+    """Return this program's model file, if it still stands for the weights beside it."""
+    ours = _table(_table(described.get("config")).get(CONFIG))
+    name, hashes = ours.get("model"), ours.get("weights")
+    if not isinstance(name, str) or not isinstance(hashes, list) or not archive.has(name):
+        return None
+    sources = (_table(w).get("source") for w in _table(described.get("weights")).values())
+    files = [archive.read(s) for s in sources if isinstance(s, str) and archive.has(s)]
+    # Somebody may have trained the weights further, and packed them again.
+    if not files or any(sha256(content).hexdigest() not in hashes for content in files):
+        return None
+    return archive.read(name)
+
+
+def _write_foreign(
+    target: Path, path: Path, archive: Archive, described: Mapping[str, Any]
+) -> None:
+    from napari_unet.models.exchange.onnx_network import save_foreign
+
+    header = foreign_header(path, described)
+    entry = _table(described.get("weights")).get("onnx")
+    save_foreign(target, read_checked(archive, entry, f"{path}: its ONNX weights"), header)
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
