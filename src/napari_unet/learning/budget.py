@@ -59,15 +59,24 @@ class Gain:
     ----------
     score
         Score on held-out cells before the first leg, in [0, 1]; None if the loss decides.
+
+    Attributes
+    ----------
+    losses
+        The loss of each step.
+    score
+        The best score at the end of a leg so far.
+    loss
+        The mean loss at the end of the last leg; None in the first leg.
     """
 
     def __init__(self, score: float | None = None) -> None:
-        self._score, self._losses = score, list[float]()
-        self._loss: float | None = None
+        self.score, self.losses = score, list[float]()
+        self.loss: float | None = None
 
     def add(self, loss: float) -> None:
         """Store the loss of a step."""
-        self._losses.append(loss)
+        self.losses.append(loss)
 
     def in_leg(self, score: float | None) -> bool:
         """Return whether the training got better in the leg that ends now.
@@ -80,15 +89,15 @@ class Gain:
         score
             Score on held-out cells now; None if the loss decides.
         """
-        count, before = len(self._losses), self._loss
+        count, before = len(self.losses), self.loss
         first = before is None
         if before is None:
-            before = fmean(self._losses[: max(1, count // 10)])
-        self._loss = fmean(self._losses[-max(1, count // 3) :])
-        fell = self._loss < (1 - _LEAST_FALL) * before
-        if score is None or self._score is None:
+            before = fmean(self.losses[: max(1, count // 10)])
+        self.loss = fmean(self.losses[-max(1, count // 3) :])
+        fell = self.loss < (1 - _LEAST_FALL) * before
+        if score is None or self.score is None:
             return fell
-        gain, self._score = score - self._score, max(score, self._score)
+        gain, self.score = score - self.score, max(score, self.score)
         # In the first leg a falling loss is enough, as cells of a new look may not be found yet.
         return gain > _LEAST_GAIN or (first and fell)
 

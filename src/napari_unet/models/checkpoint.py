@@ -59,7 +59,7 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
     ModelFileError
         If the file is missing, broken or not a model of this program.
     """
-    with open_model(path) as (file, header, shapes):
+    with open_model(path) as (file, header, shapes, _):
         with torch.device("meta"):
             network = UNet(UNetConfig(**header.architecture))
         wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
