@@ -1,11 +1,11 @@
 """A fine-tune that is cut short goes on later as if nothing had happened."""
 
+import contextlib
 import dataclasses
 import json
-import threading
-import time
+import os
+import struct
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -122,3 +122,169 @@ def test_it_gives_the_weights_of_one_that_was_not_cut_short(
     assert done.model.header.postprocess == expected.model.header.postprocess
     assert done.parent == weak
     other.close()
+
+
+def test_of_a_budget_in_seconds_the_time_that_was_used_counts(
+    service, weak, given, cut, slow_machine
+):
+    slow_machine(0.5)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
+    cut(20, [given()], "cut", config)
+    (found,) = service.cut_short()
+    assert (found.step, found.elapsed_s, found.seconds) == (20, 10.0, 30.0)
+    job = service.resume("cut")
+    messages = []
+    job.progressed.connect(lambda told: messages.append(told.message))
+    done = job.wait(SOON)
+    assert next(m for m in messages if m.startswith("Training")).startswith("Training 0:10 of 0:30")
+    assert done.steps == 60
+    assert service.reproduce(done.model).wait(SOON)
+
+
+def test_the_file_goes_when_the_fine_tune_ends(service, store, weak, given, cut):
+    def files():
+        return [path.name for path in store.root.rglob("*.state")]
+
+    for act in (lambda job: job.finish(), lambda job: job.cancel()):
+        job = service.finetune([given()], "weak", SETTINGS, "mine")
+        there = []
+
+        def watch(told, job=job, act=act, there=there):
+            if told.loss is not None and not there:
+                there.extend(files())
+                act(job)
+
+        job.progressed.connect(watch)
+        with contextlib.suppress(JobCancelled):
+            job.wait(SOON)
+        assert there == ["training.state"]
+        assert files() == []
+    diverging = dataclasses.replace(SETTINGS, learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(JobFailed, match="training diverged"):
+        service.finetune([given()], "weak", diverging).wait(SOON)
+    assert files() == []
+    cut(3, [given()], "cut")
+    service.discard_cut_short("cut")
+    assert files() == [] == service.cut_short()
+    # A new fine-tune of the model takes its place.
+    cut(3, [given()], "cut")
+    cut(4, [given()], "cut")
+    assert [each.step for each in service.cut_short()] == [4]
+    service.finetune([given()], "weak", SETTINGS, "cut").wait(SOON)
+    assert files() == []
+    with pytest.raises(JobFailed, match="no fine-tune of cut was cut short; start a new one"):
+        service.resume("cut").wait(SOON)
+
+
+def test_what_fails_late_can_go_on_and_what_fails_at_once_is_forgotten(
+    service, weak, given, monkeypatch, saved_often
+):
+    def full(path, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    from napari_unet.models import checkpoint
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_model", full)
+        with pytest.raises(JobFailed, match="No space left on device"):
+            service.finetune([given()], "weak", SETTINGS, "cut").wait(SOON)
+    assert [each.step for each in service.cut_short()] == [49]
+    assert service.resume("cut").wait(SOON).steps == 50
+    # A disk on which no state can be saved does not end the training.
+    monkeypatch.setattr(cut_short.Saving, "_write", full)
+    assert service.finetune([given()], "weak", SETTINGS, "other").wait(SOON).steps == 50
+
+
+def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
+    service, store, weak, given, cut, monkeypatch
+):
+    cut(5, [given()], "cut")
+    path = store.root / "cut" / "training.state"
+
+    def is_refused(words):
+        assert service.cut_short() == []
+        with pytest.raises(JobFailed, match=words):
+            service.resume("cut").wait(SOON)
+        assert store.versions("cut") == []
+        assert path.exists()
+
+    other = path.with_name("elsewhere")
+    # Corrections that came since.
+    collection = collection_of(store, "cut")
+    (added,) = collection.add(given(7), 0)
+    is_refused("the corrections of cut were changed since")
+    collection.remove(added.key)
+    assert len(service.cut_short()) == 1
+    # The parent.
+    weak.path.rename(other)
+    is_refused("began with weak@1, which is not here any more")
+    other.rename(weak.path)
+    # Another process at work.
+    with monkeypatch.context() as patch:
+        patch.setattr(cut_short, "this_process", lambda: "00000000-1")
+        is_refused("the fine-tune of cut is still running")
+        os.utime(path, (0, 0))
+        assert len(service.cut_short()) == 1
+    # The version was added, and the program was killed before the file was deleted.
+    content = path.read_bytes()
+    service.resume("cut").wait(SOON)
+    path.write_bytes(content)
+    assert service.cut_short() == []
+    assert not path.exists()
+
+
+def test_a_model_may_be_renamed_meanwhile(service, store, weak, given, cut):
+    cut(5, [given()], "weak")
+    store.rename("weak", "strong")
+    (found,) = service.cut_short()
+    assert (found.name, found.parent.reference) == ("strong", "strong@1")
+    assert service.resume("strong").wait(SOON).model.reference == "strong@2"
+
+
+def changed(content, **changes):
+    """The content of a state file with other facts or tensors."""
+    (length,) = struct.unpack("<Q", content[:8])
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    tensors, facts = load(content), json.loads(metadata["napari_unet_training"])
+    run = facts["run"]
+    for name, value in changes.items():
+        for table in (facts, run, run["trainer"], tensors):
+            table |= {name: value} if name in table else {}
+    return save(tensors, metadata | {"napari_unet_training": json.dumps(facts)})
+
+
+def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypatch):
+    cut(40, [given()], "cut")
+    path = store.root / "cut" / "training.state"
+    whole = path.read_bytes()
+    weight = "trainer.network.head.weight"
+    moment = "trainer.optimiser.0.exp_avg_sq"
+    shape = load(whole)[weight].shape
+    broken = [
+        b"",
+        whole[: len(whole) // 2],
+        whole[:-1],
+        whole.replace(b'"format\\":1', b'"format\\":2', 1).replace(b"F32", b"I32", 1),
+        changed(whole, format=2),
+        changed(whole, saved="yesterday"),
+        changed(whole, elapsed_s=float("nan")),
+        changed(whole, run=[]),
+        changed(whole, planned=None),
+        changed(whole, random=["00"] * 6),
+        changed(whole, folds=None),
+        changed(whole, held_out=torch.zeros(3)),
+        changed(whole, step="many"),
+        changed(whole, **{weight: torch.full(shape, float("nan"))}),
+        changed(whole, **{weight: torch.zeros(3)}),
+        changed(whole, **{moment: -load(whole)[moment] - 1}),
+        changed(whole, **{moment: torch.zeros(2)}),
+        changed(whole, losses=torch.zeros(1 << 16)),
+    ]
+    monkeypatch.setattr(cut_short, "_MORE", 1 << 12)
+    for number, content in enumerate(broken):
+        path.write_bytes(content)
+        with pytest.raises(JobFailed, match=r"the state of the fine-tune of cut .* cannot be used"):
+            print(number, service.resume("cut").wait(SOON))
+    assert store.versions("cut") == []
+    path.write_bytes(whole)
+    assert service.resume("cut").wait(SOON).steps == 50
