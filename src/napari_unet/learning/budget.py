@@ -42,7 +42,7 @@ def progress_words(trainer: Trainer, held_out: float | None) -> str:
     held_out
         Score on held-out cells, in [0, 1]; None if there is none.
     """
-    words = [f"Training {_clock(trainer.elapsed_s)}{_total(trainer)}"]
+    words = [f"Training {clock(trainer.elapsed_s)}{_total(trainer)}"]
     if trainer.steps:
         words.append(f"step {trainer.steps}{_all_steps(trainer)}")
     if trainer.speed is None:
@@ -105,11 +105,11 @@ class Gain:
 def _total(trainer: Trainer) -> str:
     of_steps = trainer.planned is not None and trainer.planned == trainer.config.steps
     if trainer.seconds is not None and not of_steps:
-        return f" of {'at most ' if trainer.is_open else ''}{_clock(trainer.seconds)}"
+        return f" of {'at most ' if trainer.is_open else ''}{clock(trainer.seconds)}"
     if trainer.planned is None or trainer.speed is None:
         return ""
     left_s = (trainer.planned - trainer.steps) / trainer.speed
-    return f" of about {_clock(trainer.elapsed_s + left_s)}"
+    return f" of about {clock(trainer.elapsed_s + left_s)}"
 
 
 def _all_steps(trainer: Trainer) -> str:
@@ -119,6 +119,7 @@ def _all_steps(trainer: Trainer) -> str:
     return f" of {'' if exact else 'about '}{trainer.expected}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time in minutes and seconds, such as "1:05"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
