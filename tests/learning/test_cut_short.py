@@ -4,8 +4,15 @@ import contextlib
 import dataclasses
 import json
 import os
+import random
+import signal
 import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -288,3 +295,61 @@ def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypat
     assert store.versions("cut") == []
     path.write_bytes(whole)
     assert service.resume("cut").wait(SOON).steps == 50
+
+
+KILLED = """
+import sys
+
+import numpy as np
+
+from napari_unet.corrections.annotations import annotate
+from napari_unet.learning import cut_short
+from napari_unet.service.segmentation import SegmentationService
+
+sys.path.insert(0, sys.argv[1])
+from test_cut_short import SETTINGS
+
+cut_short._EVERY_S, cut_short._SHARE = 0.0, 1e9
+image, labels = np.load(sys.argv[2])
+service = SegmentationService()
+if service.cut_short():
+    job = service.resume("cut")
+else:
+    job = service.finetune([annotate(image, "YX", labels)], "weak", SETTINGS, "cut")
+job.progressed.connect(lambda told: told.loss is None or print("step", flush=True))
+job.wait(100)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9")
+def test_a_process_that_is_killed_again_and_again_loses_nothing(
+    service, store, weak, blobs, tmp_path
+):
+    given = np.stack([part.astype(np.int32) for part in blobs()])
+    np.save(tmp_path / "given.npy", given)
+    arguments = (str(Path(__file__).parent), str(tmp_path / "given.npy"))
+    steps, rng = [], random.Random(0)
+    # Killed in the first step, around the end of each half that is held out, and wherever it is.
+    for kill_after in (0, 10, 11, 8, 9, 100):
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
+        ) as process:
+            lines = iter(process.stdout.readline, "")
+            done = [line for _, line in zip(range(kill_after), lines, strict=False)]
+            time.sleep(rng.uniform(0, 0.02))
+            process.send_signal(signal.SIGKILL)
+            done += lines
+        assert process.returncode == (0 if kill_after == 100 else -signal.SIGKILL)
+        # What is found is never a broken file.
+        service = SegmentationService(ModelStore(store.root))
+        steps.append([each.step for each in service.cut_short()])
+    assert done[-1] == "done\n"
+    assert steps[-1] == [] == list((store.root / "cut").glob("*.state*"))
+    (version,) = store.versions("cut")
+    expected = service.finetune([annotate(given[0], "YX", given[1])], "weak", SETTINGS, "whole")
+    assert same(version, expected.wait(SOON).model), steps
+    reached = [step for (step,) in steps[1:-1]]
+    assert reached == sorted(reached)
+    assert reached[-1] > 30
