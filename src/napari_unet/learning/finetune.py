@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
@@ -178,9 +179,14 @@ def teach(
     job.report(0.0, "loading the model")
     model = LoadedModel(*load_model(parent.path))
     entries = collection.entries()
-    job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
-    lesson = prepare(model, collection, entries, config, zoom, job.check)
+    numbers = count(1)
+
+    def reading() -> None:
+        job.report(0.0, f"reading image {next(numbers)} of {len(entries)}")
+
+    lesson = prepare(model, collection, entries, config, zoom, reading)
+    job.report(0.0, "looking at what the old model finds")
     _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
@@ -212,7 +218,6 @@ def teach(
     if saving is not None:
         saving.begin(begun, parent)
     run.learn()
-    job.report(1.0, "checking")
     verdict, check, replay = run.verdict()
     used = replace(config, steps=run.planned, seconds=None, **asdict(compute))
     # The run has chosen other settings of the decoding.

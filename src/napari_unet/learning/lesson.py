@@ -338,6 +338,7 @@ class Run:
         )
         if self._last_step is not None:
             return
+        self._job.report(1.0, "checking what was learnt")
         if self._plenty and self._checked != self.steps:
             self._keep_better(self.steps)
         if self._best is not None:
