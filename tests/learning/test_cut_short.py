@@ -240,12 +240,20 @@ def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
     assert not path.exists()
 
 
-def test_a_model_may_be_renamed_meanwhile(service, store, weak, given, cut):
+def test_a_model_may_be_renamed_meanwhile_and_the_command_line_goes_on(
+    service, store, weak, given, cut, call
+):
     cut(5, [given()], "weak")
     store.rename("weak", "strong")
     (found,) = service.cut_short()
     assert (found.name, found.parent.reference) == ("strong", "strong@1")
-    assert service.resume("strong").wait(SOON).model.reference == "strong@2"
+    status, _, stderr = call("models", "resume", "weak")
+    assert status == 1
+    assert "no fine-tune of weak was cut short; choose one of: strong" in stderr
+    status, stdout, _ = call("models", "resume", "strong")
+    assert status == 0
+    assert service.cut_short() == []
+    assert stdout.startswith(f"strong@2: 50 steps -> {store.root / 'strong' / '0002.safetensors'}")
 
 
 def changed(content, **changes):
@@ -353,3 +361,20 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
     reached = [step for (step,) in steps[1:-1]]
     assert reached == sorted(reached)
     assert reached[-1] > 30
+
+
+def test_one_that_is_cancelled_again_can_be_kept(service, weak, given, cut):
+    cut(5, [given()], "cut")
+    for keep, expected in ((True, [9]), (False, [])):
+        job = service.resume("cut", keep=keep)
+        losses = []
+
+        def watch(told, job=job, losses=losses):
+            losses.extend([told.loss] if told.loss is not None else [])
+            if len(losses) == 4:
+                job.cancel()
+
+        job.progressed.connect(watch)
+        with pytest.raises(JobCancelled):
+            job.wait(SOON)
+        assert [each.step for each in service.cut_short()] == expected

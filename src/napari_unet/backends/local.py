@@ -68,9 +68,15 @@ class LocalBackend:
         with Saving(store, name) as self._saving:
             return improve(job, store, annotated, parent, config, name, watch, self._saving)
 
-    def resume(self, job: Job[object], store: ModelStore, name: str) -> Improvement:
-        """Go on with a fine-tune that was cut short; see `finetune.resume`."""
+    def resume(
+        self, job: Job[object], store: ModelStore, name: str, *, keep: bool = False
+    ) -> Improvement:
+        """Go on with a fine-tune that was cut short; see `finetune.resume`.
+
+        With `keep`, it can be resumed once more if it is cancelled.
+        """
         with Saving(store, name) as self._saving:
+            self._saving.is_left = keep
             return resume(job, store, name, self._saving)
 
     def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:

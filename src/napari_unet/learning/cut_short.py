@@ -28,7 +28,7 @@ from napari_unet.corrections.collection import collection_of
 from napari_unet.io.atomic import may_run, replacing, this_process
 from napari_unet.jobs import JobCancelled
 from napari_unet.models.header import ModelFileError, ModelHeader, open_model
-from napari_unet.models.store import ModelStore, ModelVersion
+from napari_unet.models.store import ModelStore, ModelVersion, check_name
 
 if TYPE_CHECKING:
     from napari_unet.engine.trainer import State
@@ -247,7 +247,9 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
     """
     path = _path(store, name)
     if not path.exists():
-        raise ValueError(f"no fine-tune of {name} was cut short; start a new one")
+        others = ", ".join(sorted(other.parent.name for other in store.root.glob(f"*/{_FILE}")))
+        hint = f"choose one of: {others}" if others else "start a new one"
+        raise ValueError(f"no fine-tune of {name} was cut short; {hint}")
     try:
         with open_model(path) as (_, header, shapes, metadata):
             facts = json.loads(metadata[_KEY], parse_constant=_refuse)
@@ -322,6 +324,7 @@ def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
 
 
 def _path(store: ModelStore, name: str) -> Path:
+    check_name(name)
     return store.root.absolute() / name / _FILE
 
 

@@ -301,14 +301,16 @@ class SegmentationService:
         """
         return find_cut_short(self.store)
 
-    def resume(self, name: str) -> Job[Improvement]:
+    def resume(self, name: str, *, keep: bool = False) -> Job[Improvement]:
         """Start to go on with a fine-tune of this model that was cut short; see `cut_short`.
 
-        The job fails with a sentence if it cannot go on.
+        The job fails with a sentence if it cannot go on. With `keep`, it can be resumed once more
+        if it is cancelled.
         """
         local = self.servers.local
         return self._runner.submit(
-            f"go on with the fine-tune of {name}", lambda job: local.resume(job, self.store, name)
+            f"go on with the fine-tune of {name}",
+            lambda job: local.resume(job, self.store, name, keep=keep),
         )
 
     def discard_cut_short(self, name: str) -> None:
