@@ -93,8 +93,8 @@ def cut(service, saved_often):
 KINDS = {
     "two folds": (99, 40, {}),
     "one fold": (0, 40, {}),
-    "plenty": (0, 10, {}),
-    "mean": (0, 10, {"average": 0.9}),
+    "plenty": (0, 10, {"average": 0.9}),
+    "mean": (0, 40, {"average": 0.9}),
     "momentum": (0, 40, {"optimiser": "sgd", "learning_rate": 1e-4, "batch": 2}),
 }
 
@@ -265,6 +265,7 @@ def changed(content, **changes):
     for name, value in changes.items():
         for table in (facts, run, run["trainer"], tensors):
             table |= {name: value} if name in table else {}
+    facts["checksum"] = cut_short.checksum(tensors, run)
     return save(tensors, metadata | {"napari_unet_training": json.dumps(facts)})
 
 
@@ -279,6 +280,7 @@ def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypat
         b"",
         whole[: len(whole) // 2],
         whole[:-1],
+        whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]),
         whole.replace(b'"format\\":1', b'"format\\":2', 1).replace(b"F32", b"I32", 1),
         changed(whole, format=2),
         changed(whole, saved="yesterday"),
@@ -287,6 +289,7 @@ def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypat
         changed(whole, planned=None),
         changed(whole, random=["00"] * 6),
         changed(whole, folds=None),
+        changed(whole, best=[0.5, 3]),
         changed(whole, held_out=torch.zeros(3)),
         changed(whole, step="many"),
         changed(whole, **{weight: torch.full(shape, float("nan"))}),

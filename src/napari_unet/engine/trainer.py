@@ -96,6 +96,12 @@ class State:
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
 
+    def of(self, kind: str) -> dict[str, Tensor]:
+        """Return the tensors that are named "KIND.NAME", by NAME."""
+        start = f"{kind}."
+        found = self.tensors.items()
+        return {name.removeprefix(start): v for name, v in found if name.startswith(start)}
+
 
 class Trainer:
     """Trains a network in place, step by step.
@@ -341,17 +347,13 @@ class Trainer:
 
         Raises
         ------
-        ValueError, KeyError, TypeError, AttributeError, RuntimeError
+        ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError
             If it is not the state of such a trainer.
         """
         facts, now = state.facts, time.perf_counter()
-        tables: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
-        for name, value in state.tensors.items():
-            kind, _, rest = name.partition(".")
-            tables[kind][rest] = value
-        self.network.load_state_dict(tables["network"])
-        self._average.restore(tables["average"], int(facts["updates"]))
-        set_moments(self._optimiser, tables["optimiser"])
+        self.network.load_state_dict(state.of("network"))
+        self._average.restore(state.of("average"), int(facts["updates"]))
+        set_moments(self._optimiser, state.of("optimiser"))
         for name in _COUNTS:
             setattr(self, f"_{name}", int(facts[name]))
         self.planned = None if facts["planned"] is None else int(facts["planned"])

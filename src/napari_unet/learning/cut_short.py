@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from napari_unet.models.header import ModelFileError, ModelHeader, open_model
 from napari_unet.models.store import ModelStore, ModelVersion, check_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_unet.engine.trainer import State
     from napari_unet.learning.lesson import Run
 
@@ -172,6 +175,7 @@ class Saving:
             "parent": self._parent,
             "saved": datetime.now(UTC).isoformat(timespec="seconds"),
             "run": state.facts,
+            "checksum": checksum(tensors, state.facts),
         }
         content = save(tensors, {**header.to_metadata(), _KEY: json.dumps(facts)})
         with replacing(self._path) as part:
@@ -211,6 +215,7 @@ class Saved:
     header: ModelHeader
     _path: Path
     _facts: Mapping[str, Any]
+    _checksum: int
 
     def restore(self, run: Run) -> None:
         """Have a run of the same lesson go on where this one was.
@@ -231,6 +236,8 @@ class Saved:
             for name, value in tensors.items():
                 if not torch.isfinite(value).all():
                     raise ValueError(f"{name} holds NaN or inf")
+            if checksum(tensors, self._facts) != self._checksum:
+                raise ValueError("it was changed")
             run.restore(State(tensors, self._facts))
         except (*_UNUSABLE, SafetensorError) as error:
             raise _broken(self._path) from error
@@ -257,7 +264,8 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
             raise ValueError("another format")
         age_s = time.time() - path.stat().st_mtime
         parent, process = str(facts["parent"]), str(facts["process"])
-        run, saved = facts["run"], datetime.fromisoformat(facts["saved"])
+        run, checked = facts["run"], int(facts["checksum"])
+        saved = datetime.fromisoformat(facts["saved"])
         trainer = run["trainer"]
         seconds, steps = trainer["seconds"], trainer["planned"]
         if seconds is None and steps is None:
@@ -291,7 +299,15 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
     if _is_done(store, name, header):
         path.unlink(missing_ok=True)
         raise ValueError(f"the fine-tune of {name} was finished; start a new one")
-    return Saved(about(parent=found), header, path, run)
+    return Saved(about(parent=found), header, path, run, checked)
+
+
+def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
+    """Return a number that changes with any bit of a state, for example on a failing disk."""
+    found = zlib.crc32(json.dumps(facts).encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
+    return found
 
 
 def _parent(store: ModelStore, header: ModelHeader, name: str, reference: str) -> ModelVersion:

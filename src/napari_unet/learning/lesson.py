@@ -378,33 +378,30 @@ class Run:
 
         Raises
         ------
-        ValueError, KeyError, TypeError, AttributeError, RuntimeError
+        ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError
             If it is not the state of such a run.
         """
         from napari_unet.engine.trainer import State
 
-        facts, tensors = state.facts, {"trainer": {}, "best": {}, "losses": {}, "held_out": {}}
-        for name, value in state.tensors.items():
-            kind, _, rest = name.partition(".")
-            tensors[kind][rest] = value
+        facts = state.facts
         done = len(self._folds) - int(facts["folds"])
         if done:
             self._folds = self._folds[done:] if done > 0 else []
             self._learn_from_next()
-        self._trainer.restore(State(tensors["trainer"], facts["trainer"]))
+        self._trainer.restore(State(state.of("trainer"), facts["trainer"]))
         for name in _STATE_COUNTS:
             setattr(self, f"_{name}", int(facts[name]))
         self._score = _float_or_none(facts["score"])
         self._gain.score, self._gain.loss = map(_float_or_none, facts["gain"])
-        self._gain.losses = tensors["losses"][""].flatten().tolist()
-        if tensors["held_out"]:
-            self._held_out = tensors["held_out"][""].numpy().reshape(self._before.shape)
+        self._gain.losses = state.tensors["losses"].flatten().tolist()
+        if done or facts["best"] is not None:
+            self._held_out = state.tensors["held_out"].numpy().reshape(self._before.shape)
         if facts["best"] is not None:
-            score, step = facts["best"]
-            self._best = float(score), int(step), tensors["best"]
+            (score, step), best = facts["best"], state.of("best")
             shapes = {name: value.shape for name, value in self._model.network.state_dict().items()}
-            if {name: value.shape for name, value in tensors["best"].items()} != shapes:
+            if {name: value.shape for name, value in best.items()} != shapes:
                 raise ValueError("the best weights are of another network")
+            self._best = float(score), int(step), best
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Return the verdict on the model, and the checks on new and on earlier places."""
