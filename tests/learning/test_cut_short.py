@@ -24,6 +24,7 @@ from napari_unet.jobs import JobCancelled, JobFailed
 from napari_unet.learning import cut_short, lesson
 from napari_unet.learning.training import NewModel
 from napari_unet.models.checkpoint import load_model
+from napari_unet.models.header import parse_metadata
 from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import SegmentationService
 
@@ -234,6 +235,7 @@ def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
         assert len(service.cut_short()) == 1
     # The version was added, and the program was killed before the file was deleted.
     content = path.read_bytes()
+    time.sleep(1)  # a header tells the time to the second
     service.resume("cut").wait(SOON)
     path.write_bytes(content)
     assert service.cut_short() == []
@@ -265,7 +267,8 @@ def changed(content, **changes):
     for name, value in changes.items():
         for table in (facts, run, run["trainer"], tensors):
             table |= {name: value} if name in table else {}
-    facts["checksum"] = cut_short.checksum(tensors, run)
+    header = parse_metadata(metadata)
+    facts["checksum"] = cut_short.checksum(tensors, run, header)
     return save(tensors, metadata | {"napari_unet_training": json.dumps(facts)})
 
 
@@ -283,6 +286,7 @@ def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypat
         whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]),
         whole.replace(b'"format\\":1', b'"format\\":2', 1).replace(b"F32", b"I32", 1),
         changed(whole, format=2),
+        whole.replace(b'\\"seed\\": 0', b'\\"seed\\": 1', 1),
         changed(whole, saved="yesterday"),
         changed(whole, elapsed_s=float("nan")),
         changed(whole, run=[]),

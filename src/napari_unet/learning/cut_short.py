@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet.corrections.collection import collection_of
 from napari_unet.io.atomic import may_run, replacing, this_process
 from napari_unet.jobs import JobCancelled
-from napari_unet.models.header import ModelFileError, ModelHeader, open_model
+from napari_unet.models.header import ModelFileError, ModelHeader, Shapes, open_model
 from napari_unet.models.store import ModelStore, ModelVersion, check_name
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ _EVERY_S, _SHARE = 20.0, 0.02
 # cannot see whether a process runs: on another computer, on Windows, and after a restart of this
 # one, when another process may have the same number.
 _SILENT_S = 120.0
-# A file may be so many times as large as the weights of the parent in 32 bits (it is usually 3 or 4
-# times as large), and so many bytes more.
-_TIMES, _MORE = 10, 1 << 26
+# A file may hold so many times as many numbers as the parent has weights (it usually holds 3 or 4
+# times as many), and so many more.
+_TIMES, _MORE = 10, 1 << 24
 # What reading a broken file, or using what it says, can raise.
 _UNUSABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
@@ -175,7 +175,7 @@ class Saving:
             "parent": self._parent,
             "saved": datetime.now(UTC).isoformat(timespec="seconds"),
             "run": state.facts,
-            "checksum": checksum(tensors, state.facts),
+            "checksum": checksum(tensors, state.facts, header),
         }
         content = save(tensors, {**header.to_metadata(), _KEY: json.dumps(facts)})
         with replacing(self._path) as part:
@@ -236,7 +236,7 @@ class Saved:
             for name, value in tensors.items():
                 if not torch.isfinite(value).all():
                     raise ValueError(f"{name} holds NaN or inf")
-            if checksum(tensors, self._facts) != self._checksum:
+            if checksum(tensors, self._facts, self.header) != self._checksum:
                 raise ValueError("it was changed")
             run.restore(State(tensors, self._facts))
         except (*_UNUSABLE, SafetensorError) as error:
@@ -287,8 +287,7 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
     if elsewhere or path in _written:
         raise ValueError(f"the fine-tune of {name} is still running; wait for its end")
     found = _parent(store, header, name, parent)
-    n_weights = sum(map(math.prod, _shapes(found.path).values()))
-    if 4 * sum(map(math.prod, shapes.values())) > _TIMES * 4 * n_weights + _MORE:
+    if _count(shapes) > _TIMES * _count(_shapes(found.path)) + _MORE:
         raise _broken(path)
     entries = {entry.key: entry.sha256 for entry in collection_of(store, name).entries()}
     if entries != header.corrections:
@@ -302,9 +301,9 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
     return Saved(about(parent=found), header, path, run, checked)
 
 
-def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
+def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], header: ModelHeader) -> int:
     """Return a number that changes with any bit of a state, for example on a failing disk."""
-    found = zlib.crc32(json.dumps(facts).encode())
+    found = zlib.crc32(json.dumps([facts, header.to_metadata()]).encode())
     for name in sorted(tensors):
         found = zlib.crc32(tensors[name].numpy().tobytes(), found)
     return found
@@ -329,14 +328,19 @@ def _is_done(store: ModelStore, name: str, header: ModelHeader) -> bool:
     """Return whether the version was added, and the program ended before it deleted the file."""
     return any(
         (version.header.parent, version.header.corrections) == (header.parent, header.corrections)
-        and version.header.created >= header.created
+        and version.header.created > header.created
         for version in store.versions(name)
     )
 
 
-def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+def _shapes(path: Path) -> Shapes:
     with open_model(path) as (_, _, shapes, _):
         return shapes
+
+
+def _count(shapes: Shapes) -> int:
+    """Return the number of all numbers in arrays of these shapes."""
+    return sum(map(math.prod, shapes.values()))
 
 
 def _path(store: ModelStore, name: str) -> Path:

@@ -209,9 +209,10 @@ def teach(
         settings=asdict(config),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    # Samples that other processes have drawn in advance cannot be saved.
-    keeps_state = saving is not None and not config.workers
-    before_step = saving.save_if_due if saving and keeps_state else lambda run: None
+    if config.workers:
+        # Samples that other processes have drawn in advance cannot be saved.
+        saving = None
+    before_step = saving.save_if_due if saving else lambda run: None
     run = Run(job, model, parent.header, lesson, config, compute, look, before_step=before_step)
     if saved is not None:
         saved.restore(run)
