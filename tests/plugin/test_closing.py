@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from napari_unet.corrections.drafts import Drafts
+from napari_unet.learning.cut_short import find_cut_short
+from napari_unet.models import store as model_store
 from napari_unet.models.store import ModelStore
 
 # What a user does, told by the first argument; the window closes when it is done.
@@ -117,7 +119,12 @@ def cpu_of_children() -> float | None:
     ],
 )
 def test_closing_ends_the_process_well(
-    what: str, closing: str, store: ModelStore, add_model: Callable[..., object], tmp_path: Path
+    what: str,
+    closing: str,
+    store: ModelStore,
+    add_model: Callable[..., object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
     homes = {f"XDG_{n}_HOME": str(tmp_path / n) for n in ("CONFIG", "CACHE", "DATA")}
@@ -150,6 +157,9 @@ def test_closing_ends_the_process_well(
         folders = list((store.root.parent / "drafts").iterdir())
         draft = Drafts(store.root.parent / "drafts").load(folders[0].name)
         assert not np.array_equal(draft.labels, draft.baseline)
+    # What a fine-tune had learnt is offered at the next start. The process began with what ships.
+    monkeypatch.setattr(model_store, "SHIPPED", Path(model_store.__file__).parents[1] / "weights")
+    assert len(find_cut_short(store)) == (what == "finetune")
 
 
 def test_napari_knows_what_runs_and_asks_before_it_closes(docked_by_napari, qtbot, settle, image):

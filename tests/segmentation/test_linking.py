@@ -26,7 +26,10 @@ def movie():
 @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "YXTZ"])
 def test_objects_along_each_axis(movie, link, n, axes):
     labels = movie[1].transpose(["TZYX".index(axis) for axis in axes])
-    numbers = linked_ids(labels, axes, link)
+    planes = set()
+    numbers = linked_ids(labels, axes, link, progress=lambda *now: planes.add(now))
+    assert planes <= {(n, 12) for n in range(12)}
+    assert link == "none" or (11, 12) in planes
     assert numbers[0] == 0
     assert sorted(set(numbers.tolist())) == list(range(n + 1))
     out = numbers[labels].transpose([axes.index(axis) for axis in "TZYX"])

@@ -61,7 +61,13 @@ def test_cells_of_a_stack_know_their_plane():
 
 def test_linked_cells_have_a_volume_and_a_range():
     labels = np.stack([rectangle(2, 3, 4, 10), rectangle(3, 3, 2, 10), rectangle(9, 9, 1, 1) * 2])
-    found = measure(labels, labels * 10, "ZYX", (2.0, 0.5, 0.5))
+    told = []
+    scale = (2.0, 0.5, 0.5)
+    found = measure(labels, labels * 10, "ZYX", scale, progress=lambda *now: told.append(now))
+    assert told == [
+        (pytest.approx((n + row / 20) / 3), f"measuring cells, plane {n + 1} of 3")
+        for n, row in enumerate((2, 3, 9))
+    ]
     assert found["label"].tolist() == [1, 2]
     assert found["z_first"].tolist() == [0, 2]
     assert found["z_last"].tolist() == [1, 2]

@@ -94,7 +94,10 @@ class Backend(Protocol):
         """
 
     def leave(self) -> None:
-        """Called before jobs are cancelled because the program ends: work elsewhere may go on."""
+        """Called before jobs are cancelled because the program ends.
+
+        Work elsewhere may go on, and what a fine-tune here has learnt is kept on disk.
+        """
 
     def close(self) -> None:
         """Close connections; called after all jobs."""

@@ -14,7 +14,8 @@ from napari_unet.backends.requests import (
 )
 from napari_unet.core.axes import get_plane
 from napari_unet.jobs import Job, Reporter
-from napari_unet.learning.finetune import Improvement, improve
+from napari_unet.learning.cut_short import Saving
+from napari_unet.learning.finetune import Improvement, improve, resume
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_segmentable, improve_stacks, in_stacks
 from napari_unet.learning.train import train
@@ -31,6 +32,8 @@ class LocalBackend:
     def __init__(self) -> None:
         # By path, time of the last change, and size of the file.
         self._loaded: dict[tuple[Path, int, int], LoadedModel] = {}
+        # Of the fine-tune that runs.
+        self._saving: Saving | None = None
 
     def segment(self, job: Reporter, request: SegmentRequest) -> Segmentation:
         """See `Backend.segment`."""
@@ -62,7 +65,19 @@ class LocalBackend:
         config, name = request.config, request.name
         if parent.header.for_stacks:
             return improve_stacks(job, store, annotated, parent, config, name)
-        return improve(job, store, annotated, parent, config, name, watch)
+        with Saving(store, name) as self._saving:
+            return improve(job, store, annotated, parent, config, name, watch, self._saving)
+
+    def resume(
+        self, job: Job[object], store: ModelStore, name: str, *, keep: bool = False
+    ) -> Improvement:
+        """Go on with a fine-tune that was cut short; see `finetune.resume`.
+
+        With `keep`, it can be resumed once more if it is cancelled.
+        """
+        with Saving(store, name) as self._saving:
+            self._saving.is_left = keep
+            return resume(job, store, name, self._saving)
 
     def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`."""
@@ -89,7 +104,9 @@ class LocalBackend:
         return self._loaded[key]
 
     def leave(self) -> None:
-        """Do nothing: all work is on this computer."""
+        """See `Backend.leave`: a fine-tune that is cancelled from now on can be resumed."""
+        if self._saving is not None:
+            self._saving.is_left = True
 
     def close(self) -> None:
         """Do nothing: there is no connection."""

@@ -14,7 +14,7 @@ from napari_unet.service.segmentation import SegmentationService
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add list, show, revert, remove, reproduce, import and export to the parser of `models`."""
+    """Add list, show, revert, remove, reproduce, resume, import and export to the parser."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("list", help="all versions; *: its NAME means it").set_defaults(run=_list)
     for name, run, what in (
@@ -22,6 +22,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         ("revert", _revert, "go back to the parent version"),
         ("remove", _remove, "delete one version"),
         ("reproduce", _reproduce, "fine-tune one again; are the weights the same?"),
+        ("resume", _resume, "go on with a fine-tune of it that was cut short"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("model")
@@ -91,6 +92,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     same = follow(service.reproduce(model))
     print(f"{model.reference}: {'the same weights, bit for bit' if same else 'other weights'}")
     return 0 if same else 1
+
+
+def _resume(options: argparse.Namespace) -> int:
+    done = follow(SegmentationService().resume(options.model, keep=True))
+    kept = "" if done.verdict.accepted else f"; not used: {done.verdict.why}"
+    print(f"{done.model.reference}: {done.steps} steps -> {done.model.path}{kept}")
+    return 0
 
 
 def _say(what: str, model: ModelVersion) -> int:

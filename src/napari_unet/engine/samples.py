@@ -18,6 +18,7 @@ from napari_unet.core.network.elastic import displacement_field, sampling_grid, 
 from napari_unet.core.network.unet import UNetConfig, halo_px
 from napari_unet.core.network.weight_map import class_weights, weight_map
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
+from napari_unet.engine.random_state import Random
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,11 @@ class Sampler:
         """Continue with other random numbers, which follow from the seed and this number."""
         self._rng = np.random.default_rng((self._config.seed, stream))
         self._generator.manual_seed(int(self._rng.integers(2**63)))
+
+    @property
+    def random(self) -> tuple[Random, ...]:
+        """Its sources of random numbers, on which the next samples depend."""
+        return self._rng, self._generator
 
     def draw(self) -> Sample:
         """Return the next random sample."""

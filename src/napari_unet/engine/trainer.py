@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,15 @@ from napari_unet.core.network.loss import (
 from napari_unet.core.network.unet import UNet
 from napari_unet.core.network.weight_standardisation import settle, standardise
 from napari_unet.engine.loader import Batch, batches
+from napari_unet.engine.optimiser import (
+    Average,
+    learning_rate,
+    make_optimiser,
+    moments,
+    set_moments,
+)
 from napari_unet.engine.predict import memory_layout
+from napari_unet.engine.random_state import Random, set_state, state_of
 from napari_unet.engine.samples import AnnotatedPlane, Sampler
 from napari_unet.engine.stack_samples import VolumeSampler
 
@@ -40,6 +49,8 @@ _OVERRUN = 1.1
 FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
 # A new leg begins only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
+# Whole numbers that change from step to step, by the names of the attributes without "_".
+_COUNTS = ("step", "draws", "timed_step", "leg", "next_plan")
 # Extra strength of the anchor where the parent is fully believed: the anchor is multiplied by
 # 1 + _FIRM * belief, with belief from 0 to 1.
 _FIRM = 4.0
@@ -68,6 +79,28 @@ class StepReport:
     learning_rate: float
     fraction: float
     elapsed_s: float
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training needs to go on later, in another process, as if it had not been interrupted.
+
+    Attributes
+    ----------
+    tensors
+        Weights and other arrays, by name.
+    facts
+        Numbers, texts, lists and tables of these, which JSON can hold.
+    """
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+    def of(self, kind: str) -> dict[str, Tensor]:
+        """Return the tensors that are named "KIND.NAME", by NAME."""
+        start = f"{kind}."
+        found = self.tensors.items()
+        return {name.removeprefix(start): v for name, v in found if name.startswith(start)}
 
 
 class Trainer:
@@ -136,6 +169,8 @@ class Trainer:
         self._device, self._dtype = device, dtype
         self._replay = replay if config.replay else ()
         self._layout = memory_layout(network)
+        self._samplers: list[Sampler] = []
+        self._choice = np.random.default_rng()
         self._batches = self._draw_from(planes, config)
         network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         network.train()
@@ -146,8 +181,8 @@ class Trainer:
             standardise(network)
         self._first = copy.deepcopy(network.state_dict())
         self._draws = 0
-        self._average = _Average(network, config.average)
-        self._optimiser = _optimiser(network, config)
+        self._average = Average(network, config.average)
+        self._optimiser = make_optimiser(network, config)
         # A generator of its own, because other code in this process may draw from torch's.
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
@@ -210,8 +245,8 @@ class Trainer:
         self._batches = self._draw_from(planes, config)
         if anew:
             self.network.load_state_dict(self._first)
-            self._optimiser = _optimiser(self.network, config)
-            self._average = _Average(self.network, config.average)
+            self._optimiser = make_optimiser(self.network, config)
+            self._average = Average(self.network, config.average)
 
     def go_on(self) -> bool:
         """Plan another leg; return False if the budget has no room for a useful one."""
@@ -238,7 +273,7 @@ class Trainer:
         """
         # The learning rate does not fall before the length of the run can be known.
         done = self._step / self.planned if self.planned and self._step > TIMED_STEPS else 0.0
-        rate = _learning_rate(self.config, self._step, done)
+        rate = learning_rate(self.config, self._step, done)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         with _checked([self.network, *([self._parent] if self._parent else [])], check):
@@ -265,22 +300,81 @@ class Trainer:
     @contextmanager
     def paused(self) -> Iterator[UNet]:
         """Lend the network as it would be kept now, in evaluation mode; the time does not count."""
+        with self.clock_stopped():
+            learning = copy.deepcopy(self.network.state_dict())
+            self._take_average()
+            try:
+                yield self.network
+            finally:
+                self.network.load_state_dict(learning)
+                self.network.train()
+
+    @contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Do not count the time that the block takes."""
         began = time.perf_counter()
-        learning = copy.deepcopy(self.network.state_dict())
-        self._take_average()
         try:
-            yield self.network
+            yield
         finally:
-            self.network.load_state_dict(learning)
-            self.network.train()
             spent = time.perf_counter() - began
             self._start += spent
             self._timed_from += spent
+
+    def state(self) -> State:
+        """Return all that changes from step to step; call it between two steps.
+
+        Its tensors are those of the trainer, not copies.
+        """
+        now = time.perf_counter()
+        own = {"network": self.network.state_dict(), "average": self._average.mean}
+        tensors = {
+            f"{kind}.{name}": value.detach()
+            for kind, table in {**own, "optimiser": moments(self._optimiser)}.items()
+            for name, value in table.items()
+        }
+        facts = {name: getattr(self, f"_{name}") for name in _COUNTS}
+        facts |= {"planned": self.planned, "seconds": self.seconds, "speed": self.speed}
+        facts |= {"elapsed_s": now - self._start, "timed_s": now - self._timed_from}
+        facts["updates"] = self._average.updates
+        facts["plans"] = list(self.plans.items())
+        facts["random"] = [state_of(source) for source in self._random]
+        return State(tensors, facts)
+
+    def restore(self, state: State) -> None:
+        """Go on where a trainer of the same network, planes and settings was; see `state`.
+
+        Call `learn_from` before, if it was called then.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError
+            If it is not the state of such a trainer.
+        """
+        facts, now = state.facts, time.perf_counter()
+        self.network.load_state_dict(state.of("network"))
+        self._average.restore(state.of("average"), int(facts["updates"]))
+        set_moments(self._optimiser, state.of("optimiser"))
+        for name in _COUNTS:
+            setattr(self, f"_{name}", int(facts[name]))
+        self.planned = None if facts["planned"] is None else int(facts["planned"])
+        for name in ("seconds", "speed"):
+            setattr(self, name, None if facts[name] is None else float(facts[name]))
+        self._start = now - float(facts["elapsed_s"])
+        self._timed_from = now - float(facts["timed_s"])
+        self.plans = {int(step): int(steps) for step, steps in facts["plans"]}
+        for source, random in zip(self._random, facts["random"], strict=True):
+            set_state(source, random)
 
     def finish(self) -> None:
         """Give the network its final weights, in evaluation mode."""
         self._take_average()
         settle(self.network)
+
+    @property
+    def _random(self) -> list[Random]:
+        """All sources of random numbers."""
+        drawn = [source for sampler in self._samplers for source in sampler.random]
+        return [self._dropout, self._choice, *drawn]
 
     def _take_average(self) -> None:
         self._average.copy_to(self.network)
@@ -314,17 +408,16 @@ class Trainer:
         architecture = self.network.config
         kind = Sampler if architecture.z_depth is None else VolumeSampler
         where = torch.device("cpu") if config.workers else self._device
-        drawn = [
-            batches(
-                kind(each, architecture, config, where),
-                config.batch,
-                config.workers,
-                self._device,
-                self._layout,
-            )
+        self._samplers = [
+            kind(each, architecture, config, where)
             for each in ([planes, self._replay] if self._replay else [planes])
         ]
-        return _mixed(drawn, config)
+        self._choice = np.random.default_rng(config.seed)
+        drawn = [
+            batches(sampler, config.batch, config.workers, self._device, self._layout)
+            for sampler in self._samplers
+        ]
+        return _mixed(drawn, self._choice, config.replay)
 
     def _learn(self) -> float:
         config, device = self.config, self._device
@@ -378,45 +471,10 @@ def _checked(networks: Sequence[UNet], check: Callable[[], None]) -> Iterator[No
             hook.remove()
 
 
-def _optimiser(network: UNet, config: FinetuneConfig) -> torch.optim.Optimizer:
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(network.parameters(), config.learning_rate, momentum=0.99)
-    # Fused: one pass over the weights instead of a dozen, a tenth of a step's time.
-    rate, fused = config.learning_rate, next(network.parameters()).device.type != "mps"
-    return torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-4, fused=fused)
-
-
-def _learning_rate(config: FinetuneConfig, step: int, fraction: float) -> float:
-    rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return rate * 0.5 * (1 + math.cos(math.pi * fraction)) if config.decay else rate
-
-
-def _mixed(drawn: Sequence[Iterator[Batch]], config: FinetuneConfig) -> Iterator[Batch]:
-    """Yield batches; with two sources, the fraction `config.replay` comes from the second."""
-    rng = np.random.default_rng(config.seed)
+def _mixed(
+    drawn: Sequence[Iterator[Batch]], rng: np.random.Generator, replay: float
+) -> Iterator[Batch]:
+    """Yield batches; with two sources, the fraction `replay` comes from the second."""
     while True:
-        is_replay = len(drawn) > 1 and rng.random() < config.replay
+        is_replay = len(drawn) > 1 and rng.random() < replay
         yield next(drawn[int(is_replay)])
-
-
-class _Average:
-    """Running mean of the weights (Polyak averaging); does nothing with a decay of 0."""
-
-    def __init__(self, network: UNet, decay: float) -> None:
-        self._decay, self._updates = decay, 0
-        self._mean = (
-            {k: v.detach().clone() for k, v in network.state_dict().items()} if decay else {}
-        )
-
-    @torch.no_grad()
-    def update(self, network: UNet) -> None:
-        self._updates += 1
-        # The decay grows slowly, so that a short run does not average in its start.
-        decay = min(self._decay, self._updates / (self._updates + 10))
-        for name, value in network.state_dict().items() if self._decay else ():
-            self._mean[name].lerp_(value, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, network: UNet) -> None:
-        for name, value in network.state_dict().items() if self._updates and self._decay else ():
-            value.copy_(self._mean[name])

@@ -67,7 +67,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def part_of(path: Path) -> Path:
     """Return a new name beside a path, for a file that this process has not finished yet."""
-    return path.with_name(f".{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.part")
+    return path.with_name(f".{path.name}.{this_process()}-{uuid.uuid4().hex[:12]}.part")
+
+
+def this_process() -> str:
+    """Return a text that tells this process from others, of other computers as well."""
+    return f"{_place()}-{os.getpid()}"
+
+
+def may_run(process: str) -> bool:
+    """Return whether the process with this text (`this_process`) may still run.
+
+    It is True as well where one cannot see that: on another computer, and on Windows.
+    """
+    place, _, number = process.rpartition("-")
+    return place != _place() or (number.isdecimal() and _is_alive(int(number)))
 
 
 def reserve(path: Path) -> None:

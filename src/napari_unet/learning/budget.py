@@ -42,7 +42,7 @@ def progress_words(trainer: Trainer, held_out: float | None) -> str:
     held_out
         Score on held-out cells, in [0, 1]; None if there is none.
     """
-    words = [f"Training {_clock(trainer.elapsed_s)}{_total(trainer)}"]
+    words = [f"Training {clock(trainer.elapsed_s)}{_total(trainer)}"]
     if trainer.steps:
         words.append(f"step {trainer.steps}{_all_steps(trainer)}")
     if trainer.speed is None:
@@ -59,15 +59,24 @@ class Gain:
     ----------
     score
         Score on held-out cells before the first leg, in [0, 1]; None if the loss decides.
+
+    Attributes
+    ----------
+    losses
+        The loss of each step.
+    score
+        The best score at the end of a leg so far.
+    loss
+        The mean loss at the end of the last leg; None in the first leg.
     """
 
     def __init__(self, score: float | None = None) -> None:
-        self._score, self._losses = score, list[float]()
-        self._loss: float | None = None
+        self.score, self.losses = score, list[float]()
+        self.loss: float | None = None
 
     def add(self, loss: float) -> None:
         """Store the loss of a step."""
-        self._losses.append(loss)
+        self.losses.append(loss)
 
     def in_leg(self, score: float | None) -> bool:
         """Return whether the training got better in the leg that ends now.
@@ -80,15 +89,15 @@ class Gain:
         score
             Score on held-out cells now; None if the loss decides.
         """
-        count, before = len(self._losses), self._loss
+        count, before = len(self.losses), self.loss
         first = before is None
         if before is None:
-            before = fmean(self._losses[: max(1, count // 10)])
-        self._loss = fmean(self._losses[-max(1, count // 3) :])
-        fell = self._loss < (1 - _LEAST_FALL) * before
-        if score is None or self._score is None:
+            before = fmean(self.losses[: max(1, count // 10)])
+        self.loss = fmean(self.losses[-max(1, count // 3) :])
+        fell = self.loss < (1 - _LEAST_FALL) * before
+        if score is None or self.score is None:
             return fell
-        gain, self._score = score - self._score, max(score, self._score)
+        gain, self.score = score - self.score, max(score, self.score)
         # In the first leg a falling loss is enough, as cells of a new look may not be found yet.
         return gain > _LEAST_GAIN or (first and fell)
 
@@ -96,11 +105,11 @@ class Gain:
 def _total(trainer: Trainer) -> str:
     of_steps = trainer.planned is not None and trainer.planned == trainer.config.steps
     if trainer.seconds is not None and not of_steps:
-        return f" of {'at most ' if trainer.is_open else ''}{_clock(trainer.seconds)}"
+        return f" of {'at most ' if trainer.is_open else ''}{clock(trainer.seconds)}"
     if trainer.planned is None or trainer.speed is None:
         return ""
     left_s = (trainer.planned - trainer.steps) / trainer.speed
-    return f" of about {_clock(trainer.elapsed_s + left_s)}"
+    return f" of about {clock(trainer.elapsed_s + left_s)}"
 
 
 def _all_steps(trainer: Trainer) -> str:
@@ -110,6 +119,7 @@ def _all_steps(trainer: Trainer) -> str:
     return f" of {'' if exact else 'about '}{trainer.expected}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time in minutes and seconds, such as "1:05"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"

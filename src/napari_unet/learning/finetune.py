@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING
 
 from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.collection import Collection, Entry, collection_of
 from napari_unet.jobs import Job
+from napari_unet.learning.cut_short import Saved, Saving, read_cut_short
 from napari_unet.learning.lesson import Lesson, Run, prepare
 from napari_unet.learning.live_view import LiveView, View, find_slips
 from napari_unet.learning.training import size_for, teach_classes
@@ -89,6 +91,7 @@ def improve(
     config: FinetuneConfig,
     name: str,
     watch: Callable[[], View | None] = lambda: None,
+    saving: Saving | None = None,
 ) -> Improvement:
     """Fine-tune a model on all its corrections, and store the new version.
 
@@ -108,9 +111,29 @@ def improve(
         Name of the model that gets the new version.
     watch
         Called every few seconds; returns the part of an image that the user looks at, or None.
+    saving
+        Saves the state of the training now and then, so that `resume` can go on.
     """
     kept = keep(job, store, annotated, parent, config, name)
-    return teach(job, store, kept, annotated, parent, config, name, watch)
+    return teach(job, store, kept, annotated, parent, config, name, watch, saving)
+
+
+def resume(job: Job[object], store: ModelStore, name: str, saving: Saving) -> Improvement:
+    """Go on with a fine-tune of this model that was cut short, and store the new version.
+
+    On a CPU, with a budget in steps, the weights are those that it would have got without that; of
+    a budget in seconds, the time that was used up counts. No slips are looked for.
+
+    Raises
+    ------
+    ValueError
+        If it cannot go on; see `cut_short.read_cut_short`.
+    """
+    saved = read_cut_short(store, name)
+    header = saved.header
+    kept = Kept(collection_of(store, name), header.diameter_px, header.zoom)
+    parent, config = saved.about.parent, _config_of(header)
+    return teach(job, store, kept, (), parent, config, name, saving=saving, saved=saved)
 
 
 def keep(
@@ -142,10 +165,13 @@ def teach(
     config: FinetuneConfig,
     name: str,
     watch: Callable[[], View | None] = lambda: None,
+    saving: Saving | None = None,
+    saved: Saved | None = None,
 ) -> Improvement:
     """Train on the stored corrections, and add the new version: the second part of `improve`.
 
-    It changes no collection. For parameters see `improve`; `kept` is what `keep` returned.
+    It changes no collection. For parameters see `improve`; `kept` is what `keep` returned, and
+    `saved` the state with which to go on.
     """
     from napari_unet.models.checkpoint import load_model
 
@@ -153,9 +179,14 @@ def teach(
     job.report(0.0, "loading the model")
     model = LoadedModel(*load_model(parent.path))
     entries = collection.entries()
-    job.report(0.0, "reading images")
     model = teach_classes(model, _classes(entries))
-    lesson = prepare(model, collection, entries, config, zoom, job.check)
+    numbers = count(1)
+
+    def reading() -> None:
+        job.report(0.0, f"reading image {next(numbers)} of {len(entries)}")
+
+    lesson = prepare(model, collection, entries, config, zoom, reading)
+    job.report(0.0, "looking at what the old model finds")
     _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
 
@@ -167,21 +198,33 @@ def teach(
             shown = live.look(view)
             job.report(run.fraction, "this is how it sees the view now", preview=shown)
 
-    run = Run(job, model, parent.header, lesson, config, compute, look)
-    run.learn()
-    job.report(1.0, "checking")
-    verdict, check, replay = run.verdict()
-    used = replace(config, steps=run.planned, seconds=None, **asdict(compute))
-    header = replace(
+    begun = replace(
         model.header,
+        name=name,
         parent=parent.sha256(),
         diameter_px=diameter,
         zoom=zoom,
         trained_on=(*model.header.trained_on, _describe(entries)),
         corrections={entry.key: entry.sha256 for entry in entries},
-        plans=run.plans,
-        scores=_scores(check, replay),
+        settings=asdict(config),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if config.workers:
+        # Samples that other processes have drawn in advance cannot be saved.
+        saving = None
+    before_step = saving.save_if_due if saving else lambda run: None
+    run = Run(job, model, parent.header, lesson, config, compute, look, before_step=before_step)
+    if saved is not None:
+        saved.restore(run)
+    if saving is not None:
+        saving.begin(begun, parent)
+    run.learn()
+    verdict, check, replay = run.verdict()
+    used = replace(config, steps=run.planned, seconds=None, **asdict(compute))
+    # The run has chosen other settings of the decoding.
+    decoding = model.header.postprocess
+    scores = _scores(check, replay)
+    header = replace(begun, postprocess=decoding, plans=run.plans, scores=scores)
     added = store_version(store, model, header, name, used, run.steps, activate=verdict.accepted)
     sized = replace(config, diameter_px=diameter)
     slips = tuple(find_slips(model, annotated, sized, compute, zoom, job.check))
@@ -239,8 +282,7 @@ def reproduce(job: Job[object], store: ModelStore, version: ModelVersion) -> boo
             f"{version.reference} cannot be trained again: it was not fine-tuned from corrections, "
             "or its parent is not here; choose another version, or import its parent"
         )
-    settings = dict(header.settings)
-    config = FinetuneConfig(**{**settings, "augment": AugmentConfig(**settings["augment"])})
+    config = _config_of(header)
     collection = collection_of(store, header.name)
     entries = [collection.find(key) for key in header.corrections]
     for entry in entries:
@@ -264,6 +306,12 @@ def _adapt_decoding(model: LoadedModel, lesson: Lesson, zoom: float) -> None:
     """Set a model's post-processing settings to those that suit the cells of a lesson."""
     suited = postprocess_for(lesson.planes, model, zoom)
     model.header = replace(model.header, postprocess=suited)
+
+
+def _config_of(header: ModelHeader) -> FinetuneConfig:
+    """Return the settings that a header names."""
+    settings = dict(header.settings)
+    return FinetuneConfig(**{**settings, "augment": AugmentConfig(**settings["augment"])})
 
 
 def _inherit(parents: Collection, own: Collection) -> None:

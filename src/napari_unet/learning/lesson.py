@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_unet.config import FinetuneConfig
 from napari_unet.corrections.collection import Collection, Entry
 from napari_unet.jobs import ENOUGH_STEPS, Job
+from napari_unet.learning.budget import Gain
 from napari_unet.learning.replay import replay_planes
 from napari_unet.learning.training import annotated_planes, learn, reach, start_training
 from napari_unet.learning.validation import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from napari_unet.core.cells.holdout import Split
     from napari_unet.engine.samples import AnnotatedPlane
-    from napari_unet.engine.trainer import StepReport, Trainer
+    from napari_unet.engine.trainer import State, StepReport, Trainer
 
 # Smallest number of cells at which held-out cells never join the training set. With fewer, all
 # cells are needed for training in the end.
@@ -68,6 +69,8 @@ _KEEPS_DECODING = 0.5
 # Seconds between two segmentations of the user's view during training, and the fraction of the
 # training time that they may take.
 _LOOK_S, _LOOK_SHARE = 4.0, 0.08
+# Whole numbers of a run's state, by the names of the attributes without "_".
+_STATE_COUNTS = ("checks", "without_gain", "checked")
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,10 @@ def prepare(
     return Lesson(tuple(planes), split, other, units, of_parent, n_cells, zoom)
 
 
+def _float_or_none(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
 def _asked_decoding(config: FinetuneConfig, zoom: float) -> dict[str, float]:
     """Return what the user set of how scores become cells, as settings of a header."""
     asked: dict[str, float] = {}
@@ -249,6 +256,8 @@ class Run:
     again
         Header of a version whose run is repeated. Its plans are followed, and the run ends at the
         same step whatever the checks say.
+    before_step
+        Called with the run before each step; may take its `state`. The time does not count.
     """
 
     def __init__(
@@ -261,7 +270,9 @@ class Run:
         compute: Compute,
         look: Callable[[], None] = lambda: None,
         again: ModelHeader | None = None,
+        before_step: Callable[[Run], None] = lambda run: None,
     ) -> None:
+        self._before_step = before_step
         self._job, self._model, self._config, self._compute = job, model, config, compute
         # If the zoom changes, the parent's post-processing settings are for another size of cells.
         self._parent = parent if parent.zoom == lesson.zoom else model.header
@@ -287,6 +298,7 @@ class Run:
         self._score = self._score_of_parent()
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._checks = self._without_gain = self._checked = 0
+        self._gain = Gain(self._score if self._plenty else None)
         self._looked = time.perf_counter()
         self.steps = 0
         planes = lesson.teaching(lesson.split) if lesson.split.n_units else lesson.planes
@@ -316,11 +328,17 @@ class Run:
 
     def learn(self) -> None:
         """Train until the budget is spent or the checks end the run, and score the result."""
+
+        def before_step() -> None:
+            with self._trainer.clock_stopped():
+                self._before_step(self)
+
         self.steps = learn(
-            self._job, self._trainer, self._on_step, lambda: self._score, decides=self._plenty
+            self._job, self._trainer, self._on_step, lambda: self._score, self._gain, before_step
         )
         if self._last_step is not None:
             return
+        self._job.report(1.0, "checking what was learnt")
         if self._plenty and self._checked != self.steps:
             self._keep_better(self.steps)
         if self._best is not None:
@@ -336,6 +354,54 @@ class Run:
             after = self._look_elsewhere(self._lesson, self._model.header)
             n_places = len(self._lesson.known)
             self._elsewhere = compare_sights(self._sights.values(), after.values(), n_places)
+
+    def state(self) -> State:
+        """Return what `restore` needs; call it between two steps. Tensors are not copied."""
+        import torch
+
+        from napari_unet.engine.trainer import State
+
+        trainer, best = self._trainer.state(), self._best
+        tensors = {f"trainer.{name}": value for name, value in trainer.tensors.items()}
+        tensors["losses"] = torch.tensor(self._gain.losses, dtype=torch.float64)
+        if self._held_out is not None:
+            tensors["held_out"] = torch.from_numpy(self._held_out)
+        if best is not None:
+            tensors |= {f"best.{name}": value for name, value in best[2].items()}
+        facts: dict[str, Any] = {name: getattr(self, f"_{name}") for name in _STATE_COUNTS}
+        facts |= {"trainer": trainer.facts, "folds": len(self._folds), "score": self._score}
+        facts |= {"best": best and best[:2], "gain": (self._gain.score, self._gain.loss)}
+        return State(tensors, facts)
+
+    def restore(self, state: State) -> None:
+        """Go on where a run of the same lesson, settings and parent was; see `state`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError
+            If it is not the state of such a run.
+        """
+        from napari_unet.engine.trainer import State
+
+        facts = state.facts
+        done = len(self._folds) - int(facts["folds"])
+        if done:
+            self._folds = self._folds[done:] if done > 0 else []
+            self._learn_from_next()
+        self._trainer.restore(State(state.of("trainer"), facts["trainer"]))
+        for name in _STATE_COUNTS:
+            setattr(self, f"_{name}", int(facts[name]))
+        self._score = _float_or_none(facts["score"])
+        self._gain.score, self._gain.loss = map(_float_or_none, facts["gain"])
+        self._gain.losses = state.tensors["losses"].flatten().tolist()
+        if done or facts["best"] is not None:
+            self._held_out = state.tensors["held_out"].numpy().reshape(self._before.shape)
+        if facts["best"] is not None:
+            (score, step), best = facts["best"], state.of("best")
+            shapes = {name: value.shape for name, value in self._model.network.state_dict().items()}
+            if {name: value.shape for name, value in best.items()} != shapes:
+                raise ValueError("the best weights are of another network")
+            self._best = float(score), int(step), best
 
     def verdict(self) -> tuple[Verdict, Check | None, Check | None]:
         """Return the verdict on the model, and the checks on new and on earlier places."""
@@ -408,10 +474,13 @@ class Run:
             counts = self._count(self._lesson.held_out(fold))
         self._held_out = counts if self._held_out is None else self._held_out + counts
         self._score = kappa(self._held_out.sum(0))
-        # The second fold begins with the weights of the start, so that its held-out cells were
-        # never trained on.
         self._folds = rest if planned >= ENOUGH_STEPS else []
+        self._learn_from_next()
+
+    def _learn_from_next(self) -> None:
+        """Train on what the next fold does not hold out, or on all if there is none left."""
         if self._folds:
+            # It begins with the weights of the start, so that its cells were never trained on.
             self._trainer.learn_from(self._lesson.teaching(self._folds[0]), anew=True)
         else:
             self._trainer.learn_from(self._lesson.planes)

@@ -268,8 +268,8 @@ def learn(
     trainer: Trainer,
     on_step: Callable[[StepReport], bool] = lambda report: True,
     held_out: Callable[[], float | None] = lambda: None,
-    *,
-    decides: bool = False,
+    gain: Gain | None = None,
+    before_step: Callable[[], None] = lambda: None,
 ) -> int:
     """Train until the budget is spent, the user finishes the job, or `on_step` returns False.
 
@@ -286,8 +286,11 @@ def learn(
         Called after each step; returns whether to go on.
     held_out
         Returns the last score on held-out cells, in [0, 1]; None if there is none.
-    decides
-        Whether that score decides if a leg brought a gain; otherwise the loss does.
+    gain
+        Decides after each leg of a training with an open end. If it has a score, the one on
+        held-out cells decides; otherwise the loss does.
+    before_step
+        Called before each step.
 
     Returns
     -------
@@ -304,19 +307,20 @@ def learn(
         words = progress_words(trainer, score)
         job.report(trainer.share, words, loss, None, score, short)
 
-    gain = Gain(held_out() if decides else None)
+    gain = gain or Gain()
     trainer.asked_s = lambda: job.extended_s
     tell()
     try:
         # At least one step is taken, so that a job that is finished early has something to keep.
         while trainer.fraction < 1 and not (job.is_finishing and trainer.steps):
+            before_step()
             report = trainer.step(job.check)
             gain.add(report.loss)
             tell(report.loss)
             if not on_step(report):
                 break
             if trainer.is_open and trainer.steps == trainer.planned:
-                better = gain.in_leg(held_out() if decides else None)
+                better = gain.in_leg(held_out())
                 if not (better and trainer.go_on()):
                     break
     except (RuntimeError, MemoryError) as error:

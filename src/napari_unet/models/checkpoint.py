@@ -60,7 +60,7 @@ def load_model(path: Path) -> tuple[UNet, ModelHeader]:
     ModelFileError
         If the file is missing, broken or not a model of this program.
     """
-    with open_model(path) as (file, header, shapes):
+    with open_model(path) as (file, header, shapes, _):
         if header.foreign:
             return _load_foreign(path, file, shapes, header), header
         with torch.device("meta"):

@@ -25,6 +25,8 @@ _LARGEST_HEADER = 4_000_000
 _FOREIGN = (
     OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
+# The shape of each array by its name.
+Shapes = dict[str, tuple[int, ...]]
 # Accepted number formats of weights, and the bytes that one number takes.
 _FLOATING = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 
@@ -134,13 +136,13 @@ def read_header(path: Path) -> ModelHeader:
         If the file is missing, is not a safetensors file or not of this program, or if its size or
         an entry of its header is wrong.
     """
-    with open_model(path) as (_, header, _):
+    with open_model(path) as (_, header, _, _):
         return header
 
 
 @contextmanager
-def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, dict[str, tuple[int, ...]]]]:
-    """Open a model file; yield the file, its header, and the shape of each weight array by name.
+def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, Shapes, Mapping[str, str]]]:
+    """Open a model file; yield the file, its header, the shapes of its arrays, and all metadata.
 
     Raises
     ------
@@ -162,18 +164,19 @@ def open_model(path: Path) -> Iterator[tuple[BinaryIO, ModelHeader, dict[str, tu
         why = getattr(error, "strerror", None) or error
         raise ModelFileError(f"{path} cannot be read: {why}; give another file") from error
     with file:
-        header, shapes = _read(path, file)
-        yield file, header, shapes
+        yield file, *_read(path, file)
 
 
-def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
+def _read(path: Path, file: BinaryIO) -> tuple[ModelHeader, Shapes, Mapping[str, str]]:
     try:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > _LARGEST_HEADER:
             raise ValueError("header too long")
         table = json.loads(file.read(length), object_pairs_hook=_each_once)
-        header = parse_metadata(table.pop("__metadata__"))
-        return header, _shapes(table, header, os.fstat(file.fileno()).st_size - 8 - length)
+        metadata = table.pop("__metadata__")
+        header = parse_metadata(metadata)
+        n_bytes = os.fstat(file.fileno()).st_size - 8 - length
+        return header, _shapes(table, header, n_bytes), metadata
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
     except BrokenModel as error:
@@ -213,9 +216,7 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
     return ModelHeader(**content)
 
 
-def _shapes(
-    table: Mapping[str, Any], header: ModelHeader, n_bytes: int
-) -> dict[str, tuple[int, ...]]:
+def _shapes(table: Mapping[str, Any], header: ModelHeader, n_bytes: int) -> Shapes:
     """Return the shape of each array; check that all arrays fill `n_bytes` without a gap."""
     shapes, places = {}, []
     # A foreign model is the bytes of an ONNX graph.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def linked_ids(
     link: Link,
     check: Callable[[], None] = lambda: None,
     within: str = "YX",
+    progress: Callable[[int, int], None] = lambda number, count: None,
 ) -> NDArray[np.int32]:
     """Return a table that gives, for each id, the id of its linked cell; 0 stays 0.
 
@@ -59,12 +61,15 @@ def linked_ids(
         Called between planes; may raise to stop.
     within
         The axes along which a cell has one id already.
+    progress
+        Called with the number of the plane that is being linked, from 0, and the number of planes.
     """
     from napari_unet.core.cells.linking import areas, overlaps
 
     if link == "none":
         return np.arange(int(labels.max(initial=0)) + 1, dtype=np.int32)
     planes = planes_last(labels, axes)
+    apart_shape = planes.shape[:-2]
 
     def cells(plane: Index) -> Cells:
         check()
@@ -72,10 +77,11 @@ def linked_ids(
 
     def overlapping(earlier: Index, plane: Index) -> Overlaps:
         check()
+        progress(int(np.ravel_multi_index(plane, apart_shape)), math.prod(apart_shape))
         return overlaps(planes[earlier], planes[plane])
 
     apart = axes.replace("Y", "").replace("X", "")
-    every = {plane: cells(plane) for plane in np.ndindex(*planes.shape[:-2])}
+    every = {plane: cells(plane) for plane in np.ndindex(*apart_shape)}
     return link_cells(every, overlapping, apart, link, within)
 
 

@@ -36,6 +36,7 @@ def measure(
     scale: Sequence[float] | None = None,
     check: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda sentence: None,
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
 ) -> Columns:
     """Measure the cells of labels; parts of planes are read one by one.
 
@@ -61,6 +62,8 @@ def measure(
         Called after each cell; may raise to stop.
     warn
         Called with a sentence if pixels of cells are not numbers; intensities leave them out.
+    progress
+        Called with the fraction that is done and what is being done, in words.
 
     Returns
     -------
@@ -83,9 +86,13 @@ def measure(
     letters = [axis for axis in own if axis not in "YX"]
     n_channels = int(image.shape[axes.index("C")]) if "C" in axes else 1
     sections = [_Sections.none(letters, n_channels)]
-    for index in plane_indices(own, shape):
+    indices = list(plane_indices(own, shape))
+    for number, index in enumerate(indices):
+        where = f", plane {number + 1} of {len(indices)}" if len(indices) > 1 else ""
         place = dict(zip(letters, index, strict=True))
         for rows, ids in _parts(labels, own, index):
+            done = number + rows.start / plane_shape(own, shape)[0]
+            progress(done / len(indices), f"measuring cells{where}")
             box = (rows, slice(None))
             part = whole_labels(get_plane(labels, own, index, box)[0])
             pixels = get_plane(image, axes, index, box)

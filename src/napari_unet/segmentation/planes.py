@@ -303,7 +303,12 @@ def link_found(
         return found
     job.report(0.98, "linking cells")
     labels = found.labels
-    numbers = linked_ids(labels, axes, link, job.check, within)
+
+    def progress(number: int, count: int) -> None:
+        words = f"linking cells, plane {number + 1} of {count}"
+        job.report(0.98 + 0.02 * number / count, words)
+
+    numbers = linked_ids(labels, axes, link, job.check, within, progress)
     areas = np.bincount(labels.ravel(), minlength=len(numbers))[1:]
     # A linked cell gets the class of most of its pixels.
     names, classes = np.unique(np.array(found.kinds, str), return_inverse=True)

@@ -30,6 +30,7 @@ from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.jobs import Job, JobRunner, Reporter
 from napari_unet.large_images.executors import workers_at
 from napari_unet.large_images.job import VolumeLabels, check_in_planes, segment_volume
+from napari_unet.learning.cut_short import CutShort, discard, find_cut_short
 from napari_unet.learning.finetune import Improvement, reproduce
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_has_stacks, check_not_resized, check_segmentable
@@ -73,9 +74,12 @@ class SegmentationService:
     def close(self, timeout_s: float = 5.0) -> Thread | None:
         """Cancel the jobs on this computer and end the thread; jobs on a server go on there.
 
+        A fine-tune on this computer can be resumed later, see `cut_short`.
+
         Returns the thread if it has not ended after `timeout_s`, else None.
         """
-        self.servers.chosen.leave()
+        for backend in (self.servers.local, self.servers.chosen):
+            backend.leave()
         at_work = self._runner.close(timeout_s)
         self.servers.chosen.close()
         return at_work
@@ -289,6 +293,29 @@ class SegmentationService:
             f"fine-tune {parent.reference}",
             lambda job: backend.finetune(job, self.store, request, watch),
         )
+
+    def cut_short(self) -> list[CutShort]:
+        """Return the fine-tunes on this computer that were cut short, the last one first.
+
+        It reads small files, among them all corrections of their models.
+        """
+        return find_cut_short(self.store)
+
+    def resume(self, name: str, *, keep: bool = False) -> Job[Improvement]:
+        """Start to go on with a fine-tune of this model that was cut short; see `cut_short`.
+
+        The job fails with a sentence if it cannot go on. With `keep`, it can be resumed once more
+        if it is cancelled.
+        """
+        local = self.servers.local
+        return self._runner.submit(
+            f"go on with the fine-tune of {name}",
+            lambda job: local.resume(job, self.store, name, keep=keep),
+        )
+
+    def discard_cut_short(self, name: str) -> None:
+        """Delete the state of a fine-tune of this model that was cut short."""
+        discard(self.store, name)
 
     def guess_diameter(
         self,

@@ -104,7 +104,8 @@ class MeasureRow(QWidget):
         units, warnings = {str(unit) for unit in labels.units[-2:]}, list[str]()
 
         def work(job: Job[Columns]) -> Columns:
-            found = measure(data, source.data, source.axes, scale, job.check, warnings.append)
+            told = job.check, warnings.append, job.report
+            found = measure(data, source.data, source.axes, scale, *told)
             # Who paints two cells with one brush has made them what they are.
             if record_of(labels).baseline is None and len(found["label"]) <= _FEW:
                 letters = "".join(axes[n] for n in kept)

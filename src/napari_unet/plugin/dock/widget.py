@@ -22,6 +22,7 @@ from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
+from napari_unet.plugin.dock.rows.cut_short_row import CutShortRow
 from napari_unet.plugin.dock.rows.decode_row import DecodeRow
 from napari_unet.plugin.dock.rows.draft_row import DraftRow
 from napari_unet.plugin.dock.rows.look_row import LookRow
@@ -121,6 +122,7 @@ class SegmentWidget(QWidget):
             (corrections.counted, self._on_counted),
             (corrections.failed, partial(self._warn, self.correct_step)),
             (controller.restoring.offered, self.draft.on_offered),
+            (controller.cut_short.offered, self.cut_short.on_offered),
             (controller.restoring.restored, partial(self._tell, self.correct_step)),
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
@@ -154,7 +156,7 @@ class SegmentWidget(QWidget):
     def is_counting(self) -> bool:
         """Whether strokes are yet to be counted, a draft to be read, or cells to be drawn again."""
         controller = self.controller
-        looks = controller.restoring.is_looking > 0
+        looks = controller.restoring.is_looking + controller.cut_short.is_looking > 0
         return controller.corrections.is_counting or looks or controller.redrawing.is_at_work
 
     def cleanup(self) -> None:
@@ -266,10 +268,11 @@ class SegmentWidget(QWidget):
             lambda: self._try(self.teach_step, self.controller.use_refused),
         )
         self.server = ServerRow(self.controller)
+        self.cut_short = CutShortRow(self.controller.cut_short)
         self.curve, self.more_time = LossCurve(), MoreTimeRow(self.controller.follower.extend)
         self.curve.hide()
         self._finetuning = row(self.finetune_button, field("for", self.budget.native))
-        self.teach_step.add(self.server, self._finetuning)
+        self.teach_step.add(self.server, self.cut_short, self._finetuning)
         self.teach_step.add_place_to_run()
         self.teach_step.add(self.more_time, self.curve, self.teach_step.note, self.last)
 
@@ -285,6 +288,7 @@ class SegmentWidget(QWidget):
         self.models.told.connect(partial(self._tell, self.find_step))
         self.models.failed.connect(partial(self._warn, self.find_step))
         self.server.failed.connect(partial(self._warn, self.teach_step))
+        self.cut_short.failed.connect(partial(self._warn, self.teach_step))
         advanced = self.advanced
         advanced.ring.changed.connect(self._on_ring)
         advanced.axes.changed.connect(self._on_axes)
@@ -390,6 +394,7 @@ class SegmentWidget(QWidget):
         self._drop_warnings()
         self._details = ""
         self.better.withdraw()
+        self.cut_short.withdraw()
         self.status.say(self._speaking.note, f"{what} …")
         self.curve.clear()
         teaching = what == "Fine-tuning"
@@ -427,6 +432,7 @@ class SegmentWidget(QWidget):
             self.controller.corrections.count(self.labels.value)
         if step is self.find_step:
             self.controller.restoring.look(self.image.value)
+        self.controller.cut_short.look()
 
     def _on_details(self, details: str) -> None:
         self._details = details
@@ -564,6 +570,7 @@ class SegmentWidget(QWidget):
         self.advanced.look_at(image)
         self._show_axes()
         self.controller.restoring.look(image)
+        self.controller.cut_short.look()
         if image != self._seen_image:
             self._seen_image = image
             for step in self._steps if not self.is_busy else ():

@@ -24,6 +24,7 @@ from napari_unet.learning.live_view import ViewLabels
 from napari_unet.plugin.edits.autosave import Autosave
 from napari_unet.plugin.edits.registry import Corrections
 from napari_unet.plugin.jobs.better_model import BetterModel
+from napari_unet.plugin.jobs.cut_short import CutShortFinetunes
 from napari_unet.plugin.jobs.follower import Follower
 from napari_unet.plugin.jobs.leaving import end_despite
 from napari_unet.plugin.jobs.live_view import LearningView
@@ -84,6 +85,8 @@ class Controller:
         The cells of the last result with other settings, without the network.
     better_model
         Whether another model suits the image better.
+    cut_short
+        The last fine-tune that was cut short.
 
     Signals
     -------
@@ -122,6 +125,10 @@ class Controller:
         self.versions = Versions(service.store)
         self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._add)
         self.better_model = BetterModel(service, self.follower)
+        # The image that it was about need not be here.
+        self.cut_short = CutShortFinetunes(
+            service, self._background, self.follower, partial(self._show_improvement, None)
+        )
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         # While Qt is there still: a script may end, or IPython, with its window open.
         atexit.register(self._at_exit)

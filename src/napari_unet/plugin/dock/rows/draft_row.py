@@ -7,7 +7,7 @@ from datetime import datetime
 
 from napari.layers import Image
 
-from napari_unet.plugin.dock.rows.offer_row import OfferRow
+from napari_unet.plugin.dock.rows.offer_row import OfferRow, when_words
 from napari_unet.plugin.results.restore import Restoring
 
 
@@ -39,10 +39,7 @@ class DraftRow(OfferRow):
         if not created:
             self.withdraw()
             return
-        when = datetime.fromisoformat(created).astimezone()
-        is_today = when.date() == datetime.now().astimezone().date()
-        day = "today" if is_today else f"{when:%Y-%m-%d}"
-        self.offer(f"Unfinished corrections from {day} {when:%H:%M}.")
+        self.offer(f"Unfinished corrections from {when_words(datetime.fromisoformat(created))}.")
 
     def _restore(self) -> None:
         image = self._image()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -44,3 +45,10 @@ class OfferRow(QWidget):
     def withdraw(self) -> None:
         """Hide the row: there is nothing to offer."""
         self.hide()
+
+
+def when_words(time: datetime) -> str:
+    """Return a time in words, such as "today 12:03", in the time zone of this computer."""
+    here = time.astimezone()
+    is_today = here.date() == datetime.now().astimezone().date()
+    return f"{'today' if is_today else f'{here:%Y-%m-%d}'} {here:%H:%M}"

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QWidget
 from napari_unet.plugin.dock.widgets import button
 
 # The time left is told after so many seconds and this fraction of the work: before, it is a guess.
-_SURE_S, _SURE_FRACTION = 3.0, 0.03
+_SURE_S, _SURE_FRACTION = 2.0, 0.03
 
 
 class RunRow(QWidget):
