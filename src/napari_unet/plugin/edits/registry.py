@@ -106,6 +106,12 @@ class Corrections:
             )
         return self._trackers[labels]
 
+    def start_again(self, labels: Labels) -> None:
+        """Forget what was painted on labels, which are about to be replaced as a whole."""
+        tracker = self._trackers.pop(labels, None)
+        if tracker is not None:
+            tracker.close()
+
     def snapshot(
         self, labels: Labels, *, or_all: bool = False
     ) -> Callable[[], tuple[Correction, ...]]:
@@ -237,7 +243,8 @@ class Corrections:
         pack = partial(info_of, memo, record.image, record.model, record.channel)
 
         def save(changes: Mapping[Index, Changes]) -> None:
-            if key is None or tracker.baseline is None:
+            # Once the tracker is closed, the layer may hold other labels than those it knows.
+            if key is None or tracker.baseline is None or tracker.is_closed:
                 return
             try:
                 self._autosave.save(key, owner, tracker.baseline, pack(), changes)
@@ -249,6 +256,8 @@ class Corrections:
 
         def tell(future: Future[Survey]) -> None:
             self._surveying -= 1
+            if self._trackers.get(labels) is not tracker:
+                return
             error = future.exception()
             if error is not None:
                 self.counted.emit(labels, sentence(error))
@@ -266,9 +275,7 @@ class Corrections:
             self._surveying += 1
 
     def _forget(self, event: Event) -> None:
-        tracker = self._trackers.pop(event.value, None)
-        if tracker is not None:
-            tracker.close()
+        self.start_again(event.value)
         if event.value == self._shown:
             self._shown = None
             # Not while the viewer is at it: it may be removing all layers.
