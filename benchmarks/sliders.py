@@ -3,7 +3,7 @@
     NAPARI_UNET_DATA=FOLDER python -m benchmarks.sliders [--sizes 1024 2048] [--moves 12]
 
 "Fewer or more cells" is moved to one place after another. Printed are the shortest and the median
-time until the labels are drawn, and what of it the main thread computed. A pause of 30 ms, in which
+time until the labels are drawn, and what of it the main thread computed. A pause of 10 ms, in which
 the program waits for the next move, is part of the time.
 """
 

@@ -110,6 +110,7 @@ class Corrections:
         """Forget what was painted on labels, which are about to be replaced as a whole."""
         tracker = self._trackers.pop(labels, None)
         if tracker is not None:
+            tracker.is_outdated = True
             tracker.close()
 
     def snapshot(
@@ -243,8 +244,7 @@ class Corrections:
         pack = partial(info_of, memo, record.image, record.model, record.channel)
 
         def save(changes: Mapping[Index, Changes]) -> None:
-            # Once the tracker is closed, the layer may hold other labels than those it knows.
-            if key is None or tracker.baseline is None or tracker.is_closed:
+            if key is None or tracker.baseline is None or tracker.is_outdated:
                 return
             try:
                 self._autosave.save(key, owner, tracker.baseline, pack(), changes)
@@ -256,7 +256,7 @@ class Corrections:
 
         def tell(future: Future[Survey]) -> None:
             self._surveying -= 1
-            if self._trackers.get(labels) is not tracker:
+            if tracker.is_outdated:
                 return
             error = future.exception()
             if error is not None:
@@ -275,7 +275,9 @@ class Corrections:
             self._surveying += 1
 
     def _forget(self, event: Event) -> None:
-        self.start_again(event.value)
+        tracker = self._trackers.pop(event.value, None)
+        if tracker is not None:
+            tracker.close()
         if event.value == self._shown:
             self._shown = None
             # Not while the viewer is at it: it may be removing all layers.

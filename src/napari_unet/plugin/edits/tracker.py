@@ -154,7 +154,8 @@ class EditTracker:
         self.baseline = record_of(layer).baseline
         # Goes up whenever the layer may have changed.
         self.revision = 0
-        self.is_closed = False
+        # Whether the layer holds other labels by now than those that are compared with `baseline`.
+        self.is_outdated = False
         self._dirty: Dirty = None
         # What the last survey found; of its thread.
         self._changes: dict[Index, Changes] | None = None
@@ -170,7 +171,6 @@ class EditTracker:
 
     def close(self) -> None:
         """Stop listening."""
-        self.is_closed = True
         for event in self._events:
             event.disconnect(self.notify)
         self.layer.events.paint.disconnect(self._name_class)
