@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.boxes import Box, box_of, union
+from napari_unet.core.cells.pairs import count_pairs
 from napari_unet.corrections.annotations import Correction
 
 # Name of the class of an id for which no class is given.
@@ -120,9 +121,8 @@ def same(one: Truth, other: Truth) -> bool:
     cells = one.labels > 0
     if not (np.array_equal(one.seen, other.seen) and np.array_equal(cells, other.labels > 0)):
         return False
-    pairs = np.unique(one.labels[cells].astype(np.int64) << 32 | other.labels[cells])
-    a, b = pairs >> 32, pairs & 0xFFFFFFFF
-    if not len(np.unique(a)) == len(np.unique(b)) == len(pairs):
+    a, b, _ = count_pairs(one.labels[cells], other.labels[cells])
+    if not len(np.unique(a)) == len(np.unique(b)) == len(a):
         return False
     return all(
         one.classes.get(i, CELL) == other.classes.get(j, CELL)
@@ -133,13 +133,11 @@ def same(one: Truth, other: Truth) -> bool:
 def _same_objects(pieces: NDArray[np.intp], new: Truth) -> dict[int, int]:
     """Return the old pieces that are the same as a new cell, with the id of that cell."""
     here = new.seen & (pieces > 0)
-    pairs, counts = np.unique(
-        np.stack([pieces[here], new.labels[here]]), axis=1, return_counts=True
-    )
+    pairs = count_pairs(pieces[here], new.labels[here])
     met = np.bincount(pieces[here])
     return {
         int(piece): int(number)
-        for (piece, number), count in zip(pairs.T, counts, strict=True)
+        for piece, number, count in zip(*pairs, strict=True)
         if number and count >= _SAME * met[piece]
     }
 

@@ -19,6 +19,7 @@ from napari_unet.core.axes import (
     plane_indices,
     plane_shape,
 )
+from napari_unet.core.cells.pairs import count_pairs
 from napari_unet.core.cells.properties import SHAPE, Ids, Properties, boxes, properties
 from napari_unet.core.checks import whole_labels
 from napari_unet.io.atomic import replacing
@@ -264,7 +265,7 @@ def _of_cells(
             columns |= {f"{name}_first": first, f"{name}_last": last}
     # One pair (cell, time) for each time at which a cell is there.
     time = sections.place.get("T", np.zeros_like(cell))
-    n_times = np.bincount(np.unique(np.stack((cell, time)), axis=1)[0], minlength=len(ids))
+    n_times = np.bincount(count_pairs(cell, time)[0], minlength=len(ids))
     solid = "z_first" in columns
     extent = total / np.maximum(n_times, 1) * size["Y"] * size["X"] * (size["Z"] if solid else 1)
     columns["volume" if solid else "area"] = extent

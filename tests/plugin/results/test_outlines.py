@@ -45,3 +45,15 @@ def test_a_stack_is_filled_for_napari_draws_no_outlines_in_3d(docked_by_napari, 
     assert dock.labels.value.contour == 0
     assert dock.view.filled.isChecked()
     dock.viewer.dims.ndisplay = 3
+
+
+def test_a_stack_with_outlines_can_be_seen_in_3d(docked_by_napari, settle, image):
+    dock = docked_by_napari
+    dock.viewer.add_image(np.stack([image] * 3), name="stack")
+    dock.segment_button.click()
+    settle(dock)
+    dock.view.outlined.click()
+    for ndisplay in (3, 2):
+        dock.viewer.dims.ndisplay = ndisplay  # a warning of napari's is an error here
+        dock.labels.value.refresh()
+    assert dock.labels.value.contour == 1

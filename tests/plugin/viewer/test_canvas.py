@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet.plugin.viewer import canvas
 from napari_unet.plugin.viewer.canvas import make_current, remove_soon
 
 # A segmentation fault would end the tests, too.
@@ -85,3 +87,16 @@ def test_a_layer_that_is_to_leave_may_be_gone_before(make_napari_viewer, qtbot):
     viewer.layers.clear()
     qtbot.wait(400)
     assert not viewer.layers
+
+
+def test_two_layers_leave_one_after_the_other(make_napari_viewer, qtbot, monkeypatch):
+    # Longer than it takes to remove one, on any computer.
+    monkeypatch.setattr(canvas, "_BETWEEN_S", 2.0)
+    viewer = make_napari_viewer()
+    layers = [viewer.add_labels(np.eye(9, dtype=int)) for _ in range(2)]
+    left = []
+    viewer.layers.events.removed.connect(lambda event: left.append(time.monotonic()))
+    for layer in layers:
+        remove_soon(viewer, layer)
+    qtbot.waitUntil(lambda: not viewer.layers, timeout=20_000)
+    assert left[1] - left[0] > 1.9, "napari collects garbage for each"

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
+from napari_unet.core.cells.pairs import count_pairs
+
 # When a cell is painted over in part, its rest counts as seen if the user has split the cell in
 # two. That is so if at least the fraction `_INSIDE` of the painted cell lies in the old one, and
 # the rest has at most `_HALVES` times and at least 1 / `_HALVES` times the painted cell's area.
@@ -217,9 +219,9 @@ def _seen_pieces(region: _Region) -> list[int]:
     seen = set(region.new[0])
     # For each old piece that lost pixels: which piece has them now, and how many.
     lost = changed & (before > 0)
-    old, now, counts = _pairs(before[lost], after[lost])
+    old, now, counts = count_pairs(before[lost], after[lost])
     kept = ~changed & np.isin(before, np.unique(old))
-    for piece, rest, _ in zip(*_pairs(before[kept], after[kept]), strict=True):
+    for piece, rest, _ in zip(*count_pairs(before[kept], after[kept]), strict=True):
         over, inside = now[old == piece], counts[old == piece]
         if 0 in over:  # a part of it was erased
             seen.add(int(rest))
@@ -229,16 +231,6 @@ def _seen_pieces(region: _Region) -> list[int]:
         if inside.max() >= _INSIDE * areas[largest] and 1 / _HALVES <= ratio <= _HALVES:
             seen.add(int(rest))
     return sorted(seen - {0})
-
-
-def _pairs(
-    first: NDArray[np.integer], second: NDArray[np.integer]
-) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-    """Return the pairs of numbers that occur, and how often each pair does."""
-    # One number for each pair: sorting columns would stop all other threads for seconds.
-    width = int(second.max(initial=0)) + 1
-    pairs, counts = np.unique(first.astype(np.int64) * width + second, return_counts=True)
-    return pairs // width, pairs % width, counts
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:

@@ -16,6 +16,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from napari_unet.core.cells.pairs import count_pairs
+
 Ids = NDArray[np.int64]
 # Ids of one plane, those of another that they overlap with, and the pixels that they share.
 Overlaps = tuple[Ids, Ids, Ids]
@@ -86,13 +88,13 @@ def overlaps(a: NDArray[np.integer], b: NDArray[np.integer]) -> Overlaps:
     if a.shape != b.shape:
         raise ValueError(f"the planes are {a.shape} and {b.shape}; give two of the same size")
     both = (a > 0) & (b > 0)
-    return _counted(a[both].astype(np.int64), b[both].astype(np.int64), None)
+    return count_pairs(a[both], b[both])
 
 
 def add_up(tables: Iterable[Overlaps]) -> Overlaps:
     """Return the overlaps of two planes from the overlaps of their parts."""
     columns = [np.concatenate(column) for column in zip(*tables, strict=True)]
-    return _counted(columns[0], columns[1], columns[2]) if columns else _none()
+    return count_pairs(columns[0], columns[1], columns[2]) if columns else _none()
 
 
 class Linker:
@@ -297,15 +299,6 @@ class _Pairs:
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
         """Return some of the pairs, with their IoU."""
         return self.first[which], self.second[which], self.iou[which]
-
-
-def _counted(a: Ids, b: Ids, counts: Ids | None) -> Overlaps:
-    if not len(a):
-        return _none()
-    width = int(b.max()) + 1
-    pairs, where = np.unique(a * width + b, return_inverse=True)
-    total = np.bincount(where, counts).astype(np.int64)
-    return pairs // width, pairs % width, total
 
 
 def _none() -> Overlaps:

@@ -96,6 +96,7 @@ def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[s
     """Layers of a kind, the uppermost first, without those that only show something."""
     return lambda widget: [
         (layer.name, layer)
-        for layer in viewer.layers[::-1]
+        # Slicing the list would make another one of napari's, at 15 ms a time.
+        for layer in reversed(viewer.layers)
         if isinstance(layer, kind) and not is_helper(layer)
     ]

@@ -111,6 +111,7 @@ class SegmentWidget(QWidget):
             (controller.follower.started, self._announcement.begin),
             (controller.follower.ended, self._announcement.end),
             (controller.computed_on, self.head.show_compute),
+            (controller.renewed, self._on_renewed),
             (controller.models_changed, self._refresh_models),
             (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
@@ -593,6 +594,13 @@ class SegmentWidget(QWidget):
     def _on_channel(self, number: int) -> None:
         self.channel.show_chosen(int(number))
         self._drop_warnings()
+
+    def _on_renewed(self, labels: Labels) -> None:
+        """A layer holds other labels now: what was counted and said of it is old."""
+        if self.labels.value == labels:
+            self._on_labels()
+        else:
+            self.labels.value = labels
 
     def _on_labels(self) -> None:
         labels = self.labels.value

@@ -106,6 +106,13 @@ class Corrections:
             )
         return self._trackers[labels]
 
+    def start_again(self, labels: Labels) -> None:
+        """Forget what was painted on labels, which are about to be replaced as a whole."""
+        tracker = self._trackers.pop(labels, None)
+        if tracker is not None:
+            tracker.is_outdated = True
+            tracker.close()
+
     def snapshot(
         self, labels: Labels, *, or_all: bool = False
     ) -> Callable[[], tuple[Correction, ...]]:
@@ -237,7 +244,7 @@ class Corrections:
         pack = partial(info_of, memo, record.image, record.model, record.channel)
 
         def save(changes: Mapping[Index, Changes]) -> None:
-            if key is None or tracker.baseline is None:
+            if key is None or tracker.baseline is None or tracker.is_outdated:
                 return
             try:
                 self._autosave.save(key, owner, tracker.baseline, pack(), changes)
@@ -249,6 +256,8 @@ class Corrections:
 
         def tell(future: Future[Survey]) -> None:
             self._surveying -= 1
+            if tracker.is_outdated:
+                return
             error = future.exception()
             if error is not None:
                 self.counted.emit(labels, sentence(error))

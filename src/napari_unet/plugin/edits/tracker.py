@@ -154,6 +154,8 @@ class EditTracker:
         self.baseline = record_of(layer).baseline
         # Goes up whenever the layer may have changed.
         self.revision = 0
+        # Whether the layer holds other labels by now than those that are compared with `baseline`.
+        self.is_outdated = False
         self._dirty: Dirty = None
         # What the last survey found; of its thread.
         self._changes: dict[Index, Changes] | None = None

@@ -32,6 +32,7 @@ from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.redrawing import Redrawing
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.outlines import Outlines
+from napari_unet.plugin.results.renewing import can_renew, is_renewed_sooner, renew
 from napari_unet.plugin.results.restore import Restoring
 from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge, new_layer
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
@@ -100,6 +101,8 @@ class Controller:
         Details of the message that comes next.
     looked
         How the model was shown the image, in words; empty if as it is.
+    renewed
+        A Labels layer that holds another result now.
     """
 
     models_changed = Signal(str)
@@ -107,6 +110,7 @@ class Controller:
     diameter_guessed = Signal(float)
     detailed = Signal(str)
     looked = Signal(str)
+    renewed = Signal(object)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
@@ -123,7 +127,9 @@ class Controller:
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._add)
+        self.redrawing = Redrawing(
+            viewer, self.results, partial(self._bring_along, renew=True), self._renew
+        )
         self.better_model = BetterModel(service, self.follower)
         # The image that it was about need not be here.
         self.cut_short = CutShortFinetunes(
@@ -354,14 +360,20 @@ class Controller:
         asked: Request,
         find: Callable[[], Segmentation],
         show: Callable[[Future[tuple[Segmentation, Result, Labels]]], None],
+        *,
+        renew: bool = False,
     ) -> None:
-        """Merge what `find` returns with the current result, in the background; then `show` it."""
+        """Merge what `find` returns with the current result, in the background; then `show` it.
+
+        With `renew`, the layer of the current result may show it.
+        """
         image, source = asked.image, asked.source
         labels = self.results.current(image)
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
         memo, dims = old.memo() if old else None, bare(self.viewer.dims)
+        is_small = renew and labels is not None and is_renewed_sooner(labels)
 
         def work() -> tuple[Segmentation, Result, Labels]:
             done = find()
@@ -370,17 +382,34 @@ class Controller:
             channel = done.look.channel if asked.channel == "auto" else asked.channel
             origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
             contour = self.outlines.width_px(done.labels.shape)
-            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, dims)
+            # A layer that another one takes the labels of need not be drawn.
+            ahead = None if is_small and result.untouched else dims
+            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, ahead)
             return done, result, layer
 
         def go_on(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
             if old is not None and old.revision != revision and labels in self.viewer.layers:
                 # A stroke was painted meanwhile: it comes along, too.
-                self._bring_along(asked, find, show)
+                self._bring_along(asked, find, show, renew=renew)
             else:
                 show(future)
 
         self._background.run(work, go_on)
+
+    def _renew(self, image: Image, result: Result, layer: Labels) -> Labels:
+        """Show a result in the layer of the one before if nothing was made of it, else add it."""
+        old = self.results.current(image)
+        # A job may be reading the labels.
+        free = old is not None and result.untouched and not self.follower.is_busy
+        if old is None or not free or not can_renew(old, layer):
+            self._add(image, result, layer)
+            return layer
+        # First, so that a comparison that runs in the background counts no more.
+        self.corrections.start_again(old)
+        renew(old, layer)
+        self.corrections.tracker(old)
+        self.renewed.emit(old)
+        return old
 
     def _add(self, image: Image, result: Result, layer: Labels) -> None:
         # The user may have chosen otherwise meanwhile.

@@ -22,7 +22,7 @@ from napari_unet.segmentation.planes import Segmentation, again
 
 Merged = Future[tuple[Segmentation, Result, Labels]]
 # Time from the last move of a slider to the search for cells, in milliseconds.
-_PAUSE_MS = 30
+_PAUSE_MS = 10
 # Results of more pixels in all planes are not drawn again: copying them would take seconds.
 _LARGEST_PX = 4 * 2048 * 2048
 _NO_RESULT = "Click Segment first"
@@ -46,7 +46,8 @@ class Redrawing:
     """Keeps the scores of the last result, and shows its cells with other settings.
 
     What comes is a new current result, as after Segment: what was corrected stays as it is, cells
-    that are the same keep their ids, and what changed does not count as painted.
+    that are the same keep their ids, and what changed does not count as painted. Labels that nobody
+    touched are replaced in their layer, where that is quicker than another one.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Redrawing:
         Called with a request, a function that finds cells, and what to call in the main thread
         when they were merged with the current result in the background.
     add
-        Shows a merged result as the current one.
+        Shows a merged result as the current one, and returns the layer that does.
 
     Signals
     -------
@@ -81,7 +82,7 @@ class Redrawing:
         bring_along: Callable[
             [Request, Callable[[], Segmentation], Callable[[Merged], None]], None
         ],
-        add: Callable[[Image, Result, Labels], None],
+        add: Callable[[Image, Result, Labels], Labels],
     ) -> None:
         self._viewer, self._results = viewer, results
         self._bring_along, self._add = bring_along, add
@@ -175,8 +176,9 @@ class Redrawing:
             # The user may have segmented, or gone back to another result meanwhile.
             is_current = self._results.current(kept.asked.image) == kept.layer
             if self._kept is kept and is_current:
-                self._kept = replace(kept, layer=layer)
-                self._add(kept.asked.image, result, layer)
+                shown = self._add(kept.asked.image, result, layer)
+                self._kept = replace(kept, layer=shown)
+                self.changed.emit()
                 changed = f"; {result.change}" if str(result.change) else ""
                 self.told.emit(f"{found_words(kept.asked, done)}{changed}")
         except Exception as error:

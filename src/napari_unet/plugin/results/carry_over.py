@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.cells.pairs import count_pairs
+
 Labels = NDArray[np.int32]
 
 # Of a predicted cell, and of an old one that was cut: share that makes them the same, or covered.
@@ -93,11 +95,11 @@ def _partners(
     both = cut[old] & (new > 0)
     if not both.any():
         return {}
-    pairs, overlap = np.unique(np.stack([new[both], old[both]]), axis=1, return_counts=True)
+    aheads, befores, overlap = count_pairs(new[both], old[both])
     new_area, old_area = np.bincount(new.ravel()), np.bincount(old.ravel())
     partners: dict[int, int] = {}
     for number in np.argsort(-overlap, kind="stable"):
-        ahead, before = (int(v) for v in pairs[:, number])
+        ahead, before = int(aheads[number]), int(befores[number])
         smaller = min(new_area[ahead], old_area[before])
         is_free = ahead not in partners and before not in partners.values()
         if is_free and overlap[number] > _MOSTLY * smaller:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 from napari.layers import Labels
@@ -37,6 +38,9 @@ class Outlines:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._chosen: bool | None = None
+        # napari draws no outlines in 3D, and would say so whenever it draws. Without outlines it
+        # would not, but it draws before it tells a plugin that it shows 3D.
+        warnings.filterwarnings("ignore", "Contours are not displayed during 3D rendering")
 
     def choose(self, outlined: bool) -> None:
         """Show all results as outlines, or filled, from now on."""
@@ -49,6 +53,6 @@ class Outlines:
         """Return the width of the outlines of a result of a shape; 0: filled."""
         wanted = self._chosen
         if wanted is None:
-            # In 3D napari draws no outlines, and warns: stacks are filled.
+            # Stacks are filled: in 3D napari draws no outlines.
             wanted = len(shape) == 2 and math.prod(shape) <= _LARGEST_PX
         return _WIDTH_PX if wanted else 0

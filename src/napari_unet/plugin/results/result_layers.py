@@ -193,7 +193,12 @@ def merge(
 
 
 def new_layer(
-    image: Image, result: Result, origin: Origin, diameter_px: float, contour: int, dims: Dims
+    image: Image,
+    result: Result,
+    origin: Origin,
+    diameter_px: float,
+    contour: int,
+    dims: Dims | None,
 ) -> Labels:
     """Return the layer of a new result; takes long, so it is made in another thread.
 
@@ -210,7 +215,7 @@ def new_layer(
     contour
         Width of the cells' outlines, in pixels; 0: filled.
     dims
-        Of the viewer.
+        Of the viewer; None: the layer is not shown itself, or napari may compute what it shows.
     """
     layer = labels_like(image, result.labels, f"{image.name} cells", {})
     record = record_of(layer)
@@ -230,7 +235,8 @@ def new_layer(
     layer.selected_label = result.highest + 1
     layer.contour = contour
     show_features(layer)
-    draw_ahead(layer, dims)
+    if dims is not None:
+        draw_ahead(layer, dims)
     return layer
 
 

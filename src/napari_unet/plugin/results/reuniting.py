@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.core.cells.pairs import count_pairs
 from napari_unet.plugin.viewer.layers import Index
 
 Labels = NDArray[np.int32]
@@ -31,9 +32,9 @@ def kin_of(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> Kin:
         (Y, X), where.
     """
     both = (new > 0) & (old > 0) & seen
-    pairs, shared = np.unique(np.stack([new[both], old[both]]), axis=1, return_counts=True)
     found: Kin = Counter()
-    for (ahead, before), pixels in zip(pairs.T.tolist(), shared.tolist(), strict=True):
+    pairs = (column.tolist() for column in count_pairs(new[both], old[both]))
+    for ahead, before, pixels in zip(*pairs, strict=True):
         smaller = min(int((new == ahead).sum()), int((old == before).sum()))
         if pixels > _MOSTLY * smaller:
             found[ahead, before] = pixels

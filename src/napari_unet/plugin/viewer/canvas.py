@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -14,6 +15,9 @@ from qtpy.QtWidgets import QApplication
 
 # A layer is removed when the user has moved nothing for this long, in ms; enough to draw once, too.
 _PAUSE_MS = 250
+# Between two removals there is this time at least, in seconds, so that the viewer can draw.
+_BETWEEN_S = 0.1
+_last_removal_s = -_BETWEEN_S
 
 
 def canvas_size(viewer: Viewer) -> tuple[int, int]:
@@ -48,7 +52,8 @@ def make_current(event: Event | None = None) -> None:
 def remove_soon(viewer: Viewer, layer: Layer) -> None:
     """Hide a layer, and remove it when the user rests; no matter if it is gone by then.
 
-    napari 0.9 collects garbage for each removal, which takes a third of a second.
+    napari 0.9 collects garbage for each removal, which takes a third of a second. So layers leave
+    one after the other.
     """
     if layer in viewer.layers:
         # The next one may want the name.
@@ -72,9 +77,13 @@ def _at_hand(viewer: Viewer) -> tuple[object, ...]:
 
 
 def _remove(viewer: Viewer, layer: Layer, before: tuple[object, ...]) -> None:
+    global _last_removal_s
+    is_pressed = QApplication.mouseButtons() != Qt.MouseButton.NoButton
+    is_too_soon = time.monotonic() < _last_removal_s + _BETWEEN_S
     # Somebody else may have, or the viewer be closed.
     with suppress(RuntimeError, ValueError):
-        if _at_hand(viewer) != before or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+        if is_pressed or is_too_soon or _at_hand(viewer) != before:
             _wait(viewer, layer)
         else:
             viewer.layers.remove(layer)
+            _last_removal_s = time.monotonic()

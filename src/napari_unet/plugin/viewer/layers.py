@@ -240,6 +240,8 @@ def bare(thing: T) -> T:
 def draw_ahead(layer: Layer, dims: Dims) -> None:
     """Have a new layer compute what it will show; in another thread than the viewer's.
 
+    So is what vispy computes once for the first layer: the patterns of dashed lines.
+
     Parameters
     ----------
     layer
@@ -251,6 +253,10 @@ def draw_ahead(layer: Layer, dims: Dims) -> None:
     # thread when the layer is added.
     with suppress(AttributeError, TypeError):
         layer._slice_dims(dims)
+    with suppress(ImportError):
+        from vispy.visuals.line.dash_atlas import DashAtlas
+
+        DashAtlas()
 
 
 def rows_and_columns(layer: Layer) -> list[int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ DIM, BRIGHT = (70, 30), (20, 20)
 
 def test_a_higher_threshold_finds_fewer_cells_without_a_job(dock, settle):
     first = dock.labels.value
-    assert first.data[DIM]
-    kept = first.data[BRIGHT]
+    before = first.data
+    assert before[DIM]
+    kept = before[BRIGHT]
     started = []
     dock.controller.follower.started.connect(started.append)
     dock.decode.cells.setValue(10)
@@ -40,11 +43,61 @@ def test_a_higher_threshold_finds_fewer_cells_without_a_job(dock, settle):
     assert not layer.data[DIM]
     assert layer.data[BRIGHT] == kept
     assert dock.correcting.count.text() == "nothing corrected yet"
-    assert first not in dock.viewer.layers
+    assert layer == first, "nobody had touched it"
     assert "1 gone" in dock.find_step.note.text()
     dock.decode.reset.click()
     settle(dock)
-    np.testing.assert_array_equal(dock.labels.value.data > 0, first.data > 0)
+    np.testing.assert_array_equal(dock.labels.value.data > 0, before > 0)
+
+
+def test_a_stroke_that_was_undone_leaves_nothing_to_redo(dock, settle, hand):
+    layer = dock.labels.value
+    layer.mode, layer.brush_size, layer.selected_label = "paint", 8, 9
+    layer.opacity = 0.4
+    hand(dock.viewer).drag([(50, 10), (50, 12)])
+    layer.undo()
+    settle(dock)
+    dock.decode.cells.setValue(10)
+    settle(dock)
+    assert dock.labels.value == layer
+    drawn = layer.data.copy()
+    assert not drawn[DIM]
+    layer.redo()
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, drawn)
+    assert (layer.opacity, str(layer.mode)) == (0.4, "paint")
+    # What is painted now counts from what is shown now, and is kept by the next move.
+    hand(dock.viewer).drag([(50, 10), (50, 12)])
+    settle(dock)
+    assert dock.correcting.count.text() == "1 cell corrected"
+    painted = layer.data[50, 11]
+    dock.decode.cells.setValue(60)
+    settle(dock)
+    assert dock.labels.value != layer, "a layer that was painted on is never written to"
+    assert layer.data[50, 11] == dock.labels.value.data[50, 11] == painted
+    assert dock.labels.value.data[DIM]
+    assert not layer.data[DIM]
+
+
+@pytest.mark.parametrize("busy", ["a job", "a hand"])
+def test_labels_stay_in_their_layer_while_somebody_needs_it(dock, settle, monkeypatch, busy):
+    layer, before = dock.labels.value, dock.labels.value.data
+    redrawing = dock.controller.redrawing
+    add = redrawing._add
+
+    def add_meanwhile(*args):
+        with monkeypatch.context() as patch:
+            if busy == "a job":
+                patch.setattr(dock.controller.follower, "is_busy", True)
+            else:
+                patch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+            return add(*args)
+
+    redrawing._add = add_meanwhile
+    dock.decode.cells.setValue(10)
+    settle(dock)
+    assert dock.labels.value != layer
+    assert layer.data is before
 
 
 @pytest.mark.slow
