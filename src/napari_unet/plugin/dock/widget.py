@@ -20,6 +20,7 @@ from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
+from napari_unet.plugin.dock.preferences_dialog import PreferencesDialog
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.rows.decode_row import DecodeRow
@@ -38,6 +39,7 @@ from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, 
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.preferences import FILLED, OUTLINES, Preferences, PreferenceStore
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
 from napari_unet.plugin.viewer.record import is_helper
@@ -72,7 +74,8 @@ class SegmentWidget(QWidget):
     service
         Does the work; by default one with this user's models.
     drafts
-        Folder for strokes that no model has learnt yet; by default one beside the models.
+        Folder for strokes that no model has learnt yet; by default that of the preferences, or one
+        beside the models.
     """
 
     def __init__(
@@ -83,6 +86,11 @@ class SegmentWidget(QWidget):
     ) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        self.preferences = PreferenceStore()
+        self._preferred = wanted = self.preferences.values
+        self.dialog: PreferencesDialog | None = None
+        if drafts is None and wanted.drafts:
+            drafts = Path(wanted.drafts).expanduser()
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
         self._count = EditCount()
@@ -125,6 +133,7 @@ class SegmentWidget(QWidget):
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
+            (self.preferences.changed, self._on_preferences),
             (napari_viewer.events.theme, self._on_theme),
         ]
         for signal, slot in self._connections:
@@ -133,6 +142,7 @@ class SegmentWidget(QWidget):
             self.correcting.close_down,
             self._announcement.end,
             self._labels_in_images.close,
+            self.preferences.close,
             controller.close,
         )
         self._release = partial(_release, self._connections, ends)
@@ -144,6 +154,9 @@ class SegmentWidget(QWidget):
         self._on_image()
         self._on_theme()
         self.server.look()
+        self._use_preferences()
+        if self.preferences.fault:
+            self._warn(self.find_step, in_dock(ValueError(self.preferences.fault)))
 
     @property
     def is_busy(self) -> bool:
@@ -180,19 +193,19 @@ class SegmentWidget(QWidget):
         self.teach_step, self.results_step = Step("3  Teach"), Step("4  Results")
         self._speaking = self.find_step
         self.advanced = Advanced()
-        self.head = Head(self._restore_defaults)
+        self.head = Head(self._restore_defaults, self._set_preferences)
         self.compute = self.head.compute
         self.running = RunRow(self.controller.follower.cancel)
         self.cancel_button, self.progress = self.running.cancel, self.running.bar
-        self._build_find()
-        self._build_correct()
-        self._build_teach()
         self.measuring = MeasureRow(
             self.controller,
             self._chosen_image,
             self._layers.chosen_labels,
             lambda: (self._chosen_model(), self.advanced.files_config()),
         )
+        self._build_find()
+        self._build_correct()
+        self._build_teach()
         self.results_step.add(self.measuring)
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
@@ -219,7 +232,7 @@ class SegmentWidget(QWidget):
         self.model = self.models.box
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
-        self.view = ViewRow(self.controller.outlines)
+        self.view = ViewRow(self.controller.outlines, self.controller.changes)
         # The words for the axes are longer than most names of layers.
         self.find_step.add(
             beside(field("Image", self.image.native), 5, self.read_as, 6),
@@ -243,9 +256,13 @@ class SegmentWidget(QWidget):
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
-        self._labels_field = field("Labels to correct", self.labels.native)
+        self._labels_field = row(
+            field("Labels to correct", self.labels.native), self.measuring.exporting.import_button
+        )
         note = self.correct_step.note
-        self.correct_step.add(self.draft, self._labels_field, self.correcting, note)
+        self.correct_step.add(self.draft, self._labels_field)
+        self.correct_step.add_place_to_run()
+        self.correct_step.add(self.correcting, note)
 
     def _build_teach(self) -> None:
         self.budget = ComboBox(
@@ -349,7 +366,28 @@ class SegmentWidget(QWidget):
     def _restore_defaults(self) -> None:
         self.advanced.restore_defaults()
         self.budget.value = 60.0
+        self._use_preferences()
         self._on_axes()
+
+    def _set_preferences(self) -> None:
+        names = [str(name) for name in self.model.choices]
+        self.dialog = PreferencesDialog(self.preferences, names, self)
+        self.dialog.setModal(True)
+        self.dialog.show()
+
+    def _use_preferences(self, before: Preferences | None = None) -> None:
+        """Set what the preferences say, or only what they said otherwise before."""
+        wanted = self.preferences.values
+        before = before or Preferences()
+        if wanted.model != before.model and wanted.model in self.model.choices:
+            self.model.value = wanted.model
+        if wanted.device != before.device:
+            self.advanced.device.value = wanted.device
+        if wanted.cells != before.cells:
+            chosen = {OUTLINES: True, FILLED: False}.get(wanted.cells)
+            self.controller.outlines.choose(chosen)
+        if wanted.server != before.server:
+            self.advanced.server.value = Path(wanted.server).expanduser() if wanted.server else None
 
     def _try(self, step: Step, action: Callable[[], None]) -> None:
         self._speaking = step
@@ -377,6 +415,10 @@ class SegmentWidget(QWidget):
             raise ValueError("there is no model; add one with Import in the menu beside Model")
         return str(self.model.value)
 
+    def _on_preferences(self, wanted: Preferences) -> None:
+        before, self._preferred = self._preferred, wanted
+        self._use_preferences(before)
+
     # What the controller tells
 
     def _on_started(self, what: str) -> None:
@@ -384,7 +426,9 @@ class SegmentWidget(QWidget):
             "Fine-tuning": self.teach_step,
             "Drawing": self.teach_step,
             "Measuring": self.results_step,
-            "Saving": self.results_step,
+            "Exporting": self.results_step,
+            "Importing": self.correct_step,
+            "Tracking": self.results_step,
             "Segmenting files": self.results_step,
         }.get(what, self.find_step)
         self._drop_warnings()
@@ -475,7 +519,7 @@ class SegmentWidget(QWidget):
         is_corrected = self._is_touched or self._count.is_any
         nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
-        advanced, measuring = self.advanced, self.measuring
+        advanced, measuring, exporting = self.advanced, self.measuring, self.measuring.exporting
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
             (busy or no_image, (self.segment_button, advanced.guess.native, self.look)),
             (no_labels, self.correcting.parts),
@@ -484,7 +528,8 @@ class SegmentWidget(QWidget):
             (nothing, (self.budget.native,)),
             (busy or no_labels, (advanced.preview.native,)),
             (busy, (self.last, self.models.more, measuring.files)),
-            (no_table, (measuring.measure, measuring.save)),
+            (no_table, (measuring.measure, exporting.button, exporting.tracks_button)),
+            (busy or no_image, (exporting.import_button,)),
         )
         for why, parts in usable:
             for part in parts:
@@ -498,6 +543,7 @@ class SegmentWidget(QWidget):
         self.server.look()
         self.last.look()
         self.decode.look(busy)
+        self.view.look(self.labels.value)
         following = self._next_button(is_corrected)
         for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
             set_accent(choice, choice is following and not busy)
@@ -581,6 +627,7 @@ class SegmentWidget(QWidget):
         image, advanced = self.image.value, self.advanced
         self.read_as.look_at(image)
         self.channel.look_at(image, self.read_as.axes, int(advanced.channel.value))
+        self.measuring.exporting.tracks_button.setVisible("T" in advanced.letters)
         self.advanced.link.native.setVisible(bool(advanced.letters))
 
     def _on_channel(self, number: int) -> None:
@@ -591,6 +638,7 @@ class SegmentWidget(QWidget):
         labels = self.labels.value
         self.correcting.choose(labels)
         self.controller.corrections.show(labels)
+        self.controller.changes.show(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.count.setText(str(self._count))
         for step in () if self.is_busy else self._steps[1:]:
