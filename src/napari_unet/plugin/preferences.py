@@ -53,6 +53,16 @@ class Preferences:
     drafts: str = ""
     server: str = ""
 
+    @property
+    def drafts_folder(self) -> Path | None:
+        """The folder of `drafts`; None for the one beside the models."""
+        return Path(self.drafts).expanduser() if self.drafts else None
+
+    @property
+    def server_file(self) -> Path | None:
+        """The file of `server`; None for this computer."""
+        return Path(self.server).expanduser() if self.server else None
+
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not isinstance(value, str):

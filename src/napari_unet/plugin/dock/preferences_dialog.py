@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -15,10 +16,71 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_unet.plugin.dock.advanced import Advanced
 from napari_unet.plugin.dock.widgets import beside, button, row
-from napari_unet.plugin.preferences import CELLS, DEVICES, Preferences, PreferenceStore
+from napari_unet.plugin.preferences import (
+    CELLS,
+    DEVICES,
+    FILLED,
+    OUTLINES,
+    Preferences,
+    PreferenceStore,
+)
+from napari_unet.plugin.results.outlines import Outlines
 
 _FIRST = "the first in the list"
+
+
+class Preferring:
+    """Sets the controls of the dock as the preferences say, and asks for these.
+
+    Parameters
+    ----------
+    store
+        Keeps the preferences.
+    model
+        The box of models.
+    advanced
+        The settings of the dock.
+    outlines
+        How results are shown.
+
+    Attributes
+    ----------
+    dialog
+        The one that was opened last.
+    """
+
+    def __init__(
+        self, store: PreferenceStore, model: ComboBox, advanced: Advanced, outlines: Outlines
+    ) -> None:
+        self._store, self._model, self._advanced = store, model, advanced
+        self._outlines, self._used = outlines, Preferences()
+        self.dialog: PreferencesDialog | None = None
+
+    def ask(self, dock: QWidget) -> None:
+        """Open the dialog."""
+        names = [str(name) for name in self._model.choices]
+        self.dialog = PreferencesDialog(self._store, names, dock)
+        self.dialog.setModal(True)
+        self.dialog.show()
+
+    def use(self) -> None:
+        """Set all that the preferences have otherwise than the dock at first."""
+        self._used = Preferences()
+        self.change(self._store.values)
+
+    def change(self, wanted: Preferences) -> None:
+        """Set what the preferences had otherwise until now; the rest is as the user set it."""
+        before, self._used = self._used, wanted
+        if wanted.model != before.model and wanted.model in self._model.choices:
+            self._model.value = wanted.model
+        if wanted.device != before.device:
+            self._advanced.device.value = wanted.device
+        if wanted.cells != before.cells:
+            self._outlines.choose({OUTLINES: True, FILLED: False}.get(wanted.cells))
+        if wanted.server != before.server:
+            self._advanced.server.value = wanted.server_file
 
 
 class PreferencesDialog(QDialog):

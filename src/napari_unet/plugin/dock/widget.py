@@ -20,7 +20,7 @@ from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
-from napari_unet.plugin.dock.preferences_dialog import PreferencesDialog
+from napari_unet.plugin.dock.preferences_dialog import Preferring
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.rows.decode_row import DecodeRow
@@ -39,7 +39,7 @@ from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, 
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
-from napari_unet.plugin.preferences import FILLED, OUTLINES, Preferences, PreferenceStore
+from napari_unet.plugin.preferences import PreferenceStore
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
 from napari_unet.plugin.viewer.record import is_helper
@@ -87,10 +87,7 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.preferences = PreferenceStore()
-        self._preferred = wanted = self.preferences.values
-        self.dialog: PreferencesDialog | None = None
-        if drafts is None and wanted.drafts:
-            drafts = Path(wanted.drafts).expanduser()
+        drafts = drafts or self.preferences.values.drafts_folder
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
         self._count = EditCount()
@@ -133,7 +130,7 @@ class SegmentWidget(QWidget):
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
-            (self.preferences.changed, self._on_preferences),
+            (self.preferences.changed, self.preferring.change),
             (napari_viewer.events.theme, self._on_theme),
         ]
         for signal, slot in self._connections:
@@ -154,9 +151,9 @@ class SegmentWidget(QWidget):
         self._on_image()
         self._on_theme()
         self.server.look()
-        self._use_preferences()
+        self.preferring.use()
         if self.preferences.fault:
-            self._warn(self.find_step, in_dock(ValueError(self.preferences.fault)))
+            self._warn(self.find_step, self.preferences.fault)
 
     @property
     def is_busy(self) -> bool:
@@ -193,7 +190,7 @@ class SegmentWidget(QWidget):
         self.teach_step, self.results_step = Step("3  Teach"), Step("4  Results")
         self._speaking = self.find_step
         self.advanced = Advanced()
-        self.head = Head(self._restore_defaults, self._set_preferences)
+        self.head = Head(self._restore_defaults, lambda: self.preferring.ask(self))
         self.compute = self.head.compute
         self.running = RunRow(self.controller.follower.cancel)
         self.cancel_button, self.progress = self.running.cancel, self.running.bar
@@ -204,6 +201,9 @@ class SegmentWidget(QWidget):
             lambda: (self._chosen_model(), self.advanced.files_config()),
         )
         self._build_find()
+        self.preferring = Preferring(
+            self.preferences, self.model, self.advanced, self.controller.outlines
+        )
         self._build_correct()
         self._build_teach()
         self.results_step.add(self.measuring)
@@ -366,28 +366,8 @@ class SegmentWidget(QWidget):
     def _restore_defaults(self) -> None:
         self.advanced.restore_defaults()
         self.budget.value = 60.0
-        self._use_preferences()
+        self.preferring.use()
         self._on_axes()
-
-    def _set_preferences(self) -> None:
-        names = [str(name) for name in self.model.choices]
-        self.dialog = PreferencesDialog(self.preferences, names, self)
-        self.dialog.setModal(True)
-        self.dialog.show()
-
-    def _use_preferences(self, before: Preferences | None = None) -> None:
-        """Set what the preferences say, or only what they said otherwise before."""
-        wanted = self.preferences.values
-        before = before or Preferences()
-        if wanted.model != before.model and wanted.model in self.model.choices:
-            self.model.value = wanted.model
-        if wanted.device != before.device:
-            self.advanced.device.value = wanted.device
-        if wanted.cells != before.cells:
-            chosen = {OUTLINES: True, FILLED: False}.get(wanted.cells)
-            self.controller.outlines.choose(chosen)
-        if wanted.server != before.server:
-            self.advanced.server.value = Path(wanted.server).expanduser() if wanted.server else None
 
     def _try(self, step: Step, action: Callable[[], None]) -> None:
         self._speaking = step
@@ -414,10 +394,6 @@ class SegmentWidget(QWidget):
         if self.model.value is None:
             raise ValueError("there is no model; add one with Import in the menu beside Model")
         return str(self.model.value)
-
-    def _on_preferences(self, wanted: Preferences) -> None:
-        before, self._preferred = self._preferred, wanted
-        self._use_preferences(before)
 
     # What the controller tells
 
