@@ -7,7 +7,7 @@ import pytest
 
 from napari_unet.plugin.results.changes import GONE, LEGEND, NEW, RESHAPED, gone_outlines
 
-NAME = "changed since the last result (U-Net)"
+NAME = "changes (U-Net)"
 
 
 @pytest.fixture

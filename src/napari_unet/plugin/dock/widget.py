@@ -256,9 +256,8 @@ class SegmentWidget(QWidget):
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
-        self._labels_field = row(
-            field("Labels to correct", self.labels.native), self.measuring.exporting.import_button
-        )
+        labels = field("Labels to correct", self.labels.native)
+        self._labels_field = beside(labels, 4, self.measuring.exporting.import_button, 1)
         note = self.correct_step.note
         self.correct_step.add(self.draft, self._labels_field)
         self.correct_step.add_place_to_run()

@@ -48,7 +48,8 @@ class Changes:
         self._viewer = viewer
         self._overlay = Overlay(
             viewer,
-            "changed since the last result (U-Net)",
+            "changes (U-Net)",
+            opacity=1,
             colormap=DirectLabelColormap(color_dict=_COLOURS),
         )
         self._labels: Labels | None = None
