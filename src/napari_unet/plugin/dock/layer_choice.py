@@ -72,7 +72,8 @@ class LayerBoxes:
     def follow(self) -> None:
         """Choose the selected layer, and what belongs to it.
 
-        Where no image is chosen then, it is the uppermost one that is visible.
+        Where no image is chosen then, it is the uppermost one that is visible, of several selected
+        ones if there are any.
         """
         layer = self._viewer.layers.selection.active
         # A layer that only shows something comes and goes, and leaves the choice as it was:
@@ -88,10 +89,11 @@ class LayerBoxes:
                     self.image.value = source
         if self.image.value is None:
             images = [image for _, image in layers_of(self._viewer, Image)(None)]
-            seen = [image for image in images if image.visible] or images
-            if seen:
-                self.image.value = seen[0]
-                self.labels.value = self.labels.value or self._results.current(seen[0])
+            seen = [image for image in images if image.visible]
+            selected = [image for image in seen if image in self._viewer.layers.selection]
+            for image in (selected or seen or images)[:1]:
+                self.image.value = image
+                self.labels.value = self.labels.value or self._results.current(image)
 
     def _choose_image(self, image: Image) -> None:
         self.image.value = image

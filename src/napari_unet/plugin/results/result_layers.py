@@ -310,6 +310,7 @@ class Results:
         if old is not None:
             # Who paints goes on with the same tool.
             layer.mode, layer.brush_size = str(old.mode), old.brush_size
+            layer.preserve_labels, layer.contiguous = old.preserve_labels, old.contiguous
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
