@@ -104,7 +104,7 @@ class PreferenceStore:
 
     def __init__(self, path: Path | None = None) -> None:
         self._napari = _settings_of_napari() if path is None else None
-        self.path = path or _default_path()
+        self.path: Path | None = path or _default_path()
         if self._napari is not None:
             kept = self._napari.config_path
             self.path = Path(kept) if kept else None
@@ -168,10 +168,11 @@ class PreferenceStore:
         if self.path is None:
             return ""
         copy = self.path.with_name(f"{self.path.name}.broken")
-        with suppress(OSError):
+        try:
             shutil.copyfile(self.path, copy)
-            return f" (the file is kept as {copy.name})"
-        return ""
+        except OSError:
+            return ""
+        return f" (the file is kept as {copy.name})"
 
     def _on_napari(self, *_: object) -> None:
         if self._napari is not None:

@@ -19,6 +19,11 @@ def names(dock) -> list[str]:
     return [layer.name for layer in dock.viewer.layers if layer.visible]
 
 
+def values(dock) -> set[int]:
+    """The colours that are shown; empty while there is no such layer."""
+    return set(np.unique(dock.viewer.layers[NAME].data)) if NAME in names(dock) else set()
+
+
 def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     layer = dock.viewer.add_image(discs((20, 20), (30, 70), (70, 30)), name="cells")
     dock.segment_button.click()
@@ -38,6 +43,7 @@ def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     assert NAME not in names(dock), "off by default"
     chosen = set(dock.viewer.layers.selection)
     switch.click()
+    qtbot.waitUntil(lambda: values(dock) == {0, NEW, RESHAPED, GONE}, timeout=5000)
     shown = dock.viewer.layers[NAME]
     assert set(dock.viewer.layers.selection) == chosen
     for value, (y, x) in ((NEW, (70, 70)), (RESHAPED, (30, 70)), (GONE, (70, 30))):
@@ -53,13 +59,13 @@ def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     layer.data = discs((20, 20))
     dock.segment_button.click()
     settle(dock)
-    shown = dock.viewer.layers[NAME]
-    assert set(np.unique(shown.data)) == {0, GONE}, "it follows the next result"
+    # It follows the next result.
+    qtbot.waitUntil(lambda: values(dock) == {0, GONE}, timeout=5000)
     dock.cleanup()
     assert NAME not in names(dock)
 
 
-def test_it_follows_the_plane_in_view(dock, settle, discs):
+def test_it_follows_the_plane_in_view(dock, settle, discs, qtbot):
     stack = np.stack([discs((20, 20)), discs((70, 70))])
     layer = dock.viewer.add_image(stack, name="stack")
     dock.advanced.scope.value = dock.advanced.scope.choices[-1]
@@ -71,8 +77,9 @@ def test_it_follows_the_plane_in_view(dock, settle, discs):
     settle(dock)
     dock.view.changed.click()
     dock.viewer.dims.set_current_step(0, 0)
-    assert not dock.viewer.layers[NAME].data.any()
+    qtbot.waitUntil(lambda: values(dock) == {0}, timeout=5000)
     dock.viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: values(dock) == {0, NEW, GONE}, timeout=5000)
     shown = dock.viewer.layers[NAME].data
     assert shown[:40, 60:80].max() == NEW
     assert shown[60:80, 60:80].max() == GONE

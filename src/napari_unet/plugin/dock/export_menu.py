@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Tracks
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
@@ -22,12 +22,13 @@ from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.results.exporting import (
     EXPORT_FORMATS,
     ExportFormat,
+    copied,
     labelled,
     read_over,
 )
-from napari_unet.plugin.results.tracks import Points, show_tracks
+from napari_unet.plugin.results.tracks import show_tracks, tracks_layer
 from napari_unet.plugin.viewer.alignment import labels_like
-from napari_unet.plugin.viewer.layers import axes_of, check_fits, image_from_layer
+from napari_unet.plugin.viewer.layers import axes_of, bare, check_fits, image_from_layer
 from napari_unet.service.exports import export
 
 _TABLE_TIP = "Measure the cells as they are now, and save the table"
@@ -116,17 +117,17 @@ class Exporting(QObject):
         ValueError
             If something runs, or the labels do not belong to the image.
         """
-        image, labels = self._image(), self._labels()
-        check_fits(labels, image)
+        labels = self._labels()
+        content, name = labelled(labels, self._image()), labels.name
 
         def work(job: Job[Path]) -> Path:
-            copied = labelled(labels, image, lambda share: job.report(share, "exporting"))
-            export(path, copied, format.name, overwrite=overwrite)
+            copy = copied(content, lambda share: job.report(share, "exporting"))
+            export(path, copy, format.name, overwrite=overwrite)
             return path
 
         def show(path: Path) -> tuple[str, bool]:
             self._controller.detailed.emit(str(path))
-            return f"'{labels.name}' was exported to {path.name}", True
+            return f"'{name}' was exported to {path.name}", True
 
         service = self._controller.service
         self._controller.follower.run("Exporting", lambda: service.submit("export", work), show)
@@ -187,15 +188,15 @@ class Exporting(QObject):
             self.open_labels(Path(chosen))
 
     def _show_tracks(self) -> None:
-        image, labels = self._image(), self._labels()
-        check_fits(labels, image)
-        name, viewer = f"{image.name} tracks", self._controller.viewer
+        image, labels, viewer = self._image(), self._labels(), self._controller.viewer
+        content, name, below = labelled(labels, image), f"{image.name} tracks", bare(labels)
 
-        def work(job: Job[Points]) -> Points:
-            return track_points(labelled(labels, image, lambda share: job.report(share, "tracks")))
+        def work(job: Job[Tracks]) -> Tracks:
+            copy = copied(content, lambda share: job.report(share, "following cells"))
+            return tracks_layer(below, track_points(copy), name)
 
-        def show(points: Points) -> tuple[str, bool]:
-            return show_tracks(viewer, labels, points, name), True
+        def show(layer: Tracks) -> tuple[str, bool]:
+            return show_tracks(viewer, layer), True
 
         service = self._controller.service
         self._controller.follower.run("Tracking", lambda: service.submit("tracks", work), show)

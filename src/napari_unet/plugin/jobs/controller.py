@@ -119,7 +119,7 @@ class Controller:
         # Stays when the dock goes: its layers do, too.
         viewer.layers.events.removing.connect(make_current)
         self.results, self.outlines = Results(viewer), Outlines(viewer)
-        self.changes = Changes(viewer)
+        self.changes = Changes(viewer, self._background)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)

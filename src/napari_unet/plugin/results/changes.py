@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 
 import numpy as np
 from napari.layers import Labels
@@ -11,9 +12,11 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
+from napari_unet.core.checks import whole_labels
 from napari_unet.plugin.edits.overlay import Overlay
 from napari_unet.plugin.viewer.alignment import over_plane
-from napari_unet.plugin.viewer.layers import Index, plane_in_view, plane_of, plane_shape
+from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.layers import Index, plane_in_view, planes_of
 from napari_unet.plugin.viewer.record import record_of
 
 NEW, RESHAPED, GONE = 1, 2, 3
@@ -42,10 +45,12 @@ class Changes:
     ----------
     viewer
         Where it is shown.
+    background
+        Draws the outlines: on large planes that takes longer than the viewer may wait.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Viewer, background: Background) -> None:
+        self._viewer, self._background = viewer, background
         self._overlay = Overlay(
             viewer,
             "changes (U-Net)",
@@ -95,23 +100,34 @@ class Changes:
         if self.why_not(labels):
             self._remove()
             return
-        record = record_of(labels)
-        pixels = np.zeros(plane_shape(labels), np.uint8)
-        gone = record.gone_outlines.get(index)
-        if gone is not None:
-            y, x = np.divmod(gone, pixels.shape[1])
-            dots = (y // _DOT_PX + x // _DOT_PX) % 2 == 0
-            pixels.flat[gone[dots]] = GONE
-        here = plane_of(labels, index)
-        for value, word in ((RESHAPED, "reshaped"), (NEW, "new")):
-            cells = [cell for cell, what in record.since_last.items() if what == word]
-            pixels.flat[_outlines(here, cells)] = value
-        self._overlay.show(pixels, over_plane(labels, index), None)
         self._shown = labels, index
+        record, planes = record_of(labels), planes_of(labels)
+        gone, since_last = record.gone_outlines.get(index), record.since_last
+
+        def show(drawn: Future[NDArray[np.uint8]]) -> None:
+            if self._shown == (labels, index) and labels in self._viewer.layers:
+                self._overlay.show(drawn.result(), over_plane(labels, index), None)
+
+        self._background.run(lambda: _drawn(whole_labels(planes[index]), since_last, gone), show)
 
     def _remove(self) -> None:
         self._shown = None
         self._overlay.remove()
+
+
+def _drawn(
+    labels: NDArray[np.int32], since_last: Mapping[int, str], gone: NDArray[np.int64] | None
+) -> NDArray[np.uint8]:
+    """Return the colour of each pixel of a plane (Y, X), 0 where nothing changed."""
+    pixels = np.zeros(labels.shape, np.uint8)
+    if gone is not None:
+        y, x = np.divmod(gone, labels.shape[1])
+        dots = (y // _DOT_PX + x // _DOT_PX) % 2 == 0
+        pixels.flat[gone[dots]] = GONE
+    for value, word in ((RESHAPED, "reshaped"), (NEW, "new")):
+        cells = [cell for cell, what in since_last.items() if what == word]
+        pixels.flat[_outlines(labels, cells)] = value
+    return pixels
 
 
 def gone_outlines(
@@ -136,20 +152,19 @@ def gone_outlines(
 
 def _outlines(labels: NDArray[np.int32], cells: Collection[int]) -> NDArray[np.int64]:
     """Return the pixels of cells that are within `_WIDTH_PX` of other cells or the background."""
-    chosen = np.where(np.isin(labels, list(cells)), labels, 0)
-    rows, columns = (np.flatnonzero(chosen.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return np.empty(0, np.int64)
-    # Beyond the edge of the image there is nothing.
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    inside = np.pad(chosen[box], _WIDTH_PX)
-    edge = np.zeros_like(inside, bool)
-    for axis in (0, 1):
-        for step in range(1, _WIDTH_PX + 1):
-            for way in (-step, step):
-                edge |= np.roll(inside, way, axis) != inside
-    edge &= inside > 0
-    y, x = np.nonzero(edge)
-    y, x = y - _WIDTH_PX + rows[0], x - _WIDTH_PX + columns[0]
-    positions: NDArray[np.int64] = y * labels.shape[1] + x
-    return positions
+    # Most planes have few of these cells, and comparing all pixels would take long.
+    flat = labels.ravel()
+    at = np.flatnonzero(np.isin(flat, list(cells)))
+    y, x = np.divmod(at, labels.shape[1])
+    own, is_edge = flat[at], np.zeros(at.shape, bool)
+    for step in range(-_WIDTH_PX, _WIDTH_PX + 1):
+        # Beyond the edge of the image there is nothing.
+        for places, length, stride in (
+            (y, labels.shape[0], labels.shape[1]),
+            (x, labels.shape[1], 1),
+        ):
+            there = places + step
+            is_out = (there < 0) | (there >= length)
+            is_edge |= is_out | (flat[np.where(is_out, at, at + step * stride)] != own)
+    edge: NDArray[np.int64] = at[is_edge]
+    return edge

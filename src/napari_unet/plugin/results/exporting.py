@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +72,8 @@ EXPORT_FORMATS = (
 )
 
 
-def labelled(labels: Labels, image: Image, report: Callable[[float], None]) -> Labelled:
-    """Return what an export writes of labels: a copy of them, their classes, their pixel size.
+def labelled(labels: Labels, image: Image) -> Labelled:
+    """Return what an export writes of labels: their numbers, no copy; classes, and pixel size.
 
     Parameters
     ----------
@@ -81,8 +81,6 @@ def labelled(labels: Labels, image: Image, report: Callable[[float], None]) -> L
         The layer.
     image
         What was segmented.
-    report
-        As in `Labelled`.
 
     Raises
     ------
@@ -93,12 +91,10 @@ def labelled(labels: Labels, image: Image, report: Callable[[float], None]) -> L
     axes, data = axes_of(labels), finest(labels)
     kept = [n for n, axis in enumerate(axes) if axis != "C"]
     data = data[tuple(slice(None) if n in kept else 0 for n in range(len(axes)))]
-    # Painting goes on meanwhile. Labels that are read when they are needed cannot be painted on.
-    pixels = data.copy() if isinstance(data, np.ndarray) else data
     um = {axes[n]: in_um(labels.scale[n], labels.units[n]) for n in kept}
     y, x = um["Y"], um["X"]
     source = ImageSource(
-        pixels,
+        data,
         "".join(axes[n] for n in kept),
         pixel_size_um=(y, x) if y and x else None,
         z_step_um=um.get("Z"),
@@ -107,7 +103,17 @@ def labelled(labels: Labels, image: Image, report: Callable[[float], None]) -> L
         ),
     )
     classes = dict(record_of(labels).classes)
-    return Labelled(source, classes, image.name, report=report)
+    return Labelled(source, classes, image.name)
+
+
+def copied(labels: Labelled, report: Callable[[float], None]) -> Labelled:
+    """Return a copy that nobody paints on, and that reports; for the thread of a job.
+
+    Labels that are read from a file when they are needed cannot be painted on.
+    """
+    data = labels.labels
+    pixels = data.copy() if isinstance(data, np.ndarray) else data
+    return replace(labels, source=replace(labels.source, data=pixels), report=report)
 
 
 def read_over(path: Path, data: ImageSource) -> NDArray[np.int32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from napari.layers import Labels, Tracks
 from napari.viewer import Viewer
@@ -13,27 +15,30 @@ from napari_unet.plugin.viewer.record import helper_metadata, is_helper
 Points = list[tuple[Track, int, list[float]]]
 
 
-def show_tracks(viewer: Viewer, labels: Labels, points: Points, name: str) -> str:
-    """Show tracks in place of those before; returns a sentence.
-
-    Raises
-    ------
-    ValueError
-        As `tracks_layer`.
-    """
-    layer = tracks_layer(labels, points, name)
+def show_tracks(viewer: Viewer, layer: Tracks) -> str:
+    """Show a layer of tracks in place of the one before; returns a sentence."""
     for before in list(viewer.layers):
-        if isinstance(before, Tracks) and is_helper(before) and before.name == name:
+        if isinstance(before, Tracks) and is_helper(before) and before.name == layer.name:
             viewer.layers.remove(before)
     add_quietly(viewer, layer)
-    tracks = {track.id: track for track, _, _ in points}.values()
-    n, divided = len(tracks), len({track.parent for track in tracks if track.is_daughter})
+    n = len(np.unique(layer.data[:, 0]))
+    parents = Counter(parent for of in layer.graph.values() for parent in of)
+    divided = sum(children > 1 for children in parents.values())
     many = "" if n == 1 else "s"
     return f"{n} track{many} and {divided} division{'' if divided == 1 else 's'} are shown"
 
 
 def tracks_layer(labels: Labels, points: Points, name: str) -> Tracks:
-    """Return a layer of tracks that lies over labels; divisions are its graph.
+    """Return a layer of tracks that lies over labels; divisions are its graph. Takes long.
+
+    Parameters
+    ----------
+    labels
+        The labels; no proxy, see `viewer.layers.bare`.
+    points
+        What `io.exports.tracks.track_points` returns.
+    name
+        Of the layer.
 
     Raises
     ------
