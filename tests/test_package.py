@@ -94,7 +94,7 @@ def test_the_recipe_of_conda_needs_what_the_package_needs():
 
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))
 # What a distribution is called, where its module has another name.
-CALLED = {"skimage": "scikit-image"}
+CALLED = {"skimage": "scikit-image", "yaml": "pyyaml"}
 
 
 def imports_of(tree):
