@@ -254,7 +254,13 @@ def test_the_accent_follows_the_theme(dock, settle, image):
 
 def test_the_menu_of_the_question_mark(dock, settle, image):
     entries = {action.text(): action for action in dock.head.menu.actions()}
-    assert list(entries) == ["Tutorial", "Shortcuts", "Report a problem", "Restore defaults"]
+    assert list(entries) == [
+        "Tutorial",
+        "Shortcuts",
+        "Report a problem",
+        "Preferences…",
+        "Restore defaults",
+    ]
     for name, words in (
         ("Tutorial", "Find cells"),
         ("Shortcuts", "undo the last mark"),

@@ -17,7 +17,7 @@ from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.jobs.controller import Controller
 
-_HINT = "Paint what is wrong (2: brush, 3: polygon, 1: eraser); press C over a cell that is right."
+_HINT = "Paint what is wrong; press C over a cell that is right."
 _HINT_TIP = (
     "napari's own tools at the top left, with the keys 1 to 4: eraser, brush, polygon (click along "
     "an outline, a double click closes it), fill. M: a new number, for the next cell"

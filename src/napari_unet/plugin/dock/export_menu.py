@@ -11,7 +11,7 @@ from napari.layers import Image, Labels, Tracks
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
 
 from napari_unet.core.checks import in_dock
 from napari_unet.io.exports.tracks import track_points
@@ -89,6 +89,9 @@ class Exporting(QObject):
             "image): all their cells are examples to learn from",
             lambda: self._try(self._ask_labels),
         )
+        # As high as the box beside it.
+        policy = QSizePolicy.Policy
+        self.import_button.setSizePolicy(policy.Minimum, policy.Ignored)
         self.tracks_button = button(
             "Show tracks",
             "Add a layer with the path of each cell through the movie, and its divisions",
