@@ -308,6 +308,8 @@ class User:
                 ("rectangle", dock.correcting.rectangle),
                 ("next place", dock.correcting.next_place),
                 ("measure", dock.measuring.measure),
+                ("tracks", dock.measuring.exporting.tracks_button),
+                ("changes", dock.view.changed),
                 ("as it is", dock.look.findChildren(type(dock.segment_button))[0]),
                 ("use it anyway", dock.last.use),
                 ("back", dock.last.back),
@@ -325,6 +327,17 @@ class User:
         except ValueError as error:
             return str(error)  # a sentence, which the button shows
         return "saved"
+
+    def export(self) -> str:
+        from napari_unet.plugin.results.exporting import EXPORT_FORMATS
+
+        format = self.rng.choice(EXPORT_FORMATS)
+        path = self.folder / f"export{format.ending}"
+        try:
+            self.dock.measuring.exporting.write(path, format, overwrite=True)
+        except ValueError as error:
+            return str(error)
+        return format.name
 
     def set_advanced(self) -> str:
         """Axes, a channel, the size: often wrong ones."""
@@ -362,7 +375,14 @@ class User:
             *[self.finetune, self.wait] * 3,
             *[self.add_image, self.change_image, self.add_own_labels, self.delete_layer],
             *[self.rename_layer, self.select_layer, self.hide_or_show, self.move_layer],
-            *[self.turn, self.reopen_dock, self.cancel, self.save_table, self.set_advanced],
+            *[
+                self.turn,
+                self.reopen_dock,
+                self.cancel,
+                self.save_table,
+                self.export,
+                self.set_advanced,
+            ],
             *[self.restore_defaults, self.clear_all],
         ]
 

@@ -143,3 +143,15 @@ def docked_by_napari(
 def any_number_of_steps_will_do(monkeypatch):
     """A network of these tests learns in the second that it is given, on a slow computer too."""
     monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
+
+
+@pytest.fixture(autouse=True)
+def preferences_of_nobody(tmp_path, monkeypatch):
+    """No test reads or writes the preferences of whoever runs it; returns the file of a test's."""
+    from napari import settings
+
+    path = tmp_path / "preferences.json"
+    monkeypatch.setenv("NAPARI_UNET_PREFERENCES", str(path))
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "settings.yaml"), raising=False)
+    monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {}, raising=False)
+    return path

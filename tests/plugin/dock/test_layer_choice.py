@@ -87,3 +87,27 @@ def test_mistakes_are_told_in_the_dock_and_nowhere_else(
     said(widget.measuring.measure, "'small'", "5 x 5", "96 x 96")
     assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")]
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_dock_that_is_opened_takes_the_uppermost_image_that_is_visible(
+    make_napari_viewer, add_model, image, settle
+):
+    add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(image, name="lowest")
+    wanted = viewer.add_image(image, name="wanted")
+    viewer.add_image(image, name="hidden", visible=False)
+    viewer.layers.selection.clear()
+    place, widget = viewer.window.add_plugin_dock_widget("napari-unet")
+    assert widget.image.value == wanted
+    assert widget.segment_button.isEnabled()
+    widget.segment_button.click()
+    settle(widget)
+    labels = widget.labels.value
+    viewer.window.remove_dock_widget(place)
+    viewer.layers.selection = {viewer.layers["lowest"], viewer.layers["hidden"]}
+    _, other = viewer.window.add_plugin_dock_widget("napari-unet")
+    assert other.image.value == viewer.layers["lowest"], "a selected one"
+    viewer.layers.selection.active = labels
+    assert (other.image.value, other.labels.value) == (wanted, labels)
+    other.cleanup()

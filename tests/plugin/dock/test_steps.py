@@ -30,7 +30,7 @@ def usable(dock) -> set[str]:
     parts = (
         dock.segment_button, dock.correcting.confirm, dock.correcting.rectangle,
         dock.correcting.take_back, dock.correcting.next_place, dock.finetune_button,
-        dock.measuring.measure, dock.measuring.save, dock.measuring.files,
+        dock.measuring.measure, dock.measuring.exporting.button, dock.measuring.files,
     )  # fmt: skip
     return {part.text() for part in parts if part.isEnabled()}
 
@@ -43,7 +43,7 @@ def segment(dock, settle, image):
 
 
 CORRECT = {"Mark view", "Mark box", "Undo last mark", "Next doubtful cell"}
-FILES, MEASURE = {"Folder of images…"}, {"Measure", "Save CSV…"}
+FILES, MEASURE = {"Folder of images…"}, {"Measure", "Export"}
 
 
 def test_what_cannot_be_used_is_grey_and_says_why(dock, settle, image):
@@ -254,7 +254,13 @@ def test_the_accent_follows_the_theme(dock, settle, image):
 
 def test_the_menu_of_the_question_mark(dock, settle, image):
     entries = {action.text(): action for action in dock.head.menu.actions()}
-    assert list(entries) == ["Tutorial", "Shortcuts", "Report a problem", "Restore defaults"]
+    assert list(entries) == [
+        "Tutorial",
+        "Shortcuts",
+        "Report a problem",
+        "Preferences…",
+        "Restore defaults",
+    ]
     for name, words in (
         ("Tutorial", "Find cells"),
         ("Shortcuts", "undo the last mark"),

@@ -21,6 +21,7 @@ KEYS = {
     "draft_owner",
     "file_axes",
     "file_channels",
+    "gone_outlines",
     "handed_on",
     "helper",
     "holds_labels",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,12 +62,16 @@ class Labelled:
     objects
         What the cells are in QuPath: detections, which it counts and measures, or annotations,
         which can be edited there.
+    report
+        Called with the share of the planes that are done whenever labels are read; may raise to
+        stop. Where tracks are looked for, all planes are read twice.
     """
 
     source: ImageSource
     classes: Mapping[int, str] = field(default_factory=dict)
     name: str = "labels"
     objects: Literal["detection", "annotation"] = "detection"
+    report: Callable[[float], None] = lambda share: None
 
     @property
     def labels(self) -> LazyArray:
@@ -93,7 +97,9 @@ class Labelled:
         """Yield all planes, one in memory at a time."""
         letters = [axis for axis in self.axes if axis not in "YX"]
         n_z = self.labels.shape[self.axes.index("Z")] if "Z" in self.axes else 1
-        for index in plane_indices(self.axes, self.labels.shape):
+        indices = list(plane_indices(self.axes, self.labels.shape))
+        for done, index in enumerate(indices):
+            self.report(done / len(indices))
             at = dict(zip(letters, index, strict=True))
             labels = whole_labels(get_plane(self.labels, self.axes, index)[0])
             number = at.get("T", 0) * n_z + at.get("Z", 0)
@@ -101,5 +107,6 @@ class Labelled:
 
     def frame(self, time: int) -> NDArray[np.int32]:
         """Return the labels of one time: (Y, X), or (Z, Y, X)."""
+        self.report(time / self.n_times)
         get = get_stack if "Z" in self.axes else get_plane
         return whole_labels(get(self.labels, self.axes, (time,) if "T" in self.axes else ())[0])

@@ -32,18 +32,35 @@ def write_track_table(path: Path, labelled: Labelled) -> None:
     Further columns: `label`, the id of the cell; `parent`, the ID of the track that became this
     one, or 0; `division`, 1 where that one divided.
     """
-    tracks = _tracks(labelled)
-    rows: list[tuple[float, ...]] = []
-    for time, present in enumerate(_by_frame(tracks, labelled.n_times)):
-        for label, centre in _centres(labelled.frame(time)).items():
-            track = present[label]
-            rows.append((track.id, time, *centre, label, track.parent, int(track.is_daughter)))
+    rows = [
+        (track.id, time, *centre, track.label, track.parent, int(track.is_daughter))
+        for track, time, centre in track_points(labelled)
+    ]
     space = ["Z", "Y", "X"] if "Z" in labelled.axes else ["Y", "X"]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["ID", "T", *space, "label", "parent", "division"])
-        for row in sorted(rows):
+        for row in rows:
             writer.writerow(f"{at:.9g}" if isinstance(at, float) else at for at in row)
+
+
+def track_points(labelled: Labelled) -> list[tuple[Track, int, list[float]]]:
+    """Return the track, the time and the centre (Z, Y, X or Y, X) of each cell, in pixels.
+
+    They are in the order of the ids of the tracks, and of the times.
+
+    Raises
+    ------
+    ValueError
+        If there is no time, or no cell is linked through it.
+    """
+    tracks = _tracks(labelled)
+    points = [
+        (present[label], time, centre)
+        for time, present in enumerate(_by_frame(tracks, labelled.n_times))
+        for label, centre in _centres(labelled.frame(time)).items()
+    ]
+    return sorted(points, key=lambda point: (point[0].id, point[1]))
 
 
 def write_challenge(path: Path, labelled: Labelled) -> None:

@@ -189,6 +189,8 @@ class Advanced(QCollapsible):
             shrink(box.native)
         self._defaults = [(field, field.value) for field in self._fields if hasattr(field, "value")]
         self.addWidget(fields.native)
+        self.toggleButton().setToolTip("Settings that most people never touch")
+        self.server.choose_btn.native.setToolTip(self.server.tooltip)
 
     def look_at(self, image: Image | None) -> None:
         """Show how the axes of an image were named."""

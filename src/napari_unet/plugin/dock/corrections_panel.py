@@ -18,6 +18,10 @@ from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.jobs.controller import Controller
 
 _HINT = "Paint what is wrong; press C over a cell that is right."
+_HINT_TIP = (
+    "napari's own tools at the top left, with the keys 1 to 4: eraser, brush, polygon (click along "
+    "an outline, a double click closes it), fill. M: a new number, for the next cell"
+)
 
 
 class CorrectingPanel(QWidget):
@@ -131,6 +135,7 @@ class CorrectingPanel(QWidget):
         self.show_seen.toggled.connect(self._corrections.enable_overlay)
         self.hint = QLabel(_HINT)
         self.hint.setWordWrap(True)
+        self.hint.setToolTip(_HINT_TIP)
         self.count = QLabel()
         self.count.setWordWrap(True)
         layout = QVBoxLayout(self)

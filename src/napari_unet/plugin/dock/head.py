@@ -44,6 +44,8 @@ class Head(QWidget):
     ----------
     restore_defaults
         Sets all settings as they were at first.
+    set_preferences
+        Opens the dialog for what the dock begins with.
 
     Attributes
     ----------
@@ -53,7 +55,9 @@ class Head(QWidget):
         Its entries are named in `actions_by_name`.
     """
 
-    def __init__(self, restore_defaults: Callable[[], None]) -> None:
+    def __init__(
+        self, restore_defaults: Callable[[], None], set_preferences: Callable[[], None]
+    ) -> None:
         super().__init__()
         self.compute = QLabel()
         self.compute.setToolTip("Where the last job ran; none ran yet")
@@ -63,12 +67,13 @@ class Head(QWidget):
             ("Tutorial", lambda: self._show("Tutorial", _TUTORIAL)),
             ("Shortcuts", lambda: self._show("Shortcuts", _table(_SHORTCUTS))),
             ("Report a problem", lambda: self._show("Report a problem", _report())),
+            ("Preferences…", set_preferences),
             ("Restore defaults", restore_defaults),
         ):
             action = self.menu.addAction(name)
             if action is not None:
                 action.triggered.connect(lambda checked=False, slot=slot: slot())
-        tip = "Tutorial, shortcuts, report a problem, restore defaults"
+        tip = "Tutorial, shortcuts, report a problem, preferences, restore defaults"
         help_button = menu_button("?", tip, self.menu)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

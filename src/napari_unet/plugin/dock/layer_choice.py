@@ -70,26 +70,39 @@ class LayerBoxes:
                 box.changed.emit(box.value)
 
     def follow(self) -> None:
-        """Choose the selected layer, and what belongs to it."""
+        """Choose the selected layer, and what belongs to it.
+
+        Where no image is chosen then, it is the uppermost one that is visible, of several selected
+        ones if there are any.
+        """
         layer = self._viewer.layers.selection.active
-        if layer is None or is_helper(layer) or layer == self._followed:
-            # A layer that only shows something comes and goes, and leaves the choice as it was:
-            # meanwhile no layer is selected for a moment.
-            return
-        self._followed = layer
-        if isinstance(layer, Image):
-            self.image.value = layer
-            chosen = self.labels.value
-            source = self._results.source_of(chosen) if chosen is not None else None
-            result = self._results.current(layer)
-            # Those that were made from this image stay, be they the latest or not.
-            if source != layer and (source is not None or result is not None):
-                self.labels.value = result
-        elif isinstance(layer, Labels):
-            self.labels.value = layer
-            source = self._results.source_of(layer)
-            if source is not None:
-                self.image.value = source
+        # A layer that only shows something comes and goes, and leaves the choice as it was:
+        # meanwhile no layer is selected for a moment.
+        if layer is not None and not is_helper(layer) and layer != self._followed:
+            self._followed = layer
+            if isinstance(layer, Image):
+                self._choose_image(layer)
+            elif isinstance(layer, Labels):
+                self.labels.value = layer
+                source = self._results.source_of(layer)
+                if source is not None:
+                    self.image.value = source
+        if self.image.value is None:
+            images = [image for _, image in layers_of(self._viewer, Image)(None)]
+            seen = [image for image in images if image.visible]
+            selected = [image for image in seen if image in self._viewer.layers.selection]
+            for image in (selected or seen or images)[:1]:
+                self.image.value = image
+                self.labels.value = self.labels.value or self._results.current(image)
+
+    def _choose_image(self, image: Image) -> None:
+        self.image.value = image
+        chosen = self.labels.value
+        source = self._results.source_of(chosen) if chosen is not None else None
+        result = self._results.current(image)
+        # Those that were made from this image stay, be they the latest or not.
+        if source != image and (source is not None or result is not None):
+            self.labels.value = result
 
 
 def layers_of(viewer: Viewer, kind: type[Layer]) -> Callable[[Any], list[tuple[str, Any]]]:

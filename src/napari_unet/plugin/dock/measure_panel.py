@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QVBoxLayout, Q
 from napari_unet.config import PredictConfig
 from napari_unet.core.checks import in_dock, mask_words, whole_labels
 from napari_unet.jobs import Job
+from napari_unet.plugin.dock.export_menu import Exporting
 from napari_unet.plugin.dock.files_dialog import FilesDialog
 from napari_unet.plugin.dock.widgets import button, row
-from napari_unet.plugin.edits.features import Columns, show_features, table_of
+from napari_unet.plugin.edits.features import Columns, show_features, with_classes
 from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer
 from napari_unet.plugin.viewer.record import record_of
@@ -28,8 +30,22 @@ _FEW = 3
 _MOST_LINES = 6
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, and sentences on what was odd."""
+
+    columns: Columns
+    warnings: tuple[str, ...]
+
+
+def cells_words(columns: Columns) -> str:
+    """Return how many cells a table has, such as "1 cell"."""
+    n = len(columns["label"])
+    return f"{n} cell{'' if n == 1 else 's'}"
+
+
 class MeasureRow(QWidget):
-    """Buttons to measure the cells, to save the table, and to segment files.
+    """Buttons to measure the cells, to export them, to show tracks, and to segment files.
 
     Parameters
     ----------
@@ -59,9 +75,8 @@ class MeasureRow(QWidget):
             "Size, place, brightness and shape of each cell, as a table",
             lambda: self._try(self._measure),
         )
-        self.save = button(
-            "Save CSV…", "Save the table of the measured cells", lambda: self._try(self._ask_where)
-        )
+        self.exporting = Exporting(controller, image, labels, self._ask_where, self)
+        self.exporting.warned.connect(self.warned)
         self.files = button(
             "Folder of images…",
             "Segment many images with this model, without opening them",
@@ -69,30 +84,51 @@ class MeasureRow(QWidget):
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.measure, self.save, self.files))
+        layout.addWidget(row(self.measure, self.exporting.button, self.files))
+        layout.addWidget(self.exporting.tracks_button)
 
     def save_table(self, path: Path) -> None:
-        """Write what was measured of the chosen labels.
+        """Measure the chosen labels, and write the table.
 
         Raises
         ------
         ValueError
-            If nothing was measured, or something runs still.
+            If something runs still, or the labels do not belong to the image.
         """
-        columns = table_of(self._labels())
+        image, labels = self._image(), self._labels()
+        measuring, unit = self._measuring(image, labels)
+        classes = dict(record_of(labels).classes)
 
-        def work(job: Job[int]) -> int:
-            write_table(path, columns)
-            return len(columns["label"])
+        def work(job: Job[Measured]) -> Measured:
+            found = measuring(job)
+            write_table(path, with_classes(found.columns, classes, unit))
+            return found
 
-        self._controller.follower.run(
-            "Saving",
-            lambda: self._controller.service.submit("save the table", work),
-            lambda n: (f"{n} cells written to {path}", True),
-        )
+        def show(found: Measured) -> tuple[str, bool]:
+            self._controller.detailed.emit(str(path))
+            written = f"{cells_words(found.columns)} written to {path.name}"
+            return "; ".join([written, *found.warnings]), True
+
+        self._run("Exporting", work, show)
 
     def _measure(self) -> None:
         image, labels = self._image(), self._labels()
+        work, unit = self._measuring(image, labels)
+
+        def show(found: Measured) -> tuple[str, bool]:
+            record = record_of(labels)
+            record.measured = found.columns
+            record.unit = unit
+            show_features(labels)
+            self._open_table(labels)
+            return "; ".join([f"{cells_words(found.columns)} measured", *found.warnings]), True
+
+        self._run("Measuring", work, show)
+
+    def _measuring(
+        self, image: Image, labels: Labels
+    ) -> tuple[Callable[[Job[Measured]], Measured], str]:
+        """Return what measures the cells, in a job, and the unit of lengths; "" if unknown."""
         check_fits(labels, image)
         source = image_from_layer(image)
         # Read plane by plane in the job, each copied: painting may go on. Where the channels are
@@ -101,9 +137,10 @@ class MeasureRow(QWidget):
         kept = [n for n, axis in enumerate(axes) if axis != "C"]
         data = finest(labels)[tuple(0 if axis == "C" else slice(None) for axis in axes)]
         scale = tuple(labels.scale[n] for n in kept)
-        units, warnings = {str(unit) for unit in labels.units[-2:]}, list[str]()
+        units = {str(unit) for unit in labels.units[-2:]}
 
-        def work(job: Job[Columns]) -> Columns:
+        def work(job: Job[Measured]) -> Measured:
+            warnings: list[str] = []
             told = job.check, warnings.append, job.report
             found = measure(data, source.data, source.axes, scale, *told)
             # Who paints two cells with one brush has made them what they are.
@@ -115,20 +152,18 @@ class MeasureRow(QWidget):
                         f"the labels hold {mask}: a mask, and each value was measured as one "
                         "cell; give one number to each cell"
                     )
-            return found
+            return Measured(found, tuple(warnings))
 
-        def show(columns: Columns) -> tuple[str, bool]:
-            record = record_of(labels)
-            record.measured = columns
-            record.unit = units.pop() if len(units) == 1 else ""
-            show_features(labels)
-            self._open_table(labels)
-            n = len(columns["label"])
-            told = f"{n} cell{'' if n == 1 else 's'} measured"
-            return "; ".join([told, *warnings]), True
+        return work, units.pop() if len(units) == 1 else ""
 
+    def _run(
+        self,
+        what: str,
+        work: Callable[[Job[Measured]], Measured],
+        show: Callable[[Measured], tuple[str, bool]],
+    ) -> None:
         service = self._controller.service
-        self._controller.follower.run("Measuring", lambda: service.submit("measure", work), show)
+        self._controller.follower.run(what, lambda: service.submit("measure", work), show)
 
     def _open_table(self, labels: Labels) -> None:
         """Open napari's table of features, once, for these labels."""
@@ -145,10 +180,8 @@ class MeasureRow(QWidget):
             window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
     def _ask_where(self) -> None:
-        labels = self._labels()
-        table_of(labels)
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save table", f"{labels.name}.csv", "Table (*.csv)"
+            self, "Save table", f"{self._labels().name}.csv", "Table (*.csv)"
         )
         if path:
             chosen = Path(path)

@@ -20,6 +20,7 @@ from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
+from napari_unet.plugin.dock.preferences_dialog import Preferring
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.rows.cut_short_row import CutShortRow
@@ -39,6 +40,7 @@ from napari_unet.plugin.dock.widgets import Column, beside, button, field, row, 
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.announcing import Announcement
 from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.preferences import PreferenceStore
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
 from napari_unet.plugin.viewer.record import is_helper
@@ -73,7 +75,8 @@ class SegmentWidget(QWidget):
     service
         Does the work; by default one with this user's models.
     drafts
-        Folder for strokes that no model has learnt yet; by default one beside the models.
+        Folder for strokes that no model has learnt yet; by default that of the preferences, or one
+        beside the models.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class SegmentWidget(QWidget):
     ) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        self.preferences = PreferenceStore()
+        drafts = drafts or self.preferences.values.drafts_folder
         self.controller = Controller(napari_viewer, service or SegmentationService(), drafts)
         self._docked = False
         self._count = EditCount()
@@ -128,6 +133,7 @@ class SegmentWidget(QWidget):
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
+            (self.preferences.changed, self.preferring.change),
             (napari_viewer.events.theme, self._on_theme),
         ]
         for signal, slot in self._connections:
@@ -136,6 +142,7 @@ class SegmentWidget(QWidget):
             self.correcting.close_down,
             self._announcement.end,
             self._labels_in_images.close,
+            self.preferences.close,
             controller.close,
         )
         self._release = partial(_release, self._connections, ends)
@@ -147,6 +154,9 @@ class SegmentWidget(QWidget):
         self._on_image()
         self._on_theme()
         self.server.look()
+        self.preferring.use()
+        if self.preferences.fault:
+            self._warn(self.find_step, self.preferences.fault)
 
     @property
     def is_busy(self) -> bool:
@@ -183,19 +193,22 @@ class SegmentWidget(QWidget):
         self.teach_step, self.results_step = Step("3  Teach"), Step("4  Results")
         self._speaking = self.find_step
         self.advanced = Advanced()
-        self.head = Head(self._restore_defaults)
+        self.head = Head(self._restore_defaults, lambda: self.preferring.ask(self))
         self.compute = self.head.compute
         self.running = RunRow(self.controller.follower.cancel)
         self.cancel_button, self.progress = self.running.cancel, self.running.bar
-        self._build_find()
-        self._build_correct()
-        self._build_teach()
         self.measuring = MeasureRow(
             self.controller,
             self._chosen_image,
             self._layers.chosen_labels,
             lambda: (self._chosen_model(), self.advanced.files_config()),
         )
+        self._build_find()
+        self.preferring = Preferring(
+            self.preferences, self.model, self.advanced, self.controller.outlines
+        )
+        self._build_correct()
+        self._build_teach()
         self.results_step.add(self.measuring)
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
@@ -222,7 +235,7 @@ class SegmentWidget(QWidget):
         self.model = self.models.box
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
-        self.view = ViewRow(self.controller.outlines)
+        self.view = ViewRow(self.controller.outlines, self.controller.changes)
         # The words for the axes are longer than most names of layers.
         self.find_step.add(
             beside(field("Image", self.image.native), 5, self.read_as, 6),
@@ -246,9 +259,12 @@ class SegmentWidget(QWidget):
         self.correcting = CorrectingPanel(
             self.controller, self._chosen_image, self._layers.chosen_labels
         )
-        self._labels_field = field("Labels to correct", self.labels.native)
+        labels = field("Labels to correct", self.labels.native)
+        self._labels_field = beside(labels, 4, self.measuring.exporting.import_button, 1)
         note = self.correct_step.note
-        self.correct_step.add(self.draft, self._labels_field, self.correcting, note)
+        self.correct_step.add(self.draft, self._labels_field)
+        self.correct_step.add_place_to_run()
+        self.correct_step.add(self.correcting, note)
 
     def _build_teach(self) -> None:
         self.budget = ComboBox(
@@ -354,6 +370,7 @@ class SegmentWidget(QWidget):
     def _restore_defaults(self) -> None:
         self.advanced.restore_defaults()
         self.budget.value = 60.0
+        self.preferring.use()
         self._on_axes()
 
     def _try(self, step: Step, action: Callable[[], None]) -> None:
@@ -389,7 +406,9 @@ class SegmentWidget(QWidget):
             "Fine-tuning": self.teach_step,
             "Drawing": self.teach_step,
             "Measuring": self.results_step,
-            "Saving": self.results_step,
+            "Exporting": self.results_step,
+            "Importing": self.correct_step,
+            "Tracking": self.results_step,
             "Segmenting files": self.results_step,
         }.get(what, self.find_step)
         self._drop_warnings()
@@ -482,7 +501,7 @@ class SegmentWidget(QWidget):
         is_corrected = self._is_touched or self._count.is_any
         nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
-        advanced, measuring = self.advanced, self.measuring
+        advanced, measuring, exporting = self.advanced, self.measuring, self.measuring.exporting
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
             (busy or no_image, (self.segment_button, advanced.guess.native, self.look)),
             (no_labels, self.correcting.parts),
@@ -491,7 +510,8 @@ class SegmentWidget(QWidget):
             (nothing, (self.budget.native,)),
             (busy or no_labels, (advanced.preview.native,)),
             (busy, (self.last, self.models.more, measuring.files)),
-            (no_table, (measuring.measure, measuring.save)),
+            (no_table, (measuring.measure, exporting.button, exporting.tracks_button)),
+            (busy or no_image, (exporting.import_button,)),
         )
         for why, parts in usable:
             for part in parts:
@@ -505,6 +525,7 @@ class SegmentWidget(QWidget):
         self.server.look()
         self.last.look()
         self.decode.look(busy)
+        self.view.look(self.labels.value)
         following = self._next_button(is_corrected)
         for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
             set_accent(choice, choice is following and not busy)
@@ -589,6 +610,7 @@ class SegmentWidget(QWidget):
         image, advanced = self.image.value, self.advanced
         self.read_as.look_at(image)
         self.channel.look_at(image, self.read_as.axes, int(advanced.channel.value))
+        self.measuring.exporting.tracks_button.setVisible("T" in advanced.letters)
         self.advanced.link.native.setVisible(bool(advanced.letters))
 
     def _on_channel(self, number: int) -> None:
@@ -606,6 +628,7 @@ class SegmentWidget(QWidget):
         labels = self.labels.value
         self.correcting.choose(labels)
         self.controller.corrections.show(labels)
+        self.controller.changes.show(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.count.setText(str(self._count))
         for step in () if self.is_busy else self._steps[1:]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
@@ -33,22 +35,10 @@ def show_features(layer: Labels) -> None:
     record.shown = measured
 
 
-def table_of(layer: Labels) -> Columns:
-    """Return the table of the measured cells: measurements, class and unit.
-
-    Raises
-    ------
-    ValueError
-        If none were.
-    """
-    record = record_of(layer)
-    measured = record.measured
-    if measured is None:
-        raise ValueError(f"the cells of '{layer.name}' were not measured yet; click Measure first")
-    classes = record.classes
+def with_classes(measured: Columns, classes: Mapping[int, str], unit: str) -> Columns:
+    """Return a table of measured cells with the class of each, and the unit of lengths."""
     kinds = [classes.get(cell, DEFAULT_CLASS) for cell in measured[LABEL].tolist()]
-    unit = np.full(len(kinds), record.unit)
-    return {**measured, "class": np.array(kinds, object), "unit": unit}
+    return {**measured, "class": np.array(kinds, object), "unit": np.full(len(kinds), unit)}
 
 
 def _filled(measured: Columns, ids: NDArray[np.int64]) -> Columns:

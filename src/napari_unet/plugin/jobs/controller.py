@@ -31,6 +31,7 @@ from napari_unet.plugin.jobs.live_view import LearningView
 from napari_unet.plugin.jobs.partial_results import Arriving
 from napari_unet.plugin.jobs.redrawing import Redrawing
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
+from napari_unet.plugin.results.changes import Changes
 from napari_unet.plugin.results.outlines import Outlines
 from napari_unet.plugin.results.renewing import can_renew, is_renewed_sooner, renew
 from napari_unet.plugin.results.restore import Restoring
@@ -76,6 +77,8 @@ class Controller:
         The layers that Segment made.
     outlines
         Whether their cells are shown as outlines.
+    changes
+        Shows what changed since the last result.
     places
         Where to paint next.
     restoring
@@ -123,6 +126,7 @@ class Controller:
         # Stays when the dock goes: its layers do, too.
         viewer.layers.events.removing.connect(make_current)
         self.results, self.outlines = Results(viewer), Outlines(viewer)
+        self.changes = Changes(viewer, self._background)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
@@ -151,6 +155,7 @@ class Controller:
         self._learning.end()
         self._arriving.end()
         self.places.close()
+        self.changes.close()
         self.redrawing.close()
         self.better_model.cancel()
         self._at_work = self.service.close(_PATIENCE_S)

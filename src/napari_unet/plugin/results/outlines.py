@@ -42,12 +42,14 @@ class Outlines:
         # would not, but it draws before it tells a plugin that it shows 3D.
         warnings.filterwarnings("ignore", "Contours are not displayed during 3D rendering")
 
-    def choose(self, outlined: bool) -> None:
-        """Show all results as outlines, or filled, from now on."""
+    def choose(self, outlined: bool | None) -> None:
+        """Show all results as outlines, or filled, from now on; None: as suits each."""
         self._chosen = outlined
         for layer in list(self._viewer.layers):
             if isinstance(layer, Labels) and record_of(layer).source is not None:
-                layer.contour = _WIDTH_PX if outlined else 0
+                layer.contour = self.width_px(layer.data.shape)
+        if outlined is not None:
+            self.shown.emit(outlined)
 
     def width_px(self, shape: Sequence[int]) -> int:
         """Return the width of the outlines of a result of a shape; 0: filled."""

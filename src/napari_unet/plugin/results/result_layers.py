@@ -14,6 +14,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.config import Channel
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.boxes import Box
 from napari_unet.core.cells.same_cells import Change, match_cells, rename
 from napari_unet.plugin.edits.draft_cells import bring_along
@@ -21,6 +22,7 @@ from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import DEFAULT_CLASS, EditTracker, Memo
 from napari_unet.plugin.results.carry_over import carry_around, carry_over
+from napari_unet.plugin.results.changes import gone_outlines
 from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.canvas import remove_soon
@@ -62,6 +64,8 @@ class Result:
         Cells that were added as drafts, and still are.
     change
         How the cells differ from those of the result before.
+    gone_outlines
+        Outlines of cells that are gone, see `changes.gone_outlines`.
     """
 
     labels: NDArray[np.int32]
@@ -74,6 +78,7 @@ class Result:
     highest: int = 0
     drafts: tuple[DraftCell, ...] = ()
     change: Change = field(default_factory=Change)
+    gone_outlines: Mapping[Index, Pixels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,9 @@ def merge(
         highest=highest,
         drafts=tuple(drafts),
         change=change,
+        gone_outlines=gone_outlines(
+            ((index, plane_of(old.layer, index)) for index in done.planes), change.gone
+        ),
     )
 
 
@@ -231,6 +239,7 @@ def new_layer(
     record.since_last = dict.fromkeys(result.change.new, "new") | dict.fromkeys(
         result.change.reshaped, "reshaped"
     )
+    record.gone_outlines = dict(result.gone_outlines)
     layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
     layer.selected_label = result.highest + 1
     layer.contour = contour
@@ -307,6 +316,7 @@ class Results:
         if old is not None:
             # Who paints goes on with the same tool.
             layer.mode, layer.brush_size = str(old.mode), old.brush_size
+            layer.preserve_labels, layer.contiguous = old.preserve_labels, old.contiguous
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)

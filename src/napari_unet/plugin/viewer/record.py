@@ -174,6 +174,9 @@ class LayerRecord:
     since_last: Entry[dict[int, str]] = Entry({})
     """For each id that the result before lacked or had otherwise: "new" or "reshaped"."""
 
+    gone_outlines: Entry[dict[tuple[int, ...], Pixels]] = Entry({})
+    """Outlines of the cells that the result before had and this one lacks, for each plane."""
+
     unit: Entry[str] = Entry("")
     """Unit of length of these measurements; empty where Y and X have different ones."""
 
