@@ -380,6 +380,8 @@ class Project:
     def _mend(self) -> None:
         """Finish what a program that was killed had begun."""
         for name in self._there:
+            if self.entry(name).state == SEGMENTED and not self.label_path(name).exists():
+                self._update(name, state=NEW)
             if not self.drafts.has(name) or not self.is_corrected(name):
                 continue
             if not self.entry(name).is_kept:

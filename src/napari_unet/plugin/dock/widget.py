@@ -20,6 +20,7 @@ from napari_unet.plugin.dock.corrections_panel import CorrectingPanel
 from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
+from napari_unet.plugin.dock.queue.panel import QueuePanel
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.rows.decode_row import DecodeRow
@@ -130,6 +131,7 @@ class SegmentWidget(QWidget):
         for signal, slot in self._connections:
             signal.connect(slot)
         ends = (
+            self.queue.close_down,
             self.correcting.close_down,
             self._announcement.end,
             self._labels_in_images.close,
@@ -154,7 +156,7 @@ class SegmentWidget(QWidget):
     def is_counting(self) -> bool:
         """Whether strokes are yet to be counted, a draft to be read, or cells to be drawn again."""
         controller = self.controller
-        looks = controller.restoring.is_looking > 0
+        looks = controller.restoring.is_looking > 0 or self.queue.queue.is_at_work
         return controller.corrections.is_counting or looks or controller.redrawing.is_at_work
 
     def cleanup(self) -> None:
@@ -196,8 +198,11 @@ class SegmentWidget(QWidget):
         self.results_step.add(self.measuring)
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
+        self.queue = QueuePanel(
+            self.controller, lambda: (self._chosen_model(), self.advanced.files_config())
+        )
         column = Column()
-        for part in (self.head, *self._steps, self.advanced):
+        for part in (self.head, self.queue, *self._steps, self.advanced):
             column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -281,6 +286,8 @@ class SegmentWidget(QWidget):
         self.correcting.warned.connect(partial(self._warn, self.correct_step))
         self.correcting.touched.connect(self._on_touched)
         self.measuring.warned.connect(partial(self._warn, self.results_step))
+        self.measuring.queued.connect(self.queue.open_folder)
+        self.queue.touched.connect(self._refresh)
         self.models.changed.connect(self._refresh_models)
         self.models.told.connect(partial(self._tell, self.find_step))
         self.models.failed.connect(partial(self._warn, self.find_step))
@@ -386,6 +393,7 @@ class SegmentWidget(QWidget):
             "Measuring": self.results_step,
             "Saving": self.results_step,
             "Segmenting files": self.results_step,
+            "Scoring": self.results_step,
         }.get(what, self.find_step)
         self._drop_warnings()
         self._details = ""
@@ -473,7 +481,8 @@ class SegmentWidget(QWidget):
         no_image = "" if self.image.value is not None else _NO_IMAGE
         no_labels = "" if self.labels.value is not None else _NO_LABELS
         is_corrected = self._is_touched or self._count.is_any
-        nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
+        can_teach = is_corrected or self.queue.can_teach(self.model.value)
+        nothing = no_labels or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
         advanced, measuring = self.advanced, self.measuring
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
