@@ -177,7 +177,7 @@ def test_the_rest_can_be_stopped_and_goes_on(opened, settle, monkeypatch):
     monkeypatch.setattr(files, "segment_file", two_then_stop)
     opened.queue.segment_rest.click()
     settle(opened)
-    assert "Stopped: 2 of 4 images are done" in opened.status.text()
+    assert "Stopped: 2 of 4 images are done" in opened.queue.note.text()
     assert opened.queue.segment_rest.text() == "Segment the rest (2)"
     opened.queue.segment_rest.click()
     settle(opened)
@@ -219,23 +219,23 @@ def test_closed_with_the_last_stroke_unsaved(opened, settle, hand, folder, qtbot
     def is_saved():
         project = Project(folder)
         found = project.read_labels("a.tif", project.read("a.tif"))
-        return found is not None and found[75, 75] == 99
+        return project.entry("a.tif").state == "corrected" and found[75, 75] == 99
 
     qtbot.waitUntil(is_saved, timeout=5000)
-    assert Project(folder).entry("a.tif").state == "corrected"
 
 
 def test_all_corrected_images_teach_but_those_that_are_held_out(
     opened, settle, hand, monkeypatch, folder
 ):
+    opened.queue.segment_rest.click()
+    settle(opened)
     for n in range(3):
-        segment(opened, settle)
+        settle(opened)
         correct(opened, hand)
         if n == 1:
             opened.queue.held_out.click()
-        go(opened, settle)
-    segment(opened, settle)
-    correct(opened, hand)
+        if n < 2:
+            go(opened, settle)
     settle(opened)
     given = []
 
@@ -246,11 +246,8 @@ def test_all_corrected_images_teach_but_those_that_are_held_out(
     monkeypatch.setattr(opened.controller.service, "finetune", fail)
     opened.finetune_button.click()
     settle(opened)
-    assert [item.image_name if hasattr(item, "image_name") else item.name for item in given] == [
-        "d.tif", "a.tif", "c.tif",
-    ]  # fmt: skip
+    assert [item.name for item in given] == ["c.tif", "a.tif"]
     assert all(item.corrections for item in given)
-    go(opened, settle, -1)
     go(opened, settle, -1)
     opened.finetune_button.click()
     settle(opened)
@@ -263,9 +260,12 @@ def test_pictures_are_made_of_what_is_in_view(opened, qtbot):
     assert images.item(1).text() == "b.tif\n○ new"
 
 
-def test_closed_the_folder_leaves_nothing(opened, settle):
+def test_closed_the_folder_leaves_nothing(opened, settle, qtbot):
     segment(opened, settle)
     opened.queue.leave.click()
-    settle(opened)
-    assert not [each for each in opened.viewer.layers if isinstance(each, Image | Labels)]
+
+    def is_empty():
+        return not [each for each in opened.viewer.layers if isinstance(each, Image | Labels)]
+
+    qtbot.waitUntil(is_empty, timeout=5000)
     assert opened.queue.isHidden()

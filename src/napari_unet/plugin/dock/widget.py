@@ -288,6 +288,7 @@ class SegmentWidget(QWidget):
         self.measuring.warned.connect(partial(self._warn, self.results_step))
         self.measuring.queued.connect(self.queue.open_folder)
         self.queue.touched.connect(self._refresh)
+        self.queue.warned.connect(partial(self._warn, self.results_step))
         self.models.changed.connect(self._refresh_models)
         self.models.told.connect(partial(self._tell, self.find_step))
         self.models.failed.connect(partial(self._warn, self.find_step))

@@ -23,6 +23,7 @@ from napari_unet.plugin.jobs.controller import Controller, Others
 from napari_unet.plugin.projects.layers import Opened, open_image
 from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.canvas import fit, remove_soon
 from napari_unet.plugin.viewer.layers import bare, planes_of
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.projects.project import Project, in_image_order
@@ -260,19 +261,21 @@ class Queue:
     def _show(self, opened: Opened) -> None:
         project = self.project
         assert project is not None
+        is_another = opened.name != self.name
         self._leave()
         image, labels, layers = opened.image, opened.labels, self.viewer.layers
         self._wanted, self.name, self._open = "", opened.name, Open(opened)
         unique_id = str(image.unique_id)
         self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
-        if labels is not None:
+        if opened.is_restored:
             self._autosave.adopt(opened.key, opened.owner)
         self.viewer.add_layer(image)
         if labels is not None:
             self.viewer.add_layer(labels)
             layers.selection.active = labels
             self._open.tracker = self.controller.corrections.tracker(labels)
-        self.viewer.reset_view()
+        if is_another:
+            fit(self.viewer, image)
         if opened.told:
             self.failed.emit(opened.told)
         self._change(lambda p: p.choose(current=opened.name))
@@ -293,8 +296,9 @@ class Queue:
         self.controller.places.forget(image)
         gone: list[Layer] = [*self.controller.results.of(image), image]
         for layer in gone:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+            # The dock offers it no more.
+            record_of(layer).helper = True
+            remove_soon(self.viewer, layer)
 
     def _forget_soon(self, unique_id: str, key: str) -> None:
         self._edits.run(

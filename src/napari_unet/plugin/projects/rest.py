@@ -35,9 +35,12 @@ class Rest:
     -------
     scored
         The models were scored on the held-out images.
+    told
+        What came of the rest, in sentences.
     """
 
     scored = Signal()
+    told = Signal(str)
 
     def __init__(self, queue: Queue) -> None:
         self._queue, self._controller = queue, queue.controller
@@ -74,10 +77,13 @@ class Rest:
             if len(lines) > _MOST_LINES:
                 lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
             found = f"{n_cells} cells in {len(taken)} images, in {project.folder}"
-            return "\n".join([found, *lines]), not told
+            self.told.emit("\n".join([found, *lines]))
+            return found, not told
 
         def stopped() -> str:
-            return f"Stopped: {len(taken)} of {n} images are done; Segment the rest goes on there"
+            said = f"Stopped: {len(taken)} of {n} images are done; Segment the rest goes on there"
+            self.told.emit(said)
+            return said
 
         self._controller.follower.run(
             "Segmenting files",

@@ -48,9 +48,12 @@ class QueuePanel(QFrame):
     -------
     touched
         Something of the folder changed.
+    warned
+        A sentence, while no folder is open and the panel is hidden.
     """
 
     touched = Signal()
+    warned = Signal(str)
 
     def __init__(
         self, controller: Controller, model: Callable[[], tuple[str, PredictConfig]]
@@ -82,6 +85,7 @@ class QueuePanel(QFrame):
             (queue.told, self._tell),
             (queue.failed, self._warn),
             (self.rest.scored, self.refresh),
+            (self.rest.told, self.note.say),
         )
 
     def close_down(self) -> None:
@@ -252,3 +256,5 @@ class QueuePanel(QFrame):
 
     def _warn(self, sentence: str) -> None:
         self.note.say(f"⚠ {sentence}")
+        if self.queue.project is None:
+            self.warned.emit(sentence)
