@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,7 @@ def test_segmented_again_a_corrected_image_keeps_its_corrections(opened, settle,
     assert Project(folder).entry("a.tif").state == "corrected"
 
 
+@pytest.mark.slow
 def test_layers_and_arrays_are_freed(opened, settle, qtbot, hand):
     gone = []
     for _ in range(3):
@@ -224,6 +226,7 @@ def test_closed_with_the_last_stroke_unsaved(opened, settle, hand, folder, qtbot
     qtbot.waitUntil(is_saved, timeout=5000)
 
 
+@pytest.mark.slow
 def test_all_corrected_images_teach_but_those_that_are_held_out(
     opened, settle, hand, monkeypatch, folder
 ):
@@ -258,6 +261,39 @@ def test_pictures_are_made_of_what_is_in_view(opened, qtbot):
     images = opened.queue.images
     qtbot.waitUntil(lambda: not images.item(0).icon().isNull(), timeout=5000)
     assert images.item(1).text() == "b.tif\n○ new"
+
+
+def test_a_new_model_is_scored_on_held_out_images(opened, settle, store, add_model):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    settle(opened)
+    opened.queue.held_out.click()
+    settle(opened)
+    assert "mark them as done" in opened.queue.scores.text()
+    opened.queue.done.click()
+    settle(opened)
+    assert "1 of 1 held-out images judge the next model" in opened.queue.scores.text()
+    parent = store.find("tiny")
+    model = add_model("tiny", seed=1, normalisation={"low": 0.0, "high": 100.0})
+    opened.queue.queue.teaching = ("b.tif",)
+    done = SimpleNamespace(verdict=SimpleNamespace(accepted=True), parent=parent, model=model)
+    opened.controller.learnt.emit(done)
+    settle(opened)
+    settle(opened)
+    assert opened.queue.scores.text() == "AP on 1 held-out image: 1.00, 1.00 after 0, 0 cells"
+    # All but the image that is done are left for the new model.
+    assert opened.queue.segment_rest.text() == "Segment the rest (3)"
+
+
+def test_a_count_that_is_older_than_the_stroke_hides_nothing(opened, settle, hand, folder):
+    from napari_unet.plugin.edits.tracker import EditCount
+
+    layer = segment(opened, settle)
+    correct(opened, hand)
+    # A survey that began before the stroke ends after it.
+    opened.controller.corrections.counted.emit(layer, EditCount())
+    go(opened, settle)
+    assert Project(folder).entry("a.tif").n_corrected == 1
 
 
 def test_closed_the_folder_leaves_nothing(opened, settle, qtbot):

@@ -46,10 +46,13 @@ class Open:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self.tracker: EditTracker | None = None
-        # The labels and their revision that are on the disk. What was read with corrections is
+        # The labels that are on the disk: whose they are, their revision, and how much of them is
+        # corrected. A count may be of an earlier revision. What was read with corrections is
         # written again: the last stroke before a kill may be in the corrections alone.
         is_as_read = opened.labels is not None and not opened.is_restored
-        self.saved: tuple[str | None, int] | None = (opened.owner, 0) if is_as_read else None
+        self.saved: tuple[str | None, int, int] | None = (
+            (opened.owner, 0, 0) if is_as_read else None
+        )
         # What Segment found since: model, number of cells, doubt.
         self.found: tuple[str, int, float] | None = None
         self.n_corrected = 0
@@ -343,12 +346,11 @@ class Queue:
             return
         tracker, owner = state.tracker, record_of(labels).draft_owner
         revision = tracker.revision if tracker is not None and tracker.layer == labels else 0
-        before = state.saved
-        if before == (owner, revision):
+        if state.saved == (owner, revision, state.n_corrected):
             return
-        state.saved = owner, revision
+        state.saved = owner, revision, state.n_corrected
         found, state.found = state.found, None
-        is_new = revision > (before[1] if before is not None and before[0] == owner else 0)
+        is_new = revision > 0
         planes = planes_of(bare(labels))
         name, n_corrected, source = opened.name, state.n_corrected, opened.source
 
