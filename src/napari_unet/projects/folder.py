@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from napari_unet.io.images import LABELS, SUFFIXES, list_images
@@ -69,7 +70,7 @@ def label_path(name: str, folder: str, taken: Collection[str]) -> str:
     where = image.parent if folder == "." else PurePosixPath(folder)
     # Two images may differ in their endings alone.
     whole = f"{stem}-{PurePosixPath(name).suffix.lstrip('.')}"
-    choices = [stem, whole, *(f"{whole}-{n}" for n in range(2, len(taken) + 3))]
+    choices = chain([stem, whole], (f"{whole}-{n}" for n in count(2)))
     paths = (str(where / f"{choice}{LABELS}{ending}") for choice in choices)
     return next(path for path in paths if path.lower() not in taken)
 
@@ -107,5 +108,4 @@ def few(names: Iterable[str], most: int = 3) -> str:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = [path / name for name in _ZARR_FILES if (path / name).is_file()]
-    return found or [path / "zarr.json"]
+    return [path / name for name in _ZARR_FILES if (path / name).is_file()]

@@ -356,7 +356,8 @@ class Project:
             images[name] = ImageEntry(labels, SEGMENTED if there_already else NEW)
         self._there = sorted(dict.fromkeys(there))
         self._manifest = replace(self._manifest, images=images)
-        gone = [n for n, e in images.items() if n not in there and e.state != NEW]
+        lacking = images.keys() - set(there)
+        gone = [name for name in images if name in lacking and images[name].state != NEW]
         self.changed = frozenset(name for name in self._there if self._is_changed(name))
         others = [] if self._manifest.listed else others_in(self.folder)
         for names, one, many in (

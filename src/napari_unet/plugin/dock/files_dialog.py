@@ -101,7 +101,9 @@ class FilesDialog(QDialog):
         names = ", ".join(path.name for path in self.images[:3])
         more = f" and {len(self.images) - 3} more" if len(self.images) > 3 else ""
         self.chosen.setText(f"{names}{more}" if names else "No images yet")
-        where = "No folder for the labels yet" + ("; one by one: labels in it" if is_folder else "")
+        where = "No folder for the labels yet"
+        if is_folder:
+            where += f" (one by one: {self.images[0].name}/labels)"
         self.where.setText(f"To {self.folder}" if self.folder else where)
         self.queue.setEnabled(is_folder)
         self.start.setEnabled(bool(self.images) and self.folder is not None)
