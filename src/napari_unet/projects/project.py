@@ -432,14 +432,13 @@ class Project:
             name: entry if f"image {name}" in self._dirty else there.images.get(name, entry)
             for name, entry in ours.images.items()
         }
-        kept = {
-            key: getattr(ours, key) for key in ("sort", "current", "curve") if key in self._dirty
-        }
         more = {name: entry for name, entry in there.images.items() if name not in images}
         self._manifest = replace(
             ours,
             images=images | more,
-            **{"curve": there.curve, "sort": there.sort, "current": there.current} | kept,
+            sort=(ours if "sort" in self._dirty else there).sort,
+            current=(ours if "current" in self._dirty else there).current,
+            curve=(ours if "curve" in self._dirty else there).curve,
         )
 
     def _save(self) -> None:

@@ -116,7 +116,8 @@ def test_nothing_is_lost_where_napari_is_killed(docked, settle, models_folder, t
     assert "corrected" in widget.correcting.count.text()
     project = widget.queue.queue.project
     begun = {name for name in project.names if project.entry(name).state == "segmented"}
-    assert 9 <= len(begun) < 37
+    # Labels may have come to their place before the json file said so: they are made again.
+    assert 8 <= len(begun) < 37
     before = {name: project.label_path(name).stat().st_mtime_ns for name in begun}
     widget.queue.segment_rest.click()
     settle(widget)

@@ -12,9 +12,9 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.utils.events import Event
-from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
 from napari_unet.jobs import log_failure, sentence
@@ -434,6 +434,6 @@ class Queue:
             self._pending += 1
 
 
-def _write(project: Project, name: str, planes: NDArray[np.int32], source: ImageSource) -> None:
+def _write(project: Project, name: str, planes: LazyArray, source: ImageSource) -> None:
     labels = np.array(planes, np.int32)
     project.save_labels(name, in_image_order(labels, source.axes), source)

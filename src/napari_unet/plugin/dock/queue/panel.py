@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
@@ -77,7 +78,7 @@ class QueuePanel(QFrame):
         self.hide()
 
     @property
-    def _signals(self) -> tuple[tuple[object, Callable[..., None]], ...]:
+    def _signals(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
         queue = self.queue
         return (
             (queue.changed, self.refresh),
@@ -177,8 +178,8 @@ class QueuePanel(QFrame):
         inner = QVBoxLayout(self.folded)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(2)
-        for part in (row(self.order, self.held_out), self.images, self.scores):
-            inner.addWidget(part)
+        for each in (row(self.order, self.held_out), self.images, self.scores):
+            inner.addWidget(each)
         self.images.show_images(None, ())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 2)
