@@ -1,4 +1,4 @@
-"""The command line: demo, segment, train, evaluate, export, models, corrections, serve.
+"""The command line: demo, segment, train, evaluate, export, models, corrections, project, serve.
 
 Exit status: 0 on success, 2 on a wrong call, 1 on any other failure. Results go to standard
 output, progress and errors to standard error.
@@ -20,6 +20,7 @@ from typing import Any
 from napari_unet.cli import corrections as cli_corrections
 from napari_unet.cli import exports as cli_exports
 from napari_unet.cli import models as cli_models
+from napari_unet.cli import projects as cli_projects
 from napari_unet.cli import serve as cli_serve
 from napari_unet.cli.terminal import Notes, WrongCall, follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
@@ -142,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     cli_models.add_commands(commands.add_parser("models", help="the models on this computer"))
     corrections = commands.add_parser("corrections", help="what a model's fine-tunes learn from")
     cli_corrections.add_commands(corrections)
+    project = commands.add_parser("project", help="a folder of images, and how far each is")
+    cli_projects.add_commands(project, _add_predict_options, _predict_config)
     cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
     return parser
 

@@ -211,6 +211,33 @@ class Drafts:
                 damaged.append(index)
         return Draft(baseline, labels, head["info"], head["created"], tuple(damaged))
 
+    def has(self, key: str) -> bool:
+        """Return whether there is a draft."""
+        return (self._folder(key) / _INFO).exists()
+
+    def info(self, key: str) -> dict[str, Any] | None:
+        """Return the info of a draft; None if there is none or it cannot be read."""
+        head = self._head(self._folder(key))
+        return None if head is None else head["info"]
+
+    def changed_ns(self, key: str) -> int:
+        """Return when a draft was last written, in nanoseconds since 1970; 0 if there is none."""
+        files = [path for path in self._folder(key).rglob("*") if path.is_file()]
+        return max((path.stat().st_mtime_ns for path in files), default=0)
+
+    def copy(self, key: str, to: Drafts, new_key: str) -> None:
+        """Copy a draft into another folder of drafts, where there is none with that key.
+
+        Raises
+        ------
+        ValueError
+            If there is no such draft.
+        """
+        head = self._readable_head(key) | {"key": new_key}
+        source, target = self._folder(key), to._folder(new_key)
+        shutil.copytree(source / head["folder"], target / head["folder"])
+        _write_head(target, head)
+
     def has_strokes(self, key: str, *, previous: bool = False) -> bool:
         """Return whether a draft has strokes; reads no labels, so it is fast."""
         folder = self._folder(key, previous)

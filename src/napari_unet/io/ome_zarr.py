@@ -141,6 +141,21 @@ def is_zarr(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX or any((path / mark).is_file() for mark in _MARKS)
 
 
+def fields_of_plate(path: Path) -> list[Path]:
+    """Return the images of a plate in OME-Zarr, well by well; empty if it is no plate."""
+    import zarr
+
+    try:
+        plate = zarr.open(path, mode="r")
+        wells = [path / well["path"] for well in _ome(plate).get("plate", {}).get("wells", [])]
+        described = [_ome(zarr.open(well, mode="r"))["well"]["images"] for well in wells]
+    except Exception:
+        # Each kind of store has its own exceptions; who reads it as an image is told.
+        return []
+    pairs = zip(wells, described, strict=True)
+    return [well / field["path"] for well, fields in pairs for field in fields]
+
+
 def open_zarr(path: Path, axes: str | None = None, series: int | None = None) -> ZarrImage:
     """Open an image in a zarr store for reading.
 

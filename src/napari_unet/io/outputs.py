@@ -16,9 +16,9 @@ _IN_ZARR = re.compile(
 )
 # Names of the columns that `measurements.measure` makes, and of those that are added to them.
 _COLUMN = re.compile(
-    r"label|[tz](?:_first|_last)?|area|volume|centroid_[zyx]|intensity_(?:mean|max|min)(?:_\d+)?|"
+    r"image|label|[tz](?:_first|_last)?|area|volume|centroid_[zyx]|intensity_(?:mean|max|min)(?:_\d+)?|"
     r"equivalent_diameter|axis_major_length|axis_minor_length|eccentricity|solidity|perimeter|"
-    r"class|unit"
+    r"class|unit|state"
 )
 
 
@@ -81,4 +81,4 @@ def _is_our_tif(path: Path) -> bool:
 def _is_our_table(path: Path) -> bool:
     with path.open(newline="", encoding="utf-8") as file:
         names = next(csv.reader(file), [])
-    return names[:1] == ["label"] and all(map(_COLUMN.fullmatch, names))
+    return names[:1] in (["label"], ["image"]) and all(map(_COLUMN.fullmatch, names))

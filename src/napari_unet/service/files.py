@@ -91,6 +91,8 @@ class FileDone:
         How the image was read, and warnings about it, one sentence each.
     look
         The diameter and channel with which the model saw the image.
+    doubt
+        How unsure the model is of the image, as of `Segmentation`; None if that is not known.
     """
 
     job: FileJob
@@ -100,6 +102,7 @@ class FileDone:
     error: str = ""
     notes: tuple[str, ...] = ()
     look: Look = AS_IT_IS
+    doubt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -309,7 +312,10 @@ def segment_file(
     seconds = time.perf_counter() - start
     told = (image.words(config.channel), *found.warnings, *warnings)
     notes = tuple(f"{file.image}: {note}" for note in told if note)
-    return FileDone(file, found.n_cells, found.compute, seconds, notes=notes, look=found.look)
+    doubt = found.doubt if isinstance(found, Segmentation) else None
+    return FileDone(
+        file, found.n_cells, found.compute, seconds, notes=notes, look=found.look, doubt=doubt
+    )
 
 
 def summary(done: Sequence[FileDone]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
@@ -27,7 +29,15 @@ class FilesDialog(QDialog):
         Files and folders that were chosen.
     folder
         Where the labels and tables go.
+
+    Signals
+    -------
+    queued
+        The images of a folder are to be opened one by one: the folder, and that of the labels from
+        there.
     """
+
+    queued = Signal(object, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,8 +47,16 @@ class FilesDialog(QDialog):
         self.chosen, self.where = QLabel(), QLabel()
         for text in (self.chosen, self.where):
             text.setWordWrap(True)
+        self.queue = button(
+            "Open one by one",
+            "Look at the images of a folder one after the other, correct a few, and have the rest "
+            "segmented",
+            self._queue,
+        )
         self.table = QCheckBox("Also a table of the cells (CSV) for each image")
-        self.start = button("Segment", "With the model and the settings of the dock", self.accept)
+        self.start = button(
+            "Segment all", "With the model and the settings of the dock", self.accept
+        )
         layout = QVBoxLayout(self)
         for part in (
             row(
@@ -49,7 +67,7 @@ class FilesDialog(QDialog):
             button("Save to…", "Choose a folder for labels and tables", self._ask_where),
             self.where,
             self.table,
-            row(self.start, button("Cancel", "Do nothing", self.reject)),
+            row(self.queue, self.start, button("Cancel", "Do nothing", self.reject)),
         ):
             layout.addWidget(part)
         self._show()
@@ -79,11 +97,23 @@ class FilesDialog(QDialog):
         return plan_files(list_images(self.images), self.folder, table=self.table.isChecked())
 
     def _show(self) -> None:
+        is_folder = len(self.images) == 1 and self.images[0].is_dir()
         names = ", ".join(path.name for path in self.images[:3])
         more = f" and {len(self.images) - 3} more" if len(self.images) > 3 else ""
         self.chosen.setText(f"{names}{more}" if names else "No images yet")
-        self.where.setText(f"To {self.folder}" if self.folder else "No folder for the labels yet")
+        where = "No folder for the labels yet"
+        if is_folder:
+            where += f" (one by one: {self.images[0].name}/labels)"
+        self.where.setText(f"To {self.folder}" if self.folder else where)
+        self.queue.setEnabled(is_folder)
         self.start.setEnabled(bool(self.images) and self.folder is not None)
+
+    def _queue(self) -> None:
+        labels = "labels"
+        if self.folder is not None:
+            labels = Path(os.path.relpath(self.folder, self.images[0])).as_posix()
+        self.reject()
+        self.queued.emit(self.images[0], labels)
 
     def _ask_files(self) -> None:
         endings = " ".join(f"*{suffix}" for suffix in sorted(SUFFIXES))

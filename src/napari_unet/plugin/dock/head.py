@@ -30,6 +30,8 @@ _SHORTCUTS = (
     ("Shift-C", "mark the visible area as correct"),
     ("U", "undo the last mark"),
     ("N", "next doubtful cell"),
+    ("Page Down, Page Up", "the next image of a folder, the one before"),
+    ("Shift-D", "all labels of this image of a folder are right"),
     ("Esc", "stop drawing a box"),
     ("M", "a new number for the next cell (napari)"),
     ("1, 2, 3, 4", "eraser, brush, polygon, fill (napari)"),

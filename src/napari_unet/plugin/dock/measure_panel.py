@@ -58,6 +58,8 @@ class MeasureRow(QWidget):
     """
 
     warned = Signal(str)
+    # A folder that is to be opened, and the folder of its labels from there.
+    queued = Signal(object, str)
 
     def __init__(
         self,
@@ -79,7 +81,8 @@ class MeasureRow(QWidget):
         self.exporting.warned.connect(self.warned)
         self.files = button(
             "Folder of images…",
-            "Segment many images with this model, without opening them",
+            "Open the images of a folder one by one, correct a few, and have the rest segmented; "
+            "or segment many without opening them",
             lambda: self._try(self._ask_files),
         )
         layout = QVBoxLayout(self)
@@ -191,6 +194,7 @@ class MeasureRow(QWidget):
         model, config = self._model()
         self.dialog = FilesDialog(self)
         self.dialog.setModal(True)
+        self.dialog.queued.connect(self.queued)
         self.dialog.accepted.connect(lambda: self._try(lambda: self._segment(model, config)))
         self.dialog.show()
 

@@ -21,6 +21,7 @@ from napari_unet.plugin.dock.head import Head
 from napari_unet.plugin.dock.layer_choice import LayerBoxes
 from napari_unet.plugin.dock.measure_panel import MeasureRow
 from napari_unet.plugin.dock.preferences_dialog import Preferring
+from napari_unet.plugin.dock.queue.panel import QueuePanel
 from napari_unet.plugin.dock.read_as import ChannelBox, ReadAs
 from napari_unet.plugin.dock.rows.better_model_row import BetterModelRow
 from napari_unet.plugin.dock.rows.cut_short_row import CutShortRow
@@ -139,6 +140,7 @@ class SegmentWidget(QWidget):
         for signal, slot in self._connections:
             signal.connect(slot)
         ends = (
+            self.queue.close_down,
             self.correcting.close_down,
             self._announcement.end,
             self._labels_in_images.close,
@@ -168,6 +170,7 @@ class SegmentWidget(QWidget):
         """Whether strokes are yet to be counted, a draft to be read, or cells to be drawn again."""
         controller = self.controller
         looks = controller.restoring.is_looking + controller.cut_short.is_looking > 0
+        looks = looks or self.queue.queue.is_at_work
         return controller.corrections.is_counting or looks or controller.redrawing.is_at_work
 
     def cleanup(self) -> None:
@@ -212,8 +215,11 @@ class SegmentWidget(QWidget):
         self.results_step.add(self.measuring)
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
+        self.queue = QueuePanel(
+            self.controller, lambda: (self._chosen_model(), self.advanced.files_config())
+        )
         column = Column()
-        for part in (self.head, *self._steps, self.advanced):
+        for part in (self.head, self.queue, *self._steps, self.advanced):
             column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -301,6 +307,9 @@ class SegmentWidget(QWidget):
         self.correcting.warned.connect(partial(self._warn, self.correct_step))
         self.correcting.touched.connect(self._on_touched)
         self.measuring.warned.connect(partial(self._warn, self.results_step))
+        self.measuring.queued.connect(self.queue.open_folder)
+        self.queue.touched.connect(self._refresh)
+        self.queue.warned.connect(partial(self._warn, self.results_step))
         self.models.changed.connect(self._refresh_models)
         self.models.told.connect(partial(self._tell, self.find_step))
         self.models.failed.connect(partial(self._warn, self.find_step))
@@ -410,6 +419,7 @@ class SegmentWidget(QWidget):
             "Importing": self.correct_step,
             "Tracking": self.results_step,
             "Segmenting files": self.results_step,
+            "Scoring": self.results_step,
         }.get(what, self.find_step)
         self._drop_warnings()
         self._details = ""
@@ -499,7 +509,8 @@ class SegmentWidget(QWidget):
         no_image = "" if self.image.value is not None else _NO_IMAGE
         no_labels = "" if self.labels.value is not None else _NO_LABELS
         is_corrected = self._is_touched or self._count.is_any
-        nothing = no_labels or self._fault or ("" if is_corrected else _NOTHING_CORRECTED)
+        can_teach = is_corrected or self.queue.can_teach(self.model.value)
+        nothing = no_labels or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
         advanced, measuring, exporting = self.advanced, self.measuring, self.measuring.exporting
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (

@@ -41,9 +41,34 @@ class Autosave:
         self._owners: dict[str, object] = {}
         self._saved: dict[str, dict[Index, Changes]] = {}
         self._infos: dict[str, dict[str, object]] = {}
+        # Drafts in other folders: the key of an image layer, and where a key leads.
+        self._given: dict[str, str] = {}
+        self._elsewhere: dict[str, tuple[Drafts, str]] = {}
+
+    def keep_in(self, unique_id: str, key: str, drafts: Drafts, name: str) -> None:
+        """Keep the draft of an image layer in another folder of drafts, under a name of its own.
+
+        Parameters
+        ----------
+        unique_id
+            Of the image layer.
+        key
+            The key of its draft from now on.
+        drafts, name
+            Where the draft is, and its key there.
+        """
+        self._given[unique_id], self._elsewhere[key] = key, (drafts, name)
+
+    def let_go(self, unique_id: str, key: str) -> None:
+        """Forget an image layer of `keep_in`: what is saved stays."""
+        self._given.pop(unique_id, None)
+        for known in (self._owners, self._saved, self._infos):
+            known.pop(key, None)
 
     def key_of(self, unique_id: str, source: LayerImage, name: str) -> str:
         """Return the key of an image layer's draft; reads the image's first plane."""
+        if unique_id in self._given:
+            return self._given[unique_id]
         known = f"{unique_id} {name}"
         if known not in self._keys:
             self._keys[known] = fingerprint(source.data, source.axes, name)
@@ -72,40 +97,47 @@ class Autosave:
         changes
             All planes that differ from the baseline.
         """
-        said = dict(info)
+        said, (drafts, name) = dict(info), self._place(key)
         if self._owners.get(key) != owner:
-            if not changes and not said.get("marks"):
+            # Elsewhere, the draft is all that is known of the image later.
+            carried = key in self._elsewhere and said.get("seen")
+            if not changes and not said.get("marks") and not carried:
                 return
-            self._drafts.begin(key, baseline, said)
+            drafts.begin(name, baseline, said)
             self._owners[key], self._saved[key], self._infos[key] = owner, {}, said
         before = self._saved[key]
         for index in before.keys() - changes.keys():
-            self._drafts.save_plane(key, index, np.zeros(0, np.int64), np.zeros(0, np.int32))
+            drafts.save_plane(name, index, np.zeros(0, np.int64), np.zeros(0, np.int32))
         for index, (where, values) in changes.items():
             if index not in before or not _same(before[index], (where, values)):
-                self._drafts.save_plane(key, index, where, values)
+                drafts.save_plane(name, index, where, values)
         self._saved[key] = dict(changes)
         if said != self._infos[key]:
-            self._drafts.save_info(key, said)
+            drafts.save_info(name, said)
             self._infos[key] = said
 
     def find(self, key: str) -> Draft | None:
         """Return the draft of an image; None if it is empty, dismissed or missing."""
-        draft = self._drafts.load(key)
+        drafts, name = self._place(key)
+        draft = drafts.load(name)
         if draft is None or draft.info.get("dismissed"):
             return None
         strokes = not np.array_equal(draft.baseline, draft.labels)
-        return draft if strokes or draft.info.get("marks") else None
+        return draft if strokes or draft.info.get("marks") or draft.info.get("seen") else None
 
     def dismiss(self, key: str) -> None:
         """Do not offer a draft again; it stays on the disk until the next one replaces it."""
-        draft = self._drafts.load(key)
+        drafts, name = self._place(key)
+        draft = drafts.load(name)
         if draft is not None:
-            self._drafts.save_info(key, draft.info | {"dismissed": True})
+            drafts.save_info(name, draft.info | {"dismissed": True})
 
     def adopt(self, key: str, owner: object) -> None:
         """Continue a restored draft: these labels are its owner now."""
         self._owners[key], self._saved[key], self._infos[key] = owner, {}, {}
+
+    def _place(self, key: str) -> tuple[Drafts, str]:
+        return self._elsewhere.get(key, (self._drafts, key))
 
 
 def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, object]:
@@ -131,6 +163,20 @@ def info_of(memo: Memo, image: str, model: str, channel: Channel) -> dict[str, o
     }
 
 
+def memo_from(draft: Draft) -> Memo:
+    """Return what a draft holds besides labels: what `info_of` made of it."""
+    info, shape = draft.info, draft.labels.shape
+    return Memo(
+        tuple(info.get("marks", ())),
+        tuple(info.get("draft_cells", ())),
+        {
+            _index(text): _unpacked(states, shape[-2:])
+            for text, states in info.get("seen", {}).items()
+        },
+        {int(cell): name for cell, name in info.get("classes", {}).items()},
+    )
+
+
 def labels_from(image: Image, draft: Draft) -> Labels:
     """Return a new Labels layer with all that a draft holds.
 
@@ -139,7 +185,7 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     ValueError
         If it does not fit the image.
     """
-    info, shape = draft.info, draft.labels.shape
+    info, shape, memo = draft.info, draft.labels.shape, memo_from(draft)
     if tuple(shape) != stack_shape(image):
         raise ValueError(f"what was saved is {shape} and the image is not; segment it again")
     layer = labels_like(image, draft.labels, f"{image.name} cells", {})
@@ -148,12 +194,8 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     record.source, record.image = image.unique_id, image.name
     record.model = info.get("model", "")
     record.baseline = draft.baseline
-    record.marks = list(info.get("marks", ()))
-    record.draft_cells = list(info.get("draft_cells", ()))
-    record.classes = {int(cell): name for cell, name in info.get("classes", {}).items()}
-    record.seen = {
-        _index(text): _unpacked(states, shape[-2:]) for text, states in info.get("seen", {}).items()
-    }
+    record.marks, record.draft_cells = list(memo.marks), list(memo.drafts)
+    record.classes, record.seen = dict(memo.classes), dict(memo.carried)
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
     show_features(layer)
     return layer

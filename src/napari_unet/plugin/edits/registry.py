@@ -137,6 +137,11 @@ class Corrections:
         self._due.add(labels)
         self._timer.start()
 
+    def save_now(self) -> None:
+        """Begin at once to count and save what is to be counted."""
+        self._timer.stop()
+        self._survey_due()
+
     def show(self, labels: Labels | None) -> None:
         """Tint what was seen of these labels, from now on."""
         self._shown = labels

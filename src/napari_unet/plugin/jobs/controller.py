@@ -16,7 +16,7 @@ from psygnal import Signal
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import label_axes, planes_last
-from napari_unet.corrections.annotations import Annotated, Correction
+from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.drafts import Drafts
 from napari_unet.jobs import Job, Progress
 from napari_unet.learning.finetune import Improvement
@@ -51,6 +51,8 @@ from napari_unet.segmentation.planes import Segmentation
 from napari_unet.service.segmentation import SegmentationService
 from napari_unet.serving.client.unfinished import UnfinishedJob
 
+# What teaches besides an image; may take long.
+Others = Callable[[], tuple[Annotated, ...]]
 # A job that is cancelled has this long to end before the viewer goes on without it.
 _PATIENCE_S = 1.0
 
@@ -106,6 +108,10 @@ class Controller:
         How the model was shown the image, in words; empty if as it is.
     renewed
         A Labels layer that holds another result now.
+    learnt
+        `Improvement`, after each fine-tune.
+    segmented
+        Image, its new Labels layer, and the `Segmentation`.
     """
 
     models_changed = Signal(str)
@@ -114,6 +120,8 @@ class Controller:
     detailed = Signal(str)
     looked = Signal(str)
     renewed = Signal(object)
+    learnt = Signal(object)
+    segmented = Signal(object, object, object)
 
     def __init__(
         self, viewer: Viewer, service: SegmentationService, drafts: Path | None = None
@@ -139,11 +147,20 @@ class Controller:
         self.cut_short = CutShortFinetunes(
             service, self._background, self.follower, partial(self._show_improvement, None)
         )
+        # Given the image that teaches, and a function that finds the name of the new model: returns
+        # what teaches besides, a function for the background. Raises ValueError if the image must
+        # not teach.
+        self.also_teach: Callable[[Image, Callable[[], str]], Others] = _alone
         self._learning, self._arriving = LearningView(viewer), Arriving(viewer)
         # While Qt is there still: a script may end, or IPython, with its window open.
         atexit.register(self._at_exit)
         # The thread of a job that did not end in time.
         self._at_work: Thread | None = None
+
+    @property
+    def saving(self) -> tuple[Background, Autosave]:
+        """The thread in which what was painted is compared, and what saves it there."""
+        return self._background, self._autosave
 
     def close(self) -> None:
         """Cancel what runs, save what was painted, let go of the viewer; safe to call twice."""
@@ -231,14 +248,21 @@ class Controller:
         find = partial(self.service.store.find, model)
         config = as_seen(config, image, labels, find, self.viewer)
 
-        def start(source: Annotated) -> None:
-            job = self.service.finetune([source], model, config, watch=lambda: self._learning.view)
-            mask = self.corrections.tracker(labels).mask
+        def start(*sources: Annotated) -> None:
+            watch = lambda: self._learning.view  # noqa: E731
+            job = self.service.finetune(sources, model, config, watch=watch)
+            mask = self.corrections.tracker(labels).mask if labels in self.viewer.layers else ""
             note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
-            show = partial(self._show_improvement, image)
-            self.follower.follow(job, self.follower.showing(lambda done: show(done) + note))
 
-        self._with_corrections(image, labels, "Fine-tuning", start)
+            def show(done: Improvement) -> str:
+                # Slips do not say on which of several images they are.
+                done = replace(done, slips=()) if len(sources) > 1 else done
+                return self._show_improvement(image, done) + note
+
+            self.follower.follow(job, self.follower.showing(show))
+
+        also = self.also_teach(image, lambda: self.service.store.name_for_own(find()))
+        self._with_corrections(image, labels, "Fine-tuning", start, also=also)
         self._learning.begin(image, config.channel)
 
     def use_server(self, server: Path | None) -> None:
@@ -436,6 +460,7 @@ class Controller:
         self._add(image, result, layer)
         self.redrawing.keep(asked, done, layer)
         self.places.offer(image, NEXT, done.places, done.diameter_px)
+        self.segmented.emit(image, layer, done)
         self.computed_on.emit(done.compute)
         self.looked.emit("" if done.look.is_as_it_is else done.look.words)
         self.detailed.emit(
@@ -459,8 +484,9 @@ class Controller:
         self.follower.finish(told, False)
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:
-        if image is not None:
+        if image is not None and image in self.viewer.layers:
             self.places.offer(image, CHECK, done.slips)
+        self.learnt.emit(done)
         told = self.versions.learnt(done)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
@@ -472,9 +498,10 @@ class Controller:
         image: Image,
         labels: Labels,
         what: str,
-        start: Callable[[Annotated], None],
+        start: Callable[..., None],
         *,
         or_all: bool = False,
+        also: Others = tuple,
     ) -> None:
         """Copy what was painted, compare it in the background, and go on with the result."""
         self.follower.check_idle()
@@ -483,12 +510,19 @@ class Controller:
         compare = self.corrections.snapshot(labels, or_all=or_all)
         self.follower.begin(what, can_finish=not or_all)
 
-        def go_on(future: Future[tuple[Correction, ...]]) -> None:
+        def find() -> tuple[Annotated, ...]:
+            others = also()
+            own = Annotated(source.data, source.axes, compare(), image.name)
+            return (own, *others) if own.corrections or not others else others
+
+        def go_on(future: Future[tuple[Annotated, ...]]) -> None:
             if self.follower.was_cancelled:
                 self.follower.finish_cancelled()
                 return
-            self.follower.guarded(
-                lambda: start(Annotated(source.data, source.axes, future.result(), image.name))
-            )
+            self.follower.guarded(lambda: start(*future.result()))
 
-        self._background.run(compare, go_on)
+        self._background.run(find, go_on)
+
+
+def _alone(image: Image, name: Callable[[], str]) -> Others:
+    return tuple

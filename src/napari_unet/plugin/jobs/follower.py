@@ -55,6 +55,7 @@ class Follower:
         self._main = MainThread()
         self._job: Job[Any] | None = None
         self._can_finish = False
+        self._stopped: Callable[[], str] = _nothing
 
     def cancel(self) -> None:
         """Ask the job to end.
@@ -76,7 +77,11 @@ class Follower:
             self._job.extend(seconds)
 
     def run(
-        self, what: str, start: Callable[[], Job[T]], show: Callable[[T], tuple[str, bool]]
+        self,
+        what: str,
+        start: Callable[[], Job[T]],
+        show: Callable[[T], tuple[str, bool]],
+        stopped: Callable[[], str] | None = None,
     ) -> None:
         """Start a job and follow it to its end.
 
@@ -88,6 +93,8 @@ class Follower:
             Starts the job.
         show
             Called with the result; returns a sentence for the user, and whether it is good news.
+        stopped
+            Returns what is said if the work is cancelled; by default that nothing was changed.
 
         Raises
         ------
@@ -97,6 +104,7 @@ class Follower:
         self.check_idle()
         job = start()
         self.begin(what)
+        self._stopped = stopped or _nothing
 
         def finish(job: Job[T]) -> None:
             message, well = show(job.result)  # type: ignore[arg-type]
@@ -126,6 +134,7 @@ class Follower:
             Whether the job can end early and keep what it has done so far.
         """
         self.is_busy, self.was_cancelled, self._can_finish = True, False, can_finish
+        self._stopped = _nothing
         self.started.emit(what)
 
     def finish(self, message: str, well: bool) -> None:
@@ -136,7 +145,7 @@ class Follower:
 
     def finish_cancelled(self) -> None:
         """Say that the work was cancelled."""
-        self.finish("Cancelled; nothing was changed", True)
+        self.finish(self._stopped(), True)
 
     def follow(self, job: Job[T], show: Callable[[Job[T]], None]) -> None:
         """Report a job's progress; `show` is called with it when it is done, and finishes."""
@@ -180,3 +189,7 @@ class Follower:
             self.finish(job.error, False)
         else:
             self.guarded(lambda: show(job))
+
+
+def _nothing() -> str:
+    return "Cancelled; nothing was changed"

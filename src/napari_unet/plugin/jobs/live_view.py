@@ -49,6 +49,10 @@ class LearningView:
         if self._taught is None:
             return
         self.view = view_of(self._viewer, *self._taught)
+        if self.view is None:
+            # The image is gone.
+            self._overlay.remove()
+            return
         if preview is None:
             return
         y, x = preview.view.box

@@ -18,6 +18,8 @@ _PAUSE_MS = 250
 # Between two removals there is this time at least, in seconds, so that the viewer can draw.
 _BETWEEN_S = 0.1
 _last_removal_s = -_BETWEEN_S
+# The part of the canvas that a layer takes when the whole of it is shown.
+_MARGIN = 0.95
 
 
 def canvas_size(viewer: Viewer) -> tuple[int, int]:
@@ -31,6 +33,15 @@ def camera_of(viewer: Viewer) -> Camera:
     """The camera, which napari 0.9 moved."""
     camera: Camera = getattr(viewer, "scene", viewer).camera
     return camera
+
+
+def fit(viewer: Viewer, layer: Layer) -> None:
+    """Show the whole of a layer, whatever else is in the viewer."""
+    camera, extent = camera_of(viewer), layer.extent.world
+    low, high = (end[-2:] for end in extent)
+    camera.center = (*tuple(camera.center)[:-2], *((low + high) / 2).tolist())
+    sizes = zip(canvas_size(viewer), (high - low).tolist(), strict=True)
+    camera.zoom = _MARGIN * min(length / max(size, 1e-9) for length, size in sizes)
 
 
 def make_current(event: Event | None = None) -> None:

@@ -1,0 +1,5 @@
+"""A folder of images in the viewer: one image open at a time, saved as it is corrected.
+
+Entry: `queue.Queue`. `layers` makes the layers of an image, `teaching` is what all images of the
+folder teach together, `rest` does the work on all images. The widgets are in `plugin.dock.queue`.
+"""

@@ -1,0 +1,439 @@
+"""A folder of images as a queue: one is open at a time, and is saved as it is corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.layers.base import Layer
+from napari.utils.events import Event
+from psygnal import Signal
+
+from napari_unet.core.arrays import LazyArray
+from napari_unet.corrections.annotations import Annotated
+from napari_unet.io.image_source import ImageSource
+from napari_unet.jobs import log_failure, sentence
+from napari_unet.plugin.edits.tracker import EditCount, EditTracker
+from napari_unet.plugin.jobs.controller import Controller, Others
+from napari_unet.plugin.projects.layers import Opened, open_image
+from napari_unet.plugin.projects.teaching import annotated
+from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.canvas import fit, remove_soon
+from napari_unet.plugin.viewer.layers import bare, planes_of
+from napari_unet.plugin.viewer.record import record_of
+from napari_unet.projects.project import Project, in_image_order
+from napari_unet.segmentation.planes import Segmentation
+
+T = TypeVar("T")
+# While one of these runs for the open image, no other image is opened.
+_ABOUT_THE_IMAGE = ("Segmenting", "Estimating", "Drawing")
+
+
+class Open:
+    """The image that is open, or that was closed and is being saved still.
+
+    Parameters
+    ----------
+    opened
+        The image and the layers that it was opened with.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.tracker: EditTracker | None = None
+        # The labels that are on the disk: whose they are, their revision, and how much of them is
+        # corrected. A count may be of an earlier revision. What was read with corrections is
+        # written again: the last stroke before a kill may be in the corrections alone.
+        is_as_read = opened.labels is not None and not opened.is_restored
+        self.saved: tuple[str | None, int, int] | None = (
+            (opened.owner, 0, 0) if is_as_read else None
+        )
+        # What Segment found since: model, number of cells, doubt.
+        self.found: tuple[str, int, float] | None = None
+        self.n_corrected = 0
+
+
+class Queue:
+    """Opens the images of a folder one after the other.
+
+    Parameters
+    ----------
+    controller
+        Of the dock.
+
+    Attributes
+    ----------
+    project
+        The folder; None if none is open.
+    names
+        Its images, in the order in which they are shown. It changes only where `arrange` is called,
+        so that the next image is the next one.
+    name
+        The image that is open; empty if none is.
+
+    Signals
+    -------
+    changed
+        Something of the folder is to be shown anew.
+    arranged
+        The names, or their order, are others.
+    told, failed
+        A sentence for the user.
+    """
+
+    changed = Signal()
+    arranged = Signal()
+    told = Signal(str)
+    failed = Signal(str)
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller, self.viewer = controller, controller.viewer
+        self.project: Project | None = None
+        self.names: list[str] = []
+        self.name = ""
+        self.files = Background()
+        self._edits, self._autosave = controller.saving
+        self._open: Open | None = None
+        self._leaving: dict[str, Open] = {}
+        self._wanted = ""
+        self._running = ""
+        self._pending = 0
+        # The images whose corrections the fine-tune that runs has been given.
+        self.teaching: tuple[str, ...] = ()
+        controller.also_teach = self._also_teach
+        controller.follower.started.connect(self._on_started)
+        controller.follower.ended.connect(self._on_ended)
+        controller.corrections.counted.connect(self._on_counted)
+        controller.segmented.connect(self._on_segmented)
+        self.viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether an image is being opened or saved."""
+        return self._pending > 0
+
+    @property
+    def image(self) -> Image | None:
+        """The layer of the image that is open."""
+        return None if self._open is None else self._open.opened.image
+
+    def close(self) -> None:
+        """Save what is not saved yet, and let go of the viewer; safe to call twice."""
+        if self._open is not None:
+            self.controller.corrections.save_now()
+            self._save_last(self._open)
+        self.project, self._open = None, None
+        self.files.close()
+        self._leaving.clear()
+        controller = self.controller
+        for signal, slot in (
+            (controller.follower.started, self._on_started),
+            (controller.follower.ended, self._on_ended),
+            (controller.corrections.counted, self._on_counted),
+            (controller.segmented, self._on_segmented),
+            (self.viewer.layers.events.removed, self._on_removed),
+        ):
+            signal.disconnect(slot)
+
+    def open_folder(self, folder: Path, labels: str = "labels") -> None:
+        """Open a folder, and the image that was open last; `failed` tells what is wrong."""
+        self._check_may_move()
+
+        def show(project: Project) -> None:
+            self._leave()
+            self.project = project
+            self.arrange()
+            for note in project.notes:
+                self.told.emit(note)
+            last = project.manifest.current
+            self.open(last if last in self.names else self.names[0])
+
+        self._run(lambda: Project(folder, labels=labels), show)
+
+    def close_folder(self) -> None:
+        """Save and close the folder, and the image that is open.
+
+        Raises
+        ------
+        ValueError
+            If something runs that needs it.
+        """
+        self.controller.follower.check_idle()
+        self._leave()
+        self.project, self.names = None, []
+        self.arranged.emit()
+        self.changed.emit()
+
+    def arrange(self) -> None:
+        """Take the order of the images as it is now."""
+        self.names = [] if self.project is None else self.project.names
+        self.arranged.emit()
+        self.changed.emit()
+
+    def sort(self, by: str) -> None:
+        """Show the images in another order, one of `projects.manifest.SORTS`."""
+        self._change(lambda project: project.choose(sort=by), self.arrange)
+
+    def go(self, steps: int) -> None:
+        """Open the image that comes so many places later.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or something runs for the open image.
+        """
+        here = self._wanted or self.name
+        if here not in self.names:
+            return
+        at = self.names.index(here) + steps
+        if not 0 <= at < len(self.names):
+            raise ValueError("this is the last image" if steps > 0 else "this is the first image")
+        self.open(self.names[at])
+
+    def open(self, name: str) -> None:
+        """Open an image, and close the one before as soon as this one is read.
+
+        Raises
+        ------
+        ValueError
+            If something runs for the open image.
+        """
+        project = self.project
+        if project is None or name == (self._wanted or self.name):
+            return
+        self._check_may_move()
+        self._wanted = name
+        self.changed.emit()
+        self._read(project, name)
+
+    def reload(self) -> None:
+        """Read the open image again: its labels were found in the background."""
+        if self.project is not None and self.name and not self._wanted:
+            self._wanted = self.name
+            self._read(self.project, self.name)
+
+    def set_done(self, done: bool) -> None:
+        """Say that all labels of the open image are right, or take it back."""
+        name = self.name
+        if name:
+            self.controller.corrections.save_now()
+            self._change(lambda project: project.set_done(name, done))
+
+    def set_held_out(self, held_out: bool) -> None:
+        """Let the open image judge models instead of teaching them, or take it back."""
+        name = self.name
+        if name:
+            self._change(lambda project: project.set_held_out(name, held_out))
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was done to the labels of the open image since it was opened."""
+        tracker = None if self._open is None else self._open.tracker
+        return tracker is None or tracker.revision == 0
+
+    # Opening and closing
+
+    def _check_may_move(self) -> None:
+        if self._running in _ABOUT_THE_IMAGE:
+            raise ValueError("something is running for this image; wait for its end, or stop it")
+
+    def _read(self, project: Project, name: str) -> None:
+        contour, dims = self.controller.outlines.width_px, bare(self.viewer.dims)
+
+        def show(opened: Opened) -> None:
+            if self.project is project and self._wanted == name:
+                self._show(opened)
+
+        def read(future: Future[None]) -> None:
+            self._pending -= 1
+            self._run(lambda: open_image(project, name, contour, dims), show, self._stay)
+
+        # After what is being saved of the images before.
+        if self._edits.run(lambda: None, read):
+            self._pending += 1
+
+    def _stay(self) -> None:
+        self._wanted = ""
+        self.changed.emit()
+
+    def _show(self, opened: Opened) -> None:
+        project = self.project
+        assert project is not None
+        is_another = opened.name != self.name
+        self._leave()
+        image, labels, layers = opened.image, opened.labels, self.viewer.layers
+        self._wanted, self.name, self._open = "", opened.name, Open(opened)
+        unique_id = str(image.unique_id)
+        self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
+        if opened.is_restored:
+            self._autosave.adopt(opened.key, opened.owner)
+        self.viewer.add_layer(image)
+        if labels is not None:
+            self.viewer.add_layer(labels)
+            layers.selection.active = labels
+            self._open.tracker = self.controller.corrections.tracker(labels)
+        if is_another:
+            fit(self.viewer, image)
+        if opened.told:
+            self.failed.emit(opened.told)
+        self._change(lambda p: p.choose(current=opened.name))
+        self.changed.emit()
+
+    def _leave(self) -> None:
+        """Save the open image, and take its layers away."""
+        left, self._open, self.name = self._open, None, ""
+        if left is None:
+            return
+        key, image = left.opened.key, left.opened.image
+        current = self.controller.results.current(image)
+        if current is not None:
+            self._leaving[key] = left
+            self.controller.corrections.count(current)
+            self.controller.corrections.save_now()
+        self._forget_soon(str(image.unique_id), key)
+        self.controller.places.forget(image)
+        gone: list[Layer] = [*self.controller.results.of(image), image]
+        for layer in gone:
+            # The dock offers it no more.
+            record_of(layer).helper = True
+            remove_soon(self.viewer, layer)
+
+    def _forget_soon(self, unique_id: str, key: str) -> None:
+        self._edits.run(
+            partial(self._autosave.let_go, unique_id, key), lambda future: self._forget(key)
+        )
+
+    def _forget(self, key: str) -> None:
+        self._leaving.pop(key, None)
+
+    def _on_removed(self, event: Event) -> None:
+        """The user may take the layer of the image away: then no image is open."""
+        left = self._open
+        if left is None or event.value != left.opened.image:
+            return
+        self._open, self.name = None, ""
+        self._save_last(left)
+        self._forget_soon(str(left.opened.image.unique_id), left.opened.key)
+        self.changed.emit()
+
+    # Saving
+
+    def _on_segmented(self, image: Image, labels: Labels, done: Segmentation) -> None:
+        if self._open is not None and image == self._open.opened.image:
+            self._open.found = done.model.reference, done.n_cells, done.doubt
+
+    def _on_counted(self, labels: Labels, count: EditCount | str) -> None:
+        record = record_of(labels)
+        key = record.draft or ""
+        is_open = self._open is not None and self._open.opened.key == key
+        state = self._leaving.get(key) or (self._open if is_open else None)
+        if state is None or record.retired or not isinstance(count, EditCount):
+            return
+        if labels in self.viewer.layers:
+            state.tracker = self.controller.corrections.tracker(labels)
+        state.n_corrected = count.n_cells + count.n_marks + count.n_carried
+        self._save(state, labels)
+
+    def _save(self, state: Open, labels: Labels) -> None:
+        """Write the labels of an image, if they changed; in another thread."""
+        project, opened = self.project, state.opened
+        if project is None:
+            return
+        tracker, owner = state.tracker, record_of(labels).draft_owner
+        revision = tracker.revision if tracker is not None and tracker.layer == labels else 0
+        if state.saved == (owner, revision, state.n_corrected):
+            return
+        state.saved = owner, revision, state.n_corrected
+        found, state.found = state.found, None
+        is_new = revision > 0
+        planes = planes_of(bare(labels))
+        name, n_corrected, source = opened.name, state.n_corrected, opened.source
+
+        def write() -> None:
+            _write(project, name, planes, source)
+            if found is not None:
+                project.segmented(name, *found)
+            project.corrected(name, n_corrected, is_new=is_new)
+
+        self._run(write, lambda nothing: self.changed.emit())
+
+    def _save_last(self, state: Open) -> None:
+        """Save the labels of an image that nobody will count any more."""
+        tracker = state.tracker
+        if tracker is None:
+            return
+        if state.saved is not None and tracker.revision > state.saved[1]:
+            state.n_corrected = max(1, state.n_corrected)
+        self._save(state, tracker.layer)
+
+    # Teaching
+
+    def _also_teach(self, image: Image, name_of_model: Callable[[], str]) -> Others:
+        """What the other images of the folder teach, besides an image of it."""
+        project, here = self.project, self.name
+        if project is None or image != self.image:
+            return tuple
+        if project.entry(here).held_out:
+            raise ValueError(
+                f"{here} is held out: it judges models and never teaches; take that back, or "
+                "go to another image"
+            )
+        ring_px = self.controller.corrections.ring_px
+
+        def find() -> tuple[Annotated, ...]:
+            others = [name for name in project.to_teach(name_of_model()) if name != here]
+            self.teaching = (here, *others)
+            return annotated(project, others, ring_px)
+
+        return find
+
+    # Threads
+
+    def _on_started(self, what: str) -> None:
+        self._running = what
+        self.changed.emit()
+
+    def _on_ended(self, message: str, well: bool) -> None:
+        self._running = ""
+        self.changed.emit()
+
+    def _change(
+        self, work: Callable[[Project], object], then: Callable[[], None] | None = None
+    ) -> None:
+        """Change something of the project in the thread of its files, then show it."""
+        project = self.project
+        if project is not None:
+            self._run(lambda: work(project), lambda done: (then or self.changed.emit)())
+
+    def _run(
+        self,
+        work: Callable[[], T],
+        show: Callable[[T], None],
+        fail: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do something in the thread of the files; what goes wrong is told."""
+
+        def tell(future: Future[T]) -> None:
+            self._pending -= 1
+            try:
+                done = future.result()
+            except Exception as error:
+                log_failure("the folder of images", error)
+                self.failed.emit(sentence(error))
+                fail()
+                self.changed.emit()
+                return
+            show(done)
+
+        if self.files.run(work, tell):
+            self._pending += 1
+
+
+def _write(project: Project, name: str, planes: LazyArray, source: ImageSource) -> None:
+    labels = np.array(planes, np.int32)
+    project.save_labels(name, in_image_order(labels, source.axes), source)

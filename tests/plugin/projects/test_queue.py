@@ -1,0 +1,307 @@
+"""A folder of images in the dock: one image open at a time, saved as it is corrected."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Image, Labels
+
+from napari_unet.plugin.viewer.record import is_helper
+from napari_unet.projects.project import Project
+
+
+@pytest.fixture
+def folder(tmp_path, discs):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n, name in enumerate("abcd"):
+        tifffile.imwrite(folder / f"{name}.tif", discs((20, 20 + 4 * n), (30, 70), (70, 30)))
+    return folder
+
+
+@pytest.fixture
+def opened(docked, settle, folder):
+    """The dock with the folder open, at its first image."""
+    widget = docked()
+    widget.measuring.files.click()
+    dialog = widget.measuring.dialog
+    assert not dialog.queue.isEnabled()
+    dialog.choose([folder])
+    dialog.queue.click()
+    settle(widget)
+    return widget
+
+
+def shown(widget):
+    return [layer for layer in widget.viewer.layers if not is_helper(layer)]
+
+
+def segment(widget, settle):
+    widget.segment_button.click()
+    settle(widget)
+    settle(widget)
+    return widget.labels.value
+
+
+def correct(widget, hand, at=(75, 75)):
+    layer = widget.labels.value
+    layer.mode, layer.brush_size = "paint", 9
+    layer.selected_label = 99
+    hand(widget.viewer).drag([at, (at[0], at[1] + 1)])
+    return layer
+
+
+def go(widget, settle, steps=1):
+    (widget.queue.following if steps > 0 else widget.queue.previous).click()
+    settle(widget)
+    settle(widget)
+
+
+def test_a_folder_is_opened_corrected_and_left(opened, settle, hand, folder):
+    panel = opened.queue
+    assert panel.place.text() == "1 of 4: ○ new"
+    assert [layer.name for layer in shown(opened)] == ["a.tif"]
+    assert opened.image.value.name == "a.tif"
+    assert segment(opened, settle).name == "a.tif cells"
+    assert panel.place.text() == "1 of 4: ◔ segmented"
+    correct(opened, hand)
+    # Nothing waits for the stroke to be counted.
+    go(opened, settle)
+    assert panel.place.text() == "2 of 4: ○ new"
+    assert [layer.name for layer in shown(opened)] == ["b.tif"]
+    project = Project(folder)
+    entry = project.entry("a.tif")
+    assert (entry.state, entry.n_corrected, entry.model) == ("corrected", 1, "tiny@1")
+    assert project.read_labels("a.tif", project.read("a.tif"))[75, 75] == 99
+    assert project.manifest.current == "b.tif"
+    go(opened, settle, -1)
+    assert [layer.name for layer in shown(opened)] == ["a.tif", "a.tif cells"]
+    assert opened.labels.value.data[75, 75] == 99
+    assert "1 cell corrected" in opened.correcting.count.text()
+    opened.labels.value.undo()
+    go(opened, settle, -1)
+    assert "this is the first image" in panel.note.text()
+
+
+def test_marks_and_done_come_back(opened, settle, hand, docked, folder):
+    layer = segment(opened, settle)
+    hand(opened.viewer).point((20, 20))
+    hand(opened.viewer).press("C")
+    settle(opened)
+    hand(opened.viewer).press("D", "ShiftModifier")
+    settle(opened)
+    assert opened.queue.place.text() == "1 of 4: ✔ done"
+    hand(opened.viewer).press("PageDown")
+    settle(opened)
+    assert opened.queue.queue.name == "b.tif"
+    hand(opened.viewer).press("PageUp")
+    settle(opened)
+    assert opened.queue.done.isChecked()
+    again = opened.labels.value
+    assert again != layer
+    np.testing.assert_array_equal(again.data, layer.data)
+    assert "1 place marked correct" in opened.correcting.count.text()
+
+
+def test_segmented_again_a_corrected_image_keeps_its_corrections(opened, settle, hand, folder):
+    segment(opened, settle)
+    correct(opened, hand)
+    settle(opened)
+    segment(opened, settle)
+    go(opened, settle)
+    go(opened, settle, -1)
+    assert opened.labels.value.data[75, 75] > 0
+    assert "carried over" in opened.correcting.count.text()
+    assert Project(folder).entry("a.tif").state == "corrected"
+
+
+@pytest.mark.slow
+def test_layers_and_arrays_are_freed(opened, settle, qtbot, hand):
+    gone = []
+    for _ in range(3):
+        segment(opened, settle)
+        correct(opened, hand)
+        settle(opened)
+        for layer in shown(opened):
+            gone += [weakref.ref(layer), weakref.ref(layer.data)]
+        del layer
+        go(opened, settle)
+    # Whoever was told of the layers lets go of them with the next image.
+    segment(opened, settle)
+    assert len(shown(opened)) == 2
+
+    def are_freed():
+        gc.collect()
+        return all(ref() is None for ref in gone)
+
+    qtbot.waitUntil(are_freed, timeout=5000)
+    assert len(opened.controller.corrections._trackers) == 1
+    assert not opened.queue.queue._leaving
+
+
+def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, folder):
+    segment(opened, settle)
+    correct(opened, hand)
+    go(opened, settle)
+    panel = opened.queue
+    assert panel.segment_rest.text() == "Segment the rest (3)"
+    panel.segment_rest.click()
+    settle(opened)
+    settle(opened)
+    assert "9 cells in 3 images" in opened.status.text()
+    # The open image had no labels: they are shown now.
+    assert opened.labels.value.name == "b.tif cells"
+    assert panel.place.text() == "2 of 4: ◔ segmented"
+    assert not panel.segment_rest.isEnabled()
+    project = Project(folder)
+    assert [project.entry(name).state for name in project.names] == [
+        "corrected", "segmented", "segmented", "segmented",
+    ]  # fmt: skip
+    assert project.read_labels("a.tif", project.read("a.tif"))[75, 75] == 99
+
+
+def test_the_rest_can_be_stopped_and_goes_on(opened, settle, monkeypatch):
+    from napari_unet.service import files
+
+    segment_file, done = files.segment_file, []
+
+    def two_then_stop(*args):
+        done.append(args)
+        if len(done) == 3:
+            opened.controller.follower.cancel()
+        return segment_file(*args)
+
+    monkeypatch.setattr(files, "segment_file", two_then_stop)
+    opened.queue.segment_rest.click()
+    settle(opened)
+    assert "Stopped: 2 of 4 images are done" in opened.queue.note.text()
+    assert opened.queue.segment_rest.text() == "Segment the rest (2)"
+    opened.queue.segment_rest.click()
+    settle(opened)
+    assert not opened.queue.segment_rest.isEnabled()
+
+
+def test_what_is_wrong_with_a_folder_is_told(docked, settle, tmp_path):
+    widget = docked()
+    widget.queue.open_folder(tmp_path / "none")
+    settle(widget)
+    assert widget.queue.queue.project is None
+    assert widget.queue.isHidden()
+    assert "there is no folder" in widget.status.text()
+
+
+def test_an_image_that_cannot_be_read_is_passed_over(opened, settle, folder):
+    (folder / "b.tif").write_bytes(b"broken")
+    go(opened, settle)
+    assert "b.tif cannot be read" in opened.queue.note.text()
+    assert opened.queue.queue.name == "a.tif"
+    opened.queue.images.chosen.emit("c.tif")
+    settle(opened)
+    assert opened.queue.place.text() == "3 of 4: ○ new"
+
+
+def test_while_it_segments_the_image_stays(opened, settle):
+    opened.segment_button.click()
+    opened.queue.following.click()
+    assert "something is running for this image" in opened.queue.note.text()
+    settle(opened)
+    assert opened.labels.value.name == "a.tif cells"
+
+
+def test_closed_with_the_last_stroke_unsaved(opened, settle, hand, folder, qtbot):
+    segment(opened, settle)
+    correct(opened, hand)
+    opened.cleanup()
+
+    def is_saved():
+        project = Project(folder)
+        found = project.read_labels("a.tif", project.read("a.tif"))
+        return project.entry("a.tif").state == "corrected" and found[75, 75] == 99
+
+    qtbot.waitUntil(is_saved, timeout=5000)
+
+
+@pytest.mark.slow
+def test_all_corrected_images_teach_but_those_that_are_held_out(
+    opened, settle, hand, monkeypatch, folder
+):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    for n in range(3):
+        settle(opened)
+        correct(opened, hand)
+        if n == 1:
+            opened.queue.held_out.click()
+        if n < 2:
+            go(opened, settle)
+    settle(opened)
+    given = []
+
+    def fail(annotated, *args, **options):
+        given.extend(annotated)
+        raise ValueError("this is a test")
+
+    monkeypatch.setattr(opened.controller.service, "finetune", fail)
+    opened.finetune_button.click()
+    settle(opened)
+    assert [item.name for item in given] == ["c.tif", "a.tif"]
+    assert all(item.corrections for item in given)
+    go(opened, settle, -1)
+    opened.finetune_button.click()
+    settle(opened)
+    assert "b.tif is held out" in opened.status.text()
+
+
+def test_pictures_are_made_of_what_is_in_view(opened, qtbot):
+    images = opened.queue.images
+    qtbot.waitUntil(lambda: not images.item(0).icon().isNull(), timeout=5000)
+    assert images.item(1).text() == "b.tif\n○ new"
+
+
+def test_a_new_model_is_scored_on_held_out_images(opened, settle, store, add_model):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    settle(opened)
+    opened.queue.held_out.click()
+    settle(opened)
+    assert "mark them as done" in opened.queue.scores.text()
+    opened.queue.done.click()
+    settle(opened)
+    assert "1 of 1 held-out images judge the next model" in opened.queue.scores.text()
+    parent = store.find("tiny")
+    model = add_model("tiny", seed=1, normalisation={"low": 0.0, "high": 100.0})
+    opened.queue.queue.teaching = ("b.tif",)
+    done = SimpleNamespace(verdict=SimpleNamespace(accepted=True), parent=parent, model=model)
+    opened.controller.learnt.emit(done)
+    settle(opened)
+    settle(opened)
+    assert opened.queue.scores.text() == "AP on 1 held-out image: 1.00, 1.00 after 0, 0 cells"
+    # All but the image that is done are left for the new model.
+    assert opened.queue.segment_rest.text() == "Segment the rest (3)"
+
+
+def test_a_count_that_is_older_than_the_stroke_hides_nothing(opened, settle, hand, folder):
+    from napari_unet.plugin.edits.tracker import EditCount
+
+    layer = segment(opened, settle)
+    correct(opened, hand)
+    # A survey that began before the stroke ends after it.
+    opened.controller.corrections.counted.emit(layer, EditCount())
+    go(opened, settle)
+    assert Project(folder).entry("a.tif").n_corrected == 1
+
+
+def test_closed_the_folder_leaves_nothing(opened, settle, qtbot):
+    segment(opened, settle)
+    opened.queue.leave.click()
+
+    def is_empty():
+        return not [each for each in opened.viewer.layers if isinstance(each, Image | Labels)]
+
+    qtbot.waitUntil(is_empty, timeout=5000)
+    assert opened.queue.isHidden()

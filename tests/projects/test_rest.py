@@ -1,0 +1,82 @@
+"""The rest of a folder is segmented, and corrected images stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet.jobs import JobCancelled
+from napari_unet.projects.project import Project
+from napari_unet.projects.rest import segment_rest
+
+
+def labels_of(project, name):
+    return project.read_labels(name, project.read(name))
+
+
+def test_all_that_nobody_corrected(service, project, correct, nuclei, folder):
+    after = correct(project, "b.tif")
+    (folder / "d.tif").write_bytes(b"broken")
+    told = []
+    segment_rest(service, project, "nuclei", told=told.append).wait()
+    assert [(done.name, done.taken) for done in told] == [
+        ("a.tif", True),
+        ("c.tif", True),
+        ("d.tif", False),
+    ]
+    assert "d.tif cannot be read" in told[2].outcome.error
+    np.testing.assert_array_equal(labels_of(project, "b.tif"), after)
+    entry = Project(folder).entry("a.tif")
+    assert (entry.state, entry.model) == ("segmented", "nuclei@1")
+    assert labels_of(project, "a.tif").max() == entry.n_cells > 0
+    assert 0 <= entry.doubt < 1
+    assert sorted(path.name for path in (folder / "labels").iterdir()) == [
+        "a_labels.tif",
+        "b_labels.tif",
+        "c_labels.tif",
+    ]
+
+
+def test_an_image_that_is_corrected_meanwhile_stays(service, project, correct, nuclei):
+    kept = []
+
+    def tell(done):
+        if done.name == "a.tif":
+            kept.append(correct(project, "c.tif"))
+
+    segment_rest(service, project, "nuclei", told=tell).wait()
+    np.testing.assert_array_equal(labels_of(project, "c.tif"), kept[0])
+    assert project.entry("c.tif").state == "corrected"
+
+
+def test_cancelled_it_goes_on_where_it_was(service, project, nuclei):
+    job = None
+
+    def stop(done):
+        job.cancel()
+
+    job = segment_rest(service, project, "nuclei", told=stop)
+    with pytest.raises(JobCancelled):
+        job.wait()
+    again = Project(project.folder)
+    assert again.to_segment("nuclei@1") == ["b.tif", "c.tif", "d.tif"]
+    segment_rest(service, again, "nuclei").wait()
+    with pytest.raises(ValueError, match="nothing is left to segment"):
+        segment_rest(service, again, "nuclei")
+
+
+def test_a_newer_version_does_it_again(service, project, nuclei, add_model):
+    segment_rest(service, project, "nuclei").wait()
+    add_model("nuclei", seed=1)
+    assert len(project.to_segment("nuclei@2")) == 4
+
+
+def test_an_image_that_was_changed_is_segmented_again(service, project, nuclei, folder, blobs):
+    segment_rest(service, project, "nuclei").wait()
+    tifffile.imwrite(folder / "a.tif", blobs(7, (60, 40))[0])
+    again = Project(folder)
+    assert again.to_segment("nuclei@1") == ["a.tif"]
+    segment_rest(service, again, "nuclei").wait()
+    assert labels_of(again, "a.tif").shape == (60, 40)
+    assert not Project(folder).changed
