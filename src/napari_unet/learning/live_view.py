@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import FinetuneConfig, PredictConfig
+from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.arrays import LazyArray
-from napari_unet.core.axes import get_plane, plane_shape
+from napari_unet.core.axes import get_plane, plane_shape, take_channel
 from napari_unet.core.boxes import Box, grown, inside
 from napari_unet.core.intensity import Statistics, sample_step
 from napari_unet.corrections.annotations import Annotated
@@ -40,12 +40,30 @@ class View:
         Position of the plane along the axes other than C, Y, X.
     box
         Rows and columns of the plane that are in view.
+    channel
+        The channel that the model sees, as of `core.axes.take_channel`.
     """
 
     image: LazyArray
     axes: str
     index: tuple[int, ...]
     box: Box
+    channel: Channel = None
+
+    def shows_plane_of(self, other: View) -> bool:
+        """Whether another view shows the same plane; the box may differ."""
+        same = (self.axes, self.index, self.channel) == (other.axes, other.index, other.channel)
+        return same and self.image is other.image
+
+
+@dataclass(frozen=True)
+class _SeenPlane:
+    """The image of a view as the model sees it, and the intensities that become 0 and 1."""
+
+    view: View
+    image: LazyArray
+    axes: str
+    statistics: Statistics
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class LiveView:
         self, model: LoadedModel, compute: Compute, zoom: float, check: Callable[[], None]
     ) -> None:
         self._model, self._compute, self._zoom, self._check = model, compute, zoom, check
-        self._measured: tuple[LazyArray, tuple[int, ...], Statistics] | None = None
+        self._seen: _SeenPlane | None = None
 
     def look(self, view: View) -> ViewLabels:
         """Segment a view, or the middle of a large view."""
@@ -93,12 +111,13 @@ class LiveView:
             for s in view.box
             for middle in [(s.start + s.stop) // 2]
         )
+        seen = self._seen_plane(view)
         # The network also needs the pixels around the box.
         wide = grown(
-            (rows, columns), math.ceil(100 / self._zoom), plane_shape(view.axes, view.image.shape)
+            (rows, columns), math.ceil(100 / self._zoom), plane_shape(seen.axes, seen.image.shape)
         )
         pixels = fresh.prepare(
-            get_plane(view.image, view.axes, view.index, wide), None, self._statistics(view)
+            get_plane(seen.image, seen.axes, view.index, wide), None, seen.statistics
         )
         scores = fresh.scores(
             pixels, self._compute, None, lambda fraction, message: self._check(), self._zoom
@@ -106,16 +125,14 @@ class LiveView:
         labels = fresh.instances(scores, PredictConfig())
         return ViewLabels(replace(view, box=(rows, columns)), labels[inside((rows, columns), wide)])
 
-    def _statistics(self, view: View) -> Statistics:
-        """Return the intensities of the plane of a view that become 0 and 1."""
-        known = self._measured
-        if known is None or known[0] is not view.image or known[1] != view.index:
-            step = sample_step(plane_shape(view.axes, view.image.shape))
-            each = slice(None, None, step)
-            sample = get_plane(view.image, view.axes, view.index, (each, each))
-            known = view.image, view.index, self._model.measure(sample, sample=True)
-            self._measured = known
-        return known[2]
+    def _seen_plane(self, view: View) -> _SeenPlane:
+        """Take the channel of a view and measure its plane, unless the last view showed it."""
+        if self._seen is None or not view.shows_plane_of(self._seen.view):
+            image, axes = take_channel(view.image, view.axes, view.channel)
+            each = slice(None, None, sample_step(plane_shape(axes, image.shape)))
+            sample = get_plane(image, axes, view.index, (each, each))
+            self._seen = _SeenPlane(view, image, axes, self._model.measure(sample, sample=True))
+        return self._seen
 
 
 def find_slips(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from napari_unet.core.axes import get_plane
+from napari_unet.core.axes import get_plane, take_channel
 from napari_unet.jobs import THIS_COMPUTER, FinishReason, Job, Progress
 from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.remote.connection import Connection, ServerAway
-from napari_unet.remote.worker import JobStatus, PackedTask, Task, pack, unpack
+from napari_unet.remote.worker import NO_IMAGE, JobStatus, PackedTask, Task, pack, unpack
 
 # What a task may fetch: by key, a function that returns the bytes.
 Offers = Mapping[str, Callable[[], bytes]]
@@ -169,17 +169,22 @@ class _LiveView:
         self._sent: View | None = None
 
     def if_changed(self) -> View | None:
-        """Return a view to send, with its plane alone, if the user looks at another one now."""
+        """Return a view to send if the user looks at another one now.
+
+        Its image is the plane alone, or `NO_IMAGE` where that was sent before.
+        """
         view, sent = self._watch(), self._sent
-        if view is None or (
-            sent is not None
-            and view.image is sent.image
-            and (view.index, view.box) == (sent.index, sent.box)
-        ):
+        if view is None:
             return None
         self._sent = view
-        plane = np.ascontiguousarray(get_plane(view.image, view.axes, view.index))
-        return replace(view, image=plane, axes="CYX", index=())
+        if sent is not None and view.shows_plane_of(sent):
+            if view.box == sent.box:
+                return None
+            plane = NO_IMAGE
+        else:
+            image, axes = take_channel(view.image, view.axes, view.channel)
+            plane = np.ascontiguousarray(get_plane(image, axes, view.index))
+        return replace(view, image=plane, axes="CYX", index=(), channel=None)
 
     def with_own_image(self, progress: Progress) -> Progress:
         """Return progress whose labels, if there are any, belong to the image on this computer."""

@@ -293,9 +293,14 @@ class JobQueue:
                 queued.arrived.notify_all()
 
     def set_view(self, number: str, view: View) -> None:
-        """Store what the user looks at; its image is one plane (C, Y, X)."""
+        """Store what the user looks at; its image is one plane (C, Y, X).
+
+        `NO_IMAGE` stands for the plane of the view before.
+        """
         queued = self._jobs.get(number)
         if queued is not None:
+            if not view.image.shape[-1] and queued.view is not None:
+                view = replace(view, image=queued.view.image)
             queued.view = view
 
     def cancel(self, number: str) -> None:

@@ -155,7 +155,9 @@ class CorrectingPanel(QWidget):
         return self._touch(self._corrections.confirm_view(self._labels()))
 
     def _confirm_cell(self) -> str:
-        return self._touch(self._corrections.confirm_under_pointer(self._labels()))
+        labels = self._labels()
+        told = self.gestures.confirm() or self._corrections.confirm_under_pointer(labels)
+        return self._touch(told)
 
     def _confirm_rectangle(self) -> str:
         labels = self._labels()
