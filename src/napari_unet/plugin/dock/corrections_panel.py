@@ -15,9 +15,10 @@ from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.rows.gesture_row import GestureRow
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.rectangle import RectangleDrag
+from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.controller import Controller
 
-_HINT = "Paint what is wrong; press C over a cell that is right."
+_HINT = "Wrong cells: use these buttons, or napari's brush. Right ones: point at them and press C."
 
 
 class CorrectingPanel(QWidget):
@@ -81,6 +82,11 @@ class CorrectingPanel(QWidget):
         if labels is not None:
             labels.events.paint.connect(self._on_paint)
         self._keys.attach(labels)
+
+    def show_count(self, count: EditCount | str) -> None:
+        """Show what was corrected, or why it could not be counted; before that, what to do."""
+        self.count.setText(str(count))
+        self.hint.setVisible(isinstance(count, EditCount) and not count.is_any)
 
     @property
     def parts(self) -> tuple[QWidget, ...]:

@@ -404,6 +404,7 @@ class AddTool(Tool):
         return self.hint if self._outline is None else self._add(is_right=False)
 
     def confirm(self) -> str:
+        """Add the outline that is proposed as correct."""
         return "" if self._outline is None else self._add(is_right=True)
 
     def _add(self, *, is_right: bool) -> str:
