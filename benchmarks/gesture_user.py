@@ -207,11 +207,21 @@ class Gesturer(Painter):
         return len(parts) > 1 and self._kept(cell, before, strokes)
 
     def _kept(self, cell: int, before: Labels, strokes: int) -> bool:
-        """Whether a cell looks right now; if not, all is undone."""
-        if not self.is_missed(cell):
-            return True
-        self.labels[:], self.strokes = before, strokes
-        return False
+        """Whether a cell looks right now, and is then touched up; if not, all is undone."""
+        true = self.truth == cell
+        if self.is_missed(cell):
+            self.labels[:], self.strokes = before, strokes
+            return False
+        if match(true, self.labels) < TOUCHED_UP:
+            # Of a split or merged cell the rest of the outline is as it was found.
+            found = main_id(self.labels, true)
+            after = self.count_drags(self.labels == found, true)
+            if after:
+                place = grown(box_of((self.labels == found) | true), 4, true.shape)
+                part = self.labels[place]
+                part[part == found] = 0
+                part[after[-1] & ((part == 0) | true[place])] = found
+        return True
 
     def _add(self, cell: int) -> None:
         """Remove what was found in the place of a true cell, and add it by a box."""

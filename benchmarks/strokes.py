@@ -16,6 +16,7 @@ dropped for it, whichever takes fewer drags.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +45,17 @@ def rounds_of(name: str, seed: int, options: argparse.Namespace) -> tuple[float,
     kind, done = KINDS[name], []
     work, judges = read(kind, options.crop)
     with fresh(kind.model) as (service, model):
-        before = judge(service, model, kind, judges)
+        before = judge(service, model, kind, judges) if options.steps else math.nan
     for hand in HANDS.values():
         desk = Desk(work[0], hand=hand)
         with fresh(kind.model) as (service, model):
             desk.segment(service, model)
             user = desk.correct("objects", options.objects, np.random.default_rng([seed, 1]))
-            config = FinetuneConfig(steps=options.steps, seed=seed, channel=desk.channel)
-            learnt = service.finetune([desk.annotated()], model, config).wait()
-            ap = judge(service, learnt.model, kind, judges)
+            ap = math.nan
+            if options.steps:
+                config = FinetuneConfig(steps=options.steps, seed=seed, channel=desk.channel)
+                learnt = service.finetune([desk.annotated()], model, config).wait()
+                ap = judge(service, learnt.model, kind, judges)
         done.append(Round(user.objects, user.strokes, ap))
     return before, done
 
@@ -66,7 +69,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["fluo", "hela", "he_20x"], choices=whole)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--objects", type=int, default=5, help="corrected by each hand")
-    parser.add_argument("--steps", type=int, default=90, help="of a fine-tune")
+    parser.add_argument("--steps", type=int, default=90, help="of a fine-tune; 0: count strokes")
     parser.add_argument("--crop", type=int, default=512, help="of the images, in pixels")
     options = parser.parse_args()
     data_folder()

@@ -414,6 +414,7 @@ def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 3
     tool(widget, "remove")
     hand.drag([(15, 35)])
+    assert ("removed on this plane" in widget.status.text()) == ("T" in axes)
     tool(widget, "add")
     hand.drag([(11.5, 32), (18, 38.5)])
     hand.press("Enter")

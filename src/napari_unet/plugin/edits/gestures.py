@@ -74,13 +74,18 @@ class Hand:
         """The plane in view."""
         return plane_in_view(self.labels, self.viewer.dims.point)
 
+    @property
+    def _where(self) -> str:
+        """Words of a sentence: a gesture changes one plane of several."""
+        return " on this plane" if self.index else ""
+
     def remove(self, at: tuple[int, int] | None) -> str:
         """Erase the cell at a pixel; None is beside the image."""
         if at is None:
             raise ValueError("the pointer is beside the image; point at a cell")
         plane = plane_of(self.labels, self.index)
         self._write(remove(plane, at))
-        return f"Cell {plane[at]} removed (Ctrl-Z brings it back)"
+        return f"Cell {plane[at]} removed{self._where} (Ctrl-Z brings it back)"
 
     def split(self, path: Path) -> str:
         """Split the cell that a line crosses."""
@@ -119,7 +124,7 @@ class Hand:
         record_of(self.labels).add_draft(draft_of(index, after, around_cell, cell))
         if is_right:
             self.corrections.confirm_at(self.labels, (int(change.rows[0]), int(change.columns[0])))
-            return f"Cell {cell} added and marked as correct"
+            return f"Cell {cell} added{self._where} and marked as correct"
         return f"Cell {cell} added as a draft: it teaches when you confirm it (C) or touch it up"
 
     def _write(self, change: Change) -> None:
