@@ -115,7 +115,7 @@ class Collection:
         now = self._files.truth(self._files.facts(entry.key))
         seen = np.zeros(now.seen.shape, bool)
         for key in keys:
-            # Asked of each entry for each other one, so no file is touched here.
+            # This is asked for each pair of entries, so it must touch no file.
             if self._fingerprint(key) != entry.fingerprint:
                 continue
             if not (self._files.has(key) and self._is_whole(self._files.facts(key).entry)):
