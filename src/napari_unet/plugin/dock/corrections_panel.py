@@ -18,7 +18,7 @@ from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.controller import Controller
 
-_HINT = "Wrong cells: use these buttons, or napari's brush. Right ones: point at them and press C."
+_HINT = "Use a button or the brush; over a right cell press C."
 
 
 class CorrectingPanel(QWidget):
