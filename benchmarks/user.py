@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -148,11 +148,17 @@ class User:
         self.put_right(self.false_cells(self.labels[box]), ids(self.truth[box]))
 
 
+# Makes the user who corrects labels of a sample, which are changed in place.
+Hand = Callable[[Sample, Labels], User]
+
+
 class Desk:
     """A work image with its labels, as the dock keeps them."""
 
-    def __init__(self, sample: Sample, *, is_partial: bool = False) -> None:
-        self.sample, self.is_partial = sample, is_partial
+    def __init__(
+        self, sample: Sample, *, is_partial: bool = False, hand: Hand | None = None
+    ) -> None:
+        self.sample, self.is_partial, self.hand = sample, is_partial, hand
         self.plane: SeenPlane | None = None
         # What the model saw of the image; a fine-tune sees the same.
         self.channel: Channel = None
@@ -173,7 +179,11 @@ class Desk:
         """Let the user correct the labels, and tell what that took."""
         assert self.plane is not None
         truth, labels = self.sample.truth, self.plane.painted.before.copy()
-        user = User(truth, labels, is_partial=self.is_partial)
+        user = (
+            User(truth, labels, is_partial=self.is_partial)
+            if self.hand is None
+            else self.hand(self.sample, labels)
+        )
         everything: Box = (slice(0, truth.shape[0]), slice(0, truth.shape[1]))
         confirmed = everything if way in ("whole", "dense") else None
         if way == "boxes":

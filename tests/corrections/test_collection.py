@@ -16,6 +16,7 @@ from napari_unet.core.intensity import Statistics, measure
 from napari_unet.corrections import collection as module
 from napari_unet.corrections.annotations import Annotated, Correction, annotate
 from napari_unet.corrections.collection import Collection, collection_of, find_collection
+from napari_unet.corrections.entries import EntryFiles
 from napari_unet.io.images import read_image
 
 
@@ -488,14 +489,18 @@ def test_each_file_is_read_once_while_nothing_changes(collection, monkeypatch):
     labels[2:6, 2:6] = 1
     for number in range(12):
         add(collection, np.full((16, 16), number, np.uint8), labels, name=f"image {number}")
-    reads = []
-    loads = json.loads
+    reads, asked = [], []
+    loads, facts = json.loads, EntryFiles.facts
     monkeypatch.setattr(json, "loads", lambda text: reads.append(1) or loads(text))
     anew = Collection(collection.folder)
     entries = anew.entries()
+    monkeypatch.setattr(
+        EntryFiles, "facts", lambda self, key: asked.append(key) or facts(self, key)
+    )
     for entry in entries:
         assert (anew.seen_in(entry, {e.key for e in entries})).all()
     assert len(reads) == len(entries) == 12
+    assert len(asked) <= 4 * len(entries), "not each entry for each other one"
 
 
 def test_a_file_that_changed_is_read_again(collection, blobs):

@@ -13,12 +13,16 @@ from napari_unet.plugin.viewer.layers import image_from_layer
 
 
 @pytest.fixture
-def dock(docked, add_model):
-    """The dock with a model of 3 channels, as the one that ships."""
+def colour(add_model):
+    """A model of 3 channels, as the one that ships."""
     add_model("colour", in_channels=3, normalisation={"low": 0.0, "high": 100.0})
-    widget = docked()
-    widget.model.value = "colour"
-    return widget
+
+
+@pytest.fixture
+def dock(colour, docked_by_napari):
+    """The dock as napari opens it, with that model."""
+    docked_by_napari.model.value = "colour"
+    return docked_by_napari
 
 
 def click(dock, settle):

@@ -267,6 +267,36 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     np.testing.assert_array_equal(layer.data, before)
 
 
+def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, taught):
+    widget, layer, hand = dock
+    missed(widget, layer, hand)
+    before = layer.data.copy()
+    hand.press("A")
+    hand.drag([(23, 64), (36, 77)])
+    hand.point((90, 90))
+    hand.press("C")
+    settle(widget)
+    cell = int(layer.data[30, 70])
+    assert cell
+    assert layer.data[90, 90] == 0
+    assert widget.status.text() == f"Cell {cell} added and marked as correct"
+    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert SKETCH not in widget.viewer.layers or not len(widget.viewer.layers[SKETCH].data)
+    (correction,) = taught(widget, settle)
+    assert correction.trusted[layer.data == cell].all()
+    assert not correction.trusted[90, 90]
+    # With nothing outlined, the key is for the cell under the pointer.
+    hand.point((90, 90))
+    hand.press("C")
+    assert widget.status.text() == "Background marked as correct"
+    hand.press("U")
+    hand.press("U")
+    settle(widget)
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert undone(widget, hand, settle) == "nothing corrected yet"
+    np.testing.assert_array_equal(layer.data, before)
+
+
 def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -389,6 +419,7 @@ def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 3
     tool(widget, "remove")
     hand.drag([(15, 35)])
+    assert ("removed on this plane" in widget.status.text()) == ("T" in axes)
     tool(widget, "add")
     hand.drag([(11.5, 32), (18, 38.5)])
     hand.press("Enter")

@@ -40,10 +40,11 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     widget.correcting.next_place.click()
     first = centre(viewer)
     assert near(first, (20, 70), (70, 30))
-    assert widget.status.text() == "Doubtful cell 1 of 2"
+    assert widget.status.text().startswith("Doubtful cell 1 of 2, in the bright ring: ")
     assert viewer.layers.selection.active is layer
     points = viewer.layers[NEXT]
     assert len(points.data) == 2
+    assert points.border_color[:, 3].tolist() == [1.0, pytest.approx(0.3)]
     np.testing.assert_allclose(points.data[0], first, atol=1e-6)
     camera = getattr(viewer, "scene", viewer).camera
     shown_px = hand(viewer).canvas.height() / camera.zoom / 0.5
@@ -52,6 +53,7 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     second = centre(viewer)
     assert near(second, (20, 70), (70, 30))
     assert not near(second, first)
+    assert points.border_color[:, 3].tolist() == [pytest.approx(0.3), 1.0]
     widget.correcting.next_place.click()
     assert widget.status.text().startswith("You have seen every doubtful cell")
     widget.correcting.next_place.click()

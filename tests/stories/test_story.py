@@ -14,6 +14,7 @@ from PIL import Image
 import hands
 from napari_unet.demo import NUCLEI, found
 from napari_unet.models.store import SHIPPED
+from pictures import save_small
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,15 +24,6 @@ pytestmark = [
 
 
 hand, settle = hands.hand, hands.settle
-
-
-def save_small(picture: Image.Image, path: Path, limit: int = 200_000) -> None:
-    """With as many colours as fit into so many bytes."""
-    for colours in (192, 128, 96, 64, 48, 32):
-        small = picture.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        small.save(path, optimize=True)
-        if path.stat().st_size < limit:
-            return
 
 
 def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_path, monkeypatch):

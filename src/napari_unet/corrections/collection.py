@@ -7,7 +7,7 @@ what the entry before it said of other pixels. For the layout of the files see `
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -45,6 +45,8 @@ class Collection:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._files = EntryFiles(self.folder)
+        # Of which plane an entry is, by key: entries never change.
+        self._fingerprints: dict[str, str] = {}
 
     def entries(self, *, superseded: bool = False) -> list[Entry]:
         """Return the latest entry of each plane, sorted by key.
@@ -98,7 +100,7 @@ class Collection:
             image, facts.axes, (correction,), entry.image, facts.statistics, facts.offset_px
         )
 
-    def seen_in(self, entry: Entry, keys: Container[str]) -> NDArray[np.bool_]:
+    def seen_in(self, entry: Entry, keys: Iterable[str]) -> NDArray[np.bool_]:
         """Return a mask (Y, X) of the pixels about which some entries say the same as this one.
 
         Two entries say the same of a pixel if both see a cell there, or both see background.
@@ -108,17 +110,27 @@ class Collection:
         entry
             The entry; the mask has the shape of its stored piece.
         keys
-            Keys of the entries of this plane that count.
+            Keys of the entries that count; those of other planes, and keys of no entry, do not.
         """
         now = self._files.truth(self._files.facts(entry.key))
         seen = np.zeros(now.seen.shape, bool)
-        for other in self._of_plane(entry.fingerprint):
-            if other.key in keys:
-                is_own = other.key == entry.key
-                then = now if is_own else self._files.truth(self._files.facts(other.key))
-                then = then.within(now.box)
-                seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
+        for key in keys:
+            # This is asked for each pair of entries, so it must touch no file.
+            if self._fingerprint(key) != entry.fingerprint:
+                continue
+            if not (self._files.has(key) and self._is_whole(self._files.facts(key).entry)):
+                continue
+            then = now if key == entry.key else self._files.truth(self._files.facts(key))
+            then = then.within(now.box)
+            seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
         return seen
+
+    def _fingerprint(self, key: str) -> str:
+        """Return which plane an entry is of; empty if there is no such entry."""
+        if key not in self._fingerprints:
+            with suppress(ValueError):
+                self._fingerprints[key] = self._files.facts(key).entry.fingerprint
+        return self._fingerprints.get(key, "")
 
     def add(self, annotated: Annotated, margin_px: int) -> list[Entry]:
         """Store corrections, one entry for each plane with a seen pixel; return the entries.
@@ -171,6 +183,7 @@ class Collection:
             keys = [*(e.key for e in earlier), key]
         for each in keys:
             self._files.delete(each)
+            self._fingerprints.pop(each, None)
         return keys
 
     def export(self, folder: Path) -> Collection:

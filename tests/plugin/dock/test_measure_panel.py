@@ -45,6 +45,20 @@ def test_cells_are_measured_as_they_are_now(segmented, settle, tmp_path):
     assert {row["unit"] for row in rows} == {"pixel"}
 
 
+def test_cells_of_the_result_that_were_erased_have_no_row(segmented, settle):
+    widget, layer = segmented
+    widget.segment_button.click()
+    settle(widget)
+    layer = widget.labels.value
+    layer.data_setitem(np.nonzero(layer.data == 2), 0)
+    layer.metadata["napari_unet"]["since_last"] = {1: "same", 2: "new", 3: "same"}
+    settle(widget)
+    widget.measuring.measure.click()
+    settle(widget)
+    assert table(layer)["index"] == [1, 3]
+    assert table(layer)["since last result"] == ["same", "same"]
+
+
 def test_what_is_painted_later_leaves_the_table_whole(segmented, settle, hand):
     widget, layer = segmented
     widget.measuring.measure.click()

@@ -76,10 +76,17 @@ def test_what_cannot_be_used_is_grey_and_says_why(dock, settle, image):
 
 def test_one_button_is_the_next_thing_to_do(dock, settle, image, outlined):
     segment(dock, settle, image)
+    assert accents(dock) == ["Next doubtful cell"]
+    dock.advanced.axes.value = "yx"
     assert accents(dock) == ["Segment"]
+    dock.segment_button.click()
+    settle(dock)
+    assert accents(dock) == ["Next doubtful cell"]
+    assert dock.correcting.hint.isVisible()
     outlined(dock)
     settle(dock)
     assert accents(dock) == ["Fine-tune"]
+    assert not dock.correcting.hint.isVisible()
     dock.budget.choices = (("a moment", 1.0),)
     dock.finetune_button.click()
     assert accents(dock) == []
@@ -87,7 +94,7 @@ def test_one_button_is_the_next_thing_to_do(dock, settle, image, outlined):
     assert accents(dock) == ["Segment again"]
     dock.last.again.click()
     settle(dock)
-    assert accents(dock) == ["Segment"], "what came along was learnt already"
+    assert accents(dock) == ["Next doubtful cell"], "what came along was learnt already"
     dock.labels.value.paint((75, 75), 9)
     assert accents(dock) == ["Fine-tune"]
 
@@ -140,7 +147,7 @@ def test_a_message_goes_when_its_cause_is_gone(dock, settle, image):
     assert dock.status.text() == ""
 
 
-def test_measure_opens_the_table_below_the_image(dock, settle, image):
+def test_measure_opens_the_table_below_the_image(dock, settle, image, qtbot):
     segment(dock, settle, image)
     height = dock.height()
     dock.measuring.measure.click()
@@ -150,6 +157,8 @@ def test_measure_opens_the_table_below_the_image(dock, settle, image):
     below = Qt.DockWidgetArea.BottomDockWidgetArea
     assert dock.window().dockWidgetArea(table) == below
     assert dock.height() >= height
+    # Some rows are seen, not the heading alone.
+    qtbot.waitUntil(lambda: table.height() >= 0.25 * dock.window().height())
 
 
 @pytest.mark.slow

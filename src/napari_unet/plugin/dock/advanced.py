@@ -124,7 +124,7 @@ class Advanced(QCollapsible):
             "were segmented, or as measured on the corrected cells",
         )
         self.guess = PushButton(
-            text="Estimate",
+            text="Estimate size",
             tooltip="Cells missed or in pieces? Measure how wide the cells on screen are, then "
             "Segment again",
         )
@@ -137,8 +137,8 @@ class Advanced(QCollapsible):
             label="Server",
             nullable=True,
             filter="*.json",
-            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Estimate work "
-            "there; empty: on this computer",
+            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Estimate size "
+            "work there; empty: on this computer",
         )
         self.precision = ComboBox(
             label="Precision",

@@ -15,9 +15,10 @@ from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.rows.gesture_row import GestureRow
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.rectangle import RectangleDrag
+from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.controller import Controller
 
-_HINT = "Paint what is wrong; press C over a cell that is right."
+_HINT = "Use a button or the brush; over a right cell press C."
 _HINT_TIP = (
     "napari's own tools at the top left, with the keys 1 to 4: eraser, brush, polygon (click along "
     "an outline, a double click closes it), fill. M: a new number, for the next cell"
@@ -85,6 +86,11 @@ class CorrectingPanel(QWidget):
         if labels is not None:
             labels.events.paint.connect(self._on_paint)
         self._keys.attach(labels)
+
+    def show_count(self, count: EditCount | str) -> None:
+        """Show what was corrected, or why it could not be counted; before that, what to do."""
+        self.count.setText(str(count))
+        self.hint.setVisible(isinstance(count, EditCount) and not count.is_any)
 
     @property
     def parts(self) -> tuple[QWidget, ...]:
@@ -160,7 +166,9 @@ class CorrectingPanel(QWidget):
         return self._touch(self._corrections.confirm_view(self._labels()))
 
     def _confirm_cell(self) -> str:
-        return self._touch(self._corrections.confirm_under_pointer(self._labels()))
+        labels = self._labels()
+        told = self.gestures.confirm() or self._corrections.confirm_under_pointer(labels)
+        return self._touch(told)
 
     def _confirm_rectangle(self) -> str:
         labels = self._labels()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QVBoxLayout, QWidget
 
 from napari_unet.config import PredictConfig
@@ -26,6 +26,8 @@ from napari_unet.service.files import FileDone, summary
 
 # Numbers that a mask holds at most.
 _FEW = 3
+# Height of the table over that of the window.
+_TABLE = 0.33
 # Failures that fit into the dock.
 _MOST_LINES = 6
 
@@ -176,11 +178,18 @@ class MeasureRow(QWidget):
             return
         known = set(window.findChildren(QDockWidget))
         viewer.window.add_plugin_dock_widget("napari", "Features table widget")
-        # Below the image: at the right it would take the place of this dock.
-        right = Qt.DockWidgetArea.RightDockWidgetArea
-        window.setCorner(Qt.Corner.BottomRightCorner, right)
-        for dock in set(window.findChildren(QDockWidget)) - known:
-            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+        # Below the image: at the right it would take the place of this dock, and below napari's
+        # docks there is room for one row on a small screen.
+        area, corner = Qt.DockWidgetArea, Qt.Corner
+        window.setCorner(corner.BottomRightCorner, area.RightDockWidgetArea)
+        window.setCorner(corner.BottomLeftCorner, area.LeftDockWidgetArea)
+        new = list(set(window.findChildren(QDockWidget)) - known)
+        for dock in new:
+            window.addDockWidget(area.BottomDockWidgetArea, dock)
+        height = round(_TABLE * window.height())
+        # Later: Qt lays the docks out first.
+        vertical = Qt.Orientation.Vertical
+        QTimer.singleShot(0, lambda: window.resizeDocks(new, [height] * len(new), vertical))
 
     def _ask_where(self) -> None:
         path, _ = QFileDialog.getSaveFileName(

@@ -58,6 +58,8 @@ _BUDGETS = (
     ("10 minutes", 600.0),
     ("until it stops improving", "auto"),
 )
+# Jobs that change neither the model nor what was found.
+_LEAVE_RESULT = ("Drawing", "Measuring", "Saving", "Segmenting files")
 _STOPPING = "Stopping; what was learnt so far is kept (Stop again: drop it)"
 _RUNNING = "Something is running: wait for its end, or stop it"
 _NO_IMAGE = "Open an image first (File ▸ Open, or drop it here)"
@@ -99,7 +101,12 @@ class SegmentWidget(QWidget):
         self._is_touched = False
         # The verdict is new: nothing was painted or segmented since.
         self._is_judged = False
+        # The result is new: neither model nor image nor axes were changed since.
+        self._is_found = False
+        # A job runs after which the result is new, or still is.
+        self._is_finding = False
         self._seen_image: Image | None = None
+        self._seen_axes = ""
         # Seconds that "Train more" has added to the training time.
         self._more_s = 0.0
         self._announcement = Announcement()
@@ -122,7 +129,7 @@ class SegmentWidget(QWidget):
             (controller.detailed, self._on_details),
             (controller.diameter_guessed, self._on_diameter),
             (controller.looked, self.look.show_for),
-            (controller.better_model.named, self.better.on_named),
+            (controller.better_model.named, self._on_better_model),
             (controller.redrawing.changed, self._look_at_scores),
             (controller.redrawing.told, partial(self._tell, self.find_step)),
             (controller.redrawing.failed, partial(self._warn, self.find_step)),
@@ -244,7 +251,7 @@ class SegmentWidget(QWidget):
         self.view = ViewRow(self.controller.outlines, self.controller.changes)
         # The words for the axes are longer than most names of layers.
         self.find_step.add(
-            beside(field("Image", self.image.native), 5, self.read_as, 6),
+            beside(field("Image", self.image.native), 5, self.read_as, 7),
             self.channel,
             self.models,
             beside(field("Apply to", advanced.scope.native), 4, advanced.link.native, 3),
@@ -421,11 +428,13 @@ class SegmentWidget(QWidget):
             "Segmenting files": self.results_step,
             "Scoring": self.results_step,
         }.get(what, self.find_step)
+        self._is_finding = what == "Segmenting" or (self._is_found and what in _LEAVE_RESULT)
         self._drop_warnings()
         self._details = ""
         self.better.withdraw()
         self.cut_short.withdraw()
         self.status.say(self._speaking.note, f"{what} …")
+        self.correct_step.note.say("")
         self.curve.clear()
         teaching = what == "Fine-tuning"
         self.curve.setVisible(teaching)
@@ -452,6 +461,7 @@ class SegmentWidget(QWidget):
         step = self._speaking
         note = step.note
         self._is_judged = step is self.teach_step
+        self._is_found = well and self._is_finding
         if step is self.teach_step and self.last.is_needed and well:
             note.say("")
             note = self.last.note
@@ -486,7 +496,7 @@ class SegmentWidget(QWidget):
     def _on_counted(self, labels: Labels, count: EditCount | str) -> None:
         if labels != self.labels.value:
             return
-        self.correcting.count.setText(str(count))
+        self.correcting.show_count(count)
         self._is_touched = False
         self._count = count if isinstance(count, EditCount) else EditCount()
         self._fault = count if isinstance(count, str) else ""
@@ -538,7 +548,14 @@ class SegmentWidget(QWidget):
         self.decode.look(busy)
         self.view.look(self.labels.value)
         following = self._next_button(is_corrected)
-        for choice in (self.segment_button, self.finetune_button, self.last.again, self.last.more):
+        for choice in (
+            self.segment_button,
+            self.better.take,
+            self.correcting.next_place,
+            self.finetune_button,
+            self.last.again,
+            self.last.more,
+        ):
             set_accent(choice, choice is following and not busy)
 
     def _look_at_scores(self) -> None:
@@ -548,8 +565,12 @@ class SegmentWidget(QWidget):
         """The button to click next, as far as that can be known."""
         if self.last.is_needed and self._is_judged:
             return self.last.more if self.last.next_button_is_more else self.last.again
-        is_new = self._is_touched or self._count.is_new
-        return self.finetune_button if is_corrected and is_new else self.segment_button
+        if is_corrected and (self._is_touched or self._count.is_new):
+            return self.finetune_button
+        if not self.better.isHidden():
+            return self.better.take
+        is_found = self._is_found and self.labels.value is not None
+        return self.correcting.next_place if is_found else self.segment_button
 
     # What the viewer tells
 
@@ -575,6 +596,7 @@ class SegmentWidget(QWidget):
 
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
+        self._is_found = False
         self.controller.redrawing.drop()
         self._forget_better()
         self._on_model()
@@ -588,6 +610,10 @@ class SegmentWidget(QWidget):
             self.decode.choose(str(self.model.value))
             header = self.controller.service.store.find(self.model.value).header
             self.correcting.class_choice.offer(header.classes[1:])
+
+    def _on_better_model(self, name: str) -> None:
+        self.better.on_named(name)
+        self._refresh()
 
     def _forget_better(self) -> None:
         self.controller.better_model.cancel()
@@ -605,7 +631,7 @@ class SegmentWidget(QWidget):
         self.controller.restoring.look(image)
         self.controller.cut_short.look()
         if image != self._seen_image:
-            self._seen_image = image
+            self._seen_image, self._is_found = image, False
             for step in self._steps if not self.is_busy else ():
                 step.note.say("")
             self.look.show_for("")
@@ -614,8 +640,12 @@ class SegmentWidget(QWidget):
         self._refresh()
 
     def _on_axes(self) -> None:
+        axes = str(self.advanced.axes.value).upper()
+        if axes != self._seen_axes:
+            self._seen_axes, self._is_found = axes, False
         self._show_axes()
         self._drop_warnings()
+        self._refresh()
 
     def _show_axes(self) -> None:
         image, advanced = self.image.value, self.advanced
@@ -641,7 +671,7 @@ class SegmentWidget(QWidget):
         self.controller.corrections.show(labels)
         self.controller.changes.show(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
-        self.correcting.count.setText(str(self._count))
+        self.correcting.show_count(self._count)
         for step in () if self.is_busy else self._steps[1:]:
             step.note.say("")
         self._refresh()

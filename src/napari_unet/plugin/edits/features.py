@@ -21,7 +21,9 @@ def show_features(layer: Labels) -> None:
     """Put classes and measurements into the features; napari shows them under the pointer."""
     record = record_of(layer)
     classes, measured, since_last = record.classes, record.measured, record.since_last
-    ids = sorted({*classes, *since_last, *(measured[LABEL].tolist() if measured else ())})
+    # Of the cells of the result, those that were erased are not among the measured ones.
+    found = since_last if measured is None else measured[LABEL].tolist()
+    ids = sorted({*classes, *found})
     few: dict[str, list[int] | list[str]] = {
         INDEX: ids,
         "class": [classes.get(cell, DEFAULT_CLASS) for cell in ids],

@@ -74,13 +74,18 @@ class Hand:
         """The plane in view."""
         return plane_in_view(self.labels, self.viewer.dims.point)
 
+    @property
+    def _where(self) -> str:
+        """Words of a sentence: a gesture changes one plane of several."""
+        return " on this plane" if self.index else ""
+
     def remove(self, at: tuple[int, int] | None) -> str:
         """Erase the cell at a pixel; None is beside the image."""
         if at is None:
             raise ValueError("the pointer is beside the image; point at a cell")
         plane = plane_of(self.labels, self.index)
         self._write(remove(plane, at))
-        return f"Cell {plane[at]} removed (Ctrl-Z brings it back)"
+        return f"Cell {plane[at]} removed{self._where} (Ctrl-Z brings it back)"
 
     def split(self, path: Path) -> str:
         """Split the cell that a line crosses."""
@@ -108,8 +113,8 @@ class Hand:
         cells = "1 cell" if len(gone) == 1 else f"{len(gone) or 'no'} cells"
         return f"{cells} removed; the loop is marked as background"
 
-    def add(self, box: Box, mask: Mask) -> str:
-        """Add a cell as a draft."""
+    def add(self, box: Box, mask: Mask, *, is_right: bool = False) -> str:
+        """Add a cell as a draft, or as correct."""
         plane, cell, index = plane_of(self.labels, self.index), self._next_id(), self.index
         change = place(plane, box, mask, cell)
         self._write(change)
@@ -117,6 +122,9 @@ class Hand:
         after = change.applied(plane)
         around_cell = grown(box_of(after == cell), 1, plane.shape)
         record_of(self.labels).add_draft(draft_of(index, after, around_cell, cell))
+        if is_right:
+            self.corrections.confirm_at(self.labels, (int(change.rows[0]), int(change.columns[0])))
+            return f"Cell {cell} added{self._where} and marked as correct"
         return f"Cell {cell} added as a draft: it teaches when you confirm it (C) or touch it up"
 
     def _write(self, change: Change) -> None:
@@ -222,6 +230,10 @@ class Tool:
         if str(labels.mode) == _PAN_ZOOM:
             labels.mouse_pan, labels.cursor, labels.mode = True, "standard", self._mode
         self._ended()
+
+    def confirm(self) -> str:
+        """Add what is proposed as correct; returns a sentence, empty if nothing is proposed."""
+        return ""
 
     # What a kind of gesture does
 
@@ -388,14 +400,22 @@ class AddTool(Tool):
         )
         self._by_px, self._labels.mouse_zoom = 0, False
         self._show()
-        return "Click or Enter adds the cell, the wheel makes it larger or smaller, Esc drops it"
+        return (
+            "Is the outline right? C adds it as correct. The wheel makes it larger or smaller, "
+            "a click adds it to be touched up, Esc drops it"
+        )
 
     def _clicked(self, at: tuple[float, float]) -> str:
-        if self._outline is None:
-            return self.hint
+        return self.hint if self._outline is None else self._add(is_right=False)
+
+    def confirm(self) -> str:
+        """Add the outline that is proposed as correct."""
+        return "" if self._outline is None else self._add(is_right=True)
+
+    def _add(self, *, is_right: bool) -> str:
         box, mask = self._sized()
         self._drop()
-        return self._hand.add(box, mask)
+        return self._hand.add(box, mask, is_right=is_right)
 
     def _accept(self) -> None:
         self._say(lambda: self._clicked((0, 0)))

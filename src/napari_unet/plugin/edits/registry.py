@@ -190,6 +190,10 @@ class Corrections:
         at = pixel_under(labels, self._viewer.cursor.position)
         if at is None:
             raise ValueError("the pointer is beside the image; point at a cell")
+        return self.confirm_at(labels, at)
+
+    def confirm_at(self, labels: Labels, at: Point) -> str:
+        """The cell at a pixel of the plane in view is right, or the background there."""
         index = plane_in_view(labels, self._viewer.dims.point)
         plane = self.tracker(labels).plane(index)
         radius = max(1, round(labels.brush_size / 2))

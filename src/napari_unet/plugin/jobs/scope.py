@@ -189,8 +189,10 @@ def view_of(viewer: Viewer, image: Image, channel: Channel) -> View | None:
     # Somebody may be naming its axes.
     with suppress(ValueError):
         source = image_from_layer(image)
-        data, axes = take_channel(source.data, source.axes, channel)
-        return View(data, axes, plane_in_view(image, viewer.dims.point), visible_box(image))
+        # It refuses a channel that the image has not.
+        take_channel(source.data, source.axes, channel)
+        here = plane_in_view(image, viewer.dims.point)
+        return View(source.data, source.axes, here, visible_box(image), channel)
     return None
 
 

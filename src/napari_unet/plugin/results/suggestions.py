@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Found = tuple[Index, "Place"]
 NEXT, CHECK = "doubtful cells (U-Net)", "check these (U-Net)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
+# Opacity of the rings around other places than the one that is looked at.
+_FAINT = 0.3
 # So many diameters of a cell are seen along the canvas.
 _DIAMETERS = 8
 _USUAL_PX = 24.0
@@ -54,7 +56,10 @@ class Stop:
             return (
                 f"A slip of the brush? Place {self.number} of {self.of}: the model disagrees here"
             )
-        return f"Doubtful cell {self.number} of {self.of}"
+        return (
+            f"Doubtful cell {self.number} of {self.of}, in the bright ring: correct it, or point "
+            "at it and press C if it is right"
+        )
 
 
 class Places:
@@ -118,6 +123,7 @@ class Places:
                     continue
                 self._visited[who].add((kind, number))
                 self._show(image, kind, found)
+                self._make_bright((who, kind), number)
                 self._move(image, index, place)
                 return Stop(number + 1, len(found), kind == CHECK)
         self._visited[who] = {visit for visit in self._visited.get(who, ()) if visit[0] == CHECK}
@@ -159,6 +165,14 @@ class Places:
         layer.editable = False
         self._layers[key] = layer
         add_quietly(self._viewer, layer)
+
+    def _make_bright(self, key: tuple[str, str], number: int) -> None:
+        """Show one ring at full strength, and the others faintly."""
+        layer = self._layers[key]
+        colours = np.array(layer.border_color)
+        colours[:, 3] = _FAINT
+        colours[number, 3] = 1.0
+        layer.border_color = colours
 
     def _remove(self, who: str, kind: str) -> None:
         layer = self._layers.pop((who, kind), None)

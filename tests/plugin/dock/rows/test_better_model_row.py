@@ -49,8 +49,9 @@ def test_a_better_model_is_named_once_and_tried_with_a_click(dock, asked, settle
     assert not dock.better.isVisible()
     qtbot.waitUntil(dock.better.isVisible, timeout=60_000)
     assert not busy
-    assert dock.better.text.text() == '"nuclei" finds steadier cells in this image.'
+    assert dock.better.text.text() == '"nuclei" seems to suit this image better.'
     assert dock.better.take.text() == "Try nuclei"
+    assert dock.better.take.property("accent"), "it is the next thing to do"
     qtbot.wait(200)
     assert dock.findChild(QScrollArea).verticalScrollBar().maximum() == 0
     dock.better.take.click()

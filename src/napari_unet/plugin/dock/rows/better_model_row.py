@@ -21,12 +21,13 @@ class BetterModelRow(OfferRow):
         self._try_model, self._name = try_model, ""
         tip = "Choose this model, and segment the image with it"
         self.take = self.add_button("Try", tip, self._take)
+        self.text.setToolTip("It finds the same cells when the image is turned and resized")
 
     def on_named(self, name: str) -> None:
         """Offer a model."""
         self._name = name
         self.take.setText(f"Try {name}")
-        self.offer(f'"{name}" finds steadier cells in this image.')
+        self.offer(f'"{name}" seems to suit this image better.')
 
     def _take(self) -> None:
         self.withdraw()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Text, key and tooltip of each button. The keys are free in napari's Labels layers and in its
 # viewer; that of "remove" acts at once.
 _BUTTONS = (
-    ("add", "A", "Drag a box around a missed cell: its outline is proposed, as a draft (A)"),
+    ("add", "A", "Drag a box around a missed cell: its outline is proposed, and C adds it (A)"),
     ("remove", "", "Each click removes a false cell (R: the cell under the pointer)"),
     ("split", "S", "Draw a line across a cell to split it in two (S)"),
     ("merge", "J", "Drag from one cell into another to join them (J)"),
@@ -62,6 +62,16 @@ class GestureRow(QWidget):
         """What keys do while the labels are active."""
         toggles = {key: self.buttons[text].click for text, key, _ in _BUTTONS if key}
         return {"R": self._remove_here, **toggles}
+
+    def confirm(self) -> str:
+        """Add the outline that is proposed as correct; returns a sentence, empty if there is none.
+
+        Raises
+        ------
+        ValueError
+            If other cells cover its place.
+        """
+        return "" if self._tool is None else self._tool.confirm()
 
     def close_down(self) -> None:
         """End the gesture that is on; safe to call twice."""
