@@ -7,6 +7,8 @@ from napari.layers import Image
 from napari.viewer import Viewer
 
 from napari_unet.config import Channel
+from napari_unet.core.arrays import LazyArray
+from napari_unet.core.axes import take_channel
 from napari_unet.learning.live_view import View, ViewLabels
 from napari_unet.plugin.edits.overlay import Overlay
 from napari_unet.plugin.jobs.scope import view_of
@@ -33,6 +35,7 @@ class LearningView:
         # The image, and its channel that is seen.
         self._taught: tuple[Image, Channel] | None = None
         self.view: View | None = None
+        self._taken: tuple[LazyArray, str, Channel, tuple[LazyArray, str]] | None = None
 
     @property
     def is_on(self) -> bool:
@@ -42,13 +45,20 @@ class LearningView:
     def begin(self, image: Image, channel: Channel) -> None:
         """A model learns from an image, of which it sees a channel; None for all."""
         self._taught = image, channel
-        self.view = view_of(self._viewer, image, channel)
+        self.view = view_of(self._viewer, image, channel, self._take)
+
+    def _take(self, data: LazyArray, axes: str, channel: Channel) -> tuple[LazyArray, str]:
+        """As `take_channel`; the same array each time, by which the job knows the plane again."""
+        known = self._taken
+        if known is None or known[0] is not data or known[1:3] != (axes, channel):
+            known = self._taken = data, axes, channel, take_channel(data, axes, channel)
+        return known[3]
 
     def go_on(self, preview: ViewLabels | None) -> None:
         """Look at what is in view now, and show the labels, if there are any."""
         if self._taught is None:
             return
-        self.view = view_of(self._viewer, *self._taught)
+        self.view = view_of(self._viewer, *self._taught, self._take)
         if self.view is None:
             # The image is gone.
             self._overlay.remove()
@@ -63,5 +73,5 @@ class LearningView:
 
     def end(self) -> None:
         """Take the outlines away; safe to call twice."""
-        self._taught = self.view = None
+        self._taught = self.view = self._taken = None
         self._overlay.remove()

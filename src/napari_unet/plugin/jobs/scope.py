@@ -15,6 +15,7 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
 from napari_unet.config import Channel, FinetuneConfig
+from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.boxes import Box
 from napari_unet.core.checks import check_array_channels, check_shape
@@ -36,6 +37,7 @@ from napari_unet.segmentation.planes import Segmentation
 PLANE, VIEW, STACK, ALL = "this plane", "visible area", "whole z-stack", "everything"
 # A channel, or "auto" while it is yet to be found out.
 Chosen = Channel | Literal["auto"]
+TakeChannel = Callable[[LazyArray, str, Channel], tuple[LazyArray, str]]
 SCOPES = (PLANE, VIEW, STACK, ALL)
 # So many pixels tell whether an image was changed in place, within milliseconds.
 _SAMPLE_PX = 1 << 20
@@ -182,17 +184,17 @@ def ask(image: Image, model: ModelVersion, chosen: Chosen, scope: str, viewer: V
     return Request(image, source, channel, planes, box, image.data, checksum_of(image))
 
 
-def view_of(viewer: Viewer, image: Image, channel: Channel) -> View | None:
-    """What the user sees of an image; None if it is gone."""
+def view_of(
+    viewer: Viewer, image: Image, channel: Channel, take: TakeChannel = take_channel
+) -> View | None:
+    """What the user sees of an image; None if it is gone. `take` gives the channel."""
     if image not in viewer.layers:
         return None
     # Somebody may be naming its axes.
     with suppress(ValueError):
         source = image_from_layer(image)
-        # It refuses a channel that the image has not.
-        take_channel(source.data, source.axes, channel)
-        here = plane_in_view(image, viewer.dims.point)
-        return View(source.data, source.axes, here, visible_box(image), channel)
+        data, axes = take(source.data, source.axes, channel)
+        return View(data, axes, plane_in_view(image, viewer.dims.point), visible_box(image))
     return None
 
 
