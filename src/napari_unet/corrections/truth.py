@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.boxes import Box, box_of, union
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 from napari_unet.corrections.annotations import Correction
 
 # Name of the class of an id for which no class is given.

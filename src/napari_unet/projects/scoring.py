@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from napari_unet.backends.requests import SegmentRequest
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_indices, take_channel
-from napari_unet.core.cells.metrics import Scores
 from napari_unet.jobs import Job
 from napari_unet.models.store import ModelVersion
 from napari_unet.projects.manifest import DONE, Score
@@ -64,6 +63,9 @@ def score_models(
     n_corrected = project.n_corrected
 
     def work(job: Job[tuple[Score, ...]]) -> tuple[Score, ...]:
+        # It takes a moment to import, which the dock need not wait for.
+        from napari_unet.core.cells.metrics import Scores
+
         found = []
         for number, version in enumerate(new):
             scores = Scores()

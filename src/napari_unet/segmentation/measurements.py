@@ -19,9 +19,9 @@ from napari_unet.core.axes import (
     plane_indices,
     plane_shape,
 )
-from napari_unet.core.cells.pairs import count_pairs
 from napari_unet.core.cells.properties import SHAPE, Ids, Properties, boxes, properties
 from napari_unet.core.checks import whole_labels
+from napari_unet.core.pairs import count_pairs
 from napari_unet.io.atomic import replacing
 
 Columns = dict[str, NDArray[np.generic]]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 
 # When a cell is painted over in part, its rest counts as seen if the user has split the cell in
 # two. That is so if at least the fraction `_INSIDE` of the painted cell lies in the old one, and

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 
 Ids = NDArray[np.int64]
 # Ids of one plane, those of another that they overlap with, and the pixels that they share.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 
 Labels = NDArray[np.int32]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 from napari_unet.plugin.viewer.layers import Index
 
 Labels = NDArray[np.int32]

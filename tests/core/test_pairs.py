@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_unet.core.cells.pairs import count_pairs
+from napari_unet.core.pairs import count_pairs
 
 # A few numbers, so that pairs repeat, and the largest that an id can be.
 numbers = st.sampled_from([0, 1, 2, 3, 2**31 - 1])
