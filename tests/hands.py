@@ -15,7 +15,7 @@ import pytest
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QWidget
 
 if TYPE_CHECKING:
     from napari_unet.plugin.dock.widget import SegmentWidget
@@ -28,8 +28,10 @@ class Hand:
 
     def __init__(self, viewer: object) -> None:
         self.viewer = viewer
+        # A plugin is given a proxy that hides the window.
+        window = getattr(viewer, "__wrapped__", viewer).window._qt_window
         self.canvas = next(
-            w for w in QApplication.allWidgets() if type(w).__name__ == "CanvasBackendDesktop"
+            w for w in window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop"
         )
 
     def drag(self, points: Sequence[Point]) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
+from napari import Viewer
+from napari._qt.qt_main_window import _QtMainWindow
+from napari._qt.qt_viewer import QtViewer
 from napari.layers import Labels
+from napari.settings import get_settings
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtWidgets import QApplication
 
 import hands
 from hands import Hand
@@ -22,7 +28,7 @@ _begun: list[str] = []
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """From the second test on, leave what the first one imported out of garbage collections.
 
-    napari's fixture collects several times for each viewer. This makes tests a fifth shorter.
+    Each viewer is followed by a collection. This makes tests a fifth shorter.
     """
     _begun.append(item.nodeid)
     if len(_begun) == 2:
@@ -34,20 +40,94 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 hand, settle = hands.hand, hands.settle
 
 
+class KeptViewer:
+    """A viewer that tests share, since opening one takes longer than most of them."""
+
+    def __init__(self) -> None:
+        self._viewer: Viewer | None = None
+        self._size = QSize()
+
+    def empty(self) -> Viewer:
+        """The viewer without layers and docks, as a new one has them; a new one where it broke."""
+        if self._viewer is None:
+            self._viewer = Viewer(show=True, show_welcome_screen=False)
+            # napari's own fixture holds every viewer that is left to be a leak.
+            QtViewer._instances.clear()
+            window = self._viewer.window._qt_window
+            # A canvas that glides to its new size is not where a hand expects it.
+            window.setAnimated(False)
+            self._size = window.size()
+        return self._viewer
+
+    def clear(self) -> None:
+        """Make it empty again; close it where that fails."""
+        viewer = self._viewer
+        if viewer is None:
+            return
+        try:
+            viewer.window.remove_dock_widget("all")
+            viewer.dims.ndisplay = 2
+            viewer.layers.clear()
+            viewer.dims.reset()
+            # napari 0.9 moved the camera.
+            getattr(viewer, "scene", viewer).camera.reset()
+            viewer.theme, viewer.title = "dark", "napari"
+            viewer.window._qt_window.resize(self._size)
+            # What was removed is deleted now, and not while the next test runs.
+            QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+            QApplication.processEvents()
+        except Exception:  # napari is left half done by images that it cannot show
+            self.close()
+
+    def close(self) -> None:
+        """Close it; the next test has a new one."""
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            viewer.close()
+
+
+@pytest.fixture(scope="session")
+def kept_viewer(qapp: QApplication) -> Iterator[KeptViewer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda _: None)
+        patch.setattr(_QtMainWindow, "_save_current_window_settings", lambda _: None)
+        kept = KeptViewer()
+        yield kept
+        kept.close()
+
+
+@pytest.fixture
+def viewer(kept_viewer: KeptViewer, request: pytest.FixtureRequest) -> Iterator[Viewer]:
+    """A viewer without layers and docks."""
+    get_settings().reset()
+    yield kept_viewer.empty()
+    kept_viewer.clear()
+    if request.node.rep_call.failed:
+        kept_viewer.close()
+    get_settings().reset()
+    gc.collect(1)
+
+
 @pytest.fixture
 def docked(
-    make_napari_viewer: Callable[..., object],
+    viewer: Viewer,
+    kept_viewer: KeptViewer,
     store: ModelStore,
     add_model: Callable[..., object],
-) -> Iterator[Callable[..., SegmentWidget]]:
-    """Docks the widget, with a model `tiny` to which cells are what is bright, in a viewer."""
+) -> Iterator[Callable[[], SegmentWidget]]:
+    """Docks the widget, with a model `tiny` to which cells are what is bright, in a viewer.
+
+    A second call is as after a restart: the viewer is empty again.
+    """
     add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
     widgets = []
 
-    def dock(**options: object) -> SegmentWidget:
-        viewer = make_napari_viewer(show=True, **options)
+    def dock() -> SegmentWidget:
+        if widgets:
+            kept_viewer.clear()
         widget = SegmentWidget(viewer, SegmentationService(store))
         viewer.window.add_dock_widget(widget, name="U-Net", area="right")
+        QApplication.processEvents()
         widgets.append(widget)
         return widget
 
@@ -128,12 +208,9 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Correction, .
 
 
 @pytest.fixture
-def docked_by_napari(
-    make_napari_viewer: Callable[..., object], add_model: Callable[..., object]
-) -> Iterator[SegmentWidget]:
+def docked_by_napari(viewer: Viewer, add_model: Callable[..., object]) -> Iterator[SegmentWidget]:
     """The dock as napari opens it: what it is given is a proxy of the viewer."""
     add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
-    viewer = make_napari_viewer(show=True)
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
     yield widget
     widget.cleanup()

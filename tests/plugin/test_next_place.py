@@ -90,8 +90,7 @@ def test_a_new_result_has_places_of_its_own(doubtful, settle):
     assert NEXT not in viewer.layers
 
 
-def test_slips_come_first_and_lie_where_it_was_painted(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
+def test_slips_come_first_and_lie_where_it_was_painted(viewer, qtbot):
     image = viewer.add_image(np.zeros((3, 50, 60)), name="cells", scale=(4, 1, 1))
     places = Places(viewer)
     places.offer(image, NEXT, [((0,), Place(10.0, 10.0, 0.5)), ((2,), Place(40.0, 50.0, 0.4))], 5)

@@ -118,13 +118,10 @@ def test_the_dialog_changes_the_dock_at_once(
     assert dock.advanced.device.value == "cpu", "the defaults are the preferences"
 
 
-def test_an_opened_dock_begins_with_them(
-    make_napari_viewer, add_model, preferences_of_nobody, tmp_path
-):
+def test_an_opened_dock_begins_with_them(viewer, add_model, preferences_of_nobody, tmp_path):
     for name in ("aaa", "tiny"):
         add_model(name, normalisation={"low": 0.0, "high": 100.0})
     PreferenceStore().save(Preferences("tiny", "cpu", "filled", str(tmp_path / "strokes")))
-    viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet")
     assert dock.model.value == "tiny"
     assert dock.advanced.device.value == "cpu"
@@ -132,12 +129,9 @@ def test_an_opened_dock_begins_with_them(
     dock.cleanup()
 
 
-def test_a_dock_says_that_its_preferences_are_broken(
-    make_napari_viewer, add_model, preferences_of_nobody
-):
+def test_a_dock_says_that_its_preferences_are_broken(viewer, add_model, preferences_of_nobody):
     add_model("tiny")
     preferences_of_nobody.write_text("{")
-    viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet")
     assert dock.find_step.note.text().startswith(f"⚠ the preferences in {preferences_of_nobody}")
     assert dock.find_step.note.isVisibleTo(dock)

@@ -90,10 +90,9 @@ def test_mistakes_are_told_in_the_dock_and_nowhere_else(
 
 
 def test_a_dock_that_is_opened_takes_the_uppermost_image_that_is_visible(
-    make_napari_viewer, add_model, image, settle
+    viewer, add_model, image, settle
 ):
     add_model("tiny", normalisation={"low": 0.0, "high": 100.0})
-    viewer = make_napari_viewer(show=True)
     viewer.add_image(image, name="lowest")
     wanted = viewer.add_image(image, name="wanted")
     viewer.add_image(image, name="hidden", visible=False)

@@ -409,8 +409,7 @@ def titles(menu: QMenu, path: tuple[str, ...]) -> list[tuple[str, ...]]:
     return found
 
 
-def test_the_dock_is_in_the_menus(make_napari_viewer):
-    make_napari_viewer(show=True)
+def test_the_dock_is_in_the_menus(viewer):
     window = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow))
     entries = [
         entry

@@ -9,10 +9,7 @@ from napari_unet.plugin.jobs.live_view import LearningView
 
 
 @pytest.mark.parametrize("channel", [1, "stain", None])
-def test_the_same_plane_is_the_same_array_however_often_it_is_looked_at(
-    make_napari_viewer, channel
-):
-    viewer = make_napari_viewer()
+def test_the_same_plane_is_the_same_array_however_often_it_is_looked_at(viewer, channel):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
     image = viewer.add_image(pixels, rgb=True)
     learning = LearningView(viewer)

@@ -71,8 +71,7 @@ def test_other_stores_stay_with_the_reader_that_opened_them(docked_by_napari, qt
     assert not holds_labels(tmp_path)
 
 
-def test_the_reader_takes_labels_and_nothing_else(make_napari_viewer, tmp_path, label_store, cells):
-    viewer = make_napari_viewer()
+def test_the_reader_takes_labels_and_nothing_else(viewer, tmp_path, label_store, cells):
     (layer,) = viewer.open(str(label_store), plugin="napari-unet")
     assert isinstance(layer, Labels)
     np.testing.assert_array_equal(layer.data, cells)
@@ -84,16 +83,14 @@ def test_the_reader_takes_labels_and_nothing_else(make_napari_viewer, tmp_path, 
     assert get_reader([str(label_store), str(image)]) is None
 
 
-def test_labels_that_were_open_before_the_dock(make_napari_viewer, nuclei, qtbot, label_store):
-    viewer = make_napari_viewer()
+def test_labels_that_were_open_before_the_dock(viewer, nuclei, qtbot, label_store):
     viewer.open(str(label_store))
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
     qtbot.waitUntil(lambda: isinstance(viewer.layers[0], Labels), timeout=10_000)
     widget.cleanup()
 
 
-def test_the_menu_opens_them_without_a_dock(make_napari_viewer, monkeypatch, label_store, tmp_path):
-    viewer = make_napari_viewer()
+def test_the_menu_opens_them_without_a_dock(viewer, monkeypatch, label_store, tmp_path):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *given: str(label_store))
     open_labels(viewer)
     assert isinstance(viewer.layers[0], Labels)
@@ -101,19 +98,18 @@ def test_the_menu_opens_them_without_a_dock(make_napari_viewer, monkeypatch, lab
         labels_in(a_plain_store(tmp_path / "image.zarr"), viewer)
 
 
-def test_large_ones_come_level_by_level(make_napari_viewer, monkeypatch, tmp_path):
+def test_large_ones_come_level_by_level(viewer, monkeypatch, tmp_path):
     monkeypatch.setattr("napari_unet.plugin.results.label_files._LARGEST_PX", 1000)
     labels = np.zeros((1500, 40), np.int32)
     labels[1400:1450, 5:20] = 3
     write_label_store(tmp_path / "a.zarr", labels, "YX", [1.0, 1.0], [None, None], [0.0, 0.0])
-    layer = labels_in(tmp_path / "a.zarr", make_napari_viewer())
+    layer = labels_in(tmp_path / "a.zarr", viewer)
     assert layer.multiscale
     assert [level.shape for level in layer.data] == [(1500, 40), (750, 20)]
     np.testing.assert_array_equal(layer.data[0], labels)
 
 
-def test_a_labels_layer_is_saved_and_comes_back(make_napari_viewer, tmp_path, cells):
-    viewer = make_napari_viewer()
+def test_a_labels_layer_is_saved_and_comes_back(viewer, tmp_path, cells):
     names = {"axis_labels": ("z", "y", "x"), "units": ("um", "um", "um")}
     layer = viewer.add_labels(cells, scale=(3, 0.5, 0.5), translate=(0, 7, 8), **names)
     path = tmp_path / "out.zarr"

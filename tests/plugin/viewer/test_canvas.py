@@ -67,8 +67,7 @@ def test_without_a_canvas_nothing_happens():
     assert not viewer.layers
 
 
-def test_a_layer_leaves_when_the_pointer_rests(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
+def test_a_layer_leaves_when_the_pointer_rests(viewer, qtbot):
     layer = viewer.add_labels(np.eye(9, dtype=int), name="old")
     remove_soon(viewer, layer)
     assert layer in viewer.layers
@@ -80,8 +79,7 @@ def test_a_layer_leaves_when_the_pointer_rests(make_napari_viewer, qtbot):
     qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=20_000)
 
 
-def test_a_layer_that_is_to_leave_may_be_gone_before(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer()
+def test_a_layer_that_is_to_leave_may_be_gone_before(viewer, qtbot):
     layer = viewer.add_labels(np.eye(9, dtype=int))
     remove_soon(viewer, layer)
     viewer.layers.clear()
@@ -89,10 +87,9 @@ def test_a_layer_that_is_to_leave_may_be_gone_before(make_napari_viewer, qtbot):
     assert not viewer.layers
 
 
-def test_two_layers_leave_one_after_the_other(make_napari_viewer, qtbot, monkeypatch):
+def test_two_layers_leave_one_after_the_other(viewer, qtbot, monkeypatch):
     # Longer than it takes to remove one, on any computer.
     monkeypatch.setattr(canvas, "_BETWEEN_S", 2.0)
-    viewer = make_napari_viewer()
     layers = [viewer.add_labels(np.eye(9, dtype=int)) for _ in range(2)]
     left = []
     viewer.layers.events.removed.connect(lambda event: left.append(time.monotonic()))
