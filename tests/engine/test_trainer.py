@@ -260,13 +260,13 @@ def longer(trainer, step_and_seconds):
     trainer.asked_s = lambda: seconds if trainer.steps >= at else None
 
 
-@pytest.mark.parametrize("at", [3, 9, 10, 30, 40])
+@pytest.mark.parametrize("at", [3, 10, 40])
 def test_more_time_is_taken_at_once_and_repeated_bit_for_bit(half_seen, monkeypatch, at):
     changes = {"steps": None, "seconds": 20, "anchor": 0.5}
     config = dataclasses.replace(CONFIG, **changes)
     with monkeypatch.context() as patch:
         clock = Clock(patch, [0.5] * 199)
-        trainer = Trainer(make(), [half_seen], config, CPU)
+        trainer = Trainer(make(width=2), [half_seen], config, CPU)
         longer(trainer, (at, 30))
         while trainer.fraction < 1:
             trainer.step()
@@ -275,7 +275,7 @@ def test_more_time_is_taken_at_once_and_repeated_bit_for_bit(half_seen, monkeypa
     assert trainer.planned == trainer.steps == 60
     assert (at < 9) or trainer.plans[at] == 60
     config = dataclasses.replace(config, steps=60, seconds=None)
-    again = Trainer(make(), [half_seen], config, CPU, plans=trainer.plans)
+    again = Trainer(make(width=2), [half_seen], config, CPU, plans=trainer.plans)
     while again.fraction < 1:
         again.step()
     again.finish()
@@ -297,7 +297,7 @@ def open_end(plane, monkeypatch, step_s, legs, **changes):
     config = dataclasses.replace(CONFIG, **{"steps": None, "seconds": "auto", **changes})
     with monkeypatch.context() as patch:
         clock = Clock(patch, [step_s] * 9999)
-        trainer = Trainer(make(), [plane], config, CPU)
+        trainer = Trainer(make(width=2), [plane], config, CPU)
         rates, ends = [], []
         while trainer.fraction < 1:
             rates.append(trainer.step().learning_rate)
@@ -318,7 +318,7 @@ def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monke
         assert rates[end - 1] < 0.01 * CONFIG.learning_rate
     assert rates[80] == pytest.approx(CONFIG.learning_rate / 2)
     config = dataclasses.replace(CONFIG, steps=160, seconds=None)
-    again = Trainer(make(), [half_seen], config, CPU, plans=trainer.plans)
+    again = Trainer(make(width=2), [half_seen], config, CPU, plans=trainer.plans)
     while again.fraction < 1:
         again.step()
     again.finish()
@@ -337,6 +337,7 @@ def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monke
     ],
 )
 def test_an_open_end_has_its_limits(plane, monkeypatch, step_s, changes, expected):
+    monkeypatch.setattr(Trainer, "_learn", lambda trainer: 1.0)
     trainer, _, ends, spent = open_end(plane, monkeypatch, step_s, legs=99, **changes)
     assert ends == expected
     assert trainer.share == pytest.approx(1.0, abs=0.07)

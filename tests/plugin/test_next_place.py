@@ -47,7 +47,8 @@ def test_the_next_place_is_a_click_or_a_key_away(doubtful, settle, hand):
     assert points.border_color[:, 3].tolist() == [1.0, pytest.approx(0.3)]
     np.testing.assert_allclose(points.data[0], first, atol=1e-6)
     camera = getattr(viewer, "scene", viewer).camera
-    shown_px = hand(viewer).canvas.height() / camera.zoom / 0.5
+    canvas = hand(viewer).canvas
+    shown_px = min(canvas.height(), canvas.width()) / camera.zoom / 0.5
     assert 60 <= shown_px <= 160  # eight cells of some 12 px
     hand(viewer).press("N")
     second = centre(viewer)

@@ -144,16 +144,15 @@ def test_layers_and_arrays_are_freed(opened, settle, qtbot, hand):
     assert not opened.queue.queue._leaving
 
 
-def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, folder):
+def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, folder, qtbot):
     segment(opened, settle)
     correct(opened, hand)
     go(opened, settle)
     panel = opened.queue
     assert panel.segment_rest.text() == "Segment the rest (3)"
     panel.segment_rest.click()
+    qtbot.waitUntil(lambda: "9 cells in 3 images" in opened.status.text(), timeout=20_000)
     settle(opened)
-    settle(opened)
-    assert "9 cells in 3 images" in opened.status.text()
     # The open image had no labels: they are shown now.
     assert opened.labels.value.name == "b.tif cells"
     assert panel.place.text() == "2 of 4: ◔ segmented"

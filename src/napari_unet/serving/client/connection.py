@@ -6,9 +6,10 @@ import hashlib
 import json
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +55,8 @@ class Connection:
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
         self._client: httpx.Client | None = None
+        # Requests that are on their way, per client.
+        self._n_requests: Counter[httpx.Client] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -174,10 +177,13 @@ class Connection:
             begin(lambda: self.send(method, path)).result(_MOMENT_S)
 
     def close(self) -> None:
-        """Close the connection; a later request connects again."""
+        """Close the connection after requests on their way; a later request connects again."""
         with self._lock:
             client, self._client = self._client, None
-        if client is not None:
+            is_used = client is not None and client in self._n_requests
+        # Closed under a thread that reads from it, the number of its socket would be given to the
+        # next connection, from which that thread would then read.
+        if client is not None and not is_used:
             client.close()
 
     def _offset(self, path: str, total: int) -> int:
@@ -203,7 +209,10 @@ class Connection:
         import httpx
 
         try:
-            with self._connected().stream(method, path, headers=headers, content=body) as answer:
+            with (
+                self._connected() as client,
+                client.stream(method, path, headers=headers, content=body) as answer,
+            ):
                 content = bytearray()
                 for part in answer.iter_raw():
                     content += part
@@ -214,7 +223,8 @@ class Connection:
                         )
                 return answer.status_code, answer.headers, bytes(content)
         except httpx.TransportError as error:
-            if any(isinstance(each, ssl.SSLError) for each in _causes(error)):
+            greeting = isinstance(error, httpx.ConnectError)
+            if greeting and any(isinstance(each, ssl.SSLError) for each in _causes(error)):
                 raise ValueError(
                     f"the server at {self.credentials.address} is not the one of these "
                     f"credentials, or its certificate has ended; ask whoever runs {self.computer} "
@@ -242,7 +252,9 @@ class Connection:
             raise ServerAway(f"{self.computer}: {said or f'status {status}'}")
         raise ValueError(said or f"{self.computer} answered with status {status}")
 
-    def _connected(self) -> httpx.Client:
+    @contextmanager
+    def _connected(self) -> Iterator[httpx.Client]:
+        """Give the client for one request; the last one after `close` closes it."""
         import httpx
 
         with self._lock:
@@ -260,7 +272,19 @@ class Connection:
                     follow_redirects=False,
                     trust_env=False,
                 )
-            return self._client
+            client = self._client
+            self._n_requests[client] += 1
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._n_requests[client] -= 1
+                is_last = not self._n_requests[client]
+                if is_last:
+                    del self._n_requests[client]
+                is_left = is_last and client is not self._client
+            if is_left:
+                client.close()
 
 
 def check_installed() -> None:
