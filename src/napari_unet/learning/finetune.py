@@ -15,7 +15,7 @@ from napari_unet.corrections.collection import Collection, Entry, collection_of
 from napari_unet.jobs import Job
 from napari_unet.learning.cut_short import Saved, Saving, read_cut_short
 from napari_unet.learning.lesson import Lesson, Run, prepare
-from napari_unet.learning.live_view import LiveView, View, find_slips
+from napari_unet.learning.live_view import LiveView, Slip, View, find_slips
 from napari_unet.learning.training import size_for, teach_classes
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.decoding import postprocess_for
@@ -26,8 +26,6 @@ from napari_unet.models.store import ModelStore, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from napari_unet.core.cells.suggestions import Place
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,7 @@ class Improvement:
     compute
         The device and number format that were used, in words.
     slips
-        Painted places that the new model contradicts and that may be mistakes of the user: the
-        index of the plane, and the place in it.
+        Painted places that the new model contradicts and that may be mistakes of the user.
     """
 
     model: ModelVersion
@@ -61,7 +58,7 @@ class Improvement:
     replay: Check | None
     steps: int
     compute: str
-    slips: tuple[tuple[tuple[int, ...], Place], ...] = ()
+    slips: tuple[Slip, ...] = ()
 
 
 @dataclass(frozen=True)

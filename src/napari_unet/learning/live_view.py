@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,24 @@ if TYPE_CHECKING:
 # Side of the part of a view that is segmented during training, in pixels as the network sees them.
 # Larger parts would slow the training.
 _LOOK_PX = 400
+
+
+class Slip(NamedTuple):
+    """A painted place that may be a mistake of the user.
+
+    Attributes
+    ----------
+    index
+        Position of its plane along the axes other than C, Y, X.
+    place
+        Where it is in the plane.
+    image
+        Name of the image, see `Annotated`.
+    """
+
+    index: tuple[int, ...]
+    place: Place
+    image: str
 
 
 @dataclass(frozen=True)
@@ -145,11 +163,8 @@ def find_slips(
     compute: Compute,
     zoom: float,
     check: Callable[[], None],
-) -> Iterator[tuple[tuple[int, ...], Place]]:
-    """Yield painted places that a model contradicts although it was trained on them.
-
-    Each is the index of a plane, and the place in it.
-    """
+) -> Iterator[Slip]:
+    """Yield painted places that a model contradicts although it was trained on them."""
     from napari_unet.core.cells.suggestions import Place, contradicted_places
 
     fresh = LoadedModel(model.network, model.header)
@@ -164,11 +179,12 @@ def find_slips(
                 for place in contradicted_places(
                     scores.foreground, plane.labels > 0, seen, diameter
                 ):
-                    yield (
+                    yield Slip(
                         correction.index,
                         Place(
                             (y.start or 0) + (place.y + 0.5) / zoom - 0.5,
                             (x.start or 0) + (place.x + 0.5) / zoom - 0.5,
                             place.weight,
                         ),
+                        item.name,
                     )

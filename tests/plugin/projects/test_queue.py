@@ -8,33 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tifffile
 from napari.layers import Image, Labels
 
 from napari_unet.plugin.viewer.record import is_helper
 from napari_unet.projects.project import Project
-
-
-@pytest.fixture
-def folder(tmp_path, discs):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for n, name in enumerate("abcd"):
-        tifffile.imwrite(folder / f"{name}.tif", discs((20, 20 + 4 * n), (30, 70), (70, 30)))
-    return folder
-
-
-@pytest.fixture
-def opened(docked, settle, folder):
-    """The dock with the folder open, at its first image."""
-    widget = docked()
-    widget.measuring.files.click()
-    dialog = widget.measuring.dialog
-    assert not dialog.queue.isEnabled()
-    dialog.choose([folder])
-    dialog.queue.click()
-    settle(widget)
-    return widget
 
 
 def shown(widget):
@@ -304,3 +281,60 @@ def test_closed_the_folder_leaves_nothing(opened, settle, qtbot):
 
     qtbot.waitUntil(is_empty, timeout=5000)
     assert opened.queue.isHidden()
+
+
+def test_slips_of_the_brush_are_shown_on_their_image(opened, settle):
+    from napari_unet.core.cells.suggestions import Place
+    from napari_unet.learning.live_view import Slip
+    from napari_unet.plugin.results.suggestions import CHECK
+
+    slips = tuple(
+        Slip((), Place(y, 30.0, 1.0), name) for y, name in ((20.0, "a.tif"), (70, "b.tif"))
+    )
+    done = SimpleNamespace(
+        verdict=SimpleNamespace(accepted=False, why="no"),
+        parent=None, model=None, slips=slips, check=None, replay=None, compute="CPU",
+    )  # fmt: skip
+    opened.queue.queue.teaching = ("a.tif", "b.tif")
+    done.model = opened.controller.service.store.find("tiny")
+    told = opened.controller._show_improvement(opened.image.value, done)
+    assert told.endswith(
+        "2 corrections look like slips of the brush (on a.tif, b.tif): see Next doubtful cell"
+    )
+    for name, y in (("a.tif", 20), ("b.tif", 70)):
+        segment(opened, settle)
+        opened.correcting.next_place.click()
+        assert opened.status.text().startswith("A slip of the brush? Place 1 of 1"), name
+        np.testing.assert_allclose(opened.viewer.layers[CHECK].data, [[y, 30]])
+        go(opened, settle)
+
+
+def test_the_curve_is_drawn(opened, settle, folder):
+    from napari_unet.projects.manifest import Score
+
+    opened.queue.segment_rest.click()
+    settle(opened)
+    settle(opened)
+    for box in (opened.queue.held_out, opened.queue.done):
+        box.click()
+        settle(opened)
+    curve = opened.queue.curve
+    assert not curve.isVisible()
+    # Without what it is drawn on.
+    for n, (n_cells, ap) in enumerate(((5, 0.61), (12, 0.74), (20, 0.745)), 1):
+        opened.queue.queue.project.add_score(Score(f"m@{n}", n_cells, ap, ("a.tif",)))
+        opened.queue.refresh()
+    assert curve.isVisible()
+    first, second, last = curve.places()
+    assert first.x() < second.x() < last.x()
+    assert first.y() > second.y() > last.y()
+    assert (second.x() - first.x()) / (last.x() - first.x()) == pytest.approx(7 / 15)
+    shown = curve.grab().toImage()
+    around = [shown.pixelColor(round(p.x()), round(p.y())).name() for p in (first, second, last)]
+    assert around == ["#2ec4b6"] * 3
+    assert opened.queue.scores.text() == (
+        "AP on 1 held-out image: 0.61, 0.74, 0.74 after 5, 12, 20 cells"
+    )
+    opened.queue.queue.project.add_score(Score("m@4", 30, 0.75, ("a.tif",)))
+    opened.queue.refresh()
+    assert "more correcting hardly pays" in opened.queue.scores.text()

@@ -255,8 +255,6 @@ class Controller:
             note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
 
             def show(done: Improvement) -> str:
-                # Slips do not say on which of several images they are.
-                done = replace(done, slips=()) if len(sources) > 1 else done
                 return self._show_improvement(image, done) + note
 
             self.follower.follow(job, self.follower.showing(show))
@@ -485,9 +483,10 @@ class Controller:
 
     def _show_improvement(self, image: Image | None, done: Improvement) -> str:
         if image is not None and image in self.viewer.layers:
-            self.places.offer(image, CHECK, done.slips)
+            slips = [slip for slip in done.slips if slip.image == image.name]
+            self.places.offer(image, CHECK, [(slip.index, slip.place) for slip in slips])
         self.learnt.emit(done)
-        told = self.versions.learnt(done)
+        told = self.versions.learnt(done, "" if image is None else image.name)
         self.models_changed.emit(done.model.name if done.verdict.accepted else "")
         self.computed_on.emit(done.compute)
         self.detailed.emit(self.versions.scores)

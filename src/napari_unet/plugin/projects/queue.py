@@ -18,10 +18,12 @@ from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
 from napari_unet.jobs import log_failure, sentence
+from napari_unet.learning.live_view import Slip
 from napari_unet.plugin.edits.tracker import EditCount, EditTracker
 from napari_unet.plugin.jobs.controller import Controller, Others
 from napari_unet.plugin.projects.layers import Opened, open_image
 from napari_unet.plugin.projects.teaching import annotated
+from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import fit, remove_soon
 from napari_unet.plugin.viewer.layers import bare, planes_of
@@ -105,6 +107,8 @@ class Queue:
         self._pending = 0
         # The images whose corrections the fine-tune that runs has been given.
         self.teaching: tuple[str, ...] = ()
+        # Likely slips of the brush on images of the folder, from the last fine-tune.
+        self.slips: tuple[Slip, ...] = ()
         controller.also_teach = self._also_teach
         controller.follower.started.connect(self._on_started)
         controller.follower.ended.connect(self._on_ended)
@@ -146,7 +150,7 @@ class Queue:
 
         def show(project: Project) -> None:
             self._leave()
-            self.project = project
+            self.project, self.slips = project, ()
             self.arrange()
             for note in project.notes:
                 self.told.emit(note)
@@ -230,6 +234,12 @@ class Queue:
         if name:
             self._change(lambda project: project.set_held_out(name, held_out))
 
+    def offer_slips(self) -> None:
+        """Let *Next doubtful cell* lead to the slips on the open image first."""
+        slips = [(slip.index, slip.place) for slip in self.slips if slip.image == self.name]
+        if self.image is not None and slips:
+            self.controller.places.offer(self.image, CHECK, slips)
+
     @property
     def is_untouched(self) -> bool:
         """Whether nothing was done to the labels of the open image since it was opened."""
@@ -279,6 +289,7 @@ class Queue:
             self._open.tracker = self.controller.corrections.tracker(labels)
         if is_another:
             fit(self.viewer, image)
+        self.offer_slips()
         if opened.told:
             self.failed.emit(opened.told)
         self._change(lambda p: p.choose(current=opened.name))

@@ -148,6 +148,8 @@ class Rest:
         queue.teaching = ()
         if project is None or not names:
             return
+        queue.slips = done.slips
+        queue.offer_slips()
 
         def note() -> None:
             project.taught([name for name in names if project.is_corrected(name)], done.model.name)

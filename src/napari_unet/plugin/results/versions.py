@@ -5,6 +5,7 @@ from __future__ import annotations
 from napari_unet.learning.finetune import Improvement
 from napari_unet.learning.validation import Check
 from napari_unet.models.store import ModelStore, ModelVersion
+from napari_unet.projects.folder import few
 
 
 class Versions:
@@ -31,11 +32,11 @@ class Versions:
         """Whether the last fine-tune gave a version that is used, and has a parent."""
         return self._last is not None and self._last.parent is not None and not self._refused
 
-    def learnt(self, done: Improvement) -> str:
-        """Take note of a fine-tune; returns what is to be told of it."""
+    def learnt(self, done: Improvement, image: str) -> str:
+        """Take note of a fine-tune from an image of this name; returns what is to be told."""
         self._last = done
         self._refused = None if done.verdict.accepted else done.model
-        numbers, slips = _numbers(done), _slips(done)
+        numbers, slips = _numbers(done), _slips(done, image)
         if self._refused is not None:
             return f"The old model stays in use: {done.verdict.why}{slips}"
         return f"{_new(done.model)} is ready: {numbers or done.verdict.why}{slips}"
@@ -125,11 +126,14 @@ def _numbers(done: Improvement) -> str:
     return "; ".join(said)
 
 
-def _slips(done: Improvement) -> str:
+def _slips(done: Improvement, image: str) -> str:
     """A sentence more on what looks wrong; empty without any."""
+    names = {slip.image for slip in done.slips}
     n = len(done.slips)
     places = "1 correction looks like a slip" if n == 1 else f"{n} corrections look like slips"
-    return f". {places} of the brush: see Next doubtful cell" if n else ""
+    # A folder of images teaches together.
+    where = f" (on {few(names)})" if names - {image} else ""
+    return f". {places} of the brush{where}: see Next doubtful cell" if n else ""
 
 
 def _new(model: ModelVersion) -> str:

@@ -25,7 +25,7 @@ from napari_unet.core.axes import get_plane, label_axes, label_shape, plane_indi
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import Job, JobCancelled
 from napari_unet.learning.finetune import Improvement, keep
-from napari_unet.learning.live_view import View
+from napari_unet.learning.live_view import Slip, View
 from napari_unet.learning.stacks import check_learns, check_segmentable, in_stacks
 from napari_unet.learning.training import NewModel
 from napari_unet.models.store import ModelStore, ModelVersion
@@ -169,8 +169,12 @@ class HttpBackend:
             kept.diameter_px,
             kept.zoom,
         )
-        indices = tuple(c.index for item in annotated for c in item.corrections)
-        unfinished = self._unfinished_job(name, parent.reference, indices)
+        sent = [(c.index, item.name) for item in annotated for c in item.corrections]
+        unfinished = replace(
+            self._unfinished_job(name, parent.reference),
+            indices=tuple(index for index, _ in sent),
+            images=tuple(image for _, image in sent),
+        )
         live_view = LiveView(watch, parent.header, kept.zoom)
         with self._done(job, "finetune", message, TrainedResult, offers, unfinished, live_view) as (
             done,
@@ -192,7 +196,7 @@ class HttpBackend:
         else:
             sent = start
         message = TrainMessage(planes, sent, request.config, name, tuple(request.trained_on))
-        unfinished = self._unfinished_job(name, parent, ())
+        unfinished = self._unfinished_job(name, parent)
         with self._done(job, "train", message, TrainedResult, offers, unfinished) as (done, there):
             return self._adopt(store, unfinished, done, there)
 
@@ -232,10 +236,8 @@ class HttpBackend:
         """Cancel a job that was started earlier, and forget it."""
         self._forget(RemoteJob(job, self._connection, unfinished.number), unfinished)
 
-    def _unfinished_job(
-        self, name: str, parent: str, indices: tuple[tuple[int, ...], ...]
-    ) -> UnfinishedJob:
-        return UnfinishedJob(uuid4().hex, name, parent, str(self._server), self.computer, indices)
+    def _unfinished_job(self, name: str, parent: str) -> UnfinishedJob:
+        return UnfinishedJob(uuid4().hex, name, parent, str(self._server), self.computer)
 
     @contextmanager
     def _done(
@@ -316,8 +318,10 @@ class HttpBackend:
         verdict = replace(done.verdict, why=clean(done.verdict.why))
         added = store.add(unfinished.name, write, activate=verdict.accepted)
         parent = store.find(unfinished.parent) if unfinished.parent else None
-        indices = unfinished.indices
-        slips = tuple((indices[n], place) for (n,), place in done.slips if 0 <= n < len(indices))
+        sent = tuple(zip(unfinished.indices, unfinished.images, strict=False))
+        slips = tuple(
+            Slip(sent[n][0], place, sent[n][1]) for (n,), place in done.slips if 0 <= n < len(sent)
+        )
         compute = self._on_server(done.compute)
         return Improvement(
             added, parent, verdict, done.check, done.replay, done.steps, compute, slips

@@ -29,6 +29,8 @@ class UnfinishedJob:
         The server's name, for people.
     indices
         For each correction that was sent, the index of its plane.
+    images
+        For each of them, the name of its image.
     """
 
     number: str
@@ -37,6 +39,7 @@ class UnfinishedJob:
     server: str
     computer: str
     indices: tuple[tuple[int, ...], ...] = ()
+    images: tuple[str, ...] = ()
 
 
 class UnfinishedJobs:
@@ -69,6 +72,7 @@ class UnfinishedJobs:
                 if content.pop("format") != FORMAT:
                     continue
                 content["indices"] = tuple(tuple(index) for index in content["indices"])
+                content["images"] = tuple(content.get("images", ()))
                 job = UnfinishedJob(**content)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue

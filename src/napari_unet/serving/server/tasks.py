@@ -261,7 +261,7 @@ def _check_entry(files: EntryFiles, key: str) -> None:
 
 def _trained(done: Improvement, inputs: JobInputs) -> TrainedResult:
     inputs.output("model", done.model.path.read_bytes())
-    slips = tuple(((index[0],), place) for index, place in done.slips)
+    slips = tuple(((slip.index[0],), slip.place) for slip in done.slips)
     return TrainedResult(done.verdict, done.check, done.replay, done.steps, done.compute, slips)
 
 

@@ -23,9 +23,12 @@ from napari_unet.config import PredictConfig
 from napari_unet.core.checks import in_dock
 from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.queue.image_list import SIGNS, ImageList
+from napari_unet.plugin.dock.queue.score_curve import ScoreCurve
+from napari_unet.plugin.dock.rows.offer_row import OfferRow
 from napari_unet.plugin.dock.steps import Note, allow
 from napari_unet.plugin.dock.widgets import button, row
 from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.projects.own_labels import OwnLabels
 from napari_unet.plugin.projects.queue import Queue
 from napari_unet.plugin.projects.rest import Rest
 from napari_unet.projects.manifest import BY_DOUBT, BY_NAME, DONE
@@ -62,7 +65,7 @@ class QueuePanel(QFrame):
         super().__init__()
         self._controller, self._model = controller, model
         self.queue = Queue(controller)
-        self.rest = Rest(self.queue)
+        self.rest, self.own_labels = Rest(self.queue), OwnLabels(self.queue)
         self._build()
         self._keys = Keys(
             controller.viewer,
@@ -87,6 +90,7 @@ class QueuePanel(QFrame):
             (queue.failed, self._warn),
             (self.rest.scored, self.refresh),
             (self.rest.told, self.note.say),
+            (self.own_labels.offered, self._offer),
         )
 
     def close_down(self) -> None:
@@ -98,6 +102,7 @@ class QueuePanel(QFrame):
         self._keys.close()
         self.images.thumbnails.close()
         self.rest.close()
+        self.own_labels.close()
         self.queue.close()
 
     def open_folder(self, folder: Path, labels: str = "labels") -> None:
@@ -128,6 +133,7 @@ class QueuePanel(QFrame):
             allow(self.segment_rest, busy or ("" if n else "Nothing is left to segment"))
             for part in (self.table, self.leave):
                 allow(part, busy)
+            self.curve.show_points(self.rest.points)
             words = self.rest.words
             self.scores.setText(words)
             self.scores.setVisible(bool(words))
@@ -172,13 +178,13 @@ class QueuePanel(QFrame):
         self.leave = button(
             "Close", "Close the folder; all is saved", partial(self._try, self.queue.close_folder)
         )
-        self.scores, self.note = QLabel(), Note()
+        self.scores, self.note, self.curve = QLabel(), Note(), ScoreCurve()
         self.scores.setWordWrap(True)
         self.folded = QWidget()
         inner = QVBoxLayout(self.folded)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(2)
-        for each in (row(self.order, self.held_out), self.images, self.scores):
+        for each in (row(self.order, self.held_out), self.images, self.curve, self.scores):
             inner.addWidget(each)
         self.images.show_images(None, ())
         layout = QVBoxLayout(self)
@@ -187,6 +193,14 @@ class QueuePanel(QFrame):
         layout.addLayout(top)
         layout.addWidget(self.folded)
         layout.addWidget(row(self.segment_rest, self.table, self.leave))
+        self.offer = OfferRow()
+        self.offer.add_button(
+            "Use these labels",
+            "They become the labels of this image: saved, and learnt from. Its other labels are "
+            "hidden; what was corrected on them stays in the folder",
+            self.own_labels.take,
+        )
+        layout.addWidget(self.offer)
         layout.addWidget(self.note)
         top.insertWidget(3, self.done)
 
@@ -250,6 +264,12 @@ class QueuePanel(QFrame):
         except (ValueError, OSError) as error:
             self._warn(in_dock(error))
             self.refresh()
+
+    def _offer(self, sentence: str) -> None:
+        if sentence:
+            self.offer.offer(sentence)
+        else:
+            self.offer.withdraw()
 
     def _tell(self, sentence: str) -> None:
         said = self.note.text()
