@@ -680,8 +680,9 @@ def test_a_slip_is_shown_where_it_was_painted(service, add_model, blobs, factor)
     item = Annotated(stack, "ZYX", (Correction((1,), labels, trusted),), "cells")
     config = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-9, held_out=0.0, tile_px=22)
     done = service.finetune([item], "bright", config).wait(SOON)
-    index, place, name = done.slips[0]
-    assert (index, name) == ((1,), "cells")
+    slip = done.slips[0]
+    place = slip.place
+    assert (slip.index, slip.image) == ((1,), "cells")
     assert labels[round(place.y), round(place.x)] == labels.max()
     assert place.y == pytest.approx(76 * factor, abs=3 * factor)
     assert place.x == pytest.approx(75 * factor, abs=3 * factor)

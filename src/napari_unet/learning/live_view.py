@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _LOOK_PX = 400
 
 
-class Slip(NamedTuple):
+@dataclass(frozen=True)
+class Slip:
     """A painted place that may be a mistake of the user.
 
     Attributes

@@ -12,6 +12,7 @@ from typing import Any
 from napari_unet.models.exchange.archive_files import Archive, open_archive, read_checked
 from napari_unet.models.exchange.description import CONFIG
 from napari_unet.models.exchange.foreign import foreign_header
+from napari_unet.models.exchange.older_format import in_new_format
 from napari_unet.models.header_rules import SUFFIX
 
 
@@ -20,7 +21,8 @@ def model_file_of(path: Path) -> Iterator[Path]:
     """Give the model file of an archive; it is deleted at the end of the block.
 
     Of an archive that this program wrote, it is the model file in it, with its whole header. Of
-    another one it holds the ONNX graph. Python code in an archive is never run.
+    another one it holds the ONNX graph, or, where the weights are those of a U-Net of this program,
+    that. Python code in an archive is never run.
 
     Raises
     ------
@@ -57,8 +59,14 @@ def _write_foreign(
 ) -> None:
     from napari_unet.models.exchange.onnx_network import save_foreign
 
+    described = in_new_format(described)
     header = foreign_header(path, described)
     entry = _table(described.get("weights")).get("onnx")
+    if entry is None:
+        from napari_unet.models.exchange.state_dicts import write_from_state_dict
+
+        write_from_state_dict(target, path, archive, described)
+        return
     save_foreign(target, read_checked(archive, entry, f"{path}: its ONNX weights"), header)
 
 

@@ -32,7 +32,7 @@ def foreign_header(path: Path, described: Mapping[str, Any]) -> ModelHeader:
     Raises
     ------
     ModelFileError
-        If it has no ONNX weights, or needs something that is not done here.
+        If it has no weights that can be used, or needs something that is not done here.
     """
 
     def refuse(why: str) -> ModelFileError:
@@ -40,12 +40,14 @@ def foreign_header(path: Path, described: Mapping[str, Any]) -> ModelHeader:
 
     if not str(described.get("format_version")).startswith("0.5"):
         raise refuse(
-            f"it has the format {described.get('format_version')!s:.20}, and 0.5 is needed; "
-            "bioimageio update-format makes a new file"
+            "its description cannot be read as the format "
+            f"{described.get('format_version')!s:.20}; 0.4 and 0.5 are read here, and bioimageio "
+            "update-format makes a new file"
         )
-    if not isinstance(_of(described, "weights").get("onnx"), Mapping):
+    weights = _of(described, "weights")
+    if not any(isinstance(weights.get(kind), Mapping) for kind in ("onnx", "pytorch_state_dict")):
         raise refuse(
-            "it has no ONNX weights, and Python code in it is never run; add ONNX weights with "
+            "it has neither ONNX weights nor a PyTorch state_dict; add ONNX weights with "
             "bioimageio add-weights"
         )
     try:
