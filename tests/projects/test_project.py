@@ -10,8 +10,10 @@ import pytest
 import tifffile
 
 from napari_unet.io.outputs import NotOursError
+from napari_unet.projects.folder import folder_of
 from napari_unet.projects.manifest import BY_DOUBT, FILE
 from napari_unet.projects.project import Project, in_image_order
+from napari_unet.projects.rest import segment_rest
 
 
 def test_a_folder_is_read_and_nothing_is_written(folder, files_in):
@@ -196,21 +198,28 @@ def test_labels_in_the_order_of_the_image():
     assert in_image_order(planes, "CYXZ").shape == (3, 4, 2)
 
 
-def test_a_plate_and_its_labels(tmp_path, blobs):
+@pytest.fixture
+def plate(tmp_path, blobs):
+    """A plate in OME-Zarr with two fields."""
     import zarr
 
-    plate = zarr.open_group(tmp_path / "p.zarr", mode="w", zarr_format=2)
-    plate.attrs["plate"] = {"wells": [{"path": "A/1"}]}
-    well = plate.create_group("A/1")
+    path = tmp_path / "screen" / "p.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.attrs["plate"] = {"wells": [{"path": "A/1"}]}
+    well = group.create_group("A/1")
     well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
     axes = [{"name": name, "type": "space"} for name in "yx"]
     scale = [{"type": "scale", "scale": [1.0, 1.0]}]
     level = {"path": "0", "coordinateTransformations": scale}
     for field in "01":
-        group = well.create_group(field)
-        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
-        group.create_array("0", data=blobs(int(field))[0])
-    project = Project(tmp_path)
+        image = well.create_group(field)
+        image.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
+        image.create_array("0", data=blobs(int(field))[0])
+    return path
+
+
+def test_a_plate_and_its_labels(plate):
+    project = Project(plate.parent)
     assert project.names == ["p.zarr/A/1/0", "p.zarr/A/1/1"]
     name = project.names[1]
     labels = np.zeros((72, 80), np.int32)
@@ -218,3 +227,22 @@ def test_a_plate_and_its_labels(tmp_path, blobs):
     project.save_labels(name, labels, project.read(name))
     assert project.label_path(name).name == "p_A_1_1_labels.zarr"
     np.testing.assert_array_equal(project.read_labels(name, project.read(name)), labels)
+
+
+def test_a_plate_may_be_chosen_itself(plate, service, nuclei):
+    # Beside it there is what is no part of the project.
+    tifffile.imwrite(plate.parent / "other.tif", np.zeros((9, 9), np.uint8))
+    folder, images = folder_of([plate])
+    project = Project(folder, images)
+    assert project.names == ["p.zarr/A/1/0", "p.zarr/A/1/1"]
+    segment_rest(service, project, "nuclei").wait()
+    again = Project(*folder_of([plate]))
+    assert [again.entry(name).state for name in again.names] == ["segmented"] * 2
+    # Nothing is written into the store.
+    assert {path.name for path in plate.iterdir()} == {".zattrs", ".zgroup", "A"}
+
+
+def test_files_may_be_chosen(folder):
+    files = [folder / "b.tif", folder / "a.tif"]
+    assert Project(*folder_of(files)).names == ["a.tif", "b.tif"]
+    assert folder_of([folder]) == (folder, None)

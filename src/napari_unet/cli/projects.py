@@ -12,6 +12,7 @@ from napari_unet.cli.terminal import Notes, WrongCall, follow, show_line
 from napari_unet.config import PredictConfig
 from napari_unet.io.outputs import NotOursError, check_replaceable
 from napari_unet.jobs import Job
+from napari_unet.projects.folder import folder_of
 from napari_unet.projects.joining import join
 from napari_unet.projects.manifest import STATES
 from napari_unet.projects.project import Project
@@ -53,7 +54,9 @@ def add_commands(
     status = add("status", _status, "how far each image is")
     table = add("table", _table, "all cells of all images, as one csv")
     for command in (segment, status, table):
-        command.add_argument("folder", type=Path, metavar="FOLDER")
+        command.add_argument(
+            "folder", type=Path, metavar="FOLDER", help="of images, or a plate in OME-Zarr"
+        )
     add_options(segment)
     table.add_argument("-o", "--out", type=Path, help=f"{TABLE} in the folder by default")
     table.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -63,7 +66,7 @@ def add_commands(
 
 
 def _open(options: argparse.Namespace) -> Project:
-    project = Project(options.folder)
+    project = Project(*folder_of([options.folder]))
     for note in project.notes:
         print(f"napari-unet: {note}", file=sys.stderr)
     return project

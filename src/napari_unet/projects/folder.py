@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
@@ -29,10 +30,25 @@ def images_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir() or is_zarr(folder):
         raise ValueError(f"there is no folder {folder}; give the folder of the images")
-    found: list[Path] = []
-    for path in list_images([folder]):
-        found += (fields_of_plate(path) if is_zarr(path) else []) or [path]
-    return found
+    return with_fields(list_images([folder]))
+
+
+def folder_of(paths: Sequence[Path]) -> tuple[Path, Sequence[Path] | None]:
+    """Return the folder of a project, and which images of it were chosen; None: all.
+
+    Parameters
+    ----------
+    paths
+        A folder; or files, images in zarr and plates, whose project lies in the folder above them.
+    """
+    if len(paths) == 1 and not (paths[0].is_file() or is_zarr(paths[0])):
+        return paths[0], None
+    return Path(os.path.commonpath([path.absolute().parent for path in paths])), paths
+
+
+def with_fields(images: Iterable[Path]) -> list[Path]:
+    """Return images, and the fields of a plate in OME-Zarr in place of the plate."""
+    return [each for path in images for each in (is_zarr(path) and fields_of_plate(path)) or [path]]
 
 
 def others_in(folder: Path) -> list[str]:

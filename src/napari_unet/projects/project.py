@@ -27,6 +27,7 @@ from napari_unet.projects.folder import (
     label_path,
     others_in,
     stamp_of,
+    with_fields,
 )
 from napari_unet.projects.manifest import (
     BY_DOUBT,
@@ -57,7 +58,8 @@ class Project:
     folder
         The folder.
     images
-        The images of a project that is begun, where it is not to have all of its folder.
+        The images of a project that is begun, where it is not to have all of its folder; a plate
+        in OME-Zarr stands for its fields.
     labels
         The folder of the labels of a project that is begun, from its own folder; "." writes them
         beside the images.
@@ -93,7 +95,7 @@ class Project:
         self.changed: frozenset[str] = frozenset()
         self._there: list[str] = []
         if self._manifest.listed:
-            paths = [self.path(name) for name in self._manifest.images] + list(images or ())
+            paths = [self.path(name) for name in self._manifest.images] + with_fields(images or ())
         else:
             paths = images_in(self.folder)
         self._find(paths)

@@ -338,3 +338,15 @@ def test_the_curve_is_drawn(opened, settle, folder):
     opened.queue.queue.project.add_score(Score("m@4", 30, 0.75, ("a.tif",)))
     opened.queue.refresh()
     assert "more correcting hardly pays" in opened.queue.scores.text()
+
+
+def test_files_that_are_chosen_are_opened_one_by_one(docked, settle, folder):
+    widget = docked()
+    widget.measuring.files.click()
+    dialog = widget.measuring.dialog
+    dialog.choose([folder / "b.tif", folder / "c.tif"])
+    assert "one by one: images/labels" in dialog.where.text()
+    dialog.queue.click()
+    settle(widget)
+    assert widget.queue.queue.names == ["b.tif", "c.tif"]
+    assert widget.queue.place.text() == "1 of 2: ○ new"

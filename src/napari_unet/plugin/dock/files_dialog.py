@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet.io.images import SUFFIXES, list_images
 from napari_unet.plugin.dock.widgets import button, row
+from napari_unet.projects.folder import folder_of
 from napari_unet.service.files import FileJob, plan_files
 
 
@@ -33,11 +34,11 @@ class FilesDialog(QDialog):
     Signals
     -------
     queued
-        The images of a folder are to be opened one by one: the folder, and that of the labels from
-        there.
+        Images are to be opened one by one: their folder, that of the labels from there, and which
+        ones; None: all.
     """
 
-    queued = Signal(object, str)
+    queued = Signal(object, str, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -49,8 +50,7 @@ class FilesDialog(QDialog):
             text.setWordWrap(True)
         self.queue = button(
             "Open one by one",
-            "Look at the images of a folder one after the other, correct a few, and have the rest "
-            "segmented",
+            "Look at the images one after the other, correct a few, and have the rest segmented",
             self._queue,
         )
         self.table = QCheckBox("Also a table of the cells (CSV) for each image")
@@ -61,7 +61,9 @@ class FilesDialog(QDialog):
         for part in (
             row(
                 button("Files…", "Choose images", self._ask_files),
-                button("Folder…", "All images of a folder", self._ask_folder),
+                button(
+                    "Folder…", "All images of a folder, or a plate in OME-Zarr", self._ask_folder
+                ),
             ),
             self.chosen,
             button("Save to…", "Choose a folder for labels and tables", self._ask_where),
@@ -97,23 +99,23 @@ class FilesDialog(QDialog):
         return plan_files(list_images(self.images), self.folder, table=self.table.isChecked())
 
     def _show(self) -> None:
-        is_folder = len(self.images) == 1 and self.images[0].is_dir()
         names = ", ".join(path.name for path in self.images[:3])
         more = f" and {len(self.images) - 3} more" if len(self.images) > 3 else ""
         self.chosen.setText(f"{names}{more}" if names else "No images yet")
         where = "No folder for the labels yet"
-        if is_folder:
-            where += f" (one by one: {self.images[0].name}/labels)"
+        if self.images:
+            where += f" (one by one: {folder_of(self.images)[0].name}/labels)"
         self.where.setText(f"To {self.folder}" if self.folder else where)
-        self.queue.setEnabled(is_folder)
+        self.queue.setEnabled(bool(self.images))
         self.start.setEnabled(bool(self.images) and self.folder is not None)
 
     def _queue(self) -> None:
+        folder, images = folder_of(self.images)
         labels = "labels"
         if self.folder is not None:
-            labels = Path(os.path.relpath(self.folder, self.images[0])).as_posix()
+            labels = Path(os.path.relpath(self.folder, folder)).as_posix()
         self.reject()
-        self.queued.emit(self.images[0], labels)
+        self.queued.emit(folder, labels, images)
 
     def _ask_files(self) -> None:
         endings = " ".join(f"*{suffix}" for suffix in sorted(SUFFIXES))

@@ -61,7 +61,7 @@ class MeasureRow(QWidget):
 
     warned = Signal(str)
     # A folder that is to be opened, and the folder of its labels from there.
-    queued = Signal(object, str)
+    queued = Signal(object, str, object)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -144,8 +144,13 @@ class Queue:
         ):
             signal.disconnect(slot)
 
-    def open_folder(self, folder: Path, labels: str = "labels") -> None:
-        """Open a folder, and the image that was open last; `failed` tells what is wrong."""
+    def open_folder(
+        self, folder: Path, labels: str = "labels", images: Sequence[Path] | None = None
+    ) -> None:
+        """Open a folder, or images of it, as `Project`; `failed` tells what is wrong.
+
+        The image that was open last is opened.
+        """
         self._check_may_move()
 
         def show(project: Project) -> None:
@@ -157,7 +162,7 @@ class Queue:
             last = project.manifest.current
             self.open(last if last in self.names else self.names[0])
 
-        self._run(lambda: Project(folder, labels=labels), show)
+        self._run(lambda: Project(folder, images, labels), show)
 
     def close_folder(self) -> None:
         """Save and close the folder, and the image that is open.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,12 @@ class QueuePanel(QFrame):
         self.own_labels.close()
         self.queue.close()
 
-    def open_folder(self, folder: Path, labels: str = "labels") -> None:
-        """Open the images of a folder, with their labels in a folder from there."""
+    def open_folder(
+        self, folder: Path, labels: str = "labels", images: Sequence[Path] | None = None
+    ) -> None:
+        """Open all or some images of a folder, with their labels in a folder from there."""
         self.note.say("")
-        self._try(lambda: self.queue.open_folder(folder, labels))
+        self._try(lambda: self.queue.open_folder(folder, labels, images))
 
     def can_teach(self, model: object) -> bool:
         """Whether images of the folder hold corrections that no model learnt yet."""
