@@ -20,6 +20,7 @@ import roifile
 import shapely
 import tifffile
 from numpy.typing import NDArray
+from ome_zarr.writer import write_image
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools.coco import COCO
 
@@ -114,9 +115,10 @@ def of_coco(path: Path) -> Labels:
 def of_zarr(path: Path) -> Labels:
     """Return the labels that ome-zarr finds in a store."""
     from ome_zarr.io import parse_url
-    from ome_zarr.reader import Reader
+    from ome_zarr.reader import Label, Reader
 
-    (node, *_) = Reader(parse_url(path, mode="r"))()
+    nodes = list(Reader(parse_url(path, mode="r"))())
+    (node, *_) = [node for node in nodes if node.load(Label) is not None]
     return np.asarray(node.data[0])
 
 
@@ -131,15 +133,19 @@ def labels_sheet(folder: Path, image: Picture, labels: Labels) -> None:
     for name in ("a.zip", "a.geojson", "a.json", "a.tif", "a.zarr"):
         napari_unet.export_labels(labels, folder / name)
     napari_unet.export_labels(labels, folder / "a.csv", image=image)
+    write_image(image, str(folder / "image.zarr"), axes="yx", scale_factors=[])
+    napari_unet.export_labels(labels, folder / "image.zarr", format="image-zarr")
     rows = of_table(folder / "a.csv")
     y, x = (next(k for k in rows[0] if k.endswith(f"_{axis}") or k == axis) for axis in "yx")
     centres = {row["label"]: (float(row[y]), float(row[x])) for row in rows}
     panels = [
+        on(image, "Image")[0],
         outlines(image, "ImageJ ROIs, read by roifile", of_roi(folder / "a.zip")),
         outlines(image, "GeoJSON, read by geojson and shapely", of_geojson(folder / "a.geojson")),
         tinted(image, "COCO, read by pycocotools", of_coco(folder / "a.json")),
         tinted(image, "Label image, read by tifffile", tifffile.imread(folder / "a.tif")),
         tinted(image, "OME-Zarr, read by ome-zarr", of_zarr(folder / "a.zarr")),
+        tinted(image, "In the image, read by ome-zarr", of_zarr(folder / "image.zarr")),
         dots(image, "Table, read by csv: labels", centres),
     ]
     sheet("labels", panels, 3)

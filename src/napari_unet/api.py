@@ -239,7 +239,8 @@ def export_labels(
         One letter of TZYX for each axis, for example TYX for a movie.
     format
         "imagej", "geojson", "coco", "tif", "zarr", "table"; or "tracks", a CSV of the tracks of a
-        movie, and "ctc", a folder of results as in the Cell Tracking Challenge.
+        movie; "ctc", a folder of results as in the Cell Tracking Challenge; and "image-zarr", the
+        labels `labels/cells` in the OME-Zarr of the image, which is `path`.
     scale
         Size of a pixel along each axis, in micrometres, and in seconds along T. Outlines and tracks
         are in pixels whatever it is.

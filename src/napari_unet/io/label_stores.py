@@ -8,13 +8,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_unet.core.arrays import LazyArray
-from napari_unet.core.axes import plane_indices
-from napari_unet.core.checks import whole_labels
+from napari_unet.core.axes import label_axes, plane_indices
+from napari_unet.core.checks import size_words, whole_labels
 from napari_unet.io.atomic import clean_once, part_of
-from napari_unet.io.ome_zarr import create_labels, is_zarr, pyramid
+from napari_unet.io.ome_zarr import create_labels, is_zarr, open_zarr, pyramid
 from napari_unet.io.outputs import check_replaceable
 
 
@@ -66,16 +66,87 @@ def write_label_store(
     ValueError
         If the labels are not whole numbers, or one is negative or too large for int32.
     """
+    check_replaceable(path, overwrite=overwrite)
+    _write(path, labels, axes, (scale, units, translation))
+
+
+def write_labels_into(
+    image: Path, labels: LazyArray, axes: str, *, name: str = "cells", overwrite: bool = False
+) -> Path:
+    """Write labels into the OME-Zarr of their image, as its `labels/NAME`.
+
+    They have the version of the image: 0.5 (with shards), or else 0.4. Its pixels, and what it says
+    of itself, stay as they are.
+
+    Parameters
+    ----------
+    image
+        Folder of the image's store.
+    labels
+        Whole numbers, with these axes; they are read plane by plane.
+    axes
+        One letter of TZYX for each axis: those of the image without C.
+    name
+        Of the labels.
+    overwrite
+        Whether labels of that name which this program did not write may be replaced.
+
+    Returns
+    -------
+    The folder of the labels.
+
+    Raises
+    ------
+    NotOursError
+        If there are labels of that name that may not be replaced.
+    ValueError
+        If there is no OME-Zarr image, or the labels do not fit it.
+    """
     import zarr
 
-    check_replaceable(path, overwrite=overwrite)
+    found = open_zarr(image)
+    if found.path != image or isinstance(zarr.open(image, mode="r"), zarr.Array):
+        raise ValueError(f"{image} is no image in OME-Zarr; give the folder of its multiscales")
+    kept = [n for n, axis in enumerate(found.axes) if axis != "C"]
+    own, shape = label_axes(found.axes), tuple(found.data.shape[n] for n in kept)
+    if (axes, tuple(labels.shape)) != (own, shape):
+        raise ValueError(
+            f"the labels are {size_words(labels.shape)} ({axes}) and the image {image.name} is "
+            f"{size_words(shape)} ({own}); give the labels of this image"
+        )
+    group = zarr.open_group(image, mode="r+")
+    zarr_format = group.metadata.zarr_format
+    inside = group.require_group("labels")
+    target = image / "labels" / name
+    check_replaceable(target, overwrite=overwrite)
+    sizes = tuple([values[n] for n in kept] for values in (found.scale, found.units))
+    shift = [found.translation[n] for n in kept]
+    _write(target, labels, axes, (*sizes, shift), zarr_format, source="../../")
+    described = dict(inside.attrs.get("ome", {})) if zarr_format == 3 else dict(inside.attrs)
+    names = list(described.get("labels", []))
+    described["labels"] = [*names, name] if name not in names else names
+    inside.attrs.update({"ome": {"version": "0.5", **described}} if zarr_format == 3 else described)
+    return target
+
+
+def _write(
+    path: Path,
+    labels: LazyArray,
+    axes: str,
+    sizes: tuple[Sequence[float], Sequence[str | None], Sequence[float]],
+    zarr_format: Literal[2, 3] = 2,
+    source: str = "",
+) -> None:
+    """Write a group of labels; it appears as a whole, or what was there stays."""
+    import zarr
+
     path.parent.mkdir(parents=True, exist_ok=True)
     clean_once(path.parent)
     # The name of the folder is that of the image in it.
     folder, before = part_of(path), part_of(path)
     part = folder / path.name
     try:
-        create_labels(part, labels.shape, axes, scale, units, translation)
+        create_labels(part, labels.shape, axes, *sizes, zarr_format, source)
         group = zarr.open_group(part, mode="r+")
         levels: list[Any] = [group[str(n)] for n in range(len(pyramid(labels.shape, axes)))]
         for index in plane_indices(axes, labels.shape):

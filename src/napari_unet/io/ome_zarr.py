@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SUFFIX = ".zarr"
 # Width and height of a chunk, in pixels. The levels of a pyramid are halved down to this size.
 CHUNK_PX = 1024
+# Side of a chunk where several lie in a file.
+_SHARDED_PX = 256
 # The type that OME-Zarr gives to an axis; all others are "space".
 _TYPES = {"T": "time", "C": "channel"}
 # What a store says about an image, as it was read from JSON.
@@ -207,8 +209,10 @@ def create_labels(
     scale: Sequence[float],
     units: Sequence[str | None],
     translation: Sequence[float] | None = None,
+    zarr_format: Literal[2, 3] = 2,
+    source: str = "",
 ) -> None:
-    """Make a group for labels in OME-Zarr 0.4, with all levels of a pyramid, filled with 0.
+    """Make a group for labels in OME-Zarr, with all levels of a pyramid, filled with 0.
 
     Parameters
     ----------
@@ -218,19 +222,30 @@ def create_labels(
         Shape and axes of the finest level, without C.
     scale, units, translation
         As in `ZarrImage`; by default the first pixel lies at 0.
+    zarr_format
+        2 for OME-Zarr 0.4; 3 for 0.5, with files (shards) that hold several chunks each.
+    source
+        Path of the image from the group, for labels that lie in the store of their image.
     """
     import zarr
 
-    group = zarr.create_group(path, zarr_format=2)
+    group = zarr.create_group(path, zarr_format=zarr_format)
+    in_plane = tuple(CHUNK_PX if axis in "YX" else 1 for axis in axes)
+    layout: Metadata = {
+        "chunks": in_plane,
+        "chunk_key_encoding": {"name": "v2", "separator": "/"},
+    }
+    if zarr_format == 3:
+        chunks = tuple(_SHARDED_PX if axis in "YX" else 1 for axis in axes)
+        layout = {"chunks": chunks, "shards": in_plane}
     datasets: list[Metadata] = []
     for level, level_shape in enumerate(pyramid(shape, axes)):
         group.create_array(
             str(level),
             shape=level_shape,
-            chunks=tuple(CHUNK_PX if axis in "YX" else 1 for axis in axes),
             dtype=np.int32,
             fill_value=0,
-            chunk_key_encoding={"name": "v2", "separator": "/"},
+            **layout,
         )
         factors = [2.0**level if axis in "YX" else 1.0 for axis in axes]
         steps = [size * factor for size, factor in zip(scale, factors, strict=True)]
@@ -243,10 +258,15 @@ def create_labels(
         {"name": axis.lower(), "type": _TYPES.get(axis, "space")} | ({"unit": unit} if unit else {})
         for axis, unit in zip(axes, units, strict=True)
     ]
-    group.attrs["multiscales"] = [
-        {"version": "0.4", "name": path.stem, "axes": named, "datasets": datasets}
-    ]
-    group.attrs["image-label"] = {"version": "0.4"}
+    image = {"source": {"image": source}} if source else {}
+    multiscale: Metadata = {"name": path.stem, "axes": named, "datasets": datasets}
+    if zarr_format == 3:
+        group.attrs["ome"] = {
+            "version": "0.5", "multiscales": [multiscale], "image-label": image,
+        }  # fmt: skip
+    else:
+        group.attrs["multiscales"] = [{"version": "0.4", **multiscale}]
+        group.attrs["image-label"] = {"version": "0.4", **image}
     group.attrs[MARK] = {"what": "labels"}
 
 

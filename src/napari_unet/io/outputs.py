@@ -61,9 +61,11 @@ def is_ours(path: Path) -> bool:
 
 
 def _is_our_zarr(path: Path) -> bool:
+    is_new = (path / "zarr.json").exists()
     try:
-        attributes = json.loads((path / ".zattrs").read_text("utf-8"))
-    except (OSError, ValueError):
+        attributes = json.loads((path / ("zarr.json" if is_new else ".zattrs")).read_text("utf-8"))
+        attributes = attributes["attributes"] if is_new else attributes
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     if not isinstance(attributes, dict) or MARK not in attributes:
         return False

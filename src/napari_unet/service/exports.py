@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_unet.io.exports.formats import FORMATS, TABLE, format_of
+from napari_unet.io.exports.formats import FORMATS, INSIDE, TABLE, format_of
 from napari_unet.io.exports.labelled import Labelled
 from napari_unet.io.image_source import ImageSource
 from napari_unet.segmentation.measurements import measure, write_table
@@ -33,7 +33,8 @@ def export(
     Parameters
     ----------
     path
-        The file or folder to write.
+        The file or folder to write; for "image-zarr", the OME-Zarr of the image, which gets
+        `labels/cells`.
     labelled
         The labels, and what is known of them.
     format
@@ -54,7 +55,7 @@ def export(
         If there is no such format, or it cannot hold these labels.
     """
     chosen = format_of(path, format)
-    check_new(path, overwrite=overwrite)
+    check_new(path / "labels" / "cells" if chosen == INSIDE else path, overwrite=overwrite)
     if chosen == TABLE:
         _write_table(path, labelled, image, warn)
     else:

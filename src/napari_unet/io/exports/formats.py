@@ -9,23 +9,26 @@ from napari_unet.io.exports.coco import write_coco
 from napari_unet.io.exports.geojson import write_geojson
 from napari_unet.io.exports.imagej import write_rois
 from napari_unet.io.exports.labelled import Labelled
-from napari_unet.io.exports.stores import write_tif, write_zarr
+from napari_unet.io.exports.stores import write_into_image, write_tif, write_zarr
 from napari_unet.io.exports.tracks import write_challenge, write_track_table
 
 # Writes labels to a path; what is there is replaced.
 Writer = Callable[[Path, Labelled], None]
+# Labels in the store of their image, which is the path.
+INSIDE = "image-zarr"
 FORMATS: Mapping[str, Writer] = {
     "imagej": write_rois,
     "geojson": write_geojson,
     "coco": write_coco,
     "tif": write_tif,
     "zarr": write_zarr,
+    INSIDE: write_into_image,
     "tracks": write_track_table,
     "ctc": write_challenge,
 }
 # The table of measurements, which this package does not write.
 TABLE = "table"
-# What an ending means. Tracks and folders of the challenge have to be asked for.
+# What an ending means. Tracks, folders of the challenge and images have to be asked for.
 ENDINGS = {
     ".zip": "imagej",
     ".geojson": "geojson",

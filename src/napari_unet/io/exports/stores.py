@@ -9,7 +9,7 @@ import numpy as np
 from napari_unet.core.checks import whole_labels
 from napari_unet.io.exports.labelled import Labelled
 from napari_unet.io.images import write_labels
-from napari_unet.io.label_stores import write_label_store
+from napari_unet.io.label_stores import write_label_store, write_labels_into
 
 # The unit of each axis in OME-Zarr, where its size is known.
 _UNITS = {"T": "second", "Z": "micrometer", "Y": "micrometer", "X": "micrometer"}
@@ -42,3 +42,8 @@ def write_zarr(path: Path, labelled: Labelled) -> None:
         (0.0,) * len(source.axes),
         overwrite=True,
     )
+
+
+def write_into_image(path: Path, labelled: Labelled) -> None:
+    """Write the labels into the OME-Zarr of their image, which `path` names."""
+    write_labels_into(path, labelled.source.data, labelled.source.axes, overwrite=True)

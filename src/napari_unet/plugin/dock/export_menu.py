@@ -177,9 +177,7 @@ class Exporting(QObject):
             kinds = f"{format.title} (*{format.ending})"
             chosen, _ = QFileDialog.getSaveFileName(self._window, "Export", name, kinds)
         else:
-            chosen = QFileDialog.getExistingDirectory(
-                self._window, f"{format.title}: an empty folder, or one of an earlier export"
-            )
+            chosen = QFileDialog.getExistingDirectory(self._window, f"{format.title}: {format.ask}")
         if chosen:
             path = format.with_ending(Path(chosen))
             # The dialog asked whether a file may be replaced, but by the name as it was typed.

@@ -35,6 +35,8 @@ class ExportFormat:
         What it is good for.
     is_movie
         Whether only labels with a time axis can be written.
+    ask
+        What folder is asked for.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ExportFormat:
     ending: str
     tip: str
     is_movie: bool = False
+    ask: str = "an empty folder, or one of an earlier export"
 
     def why_not(self, axes: str) -> str:
         """Return why labels with these axes cannot be written; empty if they can."""
@@ -63,6 +66,13 @@ EXPORT_FORMATS = (
     ExportFormat("coco", "COCO", ".json", "Outlines and masks for training other networks"),
     ExportFormat("tif", "Label image", ".tif", "One number for each cell, for any program"),
     ExportFormat("zarr", "OME-Zarr", ".zarr", "Labels with a pyramid, for large images"),
+    ExportFormat(
+        "image-zarr",
+        "OME-Zarr, in the image",
+        "",
+        "Into the OME-Zarr of the image, as its labels/cells",
+        ask="The OME-Zarr of the image",
+    ),
     ExportFormat(
         "tracks", "Tracks", ".csv", "The centre of each cell at each time, as a table", True
     ),
