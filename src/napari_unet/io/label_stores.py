@@ -119,11 +119,15 @@ def write_labels_into(
     inside = group.require_group("labels")
     target = image / "labels" / name
     check_replaceable(target, overwrite=overwrite)
-    sizes = tuple([values[n] for n in kept] for values in (found.scale, found.units))
-    shift = [found.translation[n] for n in kept]
-    _write(target, labels, axes, (*sizes, shift), zarr_format, source="../../")
-    described = dict(inside.attrs.get("ome", {})) if zarr_format == 3 else dict(inside.attrs)
-    names = list(described.get("labels", []))
+    scale, units, shift = (
+        [found.scale[n] for n in kept],
+        [found.units[n] for n in kept],
+        [found.translation[n] for n in kept],
+    )
+    _write(target, labels, axes, (scale, units, shift), zarr_format, source="../../")
+    attributes: dict[str, Any] = dict(inside.attrs)
+    described = attributes.get("ome", {}) if zarr_format == 3 else attributes
+    names = described.get("labels", [])
     described["labels"] = [*names, name] if name not in names else names
     inside.attrs.update({"ome": {"version": "0.5", **described}} if zarr_format == 3 else described)
     return target
