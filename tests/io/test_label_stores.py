@@ -14,6 +14,7 @@ from ome_zarr.writer import write_image
 
 from napari_unet.api import export_labels
 from napari_unet.io.label_stores import holds_labels
+from napari_unet.io.outputs import NotOursError
 from napari_unet.service.exports import ExistsError
 
 LABELS = np.zeros((2, 1100, 48), np.int32)
@@ -72,6 +73,11 @@ def test_other_labels_stay(image):
     is_new = zarr.open_group(image, mode="r").metadata.zarr_format == 3
     listed = (attributes["ome"] if is_new else attributes)["labels"]
     assert listed == ["mine", "cells"]
+    # Not even where they have the name that ours get.
+    group = zarr.open_group(image / "labels" / "cells", mode="r+")
+    group.attrs.pop("napari-unet")
+    with pytest.raises(NotOursError):
+        export_labels(LABELS, image, format="image-zarr", overwrite=True)
 
 
 def test_what_does_not_fit_is_one_sentence(image, tmp_path):

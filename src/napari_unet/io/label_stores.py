@@ -70,9 +70,7 @@ def write_label_store(
     _write(path, labels, axes, (scale, units, translation))
 
 
-def write_labels_into(
-    image: Path, labels: LazyArray, axes: str, *, name: str = "cells", overwrite: bool = False
-) -> Path:
+def write_labels_into(image: Path, labels: LazyArray, axes: str, name: str = "cells") -> Path:
     """Write labels into the OME-Zarr of their image, as its `labels/NAME`.
 
     They have the version of the image: 0.5 (with shards), or else 0.4. Its pixels, and what it says
@@ -88,8 +86,6 @@ def write_labels_into(
         One letter of TZYX for each axis: those of the image without C.
     name
         Of the labels.
-    overwrite
-        Whether labels of that name which this program did not write may be replaced.
 
     Returns
     -------
@@ -98,7 +94,7 @@ def write_labels_into(
     Raises
     ------
     NotOursError
-        If there are labels of that name that may not be replaced.
+        If there are labels of that name that this program did not write.
     ValueError
         If there is no OME-Zarr image, or the labels do not fit it.
     """
@@ -118,7 +114,7 @@ def write_labels_into(
     zarr_format = group.metadata.zarr_format
     inside = group.require_group("labels")
     target = image / "labels" / name
-    check_replaceable(target, overwrite=overwrite)
+    check_replaceable(target)
     scale, units, shift = (
         [found.scale[n] for n in kept],
         [found.units[n] for n in kept],

@@ -1,5 +1,6 @@
 """Archives of bioimage.io whose weights are PyTorch's: used without their code."""
 
+import copy
 import hashlib
 import io
 import os
@@ -253,6 +254,15 @@ def test_the_older_format_is_translated(archive):
     }  # fmt: skip
     assert found["axes"][1]["channel_names"] == ["channel 0", "channel 1"]
     assert in_new_format({"format_version": "0.4.0"}) == {"format_version": "0.4.0"}
+    # What is out of bounds is left as it is.
+    for place, values in (
+        ("scale", [1, 10**9, 1, 1]),
+        ("scale", [1, 1, 0, 0]),
+        ("offset", [0.0, np.inf, 0, 0]),
+    ):
+        strange = copy.deepcopy(old)
+        strange["outputs"][0]["shape"][place] = values
+        assert in_new_format(strange) == strange
 
 
 def test_our_own_network_trained_further_elsewhere_is_a_model_like_any_other(
@@ -319,6 +329,10 @@ class Command:
         (lambda n: bytes_of({"w": torch.zeros(1).expand(10**6, 10**6)}), "more numbers than byt"),
         (lambda n: bytes_of({"w": torch.full((3,), torch.nan)}), "NaN or inf"),
         (lambda n: bytes_of({"w.weight": torch.zeros(3)}), "are not those of a plain U-Net"),
+        (
+            lambda n: bytes_of(n.state_dict() | {"inc.1.running_mean": torch.zeros(9)}),
+            "are not those of a plain U-Net",
+        ),
         (
             lambda n: bytes_of({k: v for k, v in n.state_dict().items() if "up1" not in k}),
             "are not those of a plain U-Net",

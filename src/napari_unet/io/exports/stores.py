@@ -46,4 +46,4 @@ def write_zarr(path: Path, labelled: Labelled) -> None:
 
 def write_into_image(path: Path, labelled: Labelled) -> None:
     """Write the labels into the OME-Zarr of their image, which `path` names."""
-    write_labels_into(path, labelled.source.data, labelled.source.axes, overwrite=True)
+    write_labels_into(path, labelled.source.data, labelled.source.axes)

@@ -65,7 +65,7 @@ def _write_foreign(
     if entry is None:
         from napari_unet.models.exchange.state_dicts import write_from_state_dict
 
-        write_from_state_dict(target, path, archive, described)
+        write_from_state_dict(target, path, archive, described, header)
         return
     save_foreign(target, read_checked(archive, entry, f"{path}: its ONNX weights"), header)
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TYPES = {"b": "batch", "c": "channel"}
+_STEPS = ("preprocessing", "postprocessing")
+# More channels are in no image.
+_MOST_CHANNELS = 128
 
 
 def in_new_format(described: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -21,7 +24,7 @@ def in_new_format(described: Mapping[str, Any]) -> Mapping[str, Any]:
         outputs = _tensors(described, "outputs", "test_outputs")
         for tensor, old in zip(outputs, described["outputs"], strict=True):
             _add_reference(tensor, old, inputs)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return described
     return {**described, "format_version": "0.5.0", "inputs": inputs, "outputs": outputs}
 
@@ -52,12 +55,9 @@ def _tensor(old: Mapping[str, Any], test: object) -> dict[str, Any]:
     return {"id": old["name"], "axes": axes, "test_tensor": {"source": test}, **steps}
 
 
-_STEPS = ("preprocessing", "postprocessing")
-
-
 def _step(old: Mapping[str, Any]) -> dict[str, Any]:
     kwargs = dict(old.get("kwargs") or {})
-    mode = kwargs.pop("mode", "per_sample")
+    mode = kwargs.pop("mode", "fixed" if "mean" in kwargs else "per_sample")
     if isinstance(kwargs.get("axes"), str):
         kwargs["axes"] = [_TYPES.get(letter, letter) for letter in kwargs["axes"]]
     # Numbers that are fixed, or those of a whole dataset, are not done here.
@@ -85,4 +85,6 @@ def _add_reference(
 
 def _names(count: float) -> list[str]:
     # The format has no names of channels; one alone is the foreground.
+    if not 1 <= count <= _MOST_CHANNELS:
+        raise ValueError(f"{count} channels")
     return [f"channel {n}" for n in range(int(count))]

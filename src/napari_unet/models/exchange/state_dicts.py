@@ -23,7 +23,6 @@ from napari_unet.core.network.framed import FramedUNet
 from napari_unet.core.network.unet import UNetConfig, halo_px
 from napari_unet.models.checkpoint import save_model
 from napari_unet.models.exchange.archive_files import Archive, read_checked
-from napari_unet.models.exchange.foreign import foreign_header
 from napari_unet.models.exchange.onnx_network import save_foreign
 from napari_unet.models.exchange.plain_unets import CLOSE, graph_of, plain_unet
 from napari_unet.models.header import ModelFileError, ModelHeader
@@ -37,7 +36,7 @@ _DEEPEST = 6
 
 
 def write_from_state_dict(
-    target: Path, path: Path, archive: Archive, described: Mapping[str, Any]
+    target: Path, path: Path, archive: Archive, described: Mapping[str, Any], header: ModelHeader
 ) -> None:
     """Write the model file of an archive whose weights are a PyTorch state_dict.
 
@@ -52,6 +51,8 @@ def write_from_state_dict(
         Of the archive, for messages.
     archive, described
         Its files, and its description in the format 0.5.
+    header
+        What `foreign_header` made of the description.
 
     Raises
     ------
@@ -64,7 +65,6 @@ def write_from_state_dict(
         _test_tensor(archive, described, key, f"{path}: its test {key}")
         for key in ("inputs", "outputs")
     ]
-    header = foreign_header(path, described)
     seen = _prepared(tests[0], header)
     own = _own_network(state, described)
     if own is not None and _gives(own, seen, tests[1]):
@@ -74,7 +74,10 @@ def write_from_state_dict(
         save_model(target, own, replace(header, foreign={}, postprocess={}, classes=classes))
         return
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
-    network = plain_unet(arrays)
+    try:
+        network = plain_unet(arrays)
+    except (ValueError, LookupError):
+        network = None
     graph = None if network is None else graph_of(network, seen, tests[1])
     if network is None or graph is None or network.depth > _DEEPEST:
         raise ModelFileError(
