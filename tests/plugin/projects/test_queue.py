@@ -151,8 +151,11 @@ def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, f
     panel = opened.queue
     assert panel.segment_rest.text() == "Segment the rest (3)"
     panel.segment_rest.click()
-    qtbot.waitUntil(lambda: "9 cells in 3 images" in opened.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "9 cells in 3 images" in panel.note.text(), timeout=20_000)
     settle(opened)
+    # The open image was read again; what came of the rest is still told, and told once.
+    assert "9 cells in 3 images" in panel.note.text()
+    assert not opened.status.text()
     # The open image had no labels: they are shown now.
     assert opened.labels.value.name == "b.tif cells"
     assert panel.place.text() == "2 of 4: ◔ segmented"

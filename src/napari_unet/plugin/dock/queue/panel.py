@@ -87,6 +87,7 @@ class QueuePanel(QFrame):
             (queue.failed, self._warn),
             (self.rest.scored, self.refresh),
             (self.rest.told, self.note.say),
+            (self.rest.failed, self._warn),
         )
 
     def close_down(self) -> None:
