@@ -353,6 +353,7 @@ def train(call, folders, *options):
     return call("train", "--images", images, "--labels", labels, *options)
 
 
+@pytest.mark.slow
 def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_path, tiny, store):
     status, stdout, stderr = train(
         call, folders, "--name", "mine", "--steps", 3, "--seed", 5, "--device", "cpu"
@@ -595,6 +596,7 @@ def program(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_program_segments(image, tmp_path):
     out = tmp_path / "l.tif"
     done = program("segment", image, "-o", out, "--json")
@@ -603,6 +605,7 @@ def test_the_program_segments(image, tmp_path):
     assert tifffile.imread(out).max() == 12
 
 
+@pytest.mark.slow
 def test_the_program_fails_with_one_line_and_a_status(tmp_path):
     done = program("models", "show", "none")
     assert (done.returncode, done.stdout) == (1, "")

@@ -74,6 +74,7 @@ def half_seen() -> AnnotatedPlane:
     return AnnotatedPlane(image, labels, trusted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_tiny_network_learns_blobs(plane, seed):
     network = make(seed)
@@ -90,6 +91,7 @@ def distance_error(network: UNet, image, labels) -> float:
     return float(np.abs(told - relative_distance(separate_touching(labels))).mean())
 
 
+@pytest.mark.slow
 def test_a_tiny_network_learns_the_distance_as_well():
     network, unknown = make(distance=True), discs(seed=50)
     before = distance_error(network, *unknown)
@@ -98,6 +100,7 @@ def test_a_tiny_network_learns_the_distance_as_well():
     assert foreground_iou(network, *unknown) > 0.8
 
 
+@pytest.mark.slow
 def test_unseen_pixels_hold_the_distance_near_the_parents_where_that_sees_background(half_seen):
     def drift(anchor):
         network = make(distance=True)
@@ -226,6 +229,7 @@ def test_a_run_of_seconds_is_repeated_by_its_steps_bit_for_bit(half_seen, monkey
     assert not torch.equal(weights(first.network), weights(other))
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_busy_for_a_moment_makes_use_of_its_time(half_seen, monkeypatch):
     busy = [*[2.0] * 9, *[0.5] * 99]
     first, reports, spent = clocked(half_seen, monkeypatch, busy, steps=None, seconds=40)
@@ -260,6 +264,7 @@ def longer(trainer, step_and_seconds):
     trainer.asked_s = lambda: seconds if trainer.steps >= at else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 10, 40])
 def test_more_time_is_taken_at_once_and_repeated_bit_for_bit(half_seen, monkeypatch, at):
     changes = {"steps": None, "seconds": 20, "anchor": 0.5}

@@ -100,6 +100,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "step"), [*((k, 33) for k in KINDS), ("two folds", 1), ("two folds", 15)]
 )
@@ -203,6 +204,7 @@ def test_what_fails_late_can_go_on_and_what_fails_at_once_is_forgotten(
     assert service.finetune([given()], "weak", SETTINGS, "other").wait(SOON).steps == 50
 
 
+@pytest.mark.slow
 def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
     service, store, weak, given, cut, monkeypatch
 ):

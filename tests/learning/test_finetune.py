@@ -442,6 +442,7 @@ def test_cancel_stores_no_version_but_keeps_the_corrections(service, store, weak
 # Once more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"average": 0.9, "anchor": 1.0}, {"steps": None, "seconds": 1.5}, {"held_out": 0.0}],
@@ -483,6 +484,7 @@ def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_ma
     assert service.reproduce(done.model).wait(SOON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plenty", [1000, 10])
 def test_a_run_until_it_stops_improving_is_trained_again(
     service, weak, given, monkeypatch, slow_machine, plenty

@@ -133,6 +133,7 @@ def test_nan_and_both_infinities_are_filled_in_and_counted_once(docked_by_napari
     assert labels.max() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:napari")
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:numpy")
 def test_what_is_no_image_is_refused_and_the_dock_works_on(docked_by_napari, settle, image):
@@ -183,6 +184,7 @@ def test_numbers_of_every_kind_give_the_same_cells(docked_by_napari, settle, ima
             np.testing.assert_array_equal(labels, expected)
 
 
+@pytest.mark.slow
 def test_views_give_what_their_copies_give(docked_by_napari, settle, image):
     view = np.kron(image, np.ones((2, 1), np.uint8))[::2, ::-1]
     assert not view.flags.contiguous
@@ -200,6 +202,7 @@ def test_images_of_any_size_get_labels_of_that_size(docked_by_napari, settle):
         assert labels.shape == shape
 
 
+@pytest.mark.slow
 def test_what_becomes_of_channels_is_said(docked_by_napari, settle, image):
     """By a model that takes one."""
     blue = np.zeros((*image.shape, 3), np.uint8)

@@ -156,6 +156,7 @@ def test_a_line_splits_a_cell_and_both_parts_teach(dock, settle, taught, qtbot):
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_a_drag_joins_two_cells_over_a_gap(dock, settle):
     widget, layer, hand = dock
     original = layer.data.copy()
@@ -267,6 +268,7 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, taught):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -297,6 +299,7 @@ def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, tau
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -464,6 +467,7 @@ def test_what_cannot_be_is_said_in_a_sentence(dock, qtbot):
     assert "all numbers are used" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_closing_the_dock_ends_the_gesture(dock):
     widget, layer, hand = dock
     viewer = widget.viewer

@@ -83,6 +83,7 @@ def test_an_image_that_is_renamed_gets_its_labels(dock, held, settle, click):
     assert len(dock.viewer.layers) == 2
 
 
+@pytest.mark.slow
 def test_an_image_that_is_removed_costs_nothing_else(dock, held, settle, click, image):
     other = dock.viewer.add_labels(np.eye(96, dtype=np.int32), name="other")
     before = other.data.copy()
@@ -152,6 +153,7 @@ def test_undo_leaves_a_new_result_as_it_is(dock, click, hand):
     np.testing.assert_array_equal(second.data, found)
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_not_learnt_from(dock, click, hand, settle, taught):
     layer = click()
     layer.mode, layer.brush_size = "paint", 8
@@ -169,6 +171,7 @@ def test_what_was_undone_is_not_learnt_from(dock, click, hand, settle, taught):
     assert dock.finetune_button.toolTip().startswith("Correct a cell first")
 
 
+@pytest.mark.slow
 def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
     """A result that another tool made uint16, on whose first plane all ids are taken."""
     dock.viewer.layers.clear()
@@ -190,6 +193,7 @@ def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
     assert np.unique(data[1]).tolist() == [0, 65536, 65537]
 
 
+@pytest.mark.slow
 def test_labels_that_are_none_are_told_with_both_sizes_or_their_range(dock, settle, click):
     negative = np.zeros((96, 96), np.int32)
     negative[5:20, 5:20] = -3

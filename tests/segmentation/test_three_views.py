@@ -162,6 +162,7 @@ def test_the_smallest_cell_is_a_ball_as_wide_as_the_smallest_disc(add_model):
     assert label_stack(model, scores, apart).max() == 8
 
 
+@pytest.mark.slow
 def test_the_shipped_model_looks_for_the_size_and_splits_what_touches(service):
     centres, radius, shape = [(24, 24, 18), (24, 24, 37)], 10, (48, 48, 56)
     places = np.indices(shape)

@@ -186,6 +186,7 @@ def test_what_cannot_be_used_says_why(store, foreign_zip, change, why):
     assert store.names() == []
 
 
+@pytest.mark.slow
 def test_a_strangers_zip(store, foreign_zip, tmp_path):
     path = foreign_zip()
     for yaml_text, why in (

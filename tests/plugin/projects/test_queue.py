@@ -62,6 +62,7 @@ def go(widget, settle, steps=1):
     settle(widget)
 
 
+@pytest.mark.slow
 def test_a_folder_is_opened_corrected_and_left(opened, settle, hand, folder):
     panel = opened.queue
     assert panel.place.text() == "1 of 4: ○ new"
@@ -88,6 +89,7 @@ def test_a_folder_is_opened_corrected_and_left(opened, settle, hand, folder):
     assert "this is the first image" in panel.note.text()
 
 
+@pytest.mark.slow
 def test_marks_and_done_come_back(opened, settle, hand, docked, folder):
     layer = segment(opened, settle)
     hand(opened.viewer).point((20, 20))
@@ -108,6 +110,7 @@ def test_marks_and_done_come_back(opened, settle, hand, docked, folder):
     assert "1 place marked correct" in opened.correcting.count.text()
 
 
+@pytest.mark.slow
 def test_segmented_again_a_corrected_image_keeps_its_corrections(opened, settle, hand, folder):
     segment(opened, settle)
     correct(opened, hand)

@@ -24,6 +24,7 @@ def values(dock) -> set[int]:
     return set(np.unique(dock.viewer.layers[NAME].data)) if NAME in names(dock) else set()
 
 
+@pytest.mark.slow
 def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     layer = dock.viewer.add_image(discs((20, 20), (30, 70), (70, 30)), name="cells")
     dock.segment_button.click()

@@ -160,6 +160,7 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert store.find("tiny").version == 1
 
 
+@pytest.mark.slow
 def test_what_is_learnt_from_a_shipped_model_is_another_model(
     segmented, settle, outlined, store, monkeypatch
 ):

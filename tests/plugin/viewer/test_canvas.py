@@ -87,6 +87,7 @@ def test_a_layer_that_is_to_leave_may_be_gone_before(viewer, qtbot):
     assert not viewer.layers
 
 
+@pytest.mark.slow
 def test_two_layers_leave_one_after_the_other(viewer, qtbot, monkeypatch):
     # Longer than it takes to remove one, on any computer.
     monkeypatch.setattr(canvas, "_BETWEEN_S", 2.0)
