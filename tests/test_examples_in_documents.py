@@ -100,6 +100,7 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda p: p.stem)
 def test_commands_run(page, folder, add_model, capsys):
     add_model("nuclei")

@@ -165,6 +165,7 @@ def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
     assert len(stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [22, 30, 41, 2000])
 def test_the_tile_does_not_change_the_labels(call, image, tmp_path, tile):
     for name, options in (("whole", ()), ("tiled", ("--tile", tile))):
@@ -370,6 +371,7 @@ def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_pat
     assert tifffile.imread(tmp_path / "l.tif").shape == (72, 80)
 
 
+@pytest.mark.slow
 def test_train_goes_on_from_a_model(call, folders, nuclei, store):
     options = ("--name", "nuclei", "--from", "nuclei", "--steps", 1, "--trained-on", "cells, CC0")
     status, stdout, _ = train(call, folders, *options)

@@ -115,6 +115,7 @@ def test_unseen_pixels_hold_the_distance_near_the_parents_where_that_sees_backgr
     assert drift(10.0) < 0.5 * drift(0.0)
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_paper_learns_too(plane):
     network = make()
     reports = train(
@@ -515,6 +516,7 @@ def test_the_average_is_a_running_mean_that_forgets_the_start(plane):
     torch.testing.assert_close(weights(network), mean, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_anchor_holds_what_was_not_seen(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)
@@ -545,6 +547,7 @@ def test_what_the_parent_finds_where_nobody_looked_is_not_held(plane, half_seen)
     assert torch.allclose(weights(anchored), weights(free))
 
 
+@pytest.mark.slow
 def test_what_a_parent_that_is_believed_finds_is_held(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)

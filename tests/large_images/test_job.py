@@ -43,6 +43,7 @@ def small(tmp_path, blobs):
     return path
 
 
+@pytest.mark.slow
 def test_a_store_gets_the_labels_that_the_array_gets(
     service, model, image, tmp_path, same_but_for_names
 ):

@@ -54,6 +54,7 @@ def test_objects_are_those_of_the_array(
     assert max(told) <= 1
 
 
+@pytest.mark.slow
 def test_levels_show_linked_cells(service, model, movie, tmp_path, monkeypatch):
     from napari_unet.io import ome_zarr as zarr_files
 

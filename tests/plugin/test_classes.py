@@ -76,6 +76,7 @@ def test_classes_of_the_model_are_offered(docked, add_model):
     assert widget.correcting.class_choice.value == "cell"
 
 
+@pytest.mark.slow
 def test_a_result_tells_the_classes_and_corrections_keep_them(
     segmented, settle, hand, taught, monkeypatch
 ):

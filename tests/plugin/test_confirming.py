@@ -97,6 +97,7 @@ def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbo
     assert [x.name for x in widget.viewer.layers] == ["cells", SEEN, "cells cells"]
 
 
+@pytest.mark.slow
 def test_escape_ends_the_rectangle(segmented, settle, hand, qtbot):
     widget, layer = segmented
     widget.correcting.rectangle.click()

@@ -231,6 +231,7 @@ def test_a_chunk_that_was_never_written_holds_the_fill_value(
     assert not labels[:, 100:].any()
 
 
+@pytest.mark.slow
 def test_a_plane_with_a_damaged_chunk_is_named_and_nothing_is_shown(
     docked_by_napari, settle, image, tmp_path, qtbot
 ):
@@ -252,6 +253,7 @@ def test_a_plane_with_a_damaged_chunk_is_named_and_nothing_is_shown(
     assert click(dock, settle).startswith("3 cells,")
 
 
+@pytest.mark.slow
 def test_labels_lie_over_the_image_whatever_its_transform(docked_by_napari, settle, image):
     """Of a pyramid, too, whose finest level is segmented."""
     fine = np.kron(image, np.ones((2, 2), np.uint8))

@@ -104,6 +104,7 @@ def test_the_key_removes_the_cell_under_the_pointer(dock, settle):
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_clicks_remove_until_escape(dock, settle, qtbot):
     widget, layer, hand = dock
     before = layer.data.copy()

@@ -168,6 +168,7 @@ def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, cont
         settle(widget)
 
 
+@pytest.mark.slow
 def test_axes_of_the_layer_are_carried_to_the_labels(docked, settle):
     widget = docked()
     layout = Layout("CZYX", 2)
@@ -193,6 +194,7 @@ def test_axes_of_the_layer_are_carried_to_the_labels(docked, settle):
     )
 
 
+@pytest.mark.slow
 def test_channels_between_planes_keep_the_labels_under_each_of_them(docked, settle):
     widget = docked()
     layout = Layout("ZCYX", 4)

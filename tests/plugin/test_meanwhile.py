@@ -67,6 +67,7 @@ def asked(dock, monkeypatch):
     return jobs
 
 
+@pytest.mark.slow
 def test_an_image_that_is_renamed_gets_its_labels(dock, held, settle, click):
     gate = held()
     source = dock.viewer.layers["cells"]
@@ -112,6 +113,7 @@ def test_a_result_that_is_removed_meanwhile_is_made_anew(dock, held, settle, cli
     np.testing.assert_array_equal(second.data, found)
 
 
+@pytest.mark.slow
 def test_a_dock_that_is_closed_at_work_leaves_the_viewer_working(dock, held, settle, image):
     viewer = current_viewer()
     gate = held()
@@ -139,6 +141,7 @@ def test_a_double_click_is_one_job(dock, asked, settle):
     assert [layer.name for layer in dock.viewer.layers] == ["cells", "cells cells"]
 
 
+@pytest.mark.slow
 def test_undo_leaves_a_new_result_as_it_is(dock, click, hand):
     first = click()
     first.mode, first.brush_size = "paint", 8

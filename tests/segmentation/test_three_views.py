@@ -71,6 +71,7 @@ def test_each_cell_is_one_body(service, bright):
     assert found_whole(done.labels, truth)
 
 
+@pytest.mark.slow
 def test_times_are_stacks_of_their_own_and_can_be_linked(service, bright):
     image, truth = balls()
     movie = np.stack([image, image])

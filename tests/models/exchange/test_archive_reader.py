@@ -95,6 +95,7 @@ def foreground(model, image, tile=220):
     return foreground_scores(predictor.logits(loaded.prepare(image[None]), tile)[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framed", [True, False])
 def test_our_own_network_as_a_foreign_one_gives_the_same_scores(
     store, add_model, tmp_path, blobs, framed

@@ -162,6 +162,7 @@ def test_cells_that_are_not_linked_have_no_tracks(dock, settle, discs):
     assert "film tracks" not in dock.viewer.layers
 
 
+@pytest.mark.slow
 def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp_path):
     mine = np.zeros((96, 96), np.int32)
     mine[10:30, 10:30], mine[60:80, 20:40] = 3, 8

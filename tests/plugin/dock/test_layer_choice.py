@@ -66,6 +66,7 @@ def test_another_image_brings_its_own_labels(docked_by_napari, settle, image):
     widget.controller.results.check_pair(widget.image.value, widget.labels.value)
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_in_the_dock_and_nowhere_else(
     docked_by_napari, settle, image, caplog, capfd
 ):

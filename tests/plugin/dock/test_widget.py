@@ -197,6 +197,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     assert widget.correcting.count.text() == '1 cell of "mine" is used as an example'
 
 
+@pytest.mark.slow
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     widget = docked()
     finetuning_for_long(widget, settle, image)

@@ -147,6 +147,7 @@ def test_layers_and_arrays_are_freed(opened, settle, qtbot, hand):
     assert not opened.queue.queue._leaving
 
 
+@pytest.mark.slow
 def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, folder, qtbot):
     segment(opened, settle)
     correct(opened, hand)

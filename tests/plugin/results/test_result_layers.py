@@ -134,6 +134,7 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     assert facts(fourth)["seen"][()][20, 20] == CORRECTED
 
 
+@pytest.mark.slow
 def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     widget, first = segmented
     store = widget.controller.service.store

@@ -67,6 +67,7 @@ def test_without_a_canvas_nothing_happens():
     assert not viewer.layers
 
 
+@pytest.mark.slow
 def test_a_layer_leaves_when_the_pointer_rests(viewer, qtbot):
     layer = viewer.add_labels(np.eye(9, dtype=int), name="old")
     remove_soon(viewer, layer)
