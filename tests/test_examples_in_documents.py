@@ -100,6 +100,7 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda p: p.stem)
 def test_commands_run(page, folder, add_model, capsys):
     add_model("nuclei")
@@ -114,6 +115,7 @@ def test_commands_run(page, folder, add_model, capsys):
         assert program.main(words) == 0, f"{command}: {capsys.readouterr().err}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of versions that learnt for a moment only
 def test_pieces_of_python_run(page, folder, add_model, blobs):

@@ -26,6 +26,7 @@ HEAVY |= {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
@@ -130,6 +131,7 @@ def imports_of(tree):
     return at_top - ours, inside - ours
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared():
     """What is imported inside functions may come with an extra."""
     with (PROJECT / "pyproject.toml").open("rb") as file:

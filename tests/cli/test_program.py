@@ -165,6 +165,7 @@ def test_labels_that_cannot_be_written_are_told(call, image, tmp_path):
     assert len(stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [22, 30, 41, 2000])
 def test_the_tile_does_not_change_the_labels(call, image, tmp_path, tile):
     for name, options in (("whole", ()), ("tiled", ("--tile", tile))):
@@ -353,6 +354,7 @@ def train(call, folders, *options):
     return call("train", "--images", images, "--labels", labels, *options)
 
 
+@pytest.mark.slow
 def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_path, tiny, store):
     status, stdout, stderr = train(
         call, folders, "--name", "mine", "--steps", 3, "--seed", 5, "--device", "cpu"
@@ -369,6 +371,7 @@ def test_train_makes_a_model_that_segments_by_name(call, folders, image, tmp_pat
     assert tifffile.imread(tmp_path / "l.tif").shape == (72, 80)
 
 
+@pytest.mark.slow
 def test_train_goes_on_from_a_model(call, folders, nuclei, store):
     options = ("--name", "nuclei", "--from", "nuclei", "--steps", 1, "--trained-on", "cells, CC0")
     status, stdout, _ = train(call, folders, *options)
@@ -595,6 +598,7 @@ def program(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_program_segments(image, tmp_path):
     out = tmp_path / "l.tif"
     done = program("segment", image, "-o", out, "--json")
@@ -603,6 +607,7 @@ def test_the_program_segments(image, tmp_path):
     assert tifffile.imread(out).max() == 12
 
 
+@pytest.mark.slow
 def test_the_program_fails_with_one_line_and_a_status(tmp_path):
     done = program("models", "show", "none")
     assert (done.returncode, done.stdout) == (1, "")

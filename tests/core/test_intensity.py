@@ -198,6 +198,7 @@ def test_a_few_specks_do_not_set_the_contrast(seed, side, value, where):
     assert high == pytest.approx(expected_high, abs=0.1 * span)
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 5),
     st.sampled_from([0.005, 0.02, 0.1, 0.3, 0.6]),

@@ -47,6 +47,7 @@ def test_reads_are_valid_sizes_on_one_lattice_and_not_too_large(plan):
     assert len({stop - start for tile in tiles for start, stop in tile.read[:1]}) == 1
 
 
+@pytest.mark.slow
 @given(plans())
 def test_the_crop_is_what_the_tile_sees_of_its_write(plan):
     _, _, depth = plan
@@ -57,6 +58,7 @@ def test_the_crop_is_what_the_tile_sees_of_its_write(plan):
             assert crop.stop <= stop - start - 2 * halo(depth)
 
 
+@pytest.mark.slow
 @given(plans())
 def test_tiles_are_as_few_and_as_small_as_can_be(plan):
     shape, largest_px, depth = plan

@@ -429,6 +429,7 @@ def test_threads_that_add_at_once_take_keys_of_their_own(collection, blobs):
     assert not [name for name in files(collection.folder) if name.endswith(".part")]
 
 
+@pytest.mark.slow
 def test_programs_that_correct_the_same_plane_lose_nothing(collection, tmp_path):
     tifffile.imwrite(tmp_path / "i.tif", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
     program = (

@@ -95,6 +95,7 @@ def test_the_last_strokes_on_a_plane_count(drafts, baseline):
     np.testing.assert_array_equal(drafts.load("k").labels, baseline)
 
 
+@pytest.mark.slow
 @given(
     arrays(np.int32, st.sampled_from([(4, 5), (2, 4, 5), (2, 3, 1, 6)])),
     st.data(),

@@ -52,6 +52,7 @@ def assert_agree(one, other, where):
     assert class_of(one, where) == class_of(other, where)
 
 
+@pytest.mark.slow
 @given(corrections(), corrections())
 def test_a_merge_is_the_new_where_newly_seen_and_the_old_elsewhere(first, second):
     old, new = whole(truth_of(first)), whole(truth_of(second))

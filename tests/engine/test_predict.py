@@ -64,6 +64,7 @@ def test_tiled_equals_untiled(case, seed):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     depth=st.integers(1, 4),
@@ -81,6 +82,7 @@ def test_tiled_equals_untiled_up_to_600_px(depth, height, width, spare, seed):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(case=cases())
 def test_tiled_equals_untiled_to_the_last_digit_in_double_precision(case):
@@ -131,6 +133,7 @@ def test_the_step_of_the_paper_would_show_seams():
     assert np.abs(whole[:, 20:] - beside).max() > 0.01
 
 
+@pytest.mark.slow
 def test_labels_do_not_depend_on_the_tile():
     network = make(4)
     rows, columns = np.indices((400, 440))

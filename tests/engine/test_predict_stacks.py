@@ -41,6 +41,7 @@ def cases(draw):
     return depth, z_depth, shape, draw(st.integers(least, least + 40))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_tiled_equals_untiled_for_every_stack(case, seed):

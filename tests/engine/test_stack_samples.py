@@ -151,6 +151,7 @@ def test_pieces_of_a_cell_on_seen_planes_are_one_cell():
     np.testing.assert_array_equal(split_seen_pieces(labels, None) > 0, labels > 0)
 
 
+@pytest.mark.slow
 def test_a_network_of_stacks_learns_from_a_few_planes():
     image, labels = stack(count=6)
     trusted = every_fourth(labels)

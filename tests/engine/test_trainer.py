@@ -74,6 +74,7 @@ def half_seen() -> AnnotatedPlane:
     return AnnotatedPlane(image, labels, trusted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_tiny_network_learns_blobs(plane, seed):
     network = make(seed)
@@ -90,6 +91,7 @@ def distance_error(network: UNet, image, labels) -> float:
     return float(np.abs(told - relative_distance(separate_touching(labels))).mean())
 
 
+@pytest.mark.slow
 def test_a_tiny_network_learns_the_distance_as_well():
     network, unknown = make(distance=True), discs(seed=50)
     before = distance_error(network, *unknown)
@@ -98,6 +100,7 @@ def test_a_tiny_network_learns_the_distance_as_well():
     assert foreground_iou(network, *unknown) > 0.8
 
 
+@pytest.mark.slow
 def test_unseen_pixels_hold_the_distance_near_the_parents_where_that_sees_background(half_seen):
     def drift(anchor):
         network = make(distance=True)
@@ -112,6 +115,7 @@ def test_unseen_pixels_hold_the_distance_near_the_parents_where_that_sees_backgr
     assert drift(10.0) < 0.5 * drift(0.0)
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_paper_learns_too(plane):
     network = make()
     reports = train(
@@ -226,6 +230,7 @@ def test_a_run_of_seconds_is_repeated_by_its_steps_bit_for_bit(half_seen, monkey
     assert not torch.equal(weights(first.network), weights(other))
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_busy_for_a_moment_makes_use_of_its_time(half_seen, monkeypatch):
     busy = [*[2.0] * 9, *[0.5] * 99]
     first, reports, spent = clocked(half_seen, monkeypatch, busy, steps=None, seconds=40)
@@ -260,6 +265,7 @@ def longer(trainer, step_and_seconds):
     trainer.asked_s = lambda: seconds if trainer.steps >= at else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 10, 40])
 def test_more_time_is_taken_at_once_and_repeated_bit_for_bit(half_seen, monkeypatch, at):
     changes = {"steps": None, "seconds": 20, "anchor": 0.5}
@@ -510,6 +516,7 @@ def test_the_average_is_a_running_mean_that_forgets_the_start(plane):
     torch.testing.assert_close(weights(network), mean, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_anchor_holds_what_was_not_seen(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)
@@ -540,6 +547,7 @@ def test_what_the_parent_finds_where_nobody_looked_is_not_held(plane, half_seen)
     assert torch.allclose(weights(anchored), weights(free))
 
 
+@pytest.mark.slow
 def test_what_a_parent_that_is_believed_finds_is_held(plane, half_seen):
     parent = make()
     train(parent, [plane], steps=40)

@@ -202,6 +202,7 @@ def test_files_of_something_else(tmp_path, name, content):
         read_label_file(tmp_path / name, (9, 12))
 
 
+@pytest.mark.slow
 def test_damaged_rois_are_an_error_or_harmless(tmp_path):
     content = polygon([[1, 1], [5, 1], [3, 4]], name="cell").tobytes()
     rng = np.random.default_rng(0)

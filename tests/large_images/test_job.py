@@ -43,6 +43,7 @@ def small(tmp_path, blobs):
     return path
 
 
+@pytest.mark.slow
 def test_a_store_gets_the_labels_that_the_array_gets(
     service, model, image, tmp_path, same_but_for_names
 ):
@@ -154,6 +155,7 @@ def test_a_killed_process_costs_only_what_it_was_doing(
     assert not marks.exists()
 
 
+@pytest.mark.slow
 def test_one_channel_of_a_store_is_segmented(service, model, image, tmp_path):
     channels = tmp_path / "channels.zarr"
     planes = zarr.open_array(image)[..., 0]
@@ -165,6 +167,7 @@ def test_one_channel_of_a_store_is_segmented(service, model, image, tmp_path):
     np.testing.assert_array_equal(zarr.open_array(out / "0")[:], zarr.open_array(expected / "0")[:])
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_the_tiles_and_the_size_that_it_began_with(
     service, model, image, tmp_path, monkeypatch
 ):

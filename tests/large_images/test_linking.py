@@ -30,6 +30,7 @@ def movie(tmp_path, blobs):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["z", "t", "zt"])
 @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "TZXY"])
 def test_objects_are_those_of_the_array(
@@ -53,6 +54,7 @@ def test_objects_are_those_of_the_array(
     assert max(told) <= 1
 
 
+@pytest.mark.slow
 def test_levels_show_linked_cells(service, model, movie, tmp_path, monkeypatch):
     from napari_unet.io import ome_zarr as zarr_files
 
@@ -64,6 +66,7 @@ def test_levels_show_linked_cells(service, model, movie, tmp_path, monkeypatch):
     np.testing.assert_array_equal(coarse, fine[..., ::2, ::2])
 
 
+@pytest.mark.slow
 def test_linking_goes_on_where_it_was_stopped(service, model, movie, tmp_path, monkeypatch):
     expected, out = tmp_path / "expected.zarr", tmp_path / "labels.zarr"
     service.segment_volume(movie, expected, model, config("zt"), "TZYX").wait(SOON)

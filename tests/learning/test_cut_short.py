@@ -100,6 +100,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "step"), [*((k, 33) for k in KINDS), ("two folds", 1), ("two folds", 15)]
 )
@@ -132,6 +133,7 @@ def test_it_gives_the_weights_of_one_that_was_not_cut_short(
     other.close()
 
 
+@pytest.mark.slow
 def test_of_a_budget_in_seconds_the_time_that_was_used_counts(
     service, weak, given, cut, slow_machine
 ):
@@ -149,6 +151,7 @@ def test_of_a_budget_in_seconds_the_time_that_was_used_counts(
     assert service.reproduce(done.model).wait(SOON)
 
 
+@pytest.mark.slow
 def test_the_file_goes_when_the_fine_tune_ends(service, store, weak, given, cut):
     def files():
         return [path.name for path in store.root.rglob("*.state")]
@@ -184,6 +187,7 @@ def test_the_file_goes_when_the_fine_tune_ends(service, store, weak, given, cut)
         service.resume("cut").wait(SOON)
 
 
+@pytest.mark.slow
 def test_what_fails_late_can_go_on_and_what_fails_at_once_is_forgotten(
     service, weak, given, monkeypatch, saved_often
 ):
@@ -203,6 +207,7 @@ def test_what_fails_late_can_go_on_and_what_fails_at_once_is_forgotten(
     assert service.finetune([given()], "weak", SETTINGS, "other").wait(SOON).steps == 50
 
 
+@pytest.mark.slow
 def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
     service, store, weak, given, cut, monkeypatch
 ):
@@ -242,6 +247,7 @@ def test_what_is_not_as_it_was_is_not_offered_and_refused_with_a_sentence(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_model_may_be_renamed_meanwhile_and_the_command_line_goes_on(
     service, store, weak, given, cut, call
 ):
@@ -272,6 +278,7 @@ def changed(content, **changes):
     return save(tensors, metadata | {"napari_unet_training": json.dumps(facts)})
 
 
+@pytest.mark.slow
 def test_a_broken_file_is_never_used(service, store, weak, given, cut, monkeypatch):
     cut(40, [given()], "cut")
     path = store.root / "cut" / "training.state"

@@ -309,6 +309,7 @@ def test_a_model_of_another_name_begins_with_its_parents_corrections(
     assert len(collection_of(store, "mine").entries()) == 2
 
 
+@pytest.mark.slow
 def test_what_was_corrected_earlier_is_checked_apart(service, weak, given, lessons):
     first = service.finetune([given(0), given(1)], "weak", SETTINGS).wait(SOON)
     assert first.check is not None
@@ -354,6 +355,7 @@ def good(service, given):
     return service.train([given(s) for s in range(2)], "good", config, TINY).wait(SOON).model
 
 
+@pytest.mark.slow
 def test_labels_of_another_image_are_refused(service, store, good, given, blobs):
     items = []
     for seed in range(3):
@@ -442,6 +444,7 @@ def test_cancel_stores_no_version_but_keeps_the_corrections(service, store, weak
 # Once more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"average": 0.9, "anchor": 1.0}, {"steps": None, "seconds": 1.5}, {"held_out": 0.0}],
@@ -454,6 +457,7 @@ def test_a_version_is_trained_again_bit_for_bit(service, weak, given, changes):
     assert service.reproduce(done.model).wait(SOON)
 
 
+@pytest.mark.slow
 def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_machine, held_back):
     slow_machine(1.5)
     config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
@@ -483,6 +487,7 @@ def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_ma
     assert service.reproduce(done.model).wait(SOON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plenty", [1000, 10])
 def test_a_run_until_it_stops_improving_is_trained_again(
     service, weak, given, monkeypatch, slow_machine, plenty
@@ -509,6 +514,7 @@ def test_a_run_until_it_stops_improving_is_trained_again(
     assert service.reproduce(done.model).wait(SOON)
 
 
+@pytest.mark.slow
 def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_machine):
     slow_machine(0.1)
     config = dataclasses.replace(SETTINGS, steps=None, seconds="auto", learning_rate=1e-9)
@@ -516,6 +522,7 @@ def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_
     assert (done.steps, dict(done.model.header.plans)) == (80, {9: 80, 18: 80, 36: 80, 72: 80})
 
 
+@pytest.mark.slow
 def test_the_second_fine_tune_is_trained_again_as_well(service, weak, given):
     # Which images are held out depends on which were corrected just now.
     for seed in range(4):
@@ -728,6 +735,7 @@ def test_the_view_is_shown_while_the_model_learns(
     assert torch.equal(weights(done.model), weights(plain.model))
 
 
+@pytest.mark.slow
 def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypatch):
     anchors = []
     begin = lesson.start_training

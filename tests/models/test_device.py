@@ -173,6 +173,7 @@ def test_the_fallback_never_computes_in_coarser_numbers(monkeypatch):
         assert used[-1] == Compute("cpu", precision)
 
 
+@pytest.mark.slow
 def test_what_the_failed_try_held_is_free_before_the_next():
     held = []
 

@@ -71,6 +71,7 @@ def test_progress_is_told_for_each_tile(load, blobs):
     assert len(told) > 4
 
 
+@pytest.mark.slow
 def test_a_tile_below_the_smallest_is_told(load, blobs):
     for depth, smallest in ((1, 22), (2, 48)):
         model = load(depth=depth)

@@ -314,6 +314,7 @@ def test_the_way_back_passes_over_what_was_refused(store, add_model, refuse):
         store.revert("mine")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_kill_at_any_moment_makes_no_default_of_what_was_not_accepted(

@@ -24,6 +24,7 @@ def add_class(qtbot):
     return add
 
 
+@pytest.mark.slow
 def test_strokes_have_the_class_that_is_chosen(segmented, settle, hand, taught, add_class):
     widget, layer = segmented
     assert widget.correcting.class_choice.value == "cell"
@@ -75,6 +76,7 @@ def test_classes_of_the_model_are_offered(docked, add_model):
     assert widget.correcting.class_choice.value == "cell"
 
 
+@pytest.mark.slow
 def test_a_result_tells_the_classes_and_corrections_keep_them(
     segmented, settle, hand, taught, monkeypatch
 ):
@@ -119,6 +121,7 @@ def test_the_diameter_reaches_both_jobs(segmented):
     assert widget.advanced.finetune_config(5.0).diameter_px is None
 
 
+@pytest.mark.slow
 def test_an_image_that_was_resized_can_be_used_as_it_is(docked, settle, discs):
     """Cells 96 px wide; what is learnt from them is seen at the size at which they were found."""
     widget = docked()

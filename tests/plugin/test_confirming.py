@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, UNSEEN
 
@@ -44,6 +45,7 @@ def test_c_over_background_confirms_a_brush_of_it(segmented, settle, hand):
     assert "beside the image" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_the_view_is_confirmed_by_button_and_key_and_taken_back(segmented, settle, hand, qtbot):
     widget, _ = segmented
     viewer = widget.viewer
@@ -74,6 +76,7 @@ def test_the_view_is_confirmed_by_button_and_key_and_taken_back(segmented, settl
     assert "no mark to undo" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbot):
     widget, layer = segmented
     before = layer.data.copy()
@@ -94,6 +97,7 @@ def test_a_rectangle_is_dragged_and_paints_nothing(segmented, settle, hand, qtbo
     assert [x.name for x in widget.viewer.layers] == ["cells", SEEN, "cells cells"]
 
 
+@pytest.mark.slow
 def test_escape_ends_the_rectangle(segmented, settle, hand, qtbot):
     widget, layer = segmented
     widget.correcting.rectangle.click()
@@ -143,6 +147,7 @@ def test_the_overlay_can_be_switched_off_and_goes_with_the_dock(segmented, settl
     assert len(layer.metadata["napari_unet"]["marks"]) == 1
 
 
+@pytest.mark.slow
 def test_the_overlay_follows_the_slider(docked, settle, hand, discs):
     widget = docked()
     viewer = widget.viewer
@@ -176,6 +181,7 @@ def test_without_labels_there_is_nothing_to_mark(docked, hand):
     assert "there is no image" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_on_a_large_plane_the_tint_covers_what_was_seen(docked, settle, hand, discs):
     widget = docked()
     viewer = widget.viewer

@@ -133,6 +133,7 @@ def test_nan_and_both_infinities_are_filled_in_and_counted_once(docked_by_napari
     assert labels.max() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:napari")
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:numpy")
 def test_what_is_no_image_is_refused_and_the_dock_works_on(docked_by_napari, settle, image):
@@ -183,6 +184,7 @@ def test_numbers_of_every_kind_give_the_same_cells(docked_by_napari, settle, ima
             np.testing.assert_array_equal(labels, expected)
 
 
+@pytest.mark.slow
 def test_views_give_what_their_copies_give(docked_by_napari, settle, image):
     view = np.kron(image, np.ones((2, 1), np.uint8))[::2, ::-1]
     assert not view.flags.contiguous
@@ -200,6 +202,7 @@ def test_images_of_any_size_get_labels_of_that_size(docked_by_napari, settle):
         assert labels.shape == shape
 
 
+@pytest.mark.slow
 def test_what_becomes_of_channels_is_said(docked_by_napari, settle, image):
     """By a model that takes one."""
     blue = np.zeros((*image.shape, 3), np.uint8)
@@ -228,6 +231,7 @@ def test_a_chunk_that_was_never_written_holds_the_fill_value(
     assert not labels[:, 100:].any()
 
 
+@pytest.mark.slow
 def test_a_plane_with_a_damaged_chunk_is_named_and_nothing_is_shown(
     docked_by_napari, settle, image, tmp_path, qtbot
 ):
@@ -249,6 +253,7 @@ def test_a_plane_with_a_damaged_chunk_is_named_and_nothing_is_shown(
     assert click(dock, settle).startswith("3 cells,")
 
 
+@pytest.mark.slow
 def test_labels_lie_over_the_image_whatever_its_transform(docked_by_napari, settle, image):
     """Of a pyramid, too, whose finest level is segmented."""
     fine = np.kron(image, np.ones((2, 2), np.uint8))

@@ -104,6 +104,7 @@ def test_the_key_removes_the_cell_under_the_pointer(dock, settle):
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_clicks_remove_until_escape(dock, settle, qtbot):
     widget, layer, hand = dock
     before = layer.data.copy()
@@ -156,6 +157,7 @@ def test_a_line_splits_a_cell_and_both_parts_teach(dock, settle, taught, qtbot):
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_a_drag_joins_two_cells_over_a_gap(dock, settle):
     widget, layer, hand = dock
     original = layer.data.copy()
@@ -267,6 +269,7 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, taught):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -297,6 +300,7 @@ def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, tau
     np.testing.assert_array_equal(layer.data, before)
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     widget, layer, hand = dock
     missed(widget, layer, hand)
@@ -464,6 +468,7 @@ def test_what_cannot_be_is_said_in_a_sentence(dock, qtbot):
     assert "all numbers are used" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_closing_the_dock_ends_the_gesture(dock):
     widget, layer, hand = dock
     viewer = widget.viewer

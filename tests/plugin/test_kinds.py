@@ -168,6 +168,7 @@ def test_every_kind_gets_the_labels_of_its_planes(docked, settle, tmp_path, cont
         settle(widget)
 
 
+@pytest.mark.slow
 def test_axes_of_the_layer_are_carried_to_the_labels(docked, settle):
     widget = docked()
     layout = Layout("CZYX", 2)
@@ -193,6 +194,7 @@ def test_axes_of_the_layer_are_carried_to_the_labels(docked, settle):
     )
 
 
+@pytest.mark.slow
 def test_channels_between_planes_keep_the_labels_under_each_of_them(docked, settle):
     widget = docked()
     layout = Layout("ZCYX", 4)
@@ -256,6 +258,7 @@ def test_channels_that_do_not_fit_and_are_not_in_view_give_a_sentence(docked, se
     assert "give one from 0 to 4" in widget.status.text()
 
 
+@pytest.mark.slow
 def test_finetune_sees_the_channel_of_segment(docked, settle, monkeypatch):
     widget = docked()
     image = draw(Layout("ZCYX", 5), "uint8", 0)
@@ -309,6 +312,7 @@ def test_a_fine_tune_of_one_channel_learns_and_keeps_that_channel(docked, settle
     np.testing.assert_array_equal(np.asarray(kept.image).squeeze(), image[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ["ZCYX", "YXC"])
 def test_what_was_seen_is_kept_shown_and_restored_with_channels(docked, settle, axes):
     channels = 4

@@ -72,6 +72,7 @@ def test_one_click_stops_and_keeps_what_was_learnt(learning, qtbot, settle):
     assert not widget.controller.follower.is_finishing
 
 
+@pytest.mark.slow
 def test_a_stroke_painted_meanwhile_is_for_the_next_time(learning, settle, hand):
     widget, _ = learning
     layer = widget.labels.value

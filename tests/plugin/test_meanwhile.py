@@ -67,6 +67,7 @@ def asked(dock, monkeypatch):
     return jobs
 
 
+@pytest.mark.slow
 def test_an_image_that_is_renamed_gets_its_labels(dock, held, settle, click):
     gate = held()
     source = dock.viewer.layers["cells"]
@@ -83,6 +84,7 @@ def test_an_image_that_is_renamed_gets_its_labels(dock, held, settle, click):
     assert len(dock.viewer.layers) == 2
 
 
+@pytest.mark.slow
 def test_an_image_that_is_removed_costs_nothing_else(dock, held, settle, click, image):
     other = dock.viewer.add_labels(np.eye(96, dtype=np.int32), name="other")
     before = other.data.copy()
@@ -111,6 +113,7 @@ def test_a_result_that_is_removed_meanwhile_is_made_anew(dock, held, settle, cli
     np.testing.assert_array_equal(second.data, found)
 
 
+@pytest.mark.slow
 def test_a_dock_that_is_closed_at_work_leaves_the_viewer_working(dock, held, settle, image):
     viewer = current_viewer()
     gate = held()
@@ -138,6 +141,7 @@ def test_a_double_click_is_one_job(dock, asked, settle):
     assert [layer.name for layer in dock.viewer.layers] == ["cells", "cells cells"]
 
 
+@pytest.mark.slow
 def test_undo_leaves_a_new_result_as_it_is(dock, click, hand):
     first = click()
     first.mode, first.brush_size = "paint", 8
@@ -152,6 +156,7 @@ def test_undo_leaves_a_new_result_as_it_is(dock, click, hand):
     np.testing.assert_array_equal(second.data, found)
 
 
+@pytest.mark.slow
 def test_what_was_undone_is_not_learnt_from(dock, click, hand, settle, taught):
     layer = click()
     layer.mode, layer.brush_size = "paint", 8
@@ -169,6 +174,7 @@ def test_what_was_undone_is_not_learnt_from(dock, click, hand, settle, taught):
     assert dock.finetune_button.toolTip().startswith("Correct a cell first")
 
 
+@pytest.mark.slow
 def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
     """A result that another tool made uint16, on whose first plane all ids are taken."""
     dock.viewer.layers.clear()
@@ -190,6 +196,7 @@ def test_ids_beyond_16_bits_stay_unique(dock, settle, discs):
     assert np.unique(data[1]).tolist() == [0, 65536, 65537]
 
 
+@pytest.mark.slow
 def test_labels_that_are_none_are_told_with_both_sizes_or_their_range(dock, settle, click):
     negative = np.zeros((96, 96), np.int32)
     negative[5:20, 5:20] = -3

@@ -91,6 +91,7 @@ def test_a_new_result_has_places_of_its_own(doubtful, settle):
     assert NEXT not in viewer.layers
 
 
+@pytest.mark.slow
 def test_slips_come_first_and_lie_where_it_was_painted(viewer, qtbot):
     image = viewer.add_image(np.zeros((3, 50, 60)), name="cells", scale=(4, 1, 1))
     places = Places(viewer)

@@ -37,6 +37,7 @@ def test_a_mask_that_is_measured_is_said_to_be_one(widget, settle):
     assert f"{MASK}, and each value was measured as one cell; give one number to each" in told
 
 
+@pytest.mark.slow
 def test_labels_with_a_number_for_each_cell_are_no_mask(widget, settle, image):
     from scipy import ndimage
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_polygon_is_a_correction_and_tool_and_brush_stay(docked_by_napari, settle, image, hand):
     dock = docked_by_napari
     dock.viewer.add_image(image, name="cells")

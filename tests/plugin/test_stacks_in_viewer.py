@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 
 def test_segment_shows_the_whole_stack_with_a_model_of_stacks(docked, settle, discs, add_model):
@@ -30,6 +31,7 @@ def test_a_plane_with_a_model_of_stacks_is_told_so(docked, settle, image, add_mo
     assert len(widget.viewer.layers) == 1
 
 
+@pytest.mark.slow
 def test_in_3d_the_dock_says_where_it_is(docked_by_napari, settle, discs):
     widget = docked_by_napari
     widget.viewer.add_image(np.stack([discs((20, 20), (60, 60))] * 30), name="stack")
@@ -46,6 +48,7 @@ def test_in_3d_the_dock_says_where_it_is(docked_by_napari, settle, discs):
         assert any(text.startswith(start) for text in said), (start, said)
 
 
+@pytest.mark.slow
 def test_in_3d_at_the_scale_of_the_layer(docked, settle, discs, add_model):
     add_model("planes", normalisation={"low": 0.0, "high": 100.0})
     plane = discs((20, 20), (60, 60))

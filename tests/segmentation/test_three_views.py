@@ -71,6 +71,7 @@ def test_each_cell_is_one_body(service, bright):
     assert found_whole(done.labels, truth)
 
 
+@pytest.mark.slow
 def test_times_are_stacks_of_their_own_and_can_be_linked(service, bright):
     image, truth = balls()
     movie = np.stack([image, image])
@@ -162,6 +163,7 @@ def test_the_smallest_cell_is_a_ball_as_wide_as_the_smallest_disc(add_model):
     assert label_stack(model, scores, apart).max() == 8
 
 
+@pytest.mark.slow
 def test_the_shipped_model_looks_for_the_size_and_splits_what_touches(service):
     centres, radius, shape = [(24, 24, 18), (24, 24, 37)], 10, (48, 48, 56)
     places = np.indices(shape)

@@ -55,6 +55,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("largest_px", [1024, 30])
 def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs, monkeypatch):
@@ -76,6 +77,7 @@ def test_a_plane_in_blocks_gets_the_labels_of_the_whole(case, largest_px, blobs,
     np.testing.assert_array_equal(found.votes, whole.votes[order[1:] - 1])
 
 
+@pytest.mark.slow
 def test_a_large_plane_is_read_in_parts_and_reported_on(blobs, monkeypatch):
     monkeypatch.setattr(large_plane, "BLOCK_PX", 64)
     image = picture(blobs, (300, 200))[0]

@@ -492,6 +492,7 @@ def test_the_same_seed_gives_the_same_weights(service, weak, blobs):
     assert not torch.equal(first, weights(weak))
 
 
+@pytest.mark.slow
 def test_only_seen_pixels_teach(service, weak, blobs):
     image, labels = blobs()
     trusted = corner(labels)

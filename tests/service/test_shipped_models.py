@@ -35,6 +35,7 @@ def test_labels_do_not_depend_on_the_tile(service, precision):
         np.testing.assert_array_equal(other, labels[0])
 
 
+@pytest.mark.slow
 def test_the_size_of_nuclei_is_told_from_the_image(service):
     image = data.immunohistochemistry()[:400, :400]
     large = np.kron(image, np.ones((3, 3, 1), np.uint8))

@@ -73,6 +73,7 @@ def volumes(draw):
     return out
 
 
+@pytest.mark.slow
 @given(volumes(), st.integers(0, 2**32 - 1))
 def test_planes_of_a_volume_give_its_objects(truth, seed):
     planes = renamed(truth, np.random.default_rng(seed))

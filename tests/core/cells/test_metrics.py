@@ -60,6 +60,7 @@ def test_matches_equal_those_of_trying_everything(truth, pred, threshold):
     assert count_matches(iou, threshold) == most_matches(truth, pred, threshold)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(small_labels, small_labels), min_size=1, max_size=3))
 def test_average_precision_counts_over_all_images(pairs):
     result = summary(*pairs)
@@ -244,6 +245,7 @@ def test_what_differs_in_topology_counts(truth, pred, pixels):
     assert warping_error(truth, pred) == pytest.approx(pixels / truth.size)
 
 
+@pytest.mark.slow
 @given(masks, masks)
 def test_warping_never_makes_it_worse(truth, pred):
     assert 0 <= warping_error(truth, pred) <= (truth != pred).mean()

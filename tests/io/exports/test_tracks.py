@@ -140,6 +140,7 @@ def test_more_tracks_than_16_bits_hold(tmp_path):
         write_challenge(tmp_path / "RES", of(np.stack([frame] * 2)))
 
 
+@pytest.mark.slow
 def test_napari_shows_the_table_as_tracks(tmp_path):
     from napari.layers import Tracks
 

@@ -95,6 +95,7 @@ def foreground(model, image, tile=220):
     return foreground_scores(predictor.logits(loaded.prepare(image[None]), tile)[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framed", [True, False])
 def test_our_own_network_as_a_foreign_one_gives_the_same_scores(
     store, add_model, tmp_path, blobs, framed
@@ -186,6 +187,7 @@ def test_what_cannot_be_used_says_why(store, foreign_zip, change, why):
     assert store.names() == []
 
 
+@pytest.mark.slow
 def test_a_strangers_zip(store, foreign_zip, tmp_path):
     path = foreign_zip()
     for yaml_text, why in (

@@ -110,6 +110,7 @@ def test_what_is_in_an_archive(store, add_model, tmp_path):
     assert files["my.cells.safetensors"] == model.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_source_in_an_archive_stands_alone(store, add_model, tmp_path):
     path = store.export(add_model("cells", depth=2), tmp_path / "cells.zip")
     with zipfile.ZipFile(path) as archive:

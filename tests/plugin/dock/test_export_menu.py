@@ -60,6 +60,7 @@ def choose(dock, settle, name: str) -> str:
     return dock.results_step.note.text()
 
 
+@pytest.mark.slow
 def test_labels_are_exported_in_every_format_that_suits_them(dock, settle, image, answer, tmp_path):
     dock.viewer.add_image(image, name="cells", scale=(0.5, 0.5), units=("um", "um"))
     dock.segment_button.click()
@@ -121,6 +122,7 @@ def test_the_table_is_of_the_cells_as_they_are_now(segmented, settle, answer, tm
         assert [row["label"] for row in csv.DictReader(file)] == ["1", "2", "3", "40"]
 
 
+@pytest.mark.slow
 def test_tracks_are_shown_and_exported(dock, settle, discs, answer, tmp_path):
     dock.viewer.add_image(movie(discs), name="film", axis_labels=("t", "y", "x"))
     labels = dock.viewer.add_labels(labels_of_movie(), name="tracked", scale=(1, 1, 1))
@@ -160,6 +162,7 @@ def test_cells_that_are_not_linked_have_no_tracks(dock, settle, discs):
     assert "film tracks" not in dock.viewer.layers
 
 
+@pytest.mark.slow
 def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp_path):
     mine = np.zeros((96, 96), np.int32)
     mine[10:30, 10:30], mine[60:80, 20:40] = 3, 8

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 
+@pytest.mark.slow
 def test_a_click_on_the_image_keeps_its_labels(docked_by_napari, settle, outlined, image, qtbot):
     widget = docked_by_napari
     viewer = widget.viewer
@@ -30,6 +32,7 @@ def test_a_click_on_the_image_keeps_its_labels(docked_by_napari, settle, outline
     assert widget.controller.service.store.find("tiny").version == 2
 
 
+@pytest.mark.slow
 def test_a_click_on_the_image_keeps_labels_that_are_not_the_latest(
     docked_by_napari, settle, outlined, image
 ):
@@ -63,6 +66,7 @@ def test_another_image_brings_its_own_labels(docked_by_napari, settle, image):
     widget.controller.results.check_pair(widget.image.value, widget.labels.value)
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_in_the_dock_and_nowhere_else(
     docked_by_napari, settle, image, caplog, capfd
 ):
@@ -89,6 +93,7 @@ def test_mistakes_are_told_in_the_dock_and_nowhere_else(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_a_dock_that_is_opened_takes_the_uppermost_image_that_is_visible(
     viewer, add_model, image, settle
 ):

@@ -20,6 +20,7 @@ def table(layer) -> dict:
     return {name: list(layer.features[name]) for name in layer.features}
 
 
+@pytest.mark.slow
 def test_cells_are_measured_as_they_are_now(segmented, settle, tmp_path):
     widget, layer = segmented
     layer.scale = (0.5, 0.5)
@@ -45,6 +46,7 @@ def test_cells_are_measured_as_they_are_now(segmented, settle, tmp_path):
     assert {row["unit"] for row in rows} == {"pixel"}
 
 
+@pytest.mark.slow
 def test_cells_of_the_result_that_were_erased_have_no_row(segmented, settle):
     widget, layer = segmented
     widget.segment_button.click()
@@ -59,6 +61,7 @@ def test_cells_of_the_result_that_were_erased_have_no_row(segmented, settle):
     assert table(layer)["since last result"] == ["same", "same"]
 
 
+@pytest.mark.slow
 def test_what_is_painted_later_leaves_the_table_whole(segmented, settle, hand):
     widget, layer = segmented
     widget.measuring.measure.click()

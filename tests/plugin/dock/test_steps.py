@@ -46,6 +46,7 @@ CORRECT = {"Mark view", "Mark box", "Undo last mark", "Next doubtful cell"}
 FILES, MEASURE = {"Folder of images…"}, {"Measure", "Export"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_grey_and_says_why(dock, settle, image):
     assert usable(dock) == FILES
     assert "Open an image first" in dock.segment_button.toolTip()
@@ -74,6 +75,7 @@ def test_what_cannot_be_used_is_grey_and_says_why(dock, settle, image):
     assert usable(dock) == FILES
 
 
+@pytest.mark.slow
 def test_one_button_is_the_next_thing_to_do(dock, settle, image, outlined):
     segment(dock, settle, image)
     assert accents(dock) == ["Next doubtful cell"]
@@ -99,6 +101,7 @@ def test_one_button_is_the_next_thing_to_do(dock, settle, image, outlined):
     assert accents(dock) == ["Fine-tune"]
 
 
+@pytest.mark.slow
 def test_the_bar_runs_in_place_of_the_button_that_started_it(dock, settle, image, outlined):
     dock.viewer.add_image(image, name="cells")
     dock.segment_button.click()
@@ -120,6 +123,7 @@ def test_the_bar_runs_in_place_of_the_button_that_started_it(dock, settle, image
     assert dock.finetune_button.isVisible()
 
 
+@pytest.mark.slow
 def test_a_message_goes_when_its_cause_is_gone(dock, settle, image):
     first = segment(dock, settle, image)
     found = dock.find_step.note
@@ -192,6 +196,7 @@ def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand)
     assert dock.teach_step.note.text() == "⚠ enough"
 
 
+@pytest.mark.slow
 def test_the_verdict_goes_with_its_image(dock, settle, image, outlined):
     segment(dock, settle, image)
     outlined(dock)
@@ -234,6 +239,7 @@ def test_every_control_has_a_tooltip(dock, settle, image):
         assert key in part.toolTip()
 
 
+@pytest.mark.slow
 def test_nothing_scrolls_on_a_small_screen_also_with_a_verdict(
     dock, settle, image, outlined, qtbot
 ):

@@ -72,6 +72,7 @@ def test_segment_adds_labels_that_lie_over_the_image(docked, settle, image):
     assert widget.labels.value is layer
 
 
+@pytest.mark.slow
 def test_painting_with_the_mouse_is_counted_and_undo_is_not(docked, settle, hand, image):
     widget = docked()
     widget.viewer.add_image(image)
@@ -117,6 +118,7 @@ def test_finetune_learns_a_new_version_and_leaves_layers_alone(docked, settle, o
     assert widget.finetune_button.isEnabled()
 
 
+@pytest.mark.slow
 def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
     docked, settle, hand, image
 ):
@@ -139,6 +141,7 @@ def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
     assert cells(widget) is not first
 
 
+@pytest.mark.slow
 def test_going_back_to_the_earlier_model_is_one_click(docked, settle, outlined, image):
     widget = docked()
     store = widget.controller.service.store
@@ -156,6 +159,7 @@ def test_going_back_to_the_earlier_model_is_one_click(docked, settle, outlined, 
     assert [v.version for v in store.versions("tiny")] == [1, 2]
 
 
+@pytest.mark.slow
 def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle, discs):
     widget = docked()
     stack = np.stack([discs((20, 20)), discs((30, 70), (60, 60)), discs((70, 30))])
@@ -178,6 +182,7 @@ def test_planes_of_a_stack_are_segmented_and_counted_apart(docked, settle, discs
     assert widget.correcting.count.text() == "2 cells corrected on 2 planes"
 
 
+@pytest.mark.slow
 def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(np.stack([image] * 3, -1), rgb=True)
@@ -192,6 +197,7 @@ def test_rgb_and_labels_from_elsewhere(docked, settle, image):
     assert widget.correcting.count.text() == '1 cell of "mine" is used as an example'
 
 
+@pytest.mark.slow
 def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     widget = docked()
     finetuning_for_long(widget, settle, image)
@@ -202,6 +208,7 @@ def test_cancel_ends_the_job_and_adds_nothing(docked, settle, image):
     assert len(widget.controller.service.store.versions("tiny")) == 1
 
 
+@pytest.mark.slow
 def test_errors_are_sentences_and_the_widget_works_on(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(np.zeros((2, 2, 2, 8, 8)), name="odd")
@@ -236,6 +243,7 @@ def test_an_exception_inside_a_job_reaches_the_user(docked, settle, image, monke
     assert widget.segment_button.isEnabled()
 
 
+@pytest.mark.slow
 def test_augmentation_preview_adds_real_draws(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(image)
@@ -277,6 +285,7 @@ def test_closing_the_dock_cancels_the_job(docked, settle, image):
     widget.viewer.add_image(image)
 
 
+@pytest.mark.slow
 def test_only_one_thing_runs_at_a_time(docked, settle, image):
     widget = docked()
     job = finetuning_for_long(widget, settle, image)
@@ -303,6 +312,7 @@ def test_a_result_that_cannot_be_shown_is_told(docked, settle, image, monkeypatc
     assert widget.segment_button.isEnabled()
 
 
+@pytest.mark.slow
 def test_labels_of_another_image_are_not_learnt(docked, settle, image):
     widget = docked()
     widget.viewer.add_image(image, name="first")
@@ -389,6 +399,7 @@ def test_settings_reach_the_job(docked, settle, image, monkeypatch):
     assert cells(widget).data.max() == 0
 
 
+@pytest.mark.slow
 def test_importing_the_widget_loads_neither_torch_nor_image_processing():
     code = (
         "import sys, napari_unet.plugin.dock.widget; "

@@ -96,6 +96,7 @@ def check_same(found: tuple[Survey, dict], wanted: tuple[Survey, dict]) -> None:
         assert (where.dtype, values.dtype) == (np.int64, np.int32)
 
 
+@pytest.mark.slow
 @given(steps, st.sampled_from([None, 2]), st.data())
 @settings(max_examples=40, deadline=None)
 def test_it_finds_what_comparing_all_finds(steps, n_planes, data):

@@ -148,6 +148,7 @@ def look_at_corner(monkeypatch, height: int, width: int) -> None:
     monkeypatch.setattr("napari_unet.plugin.jobs.scope.visible_box", lambda layer: corner)
 
 
+@pytest.mark.slow
 def test_what_is_in_view_leaves_the_rest_as_it_is(docked, settle, discs, monkeypatch):
     widget = docked()
     image = discs((20, 20), (30, 70), (70, 30))

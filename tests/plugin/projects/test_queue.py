@@ -39,6 +39,7 @@ def go(widget, settle, steps=1):
     settle(widget)
 
 
+@pytest.mark.slow
 def test_a_folder_is_opened_corrected_and_left(opened, settle, hand, folder):
     panel = opened.queue
     assert panel.place.text() == "1 of 4: ○ new"
@@ -65,6 +66,7 @@ def test_a_folder_is_opened_corrected_and_left(opened, settle, hand, folder):
     assert "this is the first image" in panel.note.text()
 
 
+@pytest.mark.slow
 def test_marks_and_done_come_back(opened, settle, hand, docked, folder):
     layer = segment(opened, settle)
     hand(opened.viewer).point((20, 20))
@@ -85,6 +87,7 @@ def test_marks_and_done_come_back(opened, settle, hand, docked, folder):
     assert "1 place marked correct" in opened.correcting.count.text()
 
 
+@pytest.mark.slow
 def test_segmented_again_a_corrected_image_keeps_its_corrections(opened, settle, hand, folder):
     segment(opened, settle)
     correct(opened, hand)
@@ -121,6 +124,7 @@ def test_layers_and_arrays_are_freed(opened, settle, qtbot, hand):
     assert not opened.queue.queue._leaving
 
 
+@pytest.mark.slow
 def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, folder, qtbot):
     segment(opened, settle)
     correct(opened, hand)
@@ -128,8 +132,11 @@ def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, f
     panel = opened.queue
     assert panel.segment_rest.text() == "Segment the rest (3)"
     panel.segment_rest.click()
-    qtbot.waitUntil(lambda: "9 cells in 3 images" in opened.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "9 cells in 3 images" in panel.note.text(), timeout=20_000)
     settle(opened)
+    # The open image was read again; what came of the rest is still told, and told once.
+    assert "9 cells in 3 images" in panel.note.text()
+    assert not opened.status.text()
     # The open image had no labels: they are shown now.
     assert opened.labels.value.name == "b.tif cells"
     assert panel.place.text() == "2 of 4: ◔ segmented"

@@ -24,6 +24,7 @@ def values(dock) -> set[int]:
     return set(np.unique(dock.viewer.layers[NAME].data)) if NAME in names(dock) else set()
 
 
+@pytest.mark.slow
 def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     layer = dock.viewer.add_image(discs((20, 20), (30, 70), (70, 30)), name="cells")
     dock.segment_button.click()
@@ -65,6 +66,7 @@ def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     assert NAME not in names(dock)
 
 
+@pytest.mark.slow
 def test_it_follows_the_plane_in_view(dock, settle, discs, qtbot):
     stack = np.stack([discs((20, 20)), discs((70, 70))])
     layer = dock.viewer.add_image(stack, name="stack")

@@ -132,6 +132,7 @@ def test_all_that_was_known_comes_back(segmented, settle, hand, again, taught):
     assert third.labels.value.data[50, 22] == restored.data[50, 22]
 
 
+@pytest.mark.slow
 def test_dismissed_is_asked_no_more(segmented, settle, again):
     widget, layer = segmented
     layer.paint((78, 75), 9)
@@ -155,6 +156,7 @@ def test_nothing_is_offered_for_another_image_or_without_strokes(segmented, sett
     assert not third.draft.isVisible()
 
 
+@pytest.mark.slow
 def test_an_undone_stroke_is_not_saved(segmented, settle, hand, again):
     widget, layer = segmented
     layer.mode = "paint"
@@ -189,6 +191,7 @@ def test_a_full_disk_is_told_and_painting_goes_on(segmented, settle, monkeypatch
     assert widget.correcting.count.text() == "1 cell corrected"
 
 
+@pytest.mark.slow
 def test_strokes_are_saved_where_the_model_saw_the_stain(segmented, settle, again):
     widget, layer = segmented
     record_of(layer).channel = "stain"

@@ -134,6 +134,7 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     assert facts(fourth)["seen"][()][20, 20] == CORRECTED
 
 
+@pytest.mark.slow
 def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     widget, first = segmented
     store = widget.controller.service.store
@@ -160,6 +161,7 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert store.find("tiny").version == 1
 
 
+@pytest.mark.slow
 def test_what_is_learnt_from_a_shipped_model_is_another_model(
     segmented, settle, outlined, store, monkeypatch
 ):

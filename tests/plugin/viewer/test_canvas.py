@@ -67,6 +67,7 @@ def test_without_a_canvas_nothing_happens():
     assert not viewer.layers
 
 
+@pytest.mark.slow
 def test_a_layer_leaves_when_the_pointer_rests(viewer, qtbot):
     layer = viewer.add_labels(np.eye(9, dtype=int), name="old")
     remove_soon(viewer, layer)
@@ -87,6 +88,7 @@ def test_a_layer_that_is_to_leave_may_be_gone_before(viewer, qtbot):
     assert not viewer.layers
 
 
+@pytest.mark.slow
 def test_two_layers_leave_one_after_the_other(viewer, qtbot, monkeypatch):
     # Longer than it takes to remove one, on any computer.
     monkeypatch.setattr(canvas, "_BETWEEN_S", 2.0)

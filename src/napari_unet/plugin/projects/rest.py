@@ -35,12 +35,14 @@ class Rest:
     -------
     scored
         The models were scored on the held-out images.
-    told
-        What came of the rest, in sentences.
+    told, failed
+        What came of the rest, in sentences. They stay beside the list of images: messages of the
+        steps go when an image is opened, or read again.
     """
 
     scored = Signal()
     told = Signal(str)
+    failed = Signal(str)
 
     def __init__(self, queue: Queue) -> None:
         self._queue, self._controller = queue, queue.controller
@@ -77,13 +79,14 @@ class Rest:
             if len(lines) > _MOST_LINES:
                 lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
             found = f"{n_cells} cells in {len(taken)} images, in {project.folder}"
-            self.told.emit("\n".join([found, *lines]))
-            return found, not told
+            (self.failed if told else self.told).emit("\n".join([found, *lines]))
+            return "", True
 
         def stopped() -> str:
-            said = f"Stopped: {len(taken)} of {n} images are done; Segment the rest goes on there"
-            self.told.emit(said)
-            return said
+            self.told.emit(
+                f"Stopped: {len(taken)} of {n} images are done; Segment the rest goes on there"
+            )
+            return ""
 
         self._controller.follower.run(
             "Segmenting files",

@@ -14,6 +14,7 @@ def learns(widget, qtbot, points=3):
     qtbot.waitUntil(lambda: len(widget.curve.points) >= points, timeout=60_000)
 
 
+@pytest.mark.slow
 def test_a_fine_tune_that_was_cut_short_is_offered_and_goes_on(
     segmented, outlined, docked, qtbot, settle, store, monkeypatch
 ):

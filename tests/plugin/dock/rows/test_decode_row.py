@@ -50,6 +50,7 @@ def test_a_higher_threshold_finds_fewer_cells_without_a_job(dock, settle):
     np.testing.assert_array_equal(dock.labels.value.data > 0, before > 0)
 
 
+@pytest.mark.slow
 def test_a_stroke_that_was_undone_leaves_nothing_to_redo(dock, settle, hand):
     layer = dock.labels.value
     layer.mode, layer.brush_size, layer.selected_label = "paint", 8, 9
@@ -137,6 +138,7 @@ def test_small_cells_are_dropped_and_a_stroke_afterwards_counts_alone(dock, sett
     assert dock.correcting.count.text() == "1 cell corrected"
 
 
+@pytest.mark.slow
 def test_the_next_segment_of_this_model_finds_the_same_cells(dock, settle, add_model):
     add_model("other", normalisation={"low": 0.0, "high": 100.0})
     dock.controller.models_changed.emit("")

@@ -78,6 +78,7 @@ def test_renaming_exporting_and_removing(dock, tmp_path):
     assert dock.status.text() == '"lobes" was removed; its corrections are kept'
 
 
+@pytest.mark.slow
 def test_a_model_of_another_program_segments_and_is_not_taught(
     segmented, settle, outlined, store, tmp_path
 ):

@@ -91,6 +91,7 @@ class QueuePanel(QFrame):
             (self.rest.scored, self.refresh),
             (self.rest.told, self.note.say),
             (self.own_labels.offered, self._offer),
+            (self.rest.failed, self._warn),
         )
 
     def close_down(self) -> None:
