@@ -358,3 +358,38 @@ def test_files_that_are_chosen_are_opened_one_by_one(docked, settle, folder):
     settle(widget)
     assert widget.queue.queue.names == ["b.tif", "c.tif"]
     assert widget.queue.place.text() == "1 of 2: ○ new"
+
+
+def test_a_plate_is_opened_field_by_field(docked, settle, tmp_path, image):
+    import zarr
+
+    path = tmp_path / "p.zarr"
+    plate = zarr.open_group(path, mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "A/1"}]}
+    well = plate.create_group("A/1")
+    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    described = {
+        "version": "0.4",
+        "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"],
+        "datasets": [{"path": "0", "coordinateTransformations": scale}],
+    }
+    for field in "01":
+        group = well.create_group(field)
+        group.attrs["multiscales"] = [described]
+        group.create_array("0", data=image)
+    widget = docked()
+    widget.measuring.files.click()
+    widget.measuring.dialog.choose([path])
+    widget.measuring.dialog.queue.click()
+    settle(widget)
+    assert widget.queue.queue.names == ["p.zarr/A/1/0", "p.zarr/A/1/1"]
+    np.testing.assert_allclose(widget.image.value.scale, (0.5, 0.5))
+    widget.queue.segment_rest.click()
+    settle(widget)
+    settle(widget)
+    assert widget.queue.place.text() == "1 of 2: ◔ segmented"
+    assert widget.labels.value.data.max() == 3
+    assert sorted(each.name for each in (tmp_path / "labels").iterdir()) == [
+        "p_A_1_0_labels.zarr", "p_A_1_1_labels.zarr",
+    ]  # fmt: skip
