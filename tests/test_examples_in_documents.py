@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 import napari_unet
 from microscopes import write_nd2
@@ -19,26 +20,27 @@ from napari_unet.cli import program
 from napari_unet.io.images import write_labels
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *TUTORIALS]
 # Blocks of code, each with its language, and code within a line.
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 WITHIN = re.compile(r"`(napari-unet [^`]+)`")
 # Minutes of training show no more here than a moment.
 MINUTES, SECONDS = re.compile(r"--minutes \d+"), re.compile(r"seconds=\d+")
 
 
-def commands(page: Path) -> list[str]:
-    """The commands of this program in the blocks of a page."""
-    lines = [
-        line for _, code in BLOCK.findall(page.read_text("utf-8")) for line in code.split("\n")
-    ]
+def commands(page: Path, *others: str) -> list[str]:
+    """The commands of this program in the blocks of a page; `text` is for those that no test runs."""
+    blocks = BLOCK.findall(page.read_text("utf-8"))
+    codes = [code for language, code in blocks if language != "text" or language in others]
+    lines = [line.strip() for code in codes for line in code.split("\n")]
     return [line.split("#")[0].strip() for line in lines if line.startswith("napari-unet ")]
 
 
 def named(page: Path) -> list[tuple[str, str]]:
     """(command, option) for each option that a page names with its command."""
     found = []
-    for text in [*commands(page), *WITHIN.findall(page.read_text("utf-8"))]:
+    for text in [*commands(page, "text"), *WITHIN.findall(page.read_text("utf-8"))]:
         words = re.sub(r"[\[\]]", " ", text).split()[1:]
         command = words[0] if words[0].islower() and words[0][0] != "-" else ""
         if command in GROUPS and re.match("[a-z]", " ".join(words[1:2])):
@@ -90,9 +92,10 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
     for name in ("images", "labels", "stacks"):
         (tmp_path / name).mkdir()
     tifffile.imwrite("image.tif", blobs()[0])
-    tifffile.imwrite(
-        "stacks/stack.tif", np.stack([blobs()[0]] * 4), imagej=True, metadata={"axes": "ZYX"}
-    )
+    for path, axes in (("stacks/stack", "ZYX"), ("movie", "TYX"), ("channels", "CYX")):
+        pixels = np.stack([blobs()[0]] * 4)
+        tifffile.imwrite(f"{path}.tif", pixels, imagej=True, metadata={"axes": axes})
+    zarr.save_array("big.zarr", blobs()[0])
     for seed, name in enumerate("ab"):
         pixels, truth = blobs(seed)
         iio.imwrite(f"images/{name}.png", pixels)
@@ -104,6 +107,7 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
 def test_commands_run(page, folder, add_model, capsys):
     add_model("nuclei")
     add_model("my-nuclei")
+    add_model("phase")
     for command in commands(page):
         command = MINUTES.sub("--steps 2", command)
         for word, stands_for in INSTEAD.items():

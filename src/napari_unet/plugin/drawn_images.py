@@ -1,4 +1,4 @@
-"""Images that are computed, with the true cells: the samples that need no download, and the tutorials.
+"""Images that are computed, with the true cells: samples that need no download.
 
 Each function returns the image and its labels, and draws the same image at each call.
 """
@@ -21,10 +21,12 @@ def nuclei(side: int = 512) -> tuple[Grey, Labels]:
     """Return nuclei in fluorescence, about 24 px wide; some touch, some are dim. (Y, X)."""
     rng = np.random.default_rng(3)
     image, labels = np.full((side, side), _GROUND), np.zeros((side, side), np.int32)
-    for centre in _places((side, side), 36, 13, rng):
-        _add(image, labels, centre, rng.uniform(9, 14, 2), rng, rng.choice([55.0, 100.0, 160.0]))
+    for count, centre in enumerate(_places((side, side), 36, 13, rng)):
+        brightness = rng.choice([55.0, 100.0, 160.0])
+        _add(image, labels, 2 * count + 1, centre, rng.uniform(9, 14, 2), rng, brightness)
         if rng.random() < 0.15:
-            _add(image, labels, centre + (15, 14), rng.uniform(9, 12, 2), rng, 100.0)
+            beside = centre + (15, 14)
+            _add(image, labels, 2 * count + 2, beside, rng.uniform(9, 12, 2), rng, 100.0)
     return _as_seen(image, rng), labels
 
 
@@ -33,9 +35,10 @@ def stack(planes: int = 12, side: int = 256) -> tuple[Grey, Labels]:
     rng = np.random.default_rng(5)
     shape = (planes, side, side)
     image, labels = np.full(shape, _GROUND), np.zeros(shape, np.int32)
-    for y, x in _places(shape[1:], 36, 8, rng):
+    for count, (y, x) in enumerate(_places(shape[1:], 36, 8, rng)):
         axes = np.array([2.8, *rng.uniform(10, 13, 2)])
-        _add(image, labels, np.array([rng.uniform(2, planes - 3), y, x]), axes, rng, 120.0)
+        centre = np.array([rng.uniform(2, planes - 3), y, x])
+        _add(image, labels, count + 1, centre, axes, rng, 120.0)
     return _as_seen(image, rng), labels
 
 
@@ -47,20 +50,18 @@ def movie(times: int = 10, side: int = 256) -> tuple[Grey, Labels]:
     rng = np.random.default_rng(7)
     shape = (times, side, side)
     image, labels = np.full(shape, _GROUND), np.zeros(shape, np.int32)
-    number = 0
     for count, start in enumerate(_places(shape[1:], 44, 6, rng)):
         step, seed = rng.uniform(-1.5, 1.5, 2), int(rng.integers(1_000_000))
-        axes = rng.uniform(10, 13, 2)
+        axes, number = rng.uniform(10, 13, 2), 3 * count + 1
         for t in range(times):
             centre, late = start + t * step, t - times // 2
             own = np.random.default_rng(seed)
             if count % 4 != 1 or late < 0:
-                _add(image[t], labels[t], centre, axes, own, 120.0, number + 1)
+                _add(image[t], labels[t], number, centre, axes, own, 120.0)
                 continue
-            for side_of, daughter in ((-1, 2), (1, 3)):
+            for daughter, side_of in ((1, -1), (2, 1)):
                 at = centre + side_of * (8 + min(late, 3)) * np.array([0.6, 0.8])
-                _add(image[t], labels[t], at, 0.75 * axes, own, 150.0, number + daughter)
-        number += 3
+                _add(image[t], labels[t], number + daughter, at, 0.75 * axes, own, 150.0)
     return _as_seen(image, rng), labels
 
 
@@ -68,10 +69,11 @@ def channels(side: int = 384) -> tuple[Grey, Labels]:
     """Return cells in two channels: their bodies, then their nuclei. (C, Y, X); labels of the nuclei."""
     rng = np.random.default_rng(11)
     image, labels = np.full((2, side, side), _GROUND), np.zeros((side, side), np.int32)
-    unused = labels.copy()
-    for centre in _places((side, side), 48, 9, rng):
-        _add(image[0], unused, centre, rng.uniform(20, 26, 2), rng, 70.0)
-        _add(image[1], labels, centre + rng.uniform(-3, 3, 2), rng.uniform(9, 13, 2), rng, 140.0)
+    bodies = labels.copy()
+    for count, centre in enumerate(_places((side, side), 48, 9, rng)):
+        _add(image[0], bodies, count + 1, centre, rng.uniform(20, 26, 2), rng, 70.0)
+        middle = centre + rng.uniform(-3, 3, 2)
+        _add(image[1], labels, count + 1, middle, rng.uniform(9, 13, 2), rng, 140.0)
     return np.stack([_as_seen(channel, rng) for channel in image]), labels
 
 
@@ -79,8 +81,8 @@ def phase_contrast(side: int = 512) -> tuple[Grey, Labels]:
     """Return cells as in phase contrast: textured, with a bright rim, about 60 px wide. (Y, X)."""
     rng = np.random.default_rng(13)
     body, labels = np.zeros((side, side)), np.zeros((side, side), np.int32)
-    for centre in _places((side, side), 92, 14, rng):
-        _add(body, labels, centre, rng.uniform(24, 36, 2), rng, 1.0)
+    for count, centre in enumerate(_places((side, side), 92, 14, rng)):
+        _add(body, labels, count + 1, centre, rng.uniform(24, 36, 2), rng, 1.0)
     inside = labels > 0
     depth = ndimage.distance_transform_edt(inside)
     outside = ndimage.distance_transform_edt(~inside)
@@ -101,13 +103,13 @@ def _places(
 def _add(
     image: Floats,
     labels: Labels,
+    number: int,
     centre: Floats,
     axes: Floats,
     rng: np.random.Generator,
     brightness: float,
-    number: int = 0,
 ) -> None:
-    """Draw an ellipse or ellipsoid, turned at random in Y and X; without a number it gets the next."""
+    """Draw an ellipse or ellipsoid, turned at random in Y and X; where cells overlap, the first has the label."""
     turn, bright = rng.uniform(0, np.pi), brightness * rng.uniform(0.85, 1.15)
     reach = np.maximum(axes, axes[-2:].max() * (np.arange(len(axes)) >= len(axes) - 2))
     low = np.maximum(np.floor(centre - reach), 0).astype(int)
@@ -122,7 +124,7 @@ def _add(
     distance = np.linalg.norm(at / axes, axis=-1)
     inside = distance <= 1
     image[box][inside] = np.maximum(image[box], bright * (1 - 0.25 * distance**2))[inside]
-    labels[box][inside & (labels[box] == 0)] = number or int(labels.max()) + 1
+    labels[box][inside & (labels[box] == 0)] = number
 
 
 def _as_seen(image: Floats, rng: np.random.Generator) -> Grey:
