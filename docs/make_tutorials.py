@@ -1,7 +1,7 @@
 """Takes the pictures of `tutorials/`, by doing what each page says, in the real dock.
 
-python docs/make_tutorials.py [NAME...] writes docs/images/tutorial-*.png, of all tutorials or of those
-that are named. It needs a display; all of them take about five minutes on a CPU.
+python docs/make_tutorials.py [NAME...] writes docs/images/tutorial-*.png, of all tutorials or of
+those that are named. It needs a display; all of them take about five minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "images"
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "tests")]
 
-from hands import Hand  # noqa: E402
 from make_pictures import pump, wait  # noqa: E402
+
+from hands import Hand  # noqa: E402
 from pictures import save_small  # noqa: E402
 
 

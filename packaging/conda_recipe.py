@@ -24,7 +24,9 @@ def filled(recipe: str, sdist: Path) -> str:
     recipe, versions = re.subn(r'(?m)^  version: ".*"$', f'  version: "{named[1]}"', recipe)
     found = recipe.count(NO_HASH)
     if (versions, found) != (1, 1):
-        raise ValueError(f"{TEMPLATE} has {versions} versions and {found} empty hashes; 1 of each is needed")
+        raise ValueError(
+            f"{TEMPLATE} has {versions} versions and {found} empty hashes; 1 of each is needed"
+        )
     return recipe.replace(NO_HASH, hashlib.sha256(sdist.read_bytes()).hexdigest())
 
 

@@ -34,5 +34,11 @@ def save_animation(frames: list[tuple[Image.Image, int]], path: Path, width: int
     ]
     times = [ms for _, ms in frames]
     pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=times, loop=0, quality=70, method=6
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=times,
+        loop=0,
+        quality=70,
+        method=6,
     )
