@@ -2,8 +2,8 @@
 
 python packaging/conda_recipe.py dist/napari_unet-0.1.0.tar.gz -o recipe.yaml
 
-`packaging/recipe.yaml` holds zeros where the hash belongs: a hash of the archive cannot be in the archive. The
-workflow `release` calls this, and keeps the result among its artifacts.
+`packaging/recipe.yaml` holds zeros where the hash belongs: the hash of an archive cannot be in it.
+The workflow `release` calls this, and keeps the result among its artifacts.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def filled(recipe: str, sdist: Path) -> str:
     found = recipe.count(NO_HASH)
     if (versions, found) != (1, 1):
         raise ValueError(
-            f"{TEMPLATE} has {versions} versions and {found} empty hashes; 1 of each is needed"
+            f"{TEMPLATE} has {versions} versions and {found} empty hashes; it needs 1 of each"
         )
     return recipe.replace(NO_HASH, hashlib.sha256(sdist.read_bytes()).hexdigest())
 

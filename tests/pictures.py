@@ -27,7 +27,7 @@ def with_pointer(picture: Image.Image, at: tuple[float, float]) -> Image.Image:
 
 
 def save_animation(frames: list[tuple[Image.Image, int]], path: Path, width: int = 1000) -> None:
-    """Save pictures, each with the time in ms for which it is shown, as a WebP that begins again."""
+    """Save pictures, each with the ms for which it is shown, as a WebP that repeats."""
     pictures = [
         frame.resize((width, round(frame.height * width / frame.width)), Image.Resampling.LANCZOS)
         for frame, _ in frames

@@ -30,7 +30,7 @@ MINUTES, SECONDS = re.compile(r"--minutes \d+"), re.compile(r"seconds=\d+")
 
 
 def commands(page: Path, *others: str) -> list[str]:
-    """The commands of this program in the blocks of a page; `text` is for those that no test runs."""
+    """The commands of this program in the blocks of a page; no test runs those in `text`."""
     blocks = BLOCK.findall(page.read_text("utf-8"))
     codes = [code for language, code in blocks if language != "text" or language in others]
     lines = [line.strip() for code in codes for line in code.split("\n")]

@@ -25,7 +25,7 @@ def nuclei(side: int = 512) -> tuple[Grey, Labels]:
         brightness = rng.choice([55.0, 100.0, 160.0])
         _add(image, labels, 2 * count + 1, centre, rng.uniform(9, 14, 2), rng, brightness)
         if rng.random() < 0.15:
-            beside = centre + (15, 14)
+            beside = centre + np.array([15, 14])
             _add(image, labels, 2 * count + 2, beside, rng.uniform(9, 12, 2), rng, 100.0)
     return _as_seen(image, rng), labels
 
@@ -66,7 +66,7 @@ def movie(times: int = 10, side: int = 256) -> tuple[Grey, Labels]:
 
 
 def channels(side: int = 384) -> tuple[Grey, Labels]:
-    """Return cells in two channels: their bodies, then their nuclei. (C, Y, X); labels of the nuclei."""
+    """Return cells in two channels, bodies and nuclei, (C, Y, X); labels of the nuclei, (Y, X)."""
     rng = np.random.default_rng(11)
     image, labels = np.full((2, side, side), _GROUND), np.zeros((side, side), np.int32)
     bodies = labels.copy()
@@ -109,7 +109,7 @@ def _add(
     rng: np.random.Generator,
     brightness: float,
 ) -> None:
-    """Draw an ellipse or ellipsoid, turned at random in Y and X; where cells overlap, the first has the label."""
+    """Draw an ellipse or ellipsoid, turned in Y and X; where cells overlap, the first has labels."""
     turn, bright = rng.uniform(0, np.pi), brightness * rng.uniform(0.85, 1.15)
     reach = np.maximum(axes, axes[-2:].max() * (np.arange(len(axes)) >= len(axes) - 2))
     low = np.maximum(np.floor(centre - reach), 0).astype(int)

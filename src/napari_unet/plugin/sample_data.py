@@ -16,7 +16,7 @@ def nuclei() -> LayerData:
 
 
 def stack() -> LayerData:
-    """Nuclei in a stack, drawn; planes lie 2 um apart, pixels are 0.5 um wide. (12, 256, 256) uint8."""
+    """Nuclei in a stack, drawn; planes are 2 um apart, pixels 0.5 um. (12, 256, 256) uint8."""
     more = {"name": "stack", "scale": (2.0, 0.5, 0.5), "axis_labels": ("z", "y", "x")}
     return [(drawn_images.stack()[0], {**more, "units": ("um",) * 3}, "image")]
 
