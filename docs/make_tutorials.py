@@ -17,6 +17,7 @@ from typing import Any
 
 import napari
 import numpy as np
+import pytest
 import tifffile
 import zarr
 from PIL import Image
@@ -33,7 +34,7 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "tests")]
 from make_pictures import pump, wait  # noqa: E402
 
 from hands import Hand  # noqa: E402
-from pictures import save_small  # noqa: E402
+from pictures import save_small, time_each_step  # noqa: E402
 
 
 class Stage:
@@ -103,8 +104,8 @@ def tissue(stage: Stage) -> None:
     for n in [n for n in range(len(NUCLEI)) if not found(labels, [n])][:8]:
         start, stop, radius = NUCLEI[n]
         layer.brush_size = 2 * radius
-        hand.press("M")
         hand.drag([start, stop, start])
+        hand.press("M")
     layer.mode = "pan_zoom"
     right = [n for n in range(len(NUCLEI)) if found(labels, [n])][:6]
     for n in right:
@@ -113,6 +114,7 @@ def tissue(stage: Stage) -> None:
     stage.settle()
     stage.take("tissue-2-corrected")
     stage.finetune()
+    assert stage.dock.last.again.isVisible(), stage.dock.status.text()
     stage.click(stage.dock.last.again)
     stage.take("tissue-3-again")
 
@@ -262,6 +264,7 @@ def main() -> None:
     """Do what is named, or all; each in a viewer of its own."""
     os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
     named = sys.argv[1:]
+    time_each_step(pytest.MonkeyPatch())
     for tutorial in TUTORIALS:
         if named and tutorial.__name__ not in named:
             continue

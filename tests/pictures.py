@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from PIL import Image, ImageDraw
+
+from napari_unet.engine import trainer
 
 
 def save_small(picture: Image.Image, path: Path, limit: int = 200_000) -> None:
@@ -14,6 +18,21 @@ def save_small(picture: Image.Image, path: Path, limit: int = 200_000) -> None:
         small.save(path, optimize=True)
         if path.stat().st_size < limit:
             return
+
+
+def time_each_step(patch: pytest.MonkeyPatch, step_s: float = 0.45) -> None:
+    """Let each training step take so long by the clock of the trainer, however busy the machine.
+
+    So a fine-tune takes as many steps as on 2 cores that do nothing else.
+    """
+    now, learn = [0.0], trainer.Trainer._learn
+
+    def timed(of: trainer.Trainer) -> object:
+        now[0] += step_s
+        return learn(of)
+
+    patch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    patch.setattr(trainer.Trainer, "_learn", timed)
 
 
 def with_pointer(picture: Image.Image, at: tuple[float, float]) -> Image.Image:

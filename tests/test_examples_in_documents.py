@@ -85,6 +85,30 @@ def test_options_of_the_page_on_commands_are_there(told):
     assert not missing
 
 
+def calls() -> list[str]:
+    """What the pages tell to type, in full, within a line or in a block that no test runs."""
+    found = set()
+    for page in PAGES:
+        told = [*WITHIN.findall(page.read_text("utf-8")), *commands(page, "text")]
+        found |= {text for text in told if not re.search(r"[|\[]|\.\.\.", text)}
+    names = {"napari-unet COMMAND --help", *(f"napari-unet {group}" for group in GROUPS)}
+    return sorted(text for text in found - names if len(text.split()) > 2 + is_grouped(text))
+
+
+def is_grouped(text: str) -> bool:
+    """Whether the command is one of a group, such as `models list`."""
+    return text.split()[1] in GROUPS and "-" not in text.split()[2:3]
+
+
+def test_calls_within_a_line_are_complete(capsys):
+    assert len(calls()) > 40
+    for text in calls():
+        try:
+            program._parser().parse_args(shlex.split(text)[1:])
+        except SystemExit:
+            pytest.fail(f"{text}: {capsys.readouterr().err}")
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch, blobs) -> Path:
     """A folder with the files that the commands name, which is the current one."""

@@ -109,7 +109,7 @@ def _add(
     rng: np.random.Generator,
     brightness: float,
 ) -> None:
-    """Draw an ellipse or ellipsoid, turned in Y and X; where cells overlap, the first has labels."""
+    """Draw an ellipse or ellipsoid, turned in Y and X; where cells overlap, the first has it."""
     turn, bright = rng.uniform(0, np.pi), brightness * rng.uniform(0.85, 1.15)
     reach = np.maximum(axes, axes[-2:].max() * (np.arange(len(axes)) >= len(axes) - 2))
     low = np.maximum(np.floor(centre - reach), 0).astype(int)
