@@ -1,7 +1,8 @@
 """Takes the pictures of `tutorials/`, by doing what each page says, in the real dock.
 
 python docs/make_tutorials.py [NAME...] writes docs/images/tutorial-*.png, of all tutorials or of
-those that are named. It needs a display; all of them take about five minutes on a CPU.
+those that are named. It needs a display; all of them take about five minutes on a CPU. Those of
+`tutorials/tissue.md` are taken by tests/stories/test_story.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_unet.demo import NUCLEI, found
 from napari_unet.io.images import write_labels
 from napari_unet.learning import validation
 from napari_unet.plugin import drawn_images
@@ -92,31 +92,6 @@ def nuclei(stage: Stage) -> None:
     stage.take("nuclei-1-segmented")
     stage.click(stage.dock.measuring.measure)
     stage.take("nuclei-2-measured")
-
-
-def tissue(stage: Stage) -> None:
-    """Paint missed nuclei, mark right ones, fine-tune, segment again."""
-    stage.open("tissue")
-    labels = stage.segment().copy()
-    stage.take("tissue-1-segmented")
-    hand, layer = Hand(stage.viewer), stage.dock.labels.value
-    layer.mode = "paint"
-    for n in [n for n in range(len(NUCLEI)) if not found(labels, [n])][:8]:
-        start, stop, radius = NUCLEI[n]
-        layer.brush_size = 2 * radius
-        hand.drag([start, stop, start])
-        hand.press("M")
-    layer.mode = "pan_zoom"
-    right = [n for n in range(len(NUCLEI)) if found(labels, [n])][:6]
-    for n in right:
-        hand.point(tuple(np.add(NUCLEI[n][0], NUCLEI[n][1]) / 2))
-        hand.press("C")
-    stage.settle()
-    stage.take("tissue-2-corrected")
-    stage.finetune()
-    assert stage.dock.last.again.isVisible(), stage.dock.status.text()
-    stage.click(stage.dock.last.again)
-    stage.take("tissue-3-again")
 
 
 def phase_contrast(stage: Stage) -> None:
@@ -232,7 +207,7 @@ def very_large(stage: Stage) -> None:
     from napari_unet.cli import main
 
     image, labels = stage.files / "big.zarr", stage.files / "labels.zarr"
-    pixels = drawn_images.nuclei(1536)[0]
+    pixels = drawn_images.nuclei(1024)[0]
     zarr.create_array(image, data=pixels, chunks=(512, 512))
     with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         command = ["segment", image, "-o", labels, "--scheduler", cluster.scheduler_address]
@@ -248,7 +223,6 @@ def very_large(stage: Stage) -> None:
 
 TUTORIALS: tuple[Callable[[Stage], None], ...] = (
     nuclei,
-    tissue,
     phase_contrast,
     stack,
     movie,
