@@ -71,7 +71,7 @@ def test_the_notebook_of_the_lessons_takes_from_the_package_what_is_there():
 
 @pytest.mark.slow
 def test_a_short_form_of_the_notebook_runs(monkeypatch):
-    """All its cells, with 8 training steps; pictures are made, and not shown."""
+    """All its cells, with 3 training steps; pictures are made, and not shown."""
     shown = []
     figures = ModuleType("matplotlib.pyplot")
     figures.subplots = lambda rows, columns, **_: (Mock(), np.array([[Mock()] * columns]))
@@ -86,11 +86,11 @@ def test_a_short_form_of_the_notebook_runs(monkeypatch):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             code = "".join(cell["source"])
-            code = code.replace("train_config(seconds=SECONDS)", "train_config(steps=8)")
+            code = code.replace("train_config(seconds=SECONDS)", "train_config(steps=3)")
             exec(compile(code, "unet.ipynb", "exec"), names)
     assert len(shown) >= 7
     assert len(names["images"]) == 30
-    assert len(names["losses"]) == 8
+    assert len(names["losses"]) == 3
     valid, padded = (difference.max() for difference in names["difference"])
     assert valid < 1e-4 < 0.01 < padded
 
