@@ -17,19 +17,23 @@ def nuclei() -> LayerData:
 
 def stack() -> LayerData:
     """Nuclei in a stack, drawn; planes are 2 um apart, pixels 0.5 um. (12, 256, 256) uint8."""
-    more = {"name": "stack", "scale": (2.0, 0.5, 0.5), "axis_labels": ("z", "y", "x")}
+    more: dict[str, object] = {
+        "name": "stack",
+        "scale": (2.0, 0.5, 0.5),
+        "axis_labels": ("z", "y", "x"),
+    }
     return [(drawn_images.stack()[0], {**more, "units": ("um",) * 3}, "image")]
 
 
 def movie() -> LayerData:
     """Nuclei that move and divide, drawn. (10, 256, 256) uint8."""
-    more = {"name": "movie", "axis_labels": ("t", "y", "x")}
+    more: dict[str, object] = {"name": "movie", "axis_labels": ("t", "y", "x")}
     return [(drawn_images.movie()[0], more, "image")]
 
 
 def channels() -> LayerData:
     """Cells in two channels, drawn: their bodies, then their nuclei. (2, 384, 384) uint8."""
-    more = {"name": "channels", "axis_labels": ("c", "y", "x")}
+    more: dict[str, object] = {"name": "channels", "axis_labels": ("c", "y", "x")}
     return [(drawn_images.channels()[0], more, "image")]
 
 
