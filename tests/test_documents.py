@@ -5,8 +5,12 @@ import doctest
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from napari_unet import api
@@ -63,6 +67,32 @@ def test_the_notebook_of_the_lessons_takes_from_the_package_what_is_there():
     for node in imports:
         module = importlib.import_module(node.module)
         assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@pytest.mark.slow
+def test_a_short_form_of_the_notebook_runs(monkeypatch):
+    """All its cells, with 3 training steps; pictures are made, and not shown."""
+    shown = []
+    figures = ModuleType("matplotlib.pyplot")
+    figures.subplots = lambda rows, columns, **_: (Mock(), np.array([[Mock()] * columns]))
+    figures.plot = figures.xlabel = figures.ylabel = Mock()
+    figures.show = lambda: shown.append(True)
+    package = ModuleType("matplotlib")
+    package.pyplot = figures
+    monkeypatch.setitem(sys.modules, "matplotlib", package)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", figures)
+    notebook = json.loads((ROOT / "docs" / "lessons" / "unet.ipynb").read_text(encoding="utf-8"))
+    names = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            code = "".join(cell["source"])
+            code = code.replace("train_config(seconds=SECONDS)", "train_config(steps=3)")
+            exec(compile(code, "unet.ipynb", "exec"), names)
+    assert len(shown) >= 7
+    assert len(names["images"]) == 30
+    assert len(names["losses"]) == 3
+    valid, padded = (difference.max() for difference in names["difference"])
+    assert valid < 1e-4 < 0.01 < padded
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)

@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 import napari_unet
 from microscopes import write_nd2
@@ -19,26 +20,27 @@ from napari_unet.cli import program
 from napari_unet.io.images import write_labels
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *TUTORIALS]
 # Blocks of code, each with its language, and code within a line.
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 WITHIN = re.compile(r"`(napari-unet [^`]+)`")
 # Minutes of training show no more here than a moment.
 MINUTES, SECONDS = re.compile(r"--minutes \d+"), re.compile(r"seconds=\d+")
 
 
-def commands(page: Path) -> list[str]:
-    """The commands of this program in the blocks of a page."""
-    lines = [
-        line for _, code in BLOCK.findall(page.read_text("utf-8")) for line in code.split("\n")
-    ]
+def commands(page: Path, *others: str) -> list[str]:
+    """The commands of this program in the blocks of a page; no test runs those in `text`."""
+    blocks = BLOCK.findall(page.read_text("utf-8"))
+    codes = [code for language, code in blocks if language != "text" or language in others]
+    lines = [line.strip() for code in codes for line in code.split("\n")]
     return [line.split("#")[0].strip() for line in lines if line.startswith("napari-unet ")]
 
 
 def named(page: Path) -> list[tuple[str, str]]:
     """(command, option) for each option that a page names with its command."""
     found = []
-    for text in [*commands(page), *WITHIN.findall(page.read_text("utf-8"))]:
+    for text in [*commands(page, "text"), *WITHIN.findall(page.read_text("utf-8"))]:
         words = re.sub(r"[\[\]]", " ", text).split()[1:]
         command = words[0] if words[0].islower() and words[0][0] != "-" else ""
         if command in GROUPS and re.match("[a-z]", " ".join(words[1:2])):
@@ -83,6 +85,30 @@ def test_options_of_the_page_on_commands_are_there(told):
     assert not missing
 
 
+def calls() -> list[str]:
+    """What the pages tell to type, in full, within a line or in a block that no test runs."""
+    found = set()
+    for page in PAGES:
+        told = [*WITHIN.findall(page.read_text("utf-8")), *commands(page, "text")]
+        found |= {text for text in told if not re.search(r"[|\[]|\.\.\.", text)}
+    names = {"napari-unet COMMAND --help", *(f"napari-unet {group}" for group in GROUPS)}
+    return sorted(text for text in found - names if len(text.split()) > 2 + is_grouped(text))
+
+
+def is_grouped(text: str) -> bool:
+    """Whether the command is one of a group, such as `models list`."""
+    return text.split()[1] in GROUPS and "-" not in text.split()[2:3]
+
+
+def test_calls_within_a_line_are_complete(capsys):
+    assert len(calls()) > 40
+    for text in calls():
+        try:
+            program._parser().parse_args(shlex.split(text)[1:])
+        except SystemExit:
+            pytest.fail(f"{text}: {capsys.readouterr().err}")
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch, blobs) -> Path:
     """A folder with the files that the commands name, which is the current one."""
@@ -90,9 +116,10 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
     for name in ("images", "labels", "stacks"):
         (tmp_path / name).mkdir()
     tifffile.imwrite("image.tif", blobs()[0])
-    tifffile.imwrite(
-        "stacks/stack.tif", np.stack([blobs()[0]] * 4), imagej=True, metadata={"axes": "ZYX"}
-    )
+    for path, axes in (("stacks/stack", "ZYX"), ("movie", "TYX"), ("channels", "CYX")):
+        pixels = np.stack([blobs()[0]] * 4)
+        tifffile.imwrite(f"{path}.tif", pixels, imagej=True, metadata={"axes": axes})
+    zarr.save_array("big.zarr", blobs()[0])
     for seed, name in enumerate("ab"):
         pixels, truth = blobs(seed)
         iio.imwrite(f"images/{name}.png", pixels)
@@ -105,6 +132,7 @@ def folder(tmp_path, monkeypatch, blobs) -> Path:
 def test_commands_run(page, folder, add_model, capsys):
     add_model("nuclei")
     add_model("my-nuclei")
+    add_model("phase")
     for command in commands(page):
         command = MINUTES.sub("--steps 2", command)
         for word, stands_for in INSTEAD.items():

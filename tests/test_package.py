@@ -1,4 +1,5 @@
 import ast
+import hashlib
 import importlib.metadata
 import importlib.resources
 import re
@@ -8,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import napari_unet
 
@@ -78,6 +80,11 @@ def test_links_of_the_readme_work_on_pypi():
     ours = "https://github.com/napari-unet/napari-unet/blob/main/"
     pages = [link.removeprefix(ours).split("#")[0] for link in links if link.startswith(ours)]
     assert [page for page in pages if not (PROJECT / page).exists()] == []
+    # Pictures need an address that gives the file itself.
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    raw = "https://raw.githubusercontent.com/napari-unet/napari-unet/main/"
+    assert pictures
+    assert [one for one in pictures if not (PROJECT / one.removeprefix(raw)).is_file()] == []
 
 
 def test_the_manifest_names_its_icon_and_a_release_its_links():
@@ -101,6 +108,27 @@ def test_the_recipe_of_conda_needs_what_the_package_needs():
     with (PROJECT / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
     assert there - {"python>=${{python_min}}"} == {re.sub("^torch>", "pytorch>", n) for n in needed}
+
+
+def test_a_release_fills_in_the_recipe_of_conda(tmp_path):
+    sdist, out = tmp_path / "napari_unet-1.2.3.tar.gz", tmp_path / "recipe.yaml"
+    sdist.write_bytes(b"an archive")
+    script = [sys.executable, str(PROJECT / "packaging" / "conda_recipe.py")]
+    subprocess.run([*script, str(sdist), "-o", str(out)], check=True)
+    recipe = yaml.safe_load(out.read_text(encoding="utf-8"))
+    assert recipe["context"]["version"] == "1.2.3"
+    assert recipe["source"]["sha256"] == hashlib.sha256(b"an archive").hexdigest()
+    # The keys of rattler-build's format.
+    assert list(recipe) == [
+        *("schema_version", "context", "package", "source", "build", "requirements"),
+        *("tests", "about"),
+    ]
+    assert recipe["schema_version"] == 1
+    assert recipe["package"]["version"] == "${{ version }}"
+    assert all(isinstance(name, str) for part in recipe["requirements"].values() for name in part)
+    wheel = [*script, str(tmp_path / "x.whl"), "-o", str(out)]
+    done = subprocess.run(wheel, capture_output=True, text=True, check=False)
+    assert (done.returncode, "is no sdist; give dist/" in done.stderr) == (1, True)
 
 
 SOURCES = sorted((PROJECT / "src" / "napari_unet").rglob("*.py"))

@@ -1,6 +1,6 @@
 """The main job as a newcomer does it: three clicks and a brush, on a real image with real weights.
 
-With NAPARI_UNET_PICTURES=docs/images it also writes the pictures of the docs.
+With NAPARI_UNET_PICTURES=docs/images it also writes the pictures of the docs, and the animation.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from qtpy.QtWidgets import QWidget
 
 import hands
 from napari_unet.demo import NUCLEI, found
 from napari_unet.models.store import SHIPPED
-from pictures import save_small
+from pictures import save_animation, save_small, time_each_step, with_pointer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(not (SHIPPED / "nuclei.safetensors").exists(), reason="no weights here"),
 ]
 
@@ -31,24 +32,38 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
     # It has half a minute, and a slow or busy machine takes fewer steps in it.
     monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
+    if "NAPARI_UNET_PICTURES" in os.environ:
+        time_each_step(monkeypatch)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1250, 800)
 
-    def picture(name: str) -> None:
+    frames: list[tuple[Image.Image, int]] = []
+
+    def frame(ms: int, button: QWidget | None = None) -> Image.Image:
+        """Show the window for so long in the animation, then the button that is clicked next."""
         qtbot.wait(300)
-        pixels = viewer.window.screenshot(canvas_only=False, flash=False)
-        save_small(Image.fromarray(pixels[..., :3]), pictures / f"{name}.png")
+        shown = Image.fromarray(viewer.window.screenshot(canvas_only=False, flash=False)[..., :3])
+        if ms:
+            frames.append((shown, ms))
+        if button is not None:
+            at = button.mapTo(viewer.window._qt_window, button.rect().center())
+            frames.append((with_pointer(shown, (at.x(), at.y())), 900))
+        return shown
+
+    def picture(name: str, ms: int = 0, button: QWidget | None = None) -> None:
+        shown = frame(ms, button)
+        save_small(shown, pictures / f"{name}.png")
 
     viewer.open_sample("napari-unet", "tissue")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet")
     try:
-        picture("1-open")
+        picture("1-open", 1200, widget.segment_button)
         widget.segment_button.click()
-        settle(widget)
+        settle(widget, 300)
         first = viewer.layers.selection.active
         before = first.data.copy()
         assert before.max() > 20
-        picture("2-segmented")
+        picture("2-segmented", 1800)
 
         missed = [i for i in range(len(NUCLEI)) if not found(before, [i])][:8]
         assert missed, "the model misses none of the marked nuclei: choose a harder image"
@@ -58,17 +73,18 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
             first.brush_size = 2 * radius
             first.selected_label = int(first.data.max()) + 1
             hand(viewer).drag([start, stop, start])
-        settle(widget)
+            frame(350)
+        settle(widget, 300)
         # A stroke may also meet a cell that was there.
         assert len(missed) <= int(widget.correcting.count.text().split()[0]) <= 2 * len(missed)
-        picture("3-painted")
+        picture("3-painted", 1200)
 
         # A few that are right as they are: what is confirmed teaches, too.
         known = [i for i in range(len(NUCLEI)) if found(before, [i])]
         for number in known[:5]:
             hand(viewer).point(NUCLEI[number][0])
             hand(viewer).press("C")
-        settle(widget)
+        settle(widget, 300)
         assert "5 places marked correct" in widget.correcting.count.text()
         picture("7-confirmed")
         widget.correcting.next_place.click()
@@ -77,25 +93,28 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         viewer.reset_view()
 
         widget.budget.value = 30.0
+        frame(900, widget.finetune_button)
         widget.finetune_button.click()
         learning = "found while it learns (U-Net)"
         qtbot.waitUntil(
-            lambda: learning in viewer.layers and len(widget.curve.points) > 20, timeout=90_000
+            lambda: learning in viewer.layers and len(widget.curve.points) > 20,
+            timeout=300_000,
         )
-        picture("4-learning")
-        settle(widget, 240)
+        picture("4-learning", 1800)
+        settle(widget, 400)
         assert widget.status.text().startswith('New model "my-nuclei" is ready: '), (
             widget.status.text()
         )
         assert widget.model.value == "my-nuclei"
         assert learning not in viewer.layers
-        picture("9-verdict")
+        picture("9-verdict", 1500, widget.last.again)
 
-        widget.segment_button.click()
-        settle(widget)
+        widget.last.again.click()
+        settle(widget, 300)
         second = viewer.layers.selection.active
         after = second.data
-        picture("5-segmented-again")
+        picture("5-segmented-again", 3500)
+        save_animation(frames, pictures / "three-clicks.webp")
         # What was painted came along; what was not is the model's own doing.
         assert found(after, missed) == len(missed)
         others = [i for i in range(len(NUCLEI)) if i not in missed]
@@ -105,7 +124,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert first in viewer.layers
 
         widget.last.back.click()
-        settle(widget)
+        settle(widget, 300)
         assert widget.model.value == "nuclei"
         assert first.visible
         assert not second.visible
@@ -113,7 +132,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
 
         widget.labels.value = first
         widget.advanced.preview.native.click()
-        settle(widget)
+        settle(widget, 300)
         for layer in viewer.layers:
             layer.visible = layer.name.startswith("augmentation")
         viewer.dims.set_point(0, 1)
