@@ -14,6 +14,8 @@ from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN, States
 from napari_unet.plugin.viewer.alignment import Lying, over_plane
 from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.drawing import drawn_once, show_tools
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
@@ -62,14 +64,21 @@ class Overlay:
             self.remove()
             layer = None
         if layer is not None and layer in self._viewer.layers:
-            layer.affine = place.options["affine"]
-            layer.data = pixels
-            # New data make it editable again.
-            layer.editable, layer.visible = False, True
+            with drawn_once(layer):
+                layer.affine = place.options["affine"]
+                layer.data = pixels
+                # New data make it editable again.
+                layer.editable, layer.visible = False, True
             return
         options = self._options | place.options
+        leave_out_all()
         layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
-        layer.editable, layer.contour = False, self._contour
+        look_at(layer)
+        layer.editable = False
+        with drawn_once(layer):
+            layer.contour = self._contour
+        # Nobody paints on it.
+        show_tools(layer, shown=False)
         self._layer = layer
         add_quietly(self._viewer, layer, below)
 
