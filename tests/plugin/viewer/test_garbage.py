@@ -19,6 +19,8 @@ def viewer(monkeypatch):
     frozen = gc.get_freeze_count()
     viewer = ViewerModel()
     viewer.layers.events.removing.connect(garbage.look_at_all)
+    # The selection keeps the layer that is active.
+    viewer.add_layer(Image(np.eye(3)))
     yield viewer
     garbage.look_at_all()
     if frozen:
@@ -31,13 +33,19 @@ def in_a_cycle() -> Image:
     return layer
 
 
+def add(viewer: ViewerModel, layer: Image) -> Image:
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = viewer.layers[0]
+    return layer
+
+
 def test_a_layer_that_was_made_since_is_collected_alone(viewer):
-    before = viewer.add_layer(in_a_cycle())
+    before = add(viewer, in_a_cycle())
     garbage.leave_out_all()
     assert gc.get_freeze_count() > 10_000
     layer = in_a_cycle()
     garbage.look_at(layer)
-    viewer.add_layer(layer)
+    add(viewer, layer)
     gone = weakref.ref(layer)
     del layer
     viewer.layers.pop()
@@ -57,9 +65,9 @@ def test_a_second_layer_does_not_leave_the_first_out(viewer):
     layers = []
     for _ in range(2):
         garbage.leave_out_all()
-        layers.append(viewer.add_layer(in_a_cycle()))
+        layers.append(add(viewer, in_a_cycle()))
         garbage.look_at(layers[-1])
     gone = weakref.ref(layers.pop(0))
-    viewer.layers.pop(0)
+    viewer.layers.pop(1)
     gc.collect()
     assert gone() is None

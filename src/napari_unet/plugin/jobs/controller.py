@@ -13,6 +13,7 @@ from threading import Thread
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import label_axes, planes_last
@@ -422,7 +423,10 @@ class Controller:
 
     def _redraw(self, image: Image, result: Result, layer: Labels) -> Labels:
         # A job that runs may be reading the labels.
-        return self._add_or_renew(image, result, layer, is_free=not self.follower.is_busy)
+        shown = self._add_or_renew(image, result, layer, is_free=not self.follower.is_busy)
+        if shown is layer:
+            self.viewer.layers.selection.active = shown
+        return shown
 
     def _add_or_renew(
         self, image: Image, result: Result, layer: Labels, *, is_free: bool = True
@@ -449,7 +453,6 @@ class Controller:
             self.results.add(image, result, layer)
             self.outlines.shown.emit(contour > 0)
             self.corrections.tracker(layer)
-            self.viewer.layers.selection.active = layer
             return layer
         # First, so that a comparison that runs in the background counts no more.
         self.corrections.start_again(old)
@@ -466,7 +469,19 @@ class Controller:
             self._show_beside(asked, done)
             return
         layer = self._add_or_renew(image, result, layer)
-        self.viewer.layers.selection.active = layer
+        # Adding a layer takes napari long enough: the viewer may draw before it goes on.
+        tell = partial(self._tell, asked, done, result, layer, seconds)
+        QTimer.singleShot(0, partial(self.follower.guarded, tell))
+
+    def _tell(
+        self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
+    ) -> None:
+        """Say what was found, and shown in a layer."""
+        if self.follower.is_closed:
+            return
+        image = asked.image
+        if layer in self.viewer.layers:
+            self.viewer.layers.selection.active = layer
         self.redrawing.keep(asked, done, layer)
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.segmented.emit(image, layer, done)

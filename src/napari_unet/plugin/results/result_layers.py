@@ -42,6 +42,10 @@ from napari_unet.plugin.viewer.record import DraftCell, Mark, helper_metadata, r
 from napari_unet.segmentation.planes import Segmentation
 
 
+# From showing a layer to making the pictures of its tools.
+_TOOLS_MS = 50
+
+
 @dataclass(frozen=True)
 class Result:
     """What a new Labels layer holds.
@@ -304,7 +308,7 @@ class Results:
         return (shown or found or [None])[-1]
 
     def add(self, image: Image, result: Result, layer: Labels) -> None:
-        """Show a new result.
+        """Show a new result; the selection of layers stays as it is.
 
         The current one is removed; if it was corrected, it is retired.
 
@@ -325,9 +329,9 @@ class Results:
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
-        self._viewer.add_layer(layer)
-        # In a moment of its own.
-        QTimer.singleShot(0, partial(show_tools, layer, shown=True))
+        add_quietly(self._viewer, layer)
+        # In a moment of its own, when the layer was drawn.
+        QTimer.singleShot(_TOOLS_MS, partial(show_tools, layer, shown=True))
         if old is not None and not result.untouched:
             self._retire(old, layer)
             record_of(old).handed_on = result.complete
