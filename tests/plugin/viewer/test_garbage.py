@@ -71,3 +71,18 @@ def test_a_second_layer_does_not_leave_the_first_out(viewer):
     viewer.layers.pop(1)
     gc.collect()
     assert gone() is None
+
+
+def test_where_much_has_come_since_all_is_left_out_again(viewer, monkeypatch):
+    garbage.leave_out_all()
+    layer = add(viewer, in_a_cycle())
+    garbage.look_at(layer)
+    monkeypatch.setattr(garbage, "_MANY", 10)
+    garbage.leave_out_all()
+    assert len(gc.get_objects()) < 1000
+    # The layer that was looked at before is collected still.
+    gone = weakref.ref(layer)
+    del layer
+    viewer.layers.pop()
+    gc.collect()
+    assert gone() is None

@@ -57,6 +57,8 @@ from napari_unet.serving.client.unfinished import UnfinishedJob
 Others = Callable[[], tuple[Annotated, ...]]
 # A job that is cancelled has this long to end before the viewer goes on without it.
 _PATIENCE_S = 1.0
+# The viewer has this time to draw a layer before it is chosen.
+_DRAWING_MS = 20
 
 
 class Controller:
@@ -471,7 +473,7 @@ class Controller:
         layer = self._add_or_renew(image, result, layer)
         # Adding a layer takes napari long enough: the viewer may draw before it goes on.
         tell = partial(self._tell, asked, done, result, layer, seconds)
-        QTimer.singleShot(0, partial(self.follower.guarded, tell))
+        QTimer.singleShot(_DRAWING_MS, partial(self.follower.guarded, tell))
 
     def _tell(
         self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float

@@ -233,7 +233,7 @@ def new_layer(
         Of the viewer.
     """
     leave_out_all()
-    layer = labels_like(image, result.labels, f"{image.name} cells", {})
+    layer = labels_like(image, result.labels, f"{image.name} cells", {}, visible=False)
     look_at(layer)
     record = record_of(layer)
     record.draft, record.draft_owner = origin.draft, uuid4().hex

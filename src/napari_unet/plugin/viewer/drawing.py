@@ -20,19 +20,25 @@ _TOOLS = "polygon", "brush_stroke"
 
 
 def draw_ahead(layer: Labels, dims: Dims) -> None:
-    """Have a new layer compute what it will show; in another thread than the viewer's.
+    """Have a new layer compute what it shows, and make it visible; not in the viewer's thread.
 
     So is what vispy computes once for the first layer: the patterns of dashed lines.
 
     Parameters
     ----------
     layer
-        The layer, which is in no viewer yet.
+        The layer, which is in no viewer yet. If it is not visible, nothing was computed in vain.
     dims
         Of the viewer that it will be added to; no proxy, see `layers.bare`.
     """
+    with suppress(AttributeError, TypeError), layer._block_refresh():
+        layer.visible = True
     with suppress(AttributeError, TypeError):
         layer._slice_dims(dims)
+        if layer._slice.empty:
+            layer.set_view_slice()
+    if not layer.visible:
+        layer.visible = True
     with suppress(ImportError):
         from vispy.visuals.line.dash_atlas import DashAtlas
 

@@ -16,14 +16,18 @@ from napari.utils.events import Event
 
 # Layers that are looked at when garbage is collected.
 _looked_at: WeakSet[Layer] = WeakSet()
+# To look at so many objects takes about 30 ms; a layer is about 15,000, a first training more.
+_MANY = 100_000
 
 
 def leave_out_all() -> None:
     """Leave all objects that are there now out of collections; to be called before a layer is made.
 
-    While there is a layer of which that was said before, nothing changes: it has to be looked at.
+    While there is a layer that was made since, nothing changes, for it has to be looked at, unless
+    very much has come since as well.
     """
-    if not _looked_at:
+    if not _looked_at or len(gc.get_objects()) > _MANY:
+        _looked_at.clear()
         gc.freeze()
 
 
