@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,21 +224,10 @@ def any_number_of_steps_will_do(monkeypatch):
     monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
 
 
-class _NoGarbage:
-    """Stands for `gc`."""
-
-    def freeze(self) -> None: ...
-
-    def unfreeze(self) -> None: ...
-
-    def get_objects(self) -> tuple[object, ...]:
-        return ()
-
-
 @pytest.fixture(autouse=True)
 def garbage_is_collected_as_ever(monkeypatch):
     """What tests leave behind is collected, and what `pytest_runtest_setup` left out is not."""
-    monkeypatch.setattr(garbage, "gc", _NoGarbage())
+    monkeypatch.setattr(garbage, "gc", SimpleNamespace(freeze=lambda: None, unfreeze=lambda: None))
 
 
 @pytest.fixture(autouse=True)

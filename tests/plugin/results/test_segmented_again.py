@@ -19,7 +19,7 @@ def again(docked_by_napari, settle, image):
 
 
 def test_the_tint_and_the_keys_follow_to_the_second_result(again, hand, settle):
-    dock, _, second = again
+    dock, _, _ = again
     hand(dock.viewer).point((20, 20))
     hand(dock.viewer).press("C")
     settle(dock)

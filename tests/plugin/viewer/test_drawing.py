@@ -71,7 +71,9 @@ def test_a_layer_shows_handed_on_labels_as_a_new_one_would(shape, contour, seed,
         np.testing.assert_array_equal(old._slice.image.view, plainly(old, viewer))
 
 
-@pytest.mark.parametrize("what", ["slider", "outlines", "selected", "colours", "own colours", "size"])
+@pytest.mark.parametrize(
+    "what", ["slider", "outlines", "selected", "colours", "own colours", "size"]
+)
 def test_labels_that_would_look_different_are_not_handed_on(what):
     viewer, old, new = pair((3, 17, 12), 1)
     assert can_hand_on(new, old)

@@ -73,11 +73,11 @@ def test_a_second_layer_does_not_leave_the_first_out(viewer):
     assert gone() is None
 
 
-def test_where_much_has_come_since_all_is_left_out_again(viewer, monkeypatch):
+def test_where_many_modules_have_come_since_all_is_left_out_again(viewer, monkeypatch):
     garbage.leave_out_all()
     layer = add(viewer, in_a_cycle())
     garbage.look_at(layer)
-    monkeypatch.setattr(garbage, "_MANY", 10)
+    monkeypatch.setattr(garbage, "_MANY_MODULES", -1)
     garbage.leave_out_all()
     assert len(gc.get_objects()) < 1000
     # The layer that was looked at before is collected still.

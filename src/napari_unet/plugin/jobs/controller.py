@@ -144,9 +144,7 @@ class Controller:
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self.redrawing = Redrawing(
-            viewer, self.results, self._bring_along, self._redraw
-        )
+        self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._redraw)
         self.better_model = BetterModel(service, self.follower)
         # The image that it was about need not be here.
         self.cut_short = CutShortFinetunes(

@@ -41,7 +41,6 @@ from napari_unet.plugin.viewer.layers import (
 from napari_unet.plugin.viewer.record import DraftCell, Mark, helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
 
-
 # From showing a layer to making the pictures of its tools.
 _TOOLS_MS = 50
 

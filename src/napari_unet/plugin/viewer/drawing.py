@@ -20,7 +20,9 @@ _TOOLS = "polygon", "brush_stroke"
 
 
 def draw_ahead(layer: Labels, dims: Dims) -> None:
-    """Have a new layer compute what it shows, and make it visible; not in the viewer's thread.
+    """Have a new layer compute what it shows, once, and make it visible.
+
+    For a large one, in another thread than the viewer's.
 
     So is what vispy computes once for the first layer: the patterns of dashed lines.
 

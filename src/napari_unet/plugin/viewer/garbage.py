@@ -9,6 +9,7 @@ objects are looked at again.
 from __future__ import annotations
 
 import gc
+import sys
 from weakref import WeakSet
 
 from napari.layers import Layer
@@ -16,18 +17,21 @@ from napari.utils.events import Event
 
 # Layers that are looked at when garbage is collected.
 _looked_at: WeakSet[Layer] = WeakSet()
-# To look at so many objects takes about 30 ms; a layer is about 15,000, a first training more.
-_MANY = 100_000
+# Most objects come with modules that are imported, as torch's are for the first training.
+_MANY_MODULES = 50
+_n_modules = 0
 
 
 def leave_out_all() -> None:
     """Leave all objects that are there now out of collections; to be called before a layer is made.
 
     While there is a layer that was made since, nothing changes, for it has to be looked at, unless
-    very much has come since as well.
+    many modules were imported since.
     """
-    if not _looked_at or len(gc.get_objects()) > _MANY:
+    global _n_modules
+    if not _looked_at or len(sys.modules) > _n_modules + _MANY_MODULES:
         _looked_at.clear()
+        _n_modules = len(sys.modules)
         gc.freeze()
 
 
