@@ -13,7 +13,6 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 Labels = NDArray[np.int32]
-Ids = NDArray[np.uint16] | NDArray[np.int32]
 # Largest width and height, in pixels, of a component that is split into cells.
 LARGEST_PX = 1024
 
@@ -288,20 +287,24 @@ def split_pieces(labels: NDArray[np.integer]) -> Labels:
     return pieces
 
 
-def _neighbour_range(labels: NDArray[np.integer], size: int) -> tuple[Ids, Ids]:
+def _neighbour_range(
+    labels: NDArray[np.integer], size: int
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Return the highest and the lowest id in the square window (or cube) around each pixel.
 
     If there is no cell in the window, they are 0 and the largest number of their type. That has 16
     bits if the ids do, which takes half the time.
     """
     is_short = labels.max(initial=0) < np.iinfo(np.uint16).max
-    ids = labels.astype(np.uint16 if is_short else np.int32)
-    top = np.iinfo(ids.dtype).max
+    kind = np.uint16 if is_short else np.int32
+    ids, top = labels.astype(kind), np.iinfo(kind).max
     highest = _sliding(np.maximum, ids, size, 0)
     return highest, _sliding(np.minimum, np.where(ids > 0, ids, top), size, top)
 
 
-def _sliding(extreme: np.ufunc, values: Ids, size: int, outside: int) -> Ids:
+def _sliding(
+    extreme: np.ufunc, values: NDArray[np.integer], size: int, outside: int
+) -> NDArray[np.integer]:
     """Apply `extreme` to the square window of odd `size` around each pixel.
 
     The window doubles with each pass over the plane, which is five times faster than scipy's
@@ -365,7 +368,7 @@ def _split_at_cores(
     owners[cores.take(inside)] = cells.take(inside)
     several = np.flatnonzero(np.bincount(owners[owners > 0], minlength=1) > 1)
     out, following = cells.copy(), int(cells.max(initial=0)) + 1
-    for cell in several:
+    for cell in several.tolist():
         box = boxes[cell - 1]
         if box is None or _side(box) > largest_px:
             continue

@@ -413,8 +413,9 @@ class Controller:
             return done, result, layer
 
         def go_on(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
-            if old is not None and old.revision != revision and labels in self.viewer.layers:
-                # A stroke was painted meanwhile: it comes along, too.
+            is_touched = old is not None and (old.is_outdated or old.revision != revision)
+            if is_touched or self.results.current(image) != labels:
+                # A stroke was painted meanwhile, or other cells were drawn: they come along, too.
                 self._bring_along(asked, find, show)
             else:
                 show(future)
@@ -468,6 +469,8 @@ class Controller:
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
+        # What is being found in its scores is no longer wanted.
+        self.redrawing.drop()
         layer = self._add_or_renew(image, result, layer)
         # Adding a layer takes napari long enough: the viewer may draw before it goes on.
         tell = partial(self._tell, asked, done, result, layer, seconds)

@@ -80,6 +80,7 @@ def can_hand_on(new: Labels, old: Labels) -> bool:
         and len(colours[0].colors) == len(colours[1].colors)
         and colours[0].background_value == colours[1].background_value
         and new.contour == old.contour
+        and old.loaded
         and not new._slice.empty
         and new._slice_input == old._slice_input
         and np.array_equal(new.data.shape, old.data.shape)
