@@ -296,8 +296,9 @@ def _neighbour_range(
     bits if the ids do, which takes half the time.
     """
     is_short = labels.max(initial=0) < np.iinfo(np.uint16).max
-    kind = np.uint16 if is_short else np.int32
-    ids, top = labels.astype(kind), np.iinfo(kind).max
+    kind: type[np.uint16 | np.int32] = np.uint16 if is_short else np.int32
+    ids: NDArray[np.integer] = labels.astype(kind)
+    top = np.iinfo(kind).max
     highest = _sliding(np.maximum, ids, size, 0)
     return highest, _sliding(np.minimum, np.where(ids > 0, ids, top), size, top)
 
