@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hands import Hand
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.models.store import ModelStore
 from napari_unet.plugin.dock.widget import SegmentWidget
+from napari_unet.plugin.viewer import garbage
 from napari_unet.service.segmentation import SegmentationService
 
 _begun: list[str] = []
@@ -220,6 +222,12 @@ def docked_by_napari(viewer: Viewer, add_model: Callable[..., object]) -> Iterat
 def any_number_of_steps_will_do(monkeypatch):
     """A network of these tests learns in the second that it is given, on a slow computer too."""
     monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_as_ever(monkeypatch):
+    """What tests leave behind is collected, and what `pytest_runtest_setup` left out is not."""
+    monkeypatch.setattr(garbage, "gc", SimpleNamespace(freeze=lambda: None, unfreeze=lambda: None))
 
 
 @pytest.fixture(autouse=True)

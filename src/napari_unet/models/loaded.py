@@ -267,8 +267,11 @@ class LoadedModel:
             (Y, X), the class of each pixel; None if all belong to the first class.
         """
         n_classes, n = len(self.header.classes), int(labels.max(initial=0))
-        given = np.uint8(1) if classes is None else classes.ravel()
-        pairs = labels.ravel() * np.int64(n_classes) + given
+        if classes is None:
+            votes = np.zeros((n + 1, n_classes), np.int64)
+            votes[:, 1] = np.bincount(labels.ravel(), minlength=n + 1)
+            return votes[1:]
+        pairs = labels.ravel() * np.int64(n_classes) + classes.ravel()
         cast = np.bincount(pairs, minlength=(n + 1) * n_classes).astype(np.int64)
         return cast.reshape(n + 1, n_classes)[1:]
 

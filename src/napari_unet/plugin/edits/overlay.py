@@ -14,9 +14,12 @@ from napari_unet.core.arrays import Pixels
 from napari_unet.plugin.edits.seen import CONFIRMED, CORRECTED, DRAFT, UNSEEN, States
 from napari_unet.plugin.viewer.alignment import Lying, over_plane
 from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.drawing import draw_ahead, drawn_once, show_tools
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
+    bare,
     plane_in_view,
     plane_shape,
 )
@@ -62,14 +65,22 @@ class Overlay:
             self.remove()
             layer = None
         if layer is not None and layer in self._viewer.layers:
-            layer.affine = place.options["affine"]
-            layer.data = pixels
-            # New data make it editable again.
-            layer.editable, layer.visible = False, True
+            with drawn_once(layer):
+                layer.affine = place.options["affine"]
+                layer.data = pixels
+                # New data make it editable again.
+                layer.editable, layer.visible = False, True
             return
         options = self._options | place.options
-        layer = Labels(pixels, name=self._name, metadata=helper_metadata(), **options)
+        leave_out_all()
+        layer = Labels(
+            pixels, name=self._name, metadata=helper_metadata(), visible=False, **options
+        )
+        look_at(layer)
         layer.editable, layer.contour = False, self._contour
+        # Nobody paints on it.
+        show_tools(layer, shown=False)
+        draw_ahead(layer, bare(self._viewer.dims))
         self._layer = layer
         add_quietly(self._viewer, layer, below)
 

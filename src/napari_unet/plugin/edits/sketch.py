@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from napari_unet.plugin.viewer.alignment import over_plane
 from napari_unet.plugin.viewer.canvas import camera_of
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import add_quietly, plane_in_view, rows_and_columns
 from napari_unet.plugin.viewer.record import helper_metadata
 
@@ -44,9 +45,11 @@ class Sketch:
         place = over_plane(self._labels, plane_in_view(self._labels, self._viewer.dims.point))
         layer = self._layer
         if layer is None or layer not in self._viewer.layers:
+            leave_out_all()
             layer = Shapes(
                 ndim=len(place.axes), name=_NAME, metadata=helper_metadata(), **place.options
             )
+            look_at(layer)
             add_quietly(self._viewer, layer)
             self._layer = layer
         layer.affine = place.options["affine"]

@@ -13,6 +13,7 @@ from threading import Thread
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import label_axes, planes_last
@@ -33,13 +34,14 @@ from napari_unet.plugin.jobs.redrawing import Redrawing
 from napari_unet.plugin.jobs.scope import PLANE, Request, as_seen, ask, channel_for, found_words
 from napari_unet.plugin.results.changes import Changes
 from napari_unet.plugin.results.outlines import Outlines
-from napari_unet.plugin.results.renewing import can_renew, is_renewed_sooner, renew
+from napari_unet.plugin.results.renewing import can_renew, renew
 from napari_unet.plugin.results.restore import Restoring
 from napari_unet.plugin.results.result_layers import Origin, Result, Results, merge, new_layer
 from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import make_current
+from napari_unet.plugin.viewer.garbage import look_at_all
 from napari_unet.plugin.viewer.layers import (
     anisotropy,
     bare,
@@ -55,6 +57,8 @@ from napari_unet.serving.client.unfinished import UnfinishedJob
 Others = Callable[[], tuple[Annotated, ...]]
 # A job that is cancelled has this long to end before the viewer goes on without it.
 _PATIENCE_S = 1.0
+# The viewer has this time to draw a layer before it is chosen.
+_DRAWING_MS = 20
 
 
 class Controller:
@@ -133,15 +137,14 @@ class Controller:
         self._autosave = Autosave(Drafts(drafts or service.store.root.parent / "drafts"))
         # Stays when the dock goes: its layers do, too.
         viewer.layers.events.removing.connect(make_current)
+        viewer.layers.events.removing.connect(look_at_all)
         self.results, self.outlines = Results(viewer), Outlines(viewer)
         self.changes = Changes(viewer, self._background)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
         self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
         self.versions = Versions(service.store)
-        self.redrawing = Redrawing(
-            viewer, self.results, partial(self._bring_along, renew=True), self._renew
-        )
+        self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._redraw)
         self.better_model = BetterModel(service, self.follower)
         # The image that it was about need not be here.
         self.cut_short = CutShortFinetunes(
@@ -175,6 +178,7 @@ class Controller:
         self.changes.close()
         self.redrawing.close()
         self.better_model.cancel()
+        look_at_all()
         self._at_work = self.service.close(_PATIENCE_S)
         if self._at_work is None:
             atexit.unregister(self._at_exit)
@@ -387,20 +391,14 @@ class Controller:
         asked: Request,
         find: Callable[[], Segmentation],
         show: Callable[[Future[tuple[Segmentation, Result, Labels]]], None],
-        *,
-        renew: bool = False,
     ) -> None:
-        """Merge what `find` returns with the current result, in the background; then `show` it.
-
-        With `renew`, the layer of the current result may show it.
-        """
+        """Merge what `find` returns with the current result, in the background; then `show` it."""
         image, source = asked.image, asked.source
         labels = self.results.current(image)
         old = self.corrections.tracker(labels) if labels is not None else None
         revision = old.revision if old is not None else 0
         ring_px = self.corrections.ring_px
         memo, dims = old.memo() if old else None, bare(self.viewer.dims)
-        is_small = renew and labels is not None and is_renewed_sooner(labels)
 
         def work() -> tuple[Segmentation, Result, Labels]:
             done = find()
@@ -409,27 +407,51 @@ class Controller:
             channel = done.look.channel if asked.channel == "auto" else asked.channel
             origin = Origin(done.model.reference, channel, done.look.diameter_px, key)
             contour = self.outlines.width_px(done.labels.shape)
-            # A layer that another one takes the labels of need not be drawn.
-            ahead = None if is_small and result.untouched else dims
-            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, ahead)
+            layer = new_layer(bare(image), result, origin, done.diameter_px, contour, dims)
             return done, result, layer
 
         def go_on(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
-            if old is not None and old.revision != revision and labels in self.viewer.layers:
-                # A stroke was painted meanwhile: it comes along, too.
-                self._bring_along(asked, find, show, renew=renew)
+            is_touched = old is not None and (old.is_outdated or old.revision != revision)
+            if is_touched or self.results.current(image) != labels:
+                # A stroke was painted meanwhile, or other cells were drawn: they come along, too.
+                self._bring_along(asked, find, show)
             else:
                 show(future)
 
         self._background.run(work, go_on)
 
-    def _renew(self, image: Image, result: Result, layer: Labels) -> Labels:
-        """Show a result in the layer of the one before if nothing was made of it, else add it."""
+    def _redraw(self, image: Image, result: Result, layer: Labels) -> Labels:
+        # A job that runs may be reading the labels.
+        shown = self._add_or_renew(image, result, layer, is_free=not self.follower.is_busy)
+        if shown is layer:
+            self.viewer.layers.selection.active = shown
+        return shown
+
+    def _add_or_renew(
+        self, image: Image, result: Result, layer: Labels, *, is_free: bool = True
+    ) -> Labels:
+        """Show a result in the layer of the one before if nothing was made of it, else add it.
+
+        Parameters
+        ----------
+        image, result, layer
+            What `new_layer` made of a result.
+        is_free
+            Whether no job reads the labels of the layer before.
+
+        Returns
+        -------
+        The layer that shows it.
+        """
+        # The user may have chosen otherwise meanwhile.
+        contour = self.outlines.width_px(result.labels.shape)
+        if layer.contour != contour:
+            layer.contour = contour
         old = self.results.current(image)
-        # A job may be reading the labels.
-        free = old is not None and result.untouched and not self.follower.is_busy
-        if old is None or not free or not can_renew(old, layer):
-            self._add(image, result, layer)
+        if old is None or not is_free or not result.untouched or not can_renew(old, layer):
+            self.results.add(image, result, layer)
+            self.outlines.shown.emit(contour > 0)
+            self.corrections.tracker(layer)
             return layer
         # First, so that a comparison that runs in the background counts no more.
         self.corrections.start_again(old)
@@ -438,16 +460,6 @@ class Controller:
         self.renewed.emit(old)
         return old
 
-    def _add(self, image: Image, result: Result, layer: Labels) -> None:
-        # The user may have chosen otherwise meanwhile.
-        contour = self.outlines.width_px(result.labels.shape)
-        if layer.contour != contour:
-            layer.contour = contour
-        self.results.add(image, result, layer)
-        self.outlines.shown.emit(contour > 0)
-        self.corrections.tracker(layer)
-        self.viewer.layers.selection.active = layer
-
     def _show(
         self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
     ) -> None:
@@ -455,7 +467,22 @@ class Controller:
         if asked.is_outdated:
             self._show_beside(asked, done)
             return
-        self._add(image, result, layer)
+        # What is being found in its scores is no longer wanted.
+        self.redrawing.drop()
+        layer = self._add_or_renew(image, result, layer)
+        # Adding a layer takes napari long enough: the viewer may draw before it goes on.
+        tell = partial(self._tell, asked, done, result, layer, seconds)
+        QTimer.singleShot(_DRAWING_MS, partial(self.follower.guarded, tell))
+
+    def _tell(
+        self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
+    ) -> None:
+        """Say what was found, and shown in a layer."""
+        if self.follower.is_closed:
+            return
+        image = asked.image
+        if layer in self.viewer.layers:
+            self.viewer.layers.selection.active = layer
         self.redrawing.keep(asked, done, layer)
         self.places.offer(image, NEXT, done.places, done.diameter_px)
         self.segmented.emit(image, layer, done)

@@ -21,8 +21,6 @@ from napari_unet.plugin.viewer.layers import plane_in_view
 from napari_unet.segmentation.planes import Segmentation, again
 
 Merged = Future[tuple[Segmentation, Result, Labels]]
-# Time from the last move of a slider to the search for cells, in milliseconds.
-_PAUSE_MS = 10
 # Results of more pixels in all planes are not drawn again: copying them would take seconds.
 _LARGEST_PX = 4 * 2048 * 2048
 _NO_RESULT = "Click Segment first"
@@ -92,7 +90,8 @@ class Redrawing:
         self._is_at_work = False
         self._timer = QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_PAUSE_MS)
+        # Moves that come at once are one.
+        self._timer.setInterval(0)
         self._timer.timeout.connect(self._go_on)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_moved)

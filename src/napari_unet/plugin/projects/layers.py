@@ -16,7 +16,8 @@ from napari_unet.io.image_source import ImageSource
 from napari_unet.plugin.edits.autosave import labels_from
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.viewer.alignment import labels_like
-from napari_unet.plugin.viewer.layers import draw_ahead, name_axes_of
+from napari_unet.plugin.viewer.drawing import draw_ahead
+from napari_unet.plugin.viewer.layers import name_axes_of
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.projects.project import Project
 

@@ -74,7 +74,8 @@ class Changes:
 
     def show(self, labels: Labels | None) -> None:
         """Show what changed in these labels, from now on."""
-        self._labels = labels
+        # A layer may hold another result now.
+        self._labels, self._shown = labels, None
         # Later: napari may be changing its list of layers now.
         QTimer.singleShot(0, self._refresh)
 

@@ -8,18 +8,13 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_unet.plugin.viewer.drawing import can_hand_on, hand_on
 from napari_unet.plugin.viewer.layers import plane_shape
 from napari_unet.plugin.viewer.record import record_of
 
 # Of planes with more pixels napari computes the colours and outlines, which it does in the main
-# thread for a layer that is shown, for longer than it takes to add a layer.
+# thread for labels that were not drawn ahead, for longer than it takes to add a layer.
 _LARGEST_PX = 1280 * 1280
-
-
-def is_renewed_sooner(labels: Labels) -> bool:
-    """Return whether napari shows other labels of a layer sooner than another layer."""
-    height, width = plane_shape(labels)
-    return height * width <= _LARGEST_PX
 
 
 def can_renew(old: Labels, new: Labels) -> bool:
@@ -27,12 +22,13 @@ def can_renew(old: Labels, new: Labels) -> bool:
 
     Nobody may be painting on it, and the new labels have to lie where the old ones do.
     """
+    height, width = plane_shape(old)
     return (
         # This is no public method of napari. Without it, undo would write old pixels into new
         # labels.
         hasattr(old, "_reset_history")
         and not old.multiscale
-        and is_renewed_sooner(old)
+        and (height * width <= _LARGEST_PX or can_hand_on(new, old))
         and old.data.shape == new.data.shape
         and np.allclose(_corners(old), _corners(new))
         and QApplication.mouseButtons() == Qt.MouseButton.NoButton
@@ -51,7 +47,10 @@ def renew(old: Labels, new: Labels) -> None:
     if not old.visible:
         old.visible = True
     old._reset_history()
-    old.data = new.data
+    if can_hand_on(new, old):
+        hand_on(new, old)
+    else:
+        old.data = new.data
     old.features = new.features
     old.selected_label = new.selected_label
 

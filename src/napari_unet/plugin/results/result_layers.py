@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_unet.config import Channel
 from napari_unet.core.arrays import Pixels
@@ -26,17 +28,21 @@ from napari_unet.plugin.results.changes import gone_outlines
 from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
     check_fits,
-    draw_ahead,
     finest,
     plane_of,
     stack_shape,
 )
 from napari_unet.plugin.viewer.record import DraftCell, Mark, helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
+
+# From showing a layer to making the pictures of its tools.
+_TOOLS_MS = 50
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,7 @@ def new_layer(
     origin: Origin,
     diameter_px: float,
     contour: int,
-    dims: Dims | None,
+    dims: Dims,
 ) -> Labels:
     """Return the layer of a new result; takes long, so it is made in another thread.
 
@@ -223,9 +229,11 @@ def new_layer(
     contour
         Width of the cells' outlines, in pixels; 0: filled.
     dims
-        Of the viewer; None: the layer is not shown itself, or napari may compute what it shows.
+        Of the viewer.
     """
-    layer = labels_like(image, result.labels, f"{image.name} cells", {})
+    leave_out_all()
+    layer = labels_like(image, result.labels, f"{image.name} cells", {}, visible=False)
+    look_at(layer)
     record = record_of(layer)
     record.draft, record.draft_owner = origin.draft, uuid4().hex
     record.model, record.channel = origin.model, origin.channel
@@ -244,8 +252,8 @@ def new_layer(
     layer.selected_label = result.highest + 1
     layer.contour = contour
     show_features(layer)
-    if dims is not None:
-        draw_ahead(layer, dims)
+    show_tools(layer, shown=False)
+    draw_ahead(layer, dims)
     return layer
 
 
@@ -299,7 +307,7 @@ class Results:
         return (shown or found or [None])[-1]
 
     def add(self, image: Image, result: Result, layer: Labels) -> None:
-        """Show a new result.
+        """Show a new result; the selection of layers stays as it is.
 
         The current one is removed; if it was corrected, it is retired.
 
@@ -320,7 +328,9 @@ class Results:
         if old is not None and result.untouched:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
-        self._viewer.add_layer(layer)
+        add_quietly(self._viewer, layer)
+        # In a moment of its own, when the layer was drawn.
+        QTimer.singleShot(_TOOLS_MS, partial(show_tools, layer, shown=True))
         if old is not None and not result.untouched:
             self._retire(old, layer)
             record_of(old).handed_on = result.complete

@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.viewer.alignment import over_points, place_in
 from napari_unet.plugin.viewer.canvas import canvas_size, remove_soon
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
@@ -149,6 +150,7 @@ class Places:
             return
         diameter = self._diameter_px.get(key[0], _USUAL_PX)
         points, lying = over_points(image, [(index, place.y, place.x) for index, place in found])
+        leave_out_all()
         layer = Points(
             points,
             name=kind,
@@ -162,6 +164,7 @@ class Places:
             opacity=0.9,
             **lying,
         )
+        look_at(layer)
         layer.editable = False
         self._layers[key] = layer
         add_quietly(self._viewer, layer)

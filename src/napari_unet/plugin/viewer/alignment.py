@@ -43,7 +43,12 @@ class Lying:
 
 
 def labels_like(
-    image: Image, labels: NDArray[np.int32], name: str, metadata: dict[str, object]
+    image: Image,
+    labels: NDArray[np.int32],
+    name: str,
+    metadata: dict[str, object],
+    *,
+    visible: bool = True,
 ) -> Labels:
     """A Labels layer that lies exactly over an image layer.
 
@@ -53,13 +58,14 @@ def labels_like(
         The image.
     labels
         (..., Y, X), without channels.
-    name, metadata
-        Of the new layer.
+    name, metadata, visible
+        Of the new layer. Of one that is not visible napari computes no picture yet.
     """
     image_axes = axes_of(image)
     axes = _kept(image_axes)
     stack = "".join(axis for axis in image_axes if axis not in "CYX") + "YX"
-    layer = Labels(_spread(labels, stack, axes), name=name, metadata=metadata, **placed_like(image))
+    spread, place = _spread(labels, stack, axes), placed_like(image)
+    layer = Labels(spread, name=name, metadata=metadata, visible=visible, **place)
     record_of(layer).axes = axes
     return layer
 

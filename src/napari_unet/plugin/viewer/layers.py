@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.viewer import Viewer
@@ -235,28 +234,6 @@ def bare(thing: T) -> T:
     """
     found: T = getattr(thing, "__wrapped__", thing)
     return found
-
-
-def draw_ahead(layer: Layer, dims: Dims) -> None:
-    """Have a new layer compute what it will show; in another thread than the viewer's.
-
-    So is what vispy computes once for the first layer: the patterns of dashed lines.
-
-    Parameters
-    ----------
-    layer
-        The layer, which is in no viewer yet.
-    dims
-        Of the viewer that it will be added to; no proxy, see `bare`.
-    """
-    # This is no public method of napari. Where it is missing, napari does the same in the main
-    # thread when the layer is added.
-    with suppress(AttributeError, TypeError):
-        layer._slice_dims(dims)
-    with suppress(ImportError):
-        from vispy.visuals.line.dash_atlas import DashAtlas
-
-        DashAtlas()
 
 
 def rows_and_columns(layer: Layer) -> list[int]:

@@ -7,6 +7,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_unet.config import PredictConfig
+
 
 @pytest.fixture
 def image(discs):
@@ -99,6 +101,27 @@ def test_labels_stay_in_their_layer_while_somebody_needs_it(dock, settle, monkey
     settle(dock)
     assert dock.labels.value != layer
     assert layer.data is before
+
+
+def test_what_was_found_in_old_scores_is_not_shown_over_a_new_result(dock, settle, monkeypatch):
+    controller, drawn = dock.controller, []
+    before, bring_along = dock.labels.value.data, controller._bring_along
+
+    def slider_moves_while_it_is_merged(*args):
+        bring_along(*args)
+        if not drawn:
+            drawn.append(True)
+            controller.redrawing.draw(PredictConfig(threshold=0.99))
+            controller.redrawing._go_on()
+            assert controller.redrawing.is_at_work
+
+    monkeypatch.setattr(controller, "_bring_along", slider_moves_while_it_is_merged)
+    dock.segment_button.click()
+    settle(dock)
+    assert drawn
+    assert not controller.redrawing.is_at_work
+    assert dock.labels.value.data is not before
+    np.testing.assert_array_equal(dock.labels.value.data, before)
 
 
 @pytest.mark.slow
