@@ -12,13 +12,14 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.models.device import has_torch
+from napari_unet.plugin.dock.head import NOT_HERE
 from napari_unet.plugin.dock.theme import BAD, GOOD
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.viewer.main_thread import MainThread
 from napari_unet.serving.client.connection import begin
 from napari_unet.serving.client.known import KnownServers, why_silent
 
-HERE, NOT_HERE = "this computer", "no local computing here"
+HERE = "this computer"
 ADD, FORGET = "add a server…", "forget this server"
 _TIP = "Where Segment, Fine-tune and Estimate size work; a green dot: the server answers"
 # While the box is on the screen, servers are asked again after so many milliseconds.
