@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-import napari_unet
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
 from napari_unet.core.boxes import Box
 from napari_unet.core.cells.suggestions import Place
@@ -25,7 +25,10 @@ from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.header_rules import is_name
 
 # Client and server must have the same release: what they exchange may change with it.
-RELEASE: str = napari_unet.__version__
+try:
+    RELEASE = version("napari-unet")
+except PackageNotFoundError:
+    RELEASE = version("napari-unet-client")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 # An input that is no file.

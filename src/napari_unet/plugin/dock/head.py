@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QMessageBox, QWidget
 
-import napari_unet
 from napari_unet.models.device import has_torch
 from napari_unet.plugin.dock.widgets import menu_button
+from napari_unet.serving.messages import RELEASE
 
 TITLE = "U-Net cells"
 NOT_HERE = "no local computing here"
@@ -111,7 +111,7 @@ def _table(rows: tuple[tuple[str, str], ...]) -> str:
 
 def _report() -> str:
     packages = [name for name in ("napari", "torch", "numpy") if find_spec(name)]
-    lines = [f"napari-unet {napari_unet.__version__}", *(f"{n} {version(n)}" for n in packages)]
+    lines = [f"napari-unet {RELEASE}", *(f"{n} {version(n)}" for n in packages)]
     found = "<br>".join(lines)
     return (
         "<p>Please say what you did, what you expected and what came instead, with a picture and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -155,14 +156,13 @@ class ServerChoice(QObject):
             if name not in self._asking:
                 self._asking.add(name)
                 asked = begin(partial(why_silent, self._known.find(name)))
-                answer = partial(self._main.do, self._on_answer, name)
-                asked.add_done_callback(lambda done, answer=answer: answer(done.result()))
+                asked.add_done_callback(partial(self._main.do, self._on_answer, name))
         self._again.start()
 
-    def _on_answer(self, name: str, why: str) -> None:
+    def _on_answer(self, name: str, asked: Future[str]) -> None:
         self._asking.discard(name)
-        if not self._is_closed and self._said.get(name) != why:
-            self._said[name] = why
+        if not self._is_closed and self._said.get(name) != asked.result():
+            self._said[name] = asked.result()
             self._draw()
 
     def _draw(self) -> None:
