@@ -221,6 +221,8 @@ class JobStatus:
     ----------
     position
         Number of jobs before this one; 0 for one that runs.
+    begins_s
+        Seconds until it is expected to begin, from how long jobs took; None if that is not known.
     news
         Later progress reports.
     since
@@ -236,6 +238,7 @@ class JobStatus:
     kind: Kind
     state: State
     position: int
+    begins_s: float | None
     news: tuple[SentProgress, ...]
     since: int
     wants: tuple[str, ...]

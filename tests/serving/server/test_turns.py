@@ -68,6 +68,8 @@ def test_ten_jobs_of_one_person_do_not_hold_up_another(server, client_of, add_mo
     people = ("anna", "ben", "carl", "dora")
     files = {name: server.add(name) for name in people}
     log, jobs = server.folder / "log.txt", []
+    # It is known now how long such a job takes.
+    client_of(files["anna"]).segment(image, "YX", "bright", EXACT).wait(SOON)
     before = len(log.read_text().splitlines())
     for number, name in enumerate(("anna", "anna", "anna", "ben", "carl", "dora")):
         client = client_of(files[name])
@@ -78,6 +80,10 @@ def test_ten_jobs_of_one_person_do_not_hold_up_another(server, client_of, add_mo
         # Each is there before the next one comes.
         n_before = sum(each == name for each in ("anna", "anna", "anna")[:number])
         wait_until(lambda name=name, n=n_before: len(states(server, files[name])) > n)
+    with server.connect_as_holder(files["dora"]) as holder:
+        (mine,) = holder.get("/v1/jobs").json()
+        told = holder.get(f"/v1/jobs/{mine['id']}").json()
+    assert (told["position"], told["begins_s"] >= 0) == (3, True)
     go.set()
     assert len({job.wait(SOON).n_cells for job in jobs[1:]}) == 1
     ended = [line.split()[1] for line in log.read_text().splitlines()[before:]]
