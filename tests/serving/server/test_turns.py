@@ -98,7 +98,8 @@ def test_each_gpu_has_a_worker_of_its_own(tmp_path, monkeypatch, client_of, add_
     (tmp_path / "sitecustomize.py").write_text(
         "import torch\ntorch.cuda.device_count = lambda: 2\n"
     )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    path = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     server = Server(tmp_path / "s", "--device", "auto")
 
