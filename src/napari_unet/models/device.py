@@ -73,7 +73,7 @@ def check_torch() -> None:
     if not has_torch():
         raise ValueError(
             "there is no local computing here, since torch is not installed; choose a server, or "
-            "type: pip install napari-unet"
+            "install napari-unet in place of napari-unet-client"
         )
 
 

@@ -111,6 +111,19 @@ def test_two_servers(docked, settle, image, servers, asked, monkeypatch):
     assert choice.box.value == ""
 
 
+def test_a_server_that_was_forgotten_elsewhere(docked, image):
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    choice = widget.advanced.server
+    choice.choose("gone")
+    look_at_box(widget)
+    wait_for(lambda: dot(choice, "gone") == BAD)
+    assert "there is no server 'gone'" in choice.box.native.toolTip()
+    widget.segment_button.click()
+    assert "there is no server 'gone'" in widget.status.text()
+    assert not widget.is_busy
+
+
 def test_a_file_that_is_none_is_told(docked, monkeypatch, tmp_path):
     widget = docked()
     choice, before = widget.advanced.server, texts(widget.advanced.server)

@@ -46,7 +46,7 @@ def test_the_command_line_segments_and_trains_on_a_server(run, server, blobs, se
     assert status == 1
     assert said == (
         f"napari-unet: {picture}: there is no local computing here, since torch is not installed; "
-        "choose a server, or type: pip install napari-unet\n"
+        "choose a server, or install napari-unet in place of napari-unet-client\n"
     )
     assert not out.exists()
 

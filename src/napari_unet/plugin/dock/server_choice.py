@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QFileDialog
 
+from napari_unet.jobs import sentence
 from napari_unet.models.device import has_torch
 from napari_unet.plugin.dock.head import NOT_HERE
 from napari_unet.plugin.dock.theme import BAD, GOOD
@@ -155,9 +156,16 @@ class ServerChoice(QObject):
         for name in self._servers():
             if name not in self._asking:
                 self._asking.add(name)
-                asked = begin(partial(why_silent, self._known.find(name)))
+                asked = begin(partial(self._why_silent, name))
                 asked.add_done_callback(partial(self._main.do, self._on_answer, name))
         self._again.start()
+
+    def _why_silent(self, name: str) -> str:
+        """Ask one server; called in a thread. Nothing is raised: Qt would end the program."""
+        try:
+            return why_silent(self._known.find(name))
+        except Exception as error:
+            return sentence(error)
 
     def _on_answer(self, name: str, asked: Future[str]) -> None:
         self._asking.discard(name)
