@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QMessageBox, QWidget
 
 from napari_unet.models.device import has_torch
 from napari_unet.plugin.dock.widgets import menu_button
-from napari_unet.serving.messages import RELEASE
 
 TITLE = "U-Net cells"
 NOT_HERE = "no local computing here"
@@ -110,6 +109,8 @@ def _table(rows: tuple[tuple[str, str], ...]) -> str:
 
 
 def _report() -> str:
+    from napari_unet.serving.messages import RELEASE
+
     packages = [name for name in ("napari", "torch", "numpy") if find_spec(name)]
     lines = [f"napari-unet {RELEASE}", *(f"{n} {version(n)}" for n in packages)]
     found = "<br>".join(lines)

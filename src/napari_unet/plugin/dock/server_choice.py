@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
+from threading import Thread
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
@@ -18,7 +17,6 @@ from napari_unet.plugin.dock.head import NOT_HERE
 from napari_unet.plugin.dock.theme import BAD, GOOD
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.viewer.main_thread import MainThread
-from napari_unet.serving.client.connection import begin
 from napari_unet.serving.client.known import KnownServers, why_silent
 
 HERE = "this computer"
@@ -156,21 +154,21 @@ class ServerChoice(QObject):
         for name in self._servers():
             if name not in self._asking:
                 self._asking.add(name)
-                asked = begin(partial(self._why_silent, name))
-                asked.add_done_callback(partial(self._main.do, self._on_answer, name))
+                Thread(target=self._ask_one, args=(name,), daemon=True).start()
         self._again.start()
 
-    def _why_silent(self, name: str) -> str:
-        """Ask one server; called in a thread. Nothing is raised: Qt would end the program."""
+    def _ask_one(self, name: str) -> None:
+        """Ask one server, in a thread; what goes wrong is what is wrong with the server."""
         try:
-            return why_silent(self._known.find(name))
+            why = why_silent(self._known.find(name))
         except Exception as error:
-            return sentence(error)
+            why = sentence(error)
+        self._main.do(self._on_answer, name, why)
 
-    def _on_answer(self, name: str, asked: Future[str]) -> None:
+    def _on_answer(self, name: str, why: str) -> None:
         self._asking.discard(name)
-        if not self._is_closed and self._said.get(name) != asked.result():
-            self._said[name] = asked.result()
+        if not self._is_closed and self._said.get(name) != why:
+            self._said[name] = why
             self._draw()
 
     def _draw(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from napari_unet.serving.client.connection import Connection, check_installed
 from napari_unet.serving.credentials import (
     Credentials,
     CredentialsError,
@@ -91,6 +90,9 @@ class KnownServers:
 
 def why_silent(file: Path) -> str:
     """Ask a server whether it can be used now; returns "" or a sentence on why not."""
+    # Here, so that a dock that names no server opens without it.
+    from napari_unet.serving.client.connection import Connection, check_installed
+
     try:
         check_installed()
         connection = Connection(read_credentials(file))
