@@ -21,8 +21,9 @@ def main() -> None:
     """Build, then check."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     run("build", "--outdir", "dist")
+    run("build", "--wheel", "--outdir", "dist", "packaging/client")
     built = sorted(str(path) for path in (ROOT / "dist").iterdir())
-    wheel = next(path for path in built if path.endswith(".whl"))
+    wheel = next(path for path in built if "napari_unet-" in path and path.endswith(".whl"))
     run("twine", "check", "--strict", *built)
     run("check_wheel_contents", wheel)
     # The links, the version, the classifiers: 10 of 10.

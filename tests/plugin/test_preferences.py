@@ -106,13 +106,13 @@ def test_the_dialog_changes_the_dock_at_once(
     assert dock.advanced.device.value == "cpu"
     assert dock.labels.value.contour == 0
     assert dock.view.filled.isChecked()
-    assert dock.advanced.server_file() == Path("/somewhere/server.json")
+    assert dock.advanced.server.file() == Path("/somewhere/server.json")
     assert PreferenceStore().values.drafts_folder == Path("/somewhere/drafts")
     dock.advanced.device.value = "auto"
     preferences_action(dock).trigger()
     dock.preferring.dialog.server.clear()
     dock.preferring.dialog.ok.click()
-    assert dock.advanced.server_file() is None
+    assert dock.advanced.server.file() is None
     assert dock.advanced.device.value == "auto", "what was not changed is as the user set it"
     dock.head.menu.actions()[-1].trigger()
     assert dock.advanced.device.value == "cpu", "the defaults are the preferences"

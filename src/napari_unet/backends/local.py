@@ -19,6 +19,7 @@ from napari_unet.learning.finetune import Improvement, improve, resume
 from napari_unet.learning.live_view import View
 from napari_unet.learning.stacks import check_segmentable, improve_stacks, in_stacks
 from napari_unet.learning.train import train
+from napari_unet.models.device import check_torch
 from napari_unet.models.loaded import LoadedModel
 from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.segmentation.planes import Segmentation, measure_cells, segment_planes
@@ -37,6 +38,7 @@ class LocalBackend:
 
     def segment(self, job: Reporter, request: SegmentRequest) -> Segmentation:
         """See `Backend.segment`."""
+        check_torch()
         image, axes, planes = request.image, request.axes, request.planes
         version, config, box = request.model, request.config, request.box
         load = partial(self.load, version)
@@ -49,6 +51,7 @@ class LocalBackend:
 
     def guess_diameter(self, job: Job[object], request: DiameterRequest) -> float:
         """See `Backend.guess_diameter`."""
+        check_torch()
         load = partial(self.load, request.model)
         plane = get_plane(request.image, request.axes, request.index)
         return measure_cells(job, load, plane, request.model, request.config)
@@ -61,6 +64,7 @@ class LocalBackend:
         watch: Callable[[], View | None],
     ) -> Improvement:
         """See `Backend.finetune`; models of stacks learn without a check, and `watch` is unused."""
+        check_torch()
         annotated, parent = request.annotated, request.parent
         config, name = request.config, request.name
         if parent.header.for_stacks:
@@ -75,12 +79,14 @@ class LocalBackend:
 
         With `keep`, it can be resumed once more if it is cancelled.
         """
+        check_torch()
         with Saving(store, name) as self._saving:
             self._saving.is_left = keep
             return resume(job, store, name, self._saving)
 
     def train(self, job: Job[object], store: ModelStore, request: TrainRequest) -> Improvement:
         """See `Backend.train`."""
+        check_torch()
         return train(
             job,
             store,
@@ -93,6 +99,7 @@ class LocalBackend:
 
     def load(self, version: ModelVersion) -> LoadedModel:
         """Return a model in memory; the one that was used last is kept there."""
+        check_torch()
         from napari_unet.models.checkpoint import load_model
 
         file = version.path.stat()

@@ -22,6 +22,7 @@ from napari_unet.cli import exports as cli_exports
 from napari_unet.cli import models as cli_models
 from napari_unet.cli import projects as cli_projects
 from napari_unet.cli import serve as cli_serve
+from napari_unet.cli import servers as cli_servers
 from napari_unet.cli.terminal import Notes, WrongCall, follow, show_count, show_line
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.core.checks import Unfit
@@ -36,7 +37,7 @@ from napari_unet.service.segmentation import SegmentationService
 
 _CHANNEL = "that the model sees, from 0"
 _SPLIT = "each separate piece of the labels is a cell, whatever its number"
-_SERVER = "do it where napari-unet serve runs; the file that it wrote"
+_SERVER = "do it on a server: its name, or the file that napari-unet serve wrote"
 
 
 _FAILURES = (JobFailed, ValueError, OSError, MemoryError)
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="replace files and folders that napari-unet did not make, too",
     )
     segment.add_argument("--json", action="store_true", help="one JSON object per image")
-    segment.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
+    segment.add_argument("--server", metavar="NAME|FILE", help=_SERVER)
     segment.set_defaults(run=_segment)
 
     train = commands.add_parser("train", help="a model from images and labels, or corrections")
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_not_negative, default=0)
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--trained-on", help="what the images are, in words, for the model file")
-    train.add_argument("--server", type=Path, metavar="FILE", help=_SERVER)
+    train.add_argument("--server", metavar="NAME|FILE", help=_SERVER)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="score a model on labelled images")
@@ -145,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     cli_corrections.add_commands(corrections)
     project = commands.add_parser("project", help="a folder of images, and how far each is")
     cli_projects.add_commands(project, _add_predict_options, _predict_config)
+    servers = commands.add_parser("servers", help="computers that work for this one")
+    cli_servers.add_commands(servers)
     cli_serve.add_command(commands.add_parser("serve", help="work for other computers"))
     return parser
 
@@ -374,8 +377,8 @@ def _predict_config(options: argparse.Namespace) -> PredictConfig:
 
 def _service(options: argparse.Namespace) -> SegmentationService:
     service = SegmentationService()
-    service.servers.use(options.server)
     if options.server is not None:
+        service.servers.use(service.servers.known.find(options.server))
         atexit.register(service.close)
     return service
 

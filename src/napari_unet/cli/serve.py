@@ -93,10 +93,7 @@ def _serve(options: argparse.Namespace) -> int:
             port = address.rpartition(":")[2]
             tunnel = f" (from elsewhere: ssh -L {port}:{LOOPBACK}:{port} THIS-COMPUTER)"
         if first_credentials(settings, path):
-            what = (
-                f"copy {path} to your computer and choose it as Server in the dock, under More "
-                "settings"
-            )
+            what = f"copy {path} to your computer and add it in the dock: More settings, Server"
         else:
             people = ", ".join(settings.people.all())
             what = f"for {people}; napari-unet serve add-user NAME adds others"

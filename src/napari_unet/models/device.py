@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_unet.config import Device, Precision
@@ -60,6 +61,20 @@ class Compute:
             threads = torch.get_num_threads()
             where = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
         return f"{where}, {self.precision}"
+
+
+def has_torch() -> bool:
+    """Return whether this computer can compute: a client of a server may have no torch."""
+    return find_spec("torch") is not None
+
+
+def check_torch() -> None:
+    """Raise ValueError with a sentence where there is no torch."""
+    if not has_torch():
+        raise ValueError(
+            "there is no local computing here, since torch is not installed; choose a server, or "
+            "install napari-unet in place of napari-unet-client"
+        )
 
 
 def choose(device: Device = "auto", precision: Precision = "auto") -> Compute:

@@ -21,6 +21,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.io.atomic import clean_once, is_reserved, part_of, replacing, reserve
+from napari_unet.models.device import check_torch
 from napari_unet.models.exchange.archive_files import is_archive
 from napari_unet.models.exchange.formats import FORMATS, export_model, format_of, is_replaceable
 from napari_unet.models.header import ModelFileError, ModelHeader, read_header
@@ -316,6 +317,7 @@ class ModelStore:
             with model_file_of(path) as inner:
                 return self.import_file(inner, name)
         header = read_header(path)  # first, because a bad header is found without loading torch
+        check_torch()
         from napari_unet.models.checkpoint import load_model
 
         self.check_can_add(name or header.name)
@@ -362,6 +364,7 @@ class ModelStore:
         if form != "model":
             export_model(model.path, path, form)
         elif half:
+            check_torch()
             from napari_unet.models.checkpoint import load_model, save_model
 
             save_model(path, *load_model(model.path), half=True)

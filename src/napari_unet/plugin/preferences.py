@@ -39,7 +39,7 @@ class Preferences:
     drafts
         Folder in which strokes are saved as they are made; empty: beside the models.
     server
-        File of the credentials of a server that computes; empty: this computer.
+        Name of a server that computes, or the file of its credentials; empty: this computer.
 
     Raises
     ------
@@ -57,11 +57,6 @@ class Preferences:
     def drafts_folder(self) -> Path | None:
         """The folder of `drafts`; None for the one beside the models."""
         return Path(self.drafts).expanduser() if self.drafts else None
-
-    @property
-    def server_file(self) -> Path | None:
-        """The file of `server`; None for this computer."""
-        return Path(self.server).expanduser() if self.server else None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -11,6 +11,7 @@ from napari_unet.backends.local import LocalBackend
 from napari_unet.jobs import Job, JobRunner
 from napari_unet.learning.finetune import Improvement
 from napari_unet.models.store import ModelStore
+from napari_unet.serving.client.known import KnownServers
 from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Servers:
         The backend of this computer.
     chosen
         The backend of jobs that start from now on.
+    known
+        The servers that the user has named.
     """
 
     def __init__(self, store: ModelStore, runner: JobRunner) -> None:
@@ -40,6 +43,7 @@ class Servers:
         self.local = LocalBackend()
         self.chosen: Backend = self.local
         self._server: HttpBackend | None = None
+        self.known = KnownServers(store.root.parent / "servers")
         self._unfinished = UnfinishedJobs(store.root.parent / "on-servers")
 
     def use(self, server: Path | None) -> str:
@@ -48,7 +52,7 @@ class Servers:
         Parameters
         ----------
         server
-            The file that `napari-unet serve` wrote; None for this computer.
+            A file of credentials, such as `known.find` returns; None for this computer.
 
         Raises
         ------

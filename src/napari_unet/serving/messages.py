@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from napari_unet.config import Channel, FinetuneConfig, PredictConfig
@@ -25,7 +25,10 @@ from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.header_rules import is_name
 
 # Client and server must have the same release: what they exchange may change with it.
-RELEASE = version("napari-unet")
+try:
+    RELEASE = version("napari-unet")
+except PackageNotFoundError:
+    RELEASE = version("napari-unet-client")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 # An input that is no file.
@@ -218,6 +221,8 @@ class JobStatus:
     ----------
     position
         Number of jobs before this one; 0 for one that runs.
+    begins_s
+        Seconds until it is expected to begin, from how long jobs took; None if that is not known.
     news
         Later progress reports.
     since
@@ -233,6 +238,7 @@ class JobStatus:
     kind: Kind
     state: State
     position: int
+    begins_s: float | None
     news: tuple[SentProgress, ...]
     since: int
     wants: tuple[str, ...]

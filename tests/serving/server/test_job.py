@@ -1,7 +1,7 @@
 import pytest
 
 from napari_unet.serving.jsons import Unfit
-from napari_unet.serving.server.job import ServedJob, in_turns, read_job
+from napari_unet.serving.server.job import ServedJob, begins_in, in_turns, read_job
 from napari_unet.serving.server.limits import Rate
 
 
@@ -17,6 +17,20 @@ def test_people_take_turns():
     # Anna had the last turn, and Ben the one before.
     order = [each.person for each in in_turns(jobs, {"anna": 2, "ben": 1})]
     assert order == ["carl", "ben", "anna", "ben", "anna", "anna"]
+
+
+def test_when_a_job_is_expected_to_begin(monkeypatch):
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    running, first, second = (job(n, "anna") for n in range(3))
+    running.state, running.started = "running", 70.0
+    took = {"segment": [20.0, 40.0, 600.0]}
+    assert begins_in([running], took, 1) == 10.0
+    assert begins_in([running, first, second], took, 1) == 90.0
+    assert begins_in([running, first, second], took, 2) == 45.0
+    running.started = 1.0
+    assert begins_in([running], took, 1) == 0.0, "it takes longer than the others"
+    first.kind = "train"
+    assert begins_in([running, first], took, 1) is None
 
 
 def test_a_job_is_read_again(tmp_path):

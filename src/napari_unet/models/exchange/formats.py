@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from napari_unet.io.atomic import replacing
+from napari_unet.models.device import check_torch
 from napari_unet.models.exchange.archive_files import YAML
 from napari_unet.models.header import ModelFileError, read_header
 from napari_unet.models.header_rules import SUFFIX
@@ -48,6 +49,7 @@ def export_model(model_path: Path, path: Path, form: str) -> None:
     ModelFileError
         If a package is missing, or the model is a foreign one.
     """
+    check_torch()
     from napari_unet.models.checkpoint import load_model
     from napari_unet.models.exchange.archive_writer import write_archive
     from napari_unet.models.exchange.onnx_graph import onnx_bytes

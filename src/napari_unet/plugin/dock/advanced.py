@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from magicgui.widgets import (
     ComboBox,
     Container,
-    FileEdit,
     FloatSpinBox,
     LineEdit,
     PushButton,
@@ -21,9 +19,11 @@ from napari.layers import Image
 from superqt import QCollapsible
 
 from napari_unet.config import FinetuneConfig, Link, PredictConfig
+from napari_unet.plugin.dock.server_choice import ServerChoice
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.jobs.scope import ALL, PLANE, SCOPES, STACK, VIEW
 from napari_unet.plugin.viewer.layers import axes_named, axes_of, channel_names, name_axes_of
+from napari_unet.serving.client.known import KnownServers
 
 # The model file decides where a setting stands at this value.
 _MODEL_DECIDES = 0
@@ -52,9 +52,14 @@ class Advanced(QCollapsible):
     """The settings, folded away at first.
 
     `scope`, `link` and `guess` are shown in the step "Find cells".
+
+    Parameters
+    ----------
+    known
+        The servers that the user has named.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownServers) -> None:
         super().__init__("More settings")
         self._image: Image | None = None
         # Whether the user chose how cells are linked, and for which axes that was offered.
@@ -133,13 +138,7 @@ class Advanced(QCollapsible):
             choices=["auto", "cpu", "cuda", "mps"],
             tooltip="The processor (cpu) or a graphics card (cuda, mps); auto: the fastest",
         )
-        self.server = FileEdit(
-            label="Server",
-            nullable=True,
-            filter="*.json",
-            tooltip="The file that napari-unet serve wrote: Segment, Fine-tune and Estimate size "
-            "work there; empty: on this computer",
-        )
+        self.server = ServerChoice(known)
         self.precision = ComboBox(
             label="Precision",
             choices=["auto", "float32", "bfloat16"],
@@ -176,7 +175,7 @@ class Advanced(QCollapsible):
                 self.threshold,
                 self.min_size,
                 self.device,
-                self.server,
+                self.server.box,
                 self.precision,
                 self.ring,
                 self.seed,
@@ -187,10 +186,13 @@ class Advanced(QCollapsible):
         self._fields = [self.scope, *fields]
         for box in (self.scope, self.link):
             shrink(box.native)
-        self._defaults = [(field, field.value) for field in self._fields if hasattr(field, "value")]
+        self._defaults = [
+            (part, part.value)
+            for part in self._fields
+            if hasattr(part, "value") and part is not self.server.box
+        ]
         self.addWidget(fields.native)
         self.toggleButton().setToolTip("Settings that most people never touch")
-        self.server.choose_btn.native.setToolTip(self.server.tooltip)
 
     def look_at(self, image: Image | None) -> None:
         """Show how the axes of an image were named."""
@@ -227,6 +229,7 @@ class Advanced(QCollapsible):
         """Set all fields as they were at first, the names of this image's axes included."""
         for part, value in self._defaults:
             part.value = value
+        self.server.choose("")
         self._offer_links()
 
     @property
@@ -268,11 +271,6 @@ class Advanced(QCollapsible):
         self.channel.native.setSuffix(suffix)
         known = "".join(f"\n{n} {name}" for n, name in enumerate(names))
         self.channel.native.setToolTip(_CHANNEL_TIP + known)
-
-    def server_file(self) -> Path | None:
-        """The file of a server's credentials; None for this computer."""
-        chosen = self.server.value
-        return chosen if isinstance(chosen, Path) else None
 
     def files_config(self) -> PredictConfig:
         """How to segment files, which may have other axes than the image on screen."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QMessageBox, QWidget
 
+from napari_unet.models.device import has_torch
 from napari_unet.plugin.dock.widgets import menu_button
 
 TITLE = "U-Net cells"
+NOT_HERE = "no local computing here"
 _TUTORIAL = """
 <h3>Find cells, correct a few, teach the model</h3>
 <p>To try it: <i>File ▸ Open Sample ▸ U-Net segmentation ▸ Tissue</i>.</p>
@@ -61,7 +64,7 @@ class Head(QWidget):
         self, restore_defaults: Callable[[], None], set_preferences: Callable[[], None]
     ) -> None:
         super().__init__()
-        self.compute = QLabel()
+        self.compute = QLabel("" if has_torch() else NOT_HERE)
         self.compute.setToolTip("Where the last job ran; none ran yet")
         self.shown: QMessageBox | None = None
         self.menu = QMenu(self)
@@ -106,8 +109,11 @@ def _table(rows: tuple[tuple[str, str], ...]) -> str:
 
 
 def _report() -> str:
-    packages = ("napari-unet", "napari", "torch", "numpy")
-    found = "<br>".join(f"{name} {version(name)}" for name in packages)
+    from napari_unet.serving.messages import RELEASE
+
+    packages = [name for name in ("napari", "torch", "numpy") if find_spec(name)]
+    lines = [f"napari-unet {RELEASE}", *(f"{n} {version(n)}" for n in packages)]
+    found = "<br>".join(lines)
     return (
         "<p>Please say what you did, what you expected and what came instead, with a picture and "
         "the message of the dock. Copy these lines along:</p>"

@@ -80,7 +80,7 @@ class Preferring:
         if wanted.cells != before.cells:
             self._outlines.choose({OUTLINES: True, FILLED: False}.get(wanted.cells))
         if wanted.server != before.server:
-            self._advanced.server.value = wanted.server_file
+            self._advanced.server.choose(wanted.server)
 
 
 class PreferencesDialog(QDialog):
@@ -119,7 +119,10 @@ class PreferencesDialog(QDialog):
         )
         self.server = QLineEdit(wanted.server)
         self.server.setPlaceholderText("this computer")
-        self.server.setToolTip("The file that napari-unet serve wrote: Segment and Fine-tune there")
+        self.server.setToolTip(
+            "Name of a server in the dock, or the file that napari-unet serve wrote: Segment and "
+            "Fine-tune there"
+        )
         self.ok = button("OK", "Keep these settings, and use them now", self._save)
         self.problem = QLabel()
         self.problem.setWordWrap(True)

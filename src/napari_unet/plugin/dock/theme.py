@@ -7,8 +7,9 @@ from typing import Any
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QPushButton
 
-# A green that is seen on dark and on light themes; the themes of napari have none.
-_GOOD = "#2e9e5b"
+# A green and a red that are seen on dark and on light themes; the themes of napari have none.
+GOOD = "#2e9e5b"
+BAD = "#d64545"
 
 
 def stylesheet(viewer: Any) -> str:
@@ -24,7 +25,7 @@ def stylesheet(viewer: Any) -> str:
             min-height: 22px; border-radius: 2px; }}
         QToolButton[menu]::menu-indicator {{ image: none; }}
         QFrame[card] {{ background-color: {faint}; border-left: 4px solid {edge}; }}
-        QFrame[card="good"] {{ border-left-color: {_GOOD}; }}
+        QFrame[card="good"] {{ border-left-color: {GOOD}; }}
         QFrame[card="doubtful"] {{ border-left-color: {warning}; }}
         QFrame[card] QLabel {{ background-color: transparent; border: none; }}
     """

@@ -152,6 +152,7 @@ class SegmentWidget(QWidget):
             self._announcement.end,
             self._labels_in_images.close,
             self.preferences.close,
+            self.advanced.server.close,
             controller.close,
         )
         self._release = partial(_release, self._connections, ends)
@@ -202,7 +203,7 @@ class SegmentWidget(QWidget):
         self.find_step, self.correct_step = Step("1  Find cells"), Step("2  Correct")
         self.teach_step, self.results_step = Step("3  Teach"), Step("4  Results")
         self._speaking = self.find_step
-        self.advanced = Advanced()
+        self.advanced = Advanced(self.controller.service.servers.known)
         self.head = Head(self._restore_defaults, lambda: self.preferring.ask(self))
         self.compute = self.head.compute
         self.running = RunRow(self.controller.follower.cancel)
@@ -330,6 +331,7 @@ class SegmentWidget(QWidget):
             setting.changed.connect(self._drop_warnings)
         advanced.guess.clicked.connect(lambda: self._try_there(self.find_step, self._guess))
         advanced.preview.clicked.connect(lambda: self._try(self.teach_step, self._preview))
+        advanced.server.failed.connect(partial(self._warn, self.find_step))
         advanced.new_type.clicked.connect(self.correcting.class_choice.begin_new)
 
     # What the user does
@@ -400,7 +402,7 @@ class SegmentWidget(QWidget):
         """The same on the server, if one was chosen."""
 
         def begin() -> None:
-            self.controller.use_server(self.advanced.server_file())
+            self.controller.use_server(self.advanced.server.file())
             action()
 
         self._try(step, begin)

@@ -146,6 +146,8 @@ class RemoteJob:
     def _report_place(self, state: JobStatus) -> None:
         n = state.position
         before = f"waiting for {n} other job{'s' if n > 1 else ''}"
+        if state.begins_s is not None:
+            before += f", about {max(state.begins_s / 60, 1):.0f} min"
         again = "the worker of the server ended; beginning again"
         self._job.report(0.0, before if n else again if state.begun else "waiting for a worker")
 

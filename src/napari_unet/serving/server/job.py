@@ -12,9 +12,10 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from napari_unet.io.atomic import replacing
@@ -132,6 +133,34 @@ def in_turns(waiting: Iterable[ServedJob], turns: Mapping[str, int]) -> list[Ser
         keys[job.id] = (rounds[job.person], turns.get(job.person, 0), job.number), job
         rounds[job.person] += 1
     return [job for _, job in sorted(keys.values(), key=lambda each: each[0])]
+
+
+def begins_in(
+    before: Iterable[ServedJob], took: Mapping[str, Sequence[float]], n_workers: int
+) -> float | None:
+    """Return the seconds until a job is expected to begin.
+
+    Parameters
+    ----------
+    before
+        The jobs that run or come first.
+    took
+        For each kind of job, how long the last ones took, in seconds.
+    n_workers
+        How many jobs run at once.
+
+    Returns
+    -------
+    seconds
+        None if a job before is of a kind of which none has ended yet.
+    """
+    left = 0.0
+    for job in before:
+        if not took.get(job.kind):
+            return None
+        ran = time.monotonic() - job.started if job.state == "running" else 0.0
+        left += max(median(took[job.kind]) - ran, 0.0)
+    return left / n_workers
 
 
 def read_job(folder: Path) -> ServedJob:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import shutil
 import time
+from collections import defaultdict, deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from napari_unet.io.atomic import replacing
 from napari_unet.serving.jsons import Unfit, from_json
 from napari_unet.serving.messages import SHA256, JobStatus, Kind, SentProgress, State
 from napari_unet.serving.server.blobs import Blobs, Refused
-from napari_unet.serving.server.job import ServedJob, files_in, in_turns, read_job
+from napari_unet.serving.server.job import ServedJob, begins_in, files_in, in_turns, read_job
 from napari_unet.serving.server.limits import Limits
 from napari_unet.serving.server.people import People
 from napari_unet.serving.server.workers import Line, WorkerProcess
@@ -29,6 +30,8 @@ log = logging.getLogger("napari_unet.serving")
 _TIMES = 2
 # A worker that does not end a cancelled job within this many seconds is ended itself.
 _PATIENCE_S = 60.0
+# From so many jobs of a kind that ended last it is guessed how long the next one takes.
+_LAST = 20
 
 
 class JobQueue:
@@ -61,6 +64,8 @@ class JobQueue:
         self._jobs: dict[str, ServedJob] = {}
         self._workers: dict[WorkerProcess, ServedJob | None] = {}
         self._turns: dict[str, int] = {}
+        # How long the last jobs of each kind took, in seconds.
+        self._took: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LAST))
         self._closing = False
 
     def open(self) -> None:
@@ -148,11 +153,14 @@ class JobQueue:
         # A job that was begun again numbers its reports anew.
         news = [each for each in job.news if each.number > since or since > last]
         waiting = in_turns((j for j in self._jobs.values() if j.state == "waiting"), self._turns)
-        running = sum(held is not None for held in self._workers.values())
+        before = [held for held in self._workers.values() if held is not None]
+        if job.state == "waiting":
+            before += waiting[: waiting.index(job)]
         return JobStatus(
             job.kind,
             job.state,
-            waiting.index(job) + running if job.state == "waiting" else 0,
+            len(before) if job.state == "waiting" else 0,
+            begins_in(before, self._took, len(self._workers)) if job.state == "waiting" else None,
             tuple(news),
             last,
             job.wants,
@@ -306,6 +314,8 @@ class JobQueue:
             if state == "cancelled":
                 # Nobody here has cancelled it.
                 state, error = "failed", "the server ended the job; start it again"
+            if state == "done":
+                self._took[job.kind].append(time.monotonic() - job.started)
             job.state, job.error = state, error
             self._note_end(job)
             self._keep(job)

@@ -38,7 +38,7 @@ from napari_unet.serving.server.people import People
 LOOPBACK = "127.0.0.1"
 PORT = 8786
 _EVERYWHERE = ("0.0.0.0", "::", "")
-_NEEDED = ("cryptography", "starlette", "uvicorn")
+_NEEDED = ("cryptography", "starlette", "torch", "uvicorn")
 # Longest header of a request, in bytes.
 _HEADER_BYTES = 16_384
 # Most connections at a time.

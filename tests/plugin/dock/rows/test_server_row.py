@@ -25,13 +25,13 @@ def server(tmp_path_factory):
 def test_segment_works_on_the_server(docked, settle, image, server):
     widget = docked()
     widget.viewer.add_image(image, name="cells")
-    widget.advanced.server.value = server.file
+    widget.advanced.server.choose(str(server.file))
     widget.segment_button.click()
     settle(widget, SOON)
     assert "3 cells" in widget.status.text()
     assert widget.compute.text() == f"{server.credentials.computer}: CPU"
     assert len(np.unique(widget.labels.value.data)) == 4
-    widget.advanced.server.value = None
+    widget.advanced.server.box.value = ""
     widget.segment_button.click()
     settle(widget)
     assert widget.compute.text() == "CPU"
@@ -40,12 +40,12 @@ def test_segment_works_on_the_server(docked, settle, image, server):
 def test_a_file_that_is_not_there_costs_nothing(segmented, settle, tmp_path):
     widget, layer = segmented
     before = layer.data.copy()
-    widget.advanced.server.value = tmp_path / "nothing.json"
+    widget.advanced.server.choose(str(tmp_path / "nothing.json"))
     widget.segment_button.click()
     assert "there is no file" in widget.status.text()
     assert not widget.is_busy
     np.testing.assert_array_equal(layer.data, before)
-    widget.advanced.server.line_edit.value = ""
+    widget.advanced.server.box.value = ""
     widget.segment_button.click()
     settle(widget)
     assert "3 cells" in widget.status.text()
