@@ -285,3 +285,26 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
     config = dock.advanced.predict_config()
     assert (config.threshold, config.diameter_px) == (None, "auto")
     assert (dock.budget.value, dock.advanced.scope.value) == (60.0, "this plane")
+
+
+def test_a_tool_that_is_on_looks_otherwise_than_the_next_button(dock, settle, image, qtbot):
+    segment(dock, settle, image)
+    tool, following = dock.correcting.gestures.buttons["split"], dock.correcting.next_place
+    following.click()
+    for theme in ("light", "dark"):
+        dock.viewer.theme = theme
+        tool.setChecked(True)
+        qtbot.wait(50)
+        marked = next(b for b in dock.findChildren(QPushButton) if b.property("accent"))
+        at, other = (ground(button) for button in (tool, marked))
+        assert np.abs(np.subtract(at, other)).max() > 40
+        edge = tool.grab().toImage().pixelColor(tool.width() // 2, 1).getRgb()[:3]
+        assert np.abs(np.subtract(at, edge)).max() > 80
+        tool.setChecked(False)
+        qtbot.wait(50)
+        assert np.abs(np.subtract(at, ground(tool))).max() > 20
+
+
+def ground(button) -> tuple[int, ...]:
+    """The colour between the edge of a button and its text."""
+    return button.grab().toImage().pixelColor(button.width() // 2, 4).getRgb()[:3]

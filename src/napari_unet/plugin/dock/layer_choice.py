@@ -64,8 +64,11 @@ class LayerBoxes:
         """Offer the layers that are there now."""
         for box in (self.image, self.labels):
             before = box.value
-            box.reset_choices()
-            # A layer that takes the name of another takes its place in the box without a signal.
+            with box.changed.blocked():
+                box.reset_choices()
+                # The box itself knows a layer by its name, which may be another one now.
+                if before in box.choices:
+                    box.value = before
             if box.value != before:
                 box.changed.emit(box.value)
 

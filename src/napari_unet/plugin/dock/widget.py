@@ -117,6 +117,7 @@ class SegmentWidget(QWidget):
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._layers.refresh),
             (napari_viewer.layers.events.removed, self._on_removed),
+            (napari_viewer.layers.events.renamed, self._layers.refresh),
             (napari_viewer.layers.selection.events.active, self._layers.follow),
             (controller.follower.started, self._on_started),
             (controller.follower.progressed, self._on_progress),
@@ -454,6 +455,8 @@ class SegmentWidget(QWidget):
             words = f"{words}, {left}"
         self.status.say(self._speaking.note, words, progress.message)
         self.more_time.look(progress, is_finishing=self.controller.follower.is_finishing)
+        # A curve of so few steps says nothing, and there is no room for both.
+        self.curve.setVisible(teaching and self.more_time.isHidden())
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
@@ -670,6 +673,7 @@ class SegmentWidget(QWidget):
         self.correcting.choose(labels)
         self.controller.corrections.show(labels)
         self.controller.changes.show(labels)
+        self.controller.outlines.follow(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.show_count(self._count)
         for step in () if self.is_busy else self._steps[1:]:

@@ -40,6 +40,7 @@ from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import make_current
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.layers import (
     anisotropy,
     bare,
@@ -137,7 +138,9 @@ class Controller:
         self.changes = Changes(viewer, self._background)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
-        self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
+        self.restoring = Restoring(
+            viewer, self._background, self._autosave, self.results, self.outlines
+        )
         self.versions = Versions(service.store)
         self.redrawing = Redrawing(
             viewer, self.results, partial(self._bring_along, renew=True), self._renew
@@ -444,9 +447,8 @@ class Controller:
         # The user may have chosen otherwise meanwhile.
         contour = self.outlines.width_px(result.labels.shape)
         if layer.contour != contour:
-            layer.contour = contour
+            outline(layer, contour)
         self.results.add(image, result, layer)
-        self.outlines.shown.emit(contour > 0)
         self.corrections.tracker(layer)
         self.viewer.layers.selection.active = layer
 

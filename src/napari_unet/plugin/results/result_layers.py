@@ -26,6 +26,7 @@ from napari_unet.plugin.results.changes import gone_outlines
 from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.layers import (
     Index,
     add_quietly,
@@ -242,7 +243,7 @@ def new_layer(
     record.gone_outlines = dict(result.gone_outlines)
     layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
     layer.selected_label = result.highest + 1
-    layer.contour = contour
+    outline(layer, contour)
     show_features(layer)
     if dims is not None:
         draw_ahead(layer, dims)

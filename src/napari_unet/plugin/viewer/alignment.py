@@ -16,6 +16,7 @@ from napari.layers.base import Layer
 from numpy.typing import NDArray
 
 from napari_unet.core.arrays import Pixels
+from napari_unet.plugin.viewer.colours import colours_on
 from napari_unet.plugin.viewer.layers import Index, axes_of, finest
 from napari_unet.plugin.viewer.record import record_of
 
@@ -59,7 +60,8 @@ def labels_like(
     image_axes = axes_of(image)
     axes = _kept(image_axes)
     stack = "".join(axis for axis in image_axes if axis not in "CYX") + "YX"
-    layer = Labels(_spread(labels, stack, axes), name=name, metadata=metadata, **placed_like(image))
+    options = placed_like(image) | {"colormap": colours_on(image)}
+    layer = Labels(_spread(labels, stack, axes), name=name, metadata=metadata, **options)
     record_of(layer).axes = axes
     return layer
 
