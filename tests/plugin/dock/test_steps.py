@@ -163,8 +163,13 @@ def test_measure_opens_the_table_below_the_image(dock, settle, image, qtbot):
 
 @pytest.mark.slow
 def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand):
+    dock.window().resize(1366, 768)
     segment(dock, settle, image)
     layer = dock.labels.value
+    # As long as it gets for tissue.
+    dock.look.show_for("shown to the model at half their size, seen as its nuclear stain")
+    words = "176 cells, typically 8 px wide; shown to the model at twice their size, seen as its "
+    dock.find_step.note.setText(f"{words}nuclear stain")
     # What is painted is not in the image.
     layer.mode, layer.brush_size = "paint", 8
     hand(dock.viewer).drag([(78, 70), (78, 80)])
@@ -174,6 +179,8 @@ def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand)
     card = dock.last
     assert card.note.text().startswith("The old model stays in use: ")
     assert card.property("card") == "doubtful"
+    dock.grab()
+    assert dock.findChild(QScrollArea).verticalScrollBar().maximum() == 0
     shown = [b.text() for b in card.findChildren(QPushButton) if b.isVisible()]
     assert shown == ["Train 2 min more", "Use the new one anyway"]
     assert accents(dock) == ["Train 2 min more"]

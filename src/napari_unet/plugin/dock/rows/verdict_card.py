@@ -52,7 +52,7 @@ class VerdictCard(QFrame):
         for part in (self.again, self.back, self.more, self.use):
             row.addWidget(part, 1)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
+        layout.setContentsMargins(8, 2, 4, 2)
         layout.setSpacing(3)
         layout.addWidget(self.note)
         layout.addLayout(row)
