@@ -163,7 +163,6 @@ def test_measure_opens_the_table_below_the_image(dock, settle, image, qtbot):
 
 @pytest.mark.slow
 def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand):
-    dock.window().resize(1366, 768)
     segment(dock, settle, image)
     layer = dock.labels.value
     # As long as it gets for tissue.
@@ -173,6 +172,7 @@ def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand)
     # What is painted is not in the image.
     layer.mode, layer.brush_size = "paint", 8
     hand(dock.viewer).drag([(78, 70), (78, 80)])
+    dock.window().resize(1366, 768)
     dock.budget.choices = (("a moment", 0.5),)
     dock.finetune_button.click()
     settle(dock)
