@@ -161,6 +161,13 @@ def test_a_sure_parent_that_learns_little_is_told_apart_from_too_little_time():
     )
 
 
+def test_a_refusal_asks_for_time_or_for_corrections():
+    assert decide(None, None, LEARNT, steps=3).wants_time
+    assert decide(None, None, Fit(0.0, 0.1)).wants_time
+    assert not decide(None, None, LEARNT).wants_time
+    assert not decide(check(0.9, 0.8), None, LEARNT).wants_time
+
+
 def test_a_version_that_is_less_sure_of_its_cells_is_refused():
     better = check(0.5, 0.9)
     verdict = decide(better, None, LEARNT, elsewhere(steady=(0.75, 0.64)))

@@ -111,6 +111,11 @@ class Verdict:
     accepted: bool
     why: str
 
+    @property
+    def wants_time(self) -> bool:
+        """Whether the sentence says to train for longer; if not, more corrections may help."""
+        return "train" in self.why
+
 
 @dataclass(frozen=True)
 class Fit:

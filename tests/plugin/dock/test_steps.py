@@ -183,7 +183,8 @@ def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand)
     assert dock.findChild(QScrollArea).verticalScrollBar().maximum() == 0
     shown = [b.text() for b in card.findChildren(QPushButton) if b.isVisible()]
     assert shown == ["Train 2 min more", "Use the new one anyway"]
-    assert accents(dock) == ["Train 2 min more"]
+    assert "it takes more corrections" in card.note.text()
+    assert accents(dock) == ["Next doubtful cell"]
     asked = []
     service = dock.controller.service
 

@@ -571,7 +571,7 @@ class SegmentWidget(QWidget):
     def _next_button(self, is_corrected: bool) -> QPushButton:
         """The button to click next, as far as that can be known."""
         if self.last.is_needed and self._is_judged:
-            return self.last.more if self.last.next_button_is_more else self.last.again
+            return self.last.next_button or self.correcting.next_place
         if is_corrected and (self._is_touched or self._count.is_new):
             return self.finetune_button
         if not self.better.isHidden():
