@@ -46,13 +46,15 @@ def _lightened(hue: float) -> NDArray[np.float64]:
     """A colour, mixed with just enough white."""
     pure = np.array(colorsys.hsv_to_rgb(hue, 1, 1))
     mixed = pure + (1 - pure) * np.linspace(0, 1, 51)[:, None]
-    return mixed[np.argmax(luminance(mixed) >= _LIGHT)]
+    found: NDArray[np.float64] = mixed[np.argmax(luminance(mixed) >= _LIGHT)]
+    return found
 
 
 def _darkened(hue: float) -> NDArray[np.float64]:
     """A colour, mixed with just enough black."""
     mixed = np.array(colorsys.hsv_to_rgb(hue, 1, 1)) * np.linspace(1, 0, 51)[:, None]
-    return mixed[np.argmax(luminance(mixed) <= _DARK)]
+    found: NDArray[np.float64] = mixed[np.argmax(luminance(mixed) <= _DARK)]
+    return found
 
 
 def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
