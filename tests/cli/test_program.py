@@ -184,7 +184,7 @@ def test_the_diameter_can_be_looked_for(call, tmp_path, blobs):
     assert tifffile.imread(out).max() == truth.max()
     tifffile.imwrite(large, np.kron(small, np.ones((8, 8), np.uint8)))
     _, told, _ = call("segment", large, "-o", out, *EXACT)
-    assert "px wide, shown to the model at a" in told
+    assert "; shown to the model at a" in told
     _, told, _ = call(
         "segment", large, "-o", out, *EXACT, "--diameter", "native", "--channel", "all"
     )

@@ -152,11 +152,20 @@ def test_where_the_parent_was_sure_its_cells_have_to_stay():
     assert decide(better, None, LEARNT, elsewhere(steady=(0.5, 0.92), kept=0.2)).accepted
 
 
-def test_a_sure_parent_that_learns_little_is_told_apart_from_labels_that_do_not_fit():
+def test_a_sure_parent_that_learns_little_is_told_apart_from_too_little_time():
     verdict = decide(check(0.4, 0.44), None, Fit(0.43, 0.44), elsewhere(steady=(0.96, 0.95)))
     assert not verdict.accepted
     assert "sure of what it finds in this image" in verdict.why
-    assert "labels of another image" in decide(check(0.4, 0.44), None, Fit(0.43, 0.44)).why
+    assert (
+        "50 % are needed; train for longer" in decide(check(0.4, 0.44), None, Fit(0.43, 0.44)).why
+    )
+
+
+def test_a_refusal_asks_for_time_or_for_corrections():
+    assert decide(None, None, LEARNT, steps=3).wants_time
+    assert decide(None, None, Fit(0.0, 0.1)).wants_time
+    assert not decide(None, None, LEARNT).wants_time
+    assert not decide(check(0.9, 0.8), None, LEARNT).wants_time
 
 
 def test_a_version_that_is_less_sure_of_its_cells_is_refused():

@@ -258,7 +258,8 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     hand.point((30, 70))
     hand.press("C")
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    # The cell counts once, though it was marked as well.
+    assert widget.correcting.count.text() == "1 cell corrected"
     assert DRAFTS not in widget.viewer.layers or not widget.viewer.layers[DRAFTS].data.any()
     (correction,) = taught(widget, settle)
     assert correction.trusted[layer.data == cell].all()
@@ -283,7 +284,7 @@ def test_c_adds_the_outline_as_correct_wherever_the_pointer_is(dock, settle, tau
     assert cell
     assert layer.data[90, 90] == 0
     assert widget.status.text() == f"Cell {cell} added and marked as correct"
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 cell corrected"
     assert SKETCH not in widget.viewer.layers or not len(widget.viewer.layers[SKETCH].data)
     (correction,) = taught(widget, settle)
     assert correction.trusted[layer.data == cell].all()

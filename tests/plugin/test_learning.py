@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QScrollArea
 
 from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import FinishReason
@@ -95,6 +96,8 @@ def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot,
 
     monkeypatch.setattr(Trainer, "_learn", slow)
     widget, _ = segmented
+    # A screen of 1366 x 768 pixels, less a title and a bar of tasks.
+    widget.window().resize(1366, 700)
     outlined(widget)
     assert ("until it stops improving", "auto") in widget_module._BUDGETS
     widget.budget.choices = (("a moment", 4.0),)
@@ -104,6 +107,9 @@ def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot,
     qtbot.waitUntil(row.isVisible, timeout=60_000)
     assert row.text.text().startswith("⚠ 4 s is enough for ")
     assert row.take.text().startswith("Train ")
+    assert not widget.curve.isVisible()
+    qtbot.wait(200)
+    assert widget.findChild(QScrollArea).verticalScrollBar().maximum() == 0
     offered = row._offered_s
     assert offered > 8
     row.take.click()

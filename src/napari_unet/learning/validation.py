@@ -111,6 +111,11 @@ class Verdict:
     accepted: bool
     why: str
 
+    @property
+    def wants_time(self) -> bool:
+        """Whether the sentence says to train for longer; if not, more corrections may help."""
+        return "train" in self.why
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -233,12 +238,12 @@ def decide(
             "the old one is sure of what it finds in this image, so it takes more corrections "
             "to change it"
             if elsewhere is not None and elsewhere.was_steady
-            else "train for longer, correct more cells, or remove labels of another image"
+            else "train for longer, or correct more cells"
         )
         return Verdict(
             False,
             f"the new one agrees with {_percent(fit.after)} of what was painted (the old one: "
-            f"{_percent(fit.before)}); {hint}",
+            f"{_percent(fit.before)}), and {_percent(_LEAST_FIT)} are needed; {hint}",
         )
     # A few places, of which each half was learnt for a fifth of the steps, tell less than that.
     is_surer = elsewhere is not None and elsewhere.is_a_little_steadier

@@ -30,7 +30,12 @@ Index = tuple[int, ...]
 # Sizes at which the image is looked at if its own size is not right, as factors. Smaller sizes are
 # tried until the cells are no wider than those that the model knows.
 _SMALLER, _LARGER = (0.5, 0.25, 0.125), 2.0
-_WORDS = {2.0: "at twice their size", 0.5: "at a half", 0.25: "at a quarter", 0.125: "at an eighth"}
+_WORDS = {
+    2.0: "at twice their size",
+    0.5: "at half their size",
+    0.25: "at a quarter of their size",
+    0.125: "at an eighth of their size",
+}
 # Width and height, in pixels as the network sees them, of the windows that are looked at; of a
 # plane that is looked at as a whole because it is hardly larger; and of the smallest plane that is
 # looked at.
@@ -388,12 +393,11 @@ class _At:
             size = None
             if sight.factor != 1:
                 size = (self.model.header.diameter_px or MIXED_DIAMETER_PX) / sight.factor
-                wide = self.width_px(sight)
                 shown = _WORDS.get(sight.factor, "at the size that its parent knew")
-                parts.append(f"cells look about {wide:.0f} px wide, shown to the model {shown}")
+                parts.append(f"shown to the model {shown}")
         if channel == "stain":
-            parts.append("seen as its nuclear stain (haematoxylin)")
-        return Look(channel, size, "; ".join(parts))
+            parts.append("seen as its nuclear stain")
+        return Look(channel, size, ", ".join(parts))
 
     def width_px(self, sight: _Sight) -> float:
         """Of a typical cell in the image."""

@@ -51,6 +51,38 @@ def test_a_click_on_the_image_keeps_labels_that_are_not_the_latest(
     assert widget.labels.value == earlier
 
 
+def test_a_layer_with_another_name_stays_chosen(docked_by_napari, settle, outlined, image):
+    widget = docked_by_napari
+    picture = widget.viewer.add_image(image, name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    labels = widget.labels.value
+    labels.name, picture.name = "mine", "picture"
+    assert widget.labels.native.currentText() == "mine"
+    assert widget.image.native.currentText() == "picture"
+    assert (widget.image.value, widget.labels.value) == (picture, labels)
+    widget.viewer.add_labels(np.zeros_like(image), name="others")
+    widget.viewer.layers.selection.active = labels
+    outlined(widget)
+    settle(widget)
+    assert widget.labels.value == labels
+    assert widget.correcting.count.text() == "2 cells corrected"
+
+
+def test_only_the_chosen_labels_are_shown(docked_by_napari, settle, image):
+    widget = docked_by_napari
+    widget.viewer.add_image(image, name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    result = widget.labels.value
+    own = widget.viewer.add_labels((image > 100).astype(np.uint8), name="own")
+    assert (widget.labels.value, own.visible, result.visible) == (own, True, False)
+    small = widget.viewer.add_labels(np.ones((5, 5), int), name="of something else")
+    assert (widget.labels.value, small.visible) == (small, True)
+    widget.labels.value = result
+    assert result.visible
+
+
 def test_another_image_brings_its_own_labels(docked_by_napari, settle, image):
     widget = docked_by_napari
     viewer = widget.viewer

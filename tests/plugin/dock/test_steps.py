@@ -169,18 +169,26 @@ def test_measure_opens_the_table_below_the_image(dock, settle, image, qtbot):
 def test_a_refused_version_offers_more_time_or_itself(dock, settle, image, hand):
     segment(dock, settle, image)
     layer = dock.labels.value
+    # As long as it gets for tissue.
+    dock.look.show_for("shown to the model at half their size, seen as its nuclear stain")
+    words = "176 cells, typically 8 px wide; shown to the model at twice their size, seen as its "
+    dock.find_step.note.setText(f"{words}nuclear stain")
     # What is painted is not in the image.
     layer.mode, layer.brush_size = "paint", 8
     hand(dock.viewer).drag([(78, 70), (78, 80)])
+    dock.window().resize(1366, 768)
     dock.budget.choices = (("a moment", 0.5),)
     dock.finetune_button.click()
     settle(dock)
     card = dock.last
     assert card.note.text().startswith("The old model stays in use: ")
     assert card.property("card") == "doubtful"
+    dock.grab()
+    assert dock.findChild(QScrollArea).verticalScrollBar().maximum() == 0
     shown = [b.text() for b in card.findChildren(QPushButton) if b.isVisible()]
     assert shown == ["Train 2 min more", "Use the new one anyway"]
-    assert accents(dock) == ["Train 2 min more"]
+    assert "it takes more corrections" in card.note.text()
+    assert accents(dock) == ["Next doubtful cell"]
     asked = []
     service = dock.controller.service
 
@@ -291,3 +299,26 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
     config = dock.advanced.predict_config()
     assert (config.threshold, config.diameter_px) == (None, "auto")
     assert (dock.budget.value, dock.advanced.scope.value) == (60.0, "this plane")
+
+
+def test_a_tool_that_is_on_looks_otherwise_than_the_next_button(dock, settle, image, qtbot):
+    segment(dock, settle, image)
+    tool, following = dock.correcting.gestures.buttons["split"], dock.correcting.next_place
+    following.click()
+    for theme in ("light", "dark"):
+        dock.viewer.theme = theme
+        tool.setChecked(True)
+        qtbot.wait(50)
+        marked = next(b for b in dock.findChildren(QPushButton) if b.property("accent"))
+        at, other = (ground(button) for button in (tool, marked))
+        assert np.abs(np.subtract(at, other)).max() > 40
+        edge = tool.grab().toImage().pixelColor(tool.width() // 2, 1).getRgb()[:3]
+        assert np.abs(np.subtract(at, edge)).max() > 80
+        tool.setChecked(False)
+        qtbot.wait(50)
+        assert np.abs(np.subtract(at, ground(tool))).max() > 20
+
+
+def ground(button) -> tuple[int, ...]:
+    """The colour between the edge of a button and its text."""
+    return button.grab().toImage().pixelColor(button.width() // 2, 4).getRgb()[:3]

@@ -100,3 +100,14 @@ def test_ids_of_any_size():
     old, new = drawn([(1, 1, 4, 4)], 2**31 - 5), drawn([(6, 6, 4, 4)], 2**31 - 3)
     merged, _ = carry_over(new, old, old > 0)
     assert set(np.unique(merged)) == {0, 2**31 - 5, 2**31 - 3}
+
+
+def test_of_another_outline_of_a_corrected_cell_nothing_is_left():
+    old, new, seen = (np.zeros((60, 60), np.int32) for _ in range(3))
+    old[20:40, 20:40] = 1
+    seen[12:48, 12:48] = 1
+    old[30:33, 6:14] = 2  # a false fragment that reaches into the ring
+    new[8:50, 6:50] = 9
+    merged, went_on = carry_over(new, old, seen > 0)
+    np.testing.assert_array_equal(merged, old)
+    assert went_on == {}

@@ -57,3 +57,42 @@ def test_a_stack_with_outlines_can_be_seen_in_3d(docked_by_napari, settle, image
         dock.viewer.dims.ndisplay = ndisplay  # a warning of napari's is an error here
         dock.labels.value.refresh()
     assert dock.labels.value.contour == 1
+
+
+def test_labels_of_ones_own_are_shown_as_the_switch_says(shown, image):
+    dock = shown
+    result = dock.labels.value
+    own = dock.viewer.add_labels((image > 100).astype(np.uint8), name="own")
+    assert dock.labels.value == own
+    assert own.contour == 0
+    assert dock.view.filled.isChecked()
+    dock.view.outlined.click()
+    assert own.contour == 1
+    own.contour = 0  # in napari's own controls
+    assert dock.view.filled.isChecked()
+    dock.labels.value = result
+    assert dock.view.outlined.isChecked()
+    assert result.contour == 1
+
+
+def test_outlines_are_wider_where_the_image_is_large(shown):
+    outlines = shown.controller.outlines
+    assert [outlines.width_px((side, 300)) for side in (300, 1200)] == [1, 2]
+
+
+def test_restored_labels_have_outlines(docked, settle, hand, image):
+    widget = docked()
+    widget.viewer.add_image(image, name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    widget.labels.value.mode = "paint"
+    hand(widget.viewer).drag([(78, 70), (78, 80)])
+    settle(widget)
+    widget.cleanup()
+    again = docked()
+    again.viewer.add_image(image, name="cells")
+    settle(again)
+    again.draft.restore.click()
+    settle(again)
+    assert again.labels.value.contour == 1
+    assert again.view.outlined.isChecked()

@@ -61,6 +61,8 @@ class Advanced(QCollapsible):
 
     def __init__(self, known: KnownServers) -> None:
         super().__init__("More settings")
+        if (layout := self.layout()) is not None:
+            layout.setContentsMargins(0, 0, 0, 0)
         self._image: Image | None = None
         # Whether the user chose how cells are linked, and for which axes that was offered.
         self._link_is_chosen = self._is_offering = False

@@ -28,6 +28,7 @@ from napari_unet.plugin.results.exporting import (
 )
 from napari_unet.plugin.results.tracks import show_tracks, tracks_layer
 from napari_unet.plugin.viewer.alignment import labels_like
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.layers import axes_of, bare, check_fits, image_from_layer
 from napari_unet.service.exports import export
 
@@ -149,7 +150,7 @@ class Exporting(QObject):
 
         def show(pixels: NDArray[np.int32]) -> tuple[str, bool]:
             layer = labels_like(image, pixels, path.name.split(".")[0], {})
-            layer.contour = self._controller.outlines.width_px(pixels.shape)
+            outline(layer, self._controller.outlines.width_px(pixels.shape))
             before = self._controller.results.current(image)
             if before is not None:
                 # Two layers of cells over each other cannot be told apart.

@@ -12,6 +12,7 @@ from napari.viewer import Viewer
 
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.results.result_layers import Results
+from napari_unet.plugin.viewer.layers import fits
 from napari_unet.plugin.viewer.record import is_helper
 
 
@@ -47,6 +48,7 @@ class LayerBoxes:
         )
         for box in (self.image, self.labels):
             shrink(box.native)
+        self.labels.changed.connect(self._show_alone)
 
     def chosen_image(self) -> Image:
         """The image; a `ValueError` where none is chosen."""
@@ -64,8 +66,11 @@ class LayerBoxes:
         """Offer the layers that are there now."""
         for box in (self.image, self.labels):
             before = box.value
-            box.reset_choices()
-            # A layer that takes the name of another takes its place in the box without a signal.
+            with box.changed.blocked():
+                box.reset_choices()
+                # The box itself knows a layer by its name, which may be another one now.
+                if before in box.choices:
+                    box.value = before
             if box.value != before:
                 box.changed.emit(box.value)
 
@@ -94,6 +99,19 @@ class LayerBoxes:
             for image in (selected or seen or images)[:1]:
                 self.image.value = image
                 self.labels.value = self.labels.value or self._results.current(image)
+
+    def _show_alone(self, labels: Labels | None) -> None:
+        """Show the chosen labels, and no result under them: the two could not be told apart."""
+        if labels is None:
+            return
+        image = self._results.source_of(labels) or self.image.value
+        if image is None or not fits(labels, image):
+            return
+        for other in self._results.of(image):
+            if other != labels:
+                other.visible = False
+        if not labels.visible:
+            labels.visible = True
 
     def _choose_image(self, image: Image) -> None:
         self.image.value = image

@@ -16,10 +16,13 @@ def stylesheet(viewer: Any) -> str:
     """Style of the accent button and of the cards, for the theme of a viewer."""
     theme = get_theme(viewer.theme)
     accent, text, warning = (_rgb(c) for c in (theme.current, theme.text, theme.warning))
+    base = _rgb(theme.background)
     faint, edge = _rgb(theme.foreground), _rgb(theme.secondary)
     return f"""
         QPushButton[accent="true"] {{ background-color: {accent}; color: {text}; }}
         QPushButton[accent="true"]:hover {{ border: 1px solid {text}; }}
+        QPushButton:checked {{ background-color: {base}; border: 2px solid {text};
+            font-weight: bold; }}
         QFrame[line] {{ background-color: {edge}; }}
         QToolButton[menu] {{ background-color: {_rgb(theme.primary)}; min-width: 26px;
             min-height: 22px; border-radius: 2px; }}

@@ -117,6 +117,7 @@ class SegmentWidget(QWidget):
         self._connections: list[Connection] = [
             (napari_viewer.layers.events.inserted, self._layers.refresh),
             (napari_viewer.layers.events.removed, self._on_removed),
+            (napari_viewer.layers.events.renamed, self._layers.refresh),
             (napari_viewer.layers.selection.events.active, self._layers.follow),
             (controller.follower.started, self._on_started),
             (controller.follower.progressed, self._on_progress),
@@ -261,10 +262,14 @@ class SegmentWidget(QWidget):
         self.find_step.add_place_to_run()
         found = QHBoxLayout()
         found.addWidget(self.find_step.note, 1)
-        found.addWidget(advanced.guess.native)
+        ways = QVBoxLayout()
+        ways.setSpacing(2)
+        ways.addWidget(advanced.guess.native)
+        ways.addWidget(self.look)
+        found.addLayout(ways)
         self.find_step.add_layout(found)
         self.better = BetterModelRow(self._try_model)
-        self.find_step.add(self.look, self.better, self.view)
+        self.find_step.add(self.better, self.view)
         self.decode = DecodeRow(self.controller.redrawing, self.advanced, lambda: self.image.value)
         self.find_step.add(self.decode)
 
@@ -456,6 +461,8 @@ class SegmentWidget(QWidget):
             words = f"{words}, {left}"
         self.status.say(self._speaking.note, words, progress.message)
         self.more_time.look(progress, is_finishing=self.controller.follower.is_finishing)
+        # A curve of so few steps says nothing, and there is no room for both.
+        self.curve.setVisible(teaching and self.more_time.isHidden())
         if progress.loss is not None:
             self.curve.add(progress.fraction, progress.loss)
 
@@ -566,7 +573,7 @@ class SegmentWidget(QWidget):
     def _next_button(self, is_corrected: bool) -> QPushButton:
         """The button to click next, as far as that can be known."""
         if self.last.is_needed and self._is_judged:
-            return self.last.more if self.last.next_button_is_more else self.last.again
+            return self.last.next_button or self.correcting.next_place
         if is_corrected and (self._is_touched or self._count.is_new):
             return self.finetune_button
         if not self.better.isHidden():
@@ -672,6 +679,7 @@ class SegmentWidget(QWidget):
         self.correcting.choose(labels)
         self.controller.corrections.show(labels)
         self.controller.changes.show(labels)
+        self.controller.outlines.follow(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.show_count(self._count)
         for step in () if self.is_busy else self._steps[1:]:

@@ -96,7 +96,7 @@ class Column(QScrollArea):
         self._inner = QWidget()
         self._layout = QVBoxLayout(self._inner)
         self._layout.setContentsMargins(6, 2, 6, 2)
-        self._layout.setSpacing(4)
+        self._layout.setSpacing(2)
         self._layout.addStretch(1)
         self.setWidget(self._inner)
         self.setWidgetResizable(True)

@@ -84,6 +84,15 @@ def holds(mark: Mark, labels: NDArray[np.int32]) -> bool:
     return not any(labels[y, x] == cell for y, x, cell in mark.get("gone", ()))
 
 
+def marks_within(mark: Mark, labels: NDArray[np.int32], where: NDArray[np.bool_]) -> bool:
+    """Whether a mark is of a single cell, all of which lies in a mask (Y, X)."""
+    if "cell" not in mark:
+        return False
+    top, bottom, left, right = mark["box"]
+    box = slice(top, bottom), slice(left, right)
+    return bool(where[box][labels[box] == mark["cell"]].all())
+
+
 def confirmed(marks: Sequence[Mark], index: Index, labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     """(Y, X) bool, what the marks of a plane say is right; later marks need not be disjoint."""
     out = np.zeros(labels.shape, bool)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.draft_cells import dashes, pending
-from napari_unet.plugin.edits.marks import confirmed
+from napari_unet.plugin.edits.marks import confirmed, holds, marks_within
 from napari_unet.plugin.viewer.layers import Index
 from napari_unet.plugin.viewer.record import DraftCell, Mark
 
@@ -31,12 +31,15 @@ class Look:
         (Y, X): `UNSEEN`, `CORRECTED` or `CONFIRMED`.
     n_cells
         Cells that were corrected since Segment wrote the labels.
+    n_marks
+        Places that were marked as correct; a cell among those that were corrected is not one.
     drafts
         (Y, X), those cells that are drafts still (`edits.draft_cells`); they are `UNSEEN`.
     """
 
     states: States
     n_cells: int
+    n_marks: int
     drafts: NDArray[np.int32]
 
 
@@ -98,7 +101,11 @@ class SeenPlane:
         edits = find_edits(before, after, ring_px, self.where)
         states[edits.trusted] = CORRECTED
         states[drafts > 0] = UNSEEN
-        return Look(states, edits.n_cells, drafts)
+        n_marks = sum(
+            holds(mark, self.painted.after) and not marks_within(mark, after, edits.trusted)
+            for mark in self.marks
+        )
+        return Look(states, edits.n_cells, n_marks, drafts)
 
     def correction(self, ring_px: int, classes: Mapping[int, str]) -> Correction | None:
         """What a model can learn from the plane; None if nothing of it was seen.

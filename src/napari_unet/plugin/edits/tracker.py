@@ -14,7 +14,6 @@ from napari_unet.core.boxes import Box
 from napari_unet.core.checks import mask_words, whole_labels
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.dirty import Dirty, dirty_after
-from napari_unet.plugin.edits.marks import holds
 from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
 from napari_unet.plugin.viewer.record import DraftCell, Mark, record_of
@@ -36,7 +35,7 @@ class EditCount:
     own
         Whether Segment wrote the labels; those from elsewhere count as painted as a whole.
     n_marks
-        Places marked as correct.
+        Places marked as correct, besides those cells.
     carried
         Whether corrections came along from an earlier result.
     n_carried
@@ -287,7 +286,7 @@ class EditTracker:
             sum(n_cells),
             len(n_cells),
             own=self.baseline is not None,
-            n_marks=sum(holds(mark, p.painted.after) for p in planes for mark in p.marks),
+            n_marks=sum(look.n_marks for look in looks.values()),
             carried=bool(memo.carried),
             n_carried=sum(plane.n_carried for plane in planes),
             name=self.layer.name,

@@ -41,6 +41,7 @@ from napari_unet.plugin.results.suggestions import CHECK, NEXT, Places
 from napari_unet.plugin.results.versions import Versions
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import make_current
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.garbage import look_at_all
 from napari_unet.plugin.viewer.layers import (
     anisotropy,
@@ -142,7 +143,9 @@ class Controller:
         self.changes = Changes(viewer, self._background)
         self.corrections = Corrections(viewer, self._background, self._autosave)
         self.places = Places(viewer)
-        self.restoring = Restoring(viewer, self._background, self._autosave, self.results)
+        self.restoring = Restoring(
+            viewer, self._background, self._autosave, self.results, self.outlines
+        )
         self.versions = Versions(service.store)
         self.redrawing = Redrawing(viewer, self.results, self._bring_along, self._redraw)
         self.better_model = BetterModel(service, self.follower)
@@ -446,11 +449,10 @@ class Controller:
         # The user may have chosen otherwise meanwhile.
         contour = self.outlines.width_px(result.labels.shape)
         if layer.contour != contour:
-            layer.contour = contour
+            outline(layer, contour)
         old = self.results.current(image)
         if old is None or not is_free or not result.untouched or not can_renew(old, layer):
             self.results.add(image, result, layer)
-            self.outlines.shown.emit(contour > 0)
             self.corrections.tracker(layer)
             return layer
         # First, so that a comparison that runs in the background counts no more.

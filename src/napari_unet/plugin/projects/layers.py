@@ -16,6 +16,7 @@ from napari_unet.io.image_source import ImageSource
 from napari_unet.plugin.edits.autosave import labels_from
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.viewer.alignment import labels_like
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.drawing import draw_ahead
 from napari_unet.plugin.viewer.layers import name_axes_of
 from napari_unet.plugin.viewer.record import record_of
@@ -90,7 +91,7 @@ def open_image(
     if labels is not None:
         record = record_of(labels)
         record.draft, record.draft_owner = key_of(project, name), owner
-        labels.contour = contour_px(labels.data.shape)
+        outline(labels, contour_px(labels.data.shape))
         draw_ahead(labels, dims)
     return Opened(name, source, key_of(project, name), image, labels, owner, is_restored, told)
 

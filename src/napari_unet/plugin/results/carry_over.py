@@ -43,10 +43,10 @@ def carry_over(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> tuple[Label
         return merged, {}
     new_ids, predicted = _numbered(new)
     old_ids, painted = _numbered(old)
-    partner = _partners(predicted, painted, seen)
     area = np.bincount(predicted.ravel(), minlength=len(new_ids))
     covered = np.bincount(predicted[seen], minlength=len(new_ids))
     drop = covered > _MOSTLY * area
+    partner = _partners(predicted, painted, seen, drop)
     drop[[0, *partner]] = False
     merged[drop[predicted]] = 0
     # What was seen, some of it under the id of the object that it goes on as.
@@ -85,17 +85,25 @@ def carry_around(
 
 
 def _partners(
-    new: NDArray[np.intp], old: NDArray[np.intp], seen: NDArray[np.bool_]
+    new: NDArray[np.intp], old: NDArray[np.intp], seen: NDArray[np.bool_], drop: NDArray[np.bool_]
 ) -> dict[int, int]:
-    """For old objects that are seen in part: which new object each goes on as, new -> old."""
+    """For old objects that are seen in part: which new object each goes on as, new -> old.
+
+    A new object that is mostly covered (`drop`) goes on as what it covers most, or not at all:
+    it may be another outline of a corrected cell, and the old object a fragment beside it.
+    """
     cut = np.zeros(int(old.max()) + 1, bool)
     cut[old[seen]] = True
     cut &= np.bincount(old[~seen], minlength=len(cut)) > 0
     cut[0] = False
-    both = cut[old] & (new > 0)
-    if not both.any():
+    both = (new > 0) & (old > 0)
+    if not (cut[old] & both).any():
         return {}
     aheads, befores, overlap = count_pairs(new[both], old[both])
+    most = np.zeros(len(drop), np.int64)
+    np.maximum.at(most, aheads, overlap)
+    fit = cut[befores] & (~drop[aheads] | (overlap == most[aheads]))
+    aheads, befores, overlap = aheads[fit], befores[fit], overlap[fit]
     new_area, old_area = np.bincount(new.ravel()), np.bincount(old.ravel())
     partners: dict[int, int] = {}
     for number in np.argsort(-overlap, kind="stable"):

@@ -10,17 +10,20 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from psygnal import Signal
 
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.record import record_of
 
-# In pixels; napari draws one more outside the cell.
-_WIDTH_PX = 1
+# In pixels; napari draws one more outside the cell. Planes with a longer side are shown smaller
+# than they are on most screens.
+_WIDTH_PX, _WIDER_PX = 1, 2
+_LONG_PX = 800
 # Planes of more pixels are filled unless the user chooses otherwise: napari computes the outlines
 # of all cells whenever it draws a plane anew, and half a second is too long for that.
 _LARGEST_PX = 2048 * 2048
 
 
 class Outlines:
-    """Shows the cells of all results of a viewer as outlines, or filled.
+    """Shows the cells of all results of a viewer, and of own labels, as outlines or filled.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ class Outlines:
     Signals
     -------
     shown
-        Whether the result that was added last has outlines.
+        Whether the labels that are corrected have outlines.
     """
 
     shown = Signal(bool)
@@ -38,16 +41,30 @@ class Outlines:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._chosen: bool | None = None
+        self._followed: Labels | None = None
         # napari draws no outlines in 3D, and would say so whenever it draws. Without outlines it
         # would not, but it draws before it tells a plugin that it shows 3D.
         warnings.filterwarnings("ignore", "Contours are not displayed during 3D rendering")
 
+    def follow(self, labels: Labels | None) -> None:
+        """Labels that are corrected from now on: `shown` tells how they are shown."""
+        if self._followed is not None:
+            self._followed.events.contour.disconnect(self._tell)
+        self._followed = labels
+        if labels is not None:
+            labels.events.contour.connect(self._tell)
+            self._tell()
+
     def choose(self, outlined: bool | None) -> None:
-        """Show all results as outlines, or filled, from now on; None: as suits each."""
+        """Show results and the labels that are corrected as outlines, or filled, from now on.
+
+        With None, each result is shown as suits it.
+        """
         self._chosen = outlined
         for layer in list(self._viewer.layers):
-            if isinstance(layer, Labels) and record_of(layer).source is not None:
-                layer.contour = self.width_px(layer.data.shape)
+            is_own = layer == self._followed and outlined is not None
+            if isinstance(layer, Labels) and (record_of(layer).source is not None or is_own):
+                outline(layer, self.width_px(layer.data.shape))
         if outlined is not None:
             self.shown.emit(outlined)
 
@@ -57,4 +74,9 @@ class Outlines:
         if wanted is None:
             # Stacks are filled: in 3D napari draws no outlines.
             wanted = len(shape) == 2 and math.prod(shape) <= _LARGEST_PX
-        return _WIDTH_PX if wanted else 0
+        width = _WIDER_PX if max(shape[-2:]) > _LONG_PX else _WIDTH_PX
+        return width if wanted else 0
+
+    def _tell(self, event: object = None) -> None:
+        if self._followed is not None:
+            self.shown.emit(self._followed.contour > 0)

@@ -14,8 +14,10 @@ from psygnal import Signal
 from napari_unet.corrections.drafts import Draft
 from napari_unet.jobs import sentence
 from napari_unet.plugin.edits.autosave import Autosave, labels_from
+from napari_unet.plugin.results.outlines import Outlines
 from napari_unet.plugin.results.result_layers import Results
 from napari_unet.plugin.viewer.background import Background
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.layers import LayerImage, image_from_layer
 from napari_unet.plugin.viewer.record import record_of
 
@@ -35,6 +37,8 @@ class Restoring:
         Knows the drafts.
     results
         Knows whether an image has labels already.
+    outlines
+        Whether the labels are shown as outlines.
 
     Signals
     -------
@@ -51,10 +55,15 @@ class Restoring:
     failed = Signal(str)
 
     def __init__(
-        self, viewer: Viewer, background: Background, autosave: Autosave, results: Results
+        self,
+        viewer: Viewer,
+        background: Background,
+        autosave: Autosave,
+        results: Results,
+        outlines: Outlines,
     ) -> None:
         self._viewer, self._background = viewer, background
-        self._autosave, self._results = autosave, results
+        self._autosave, self._results, self._outlines = autosave, results, outlines
         # Drafts that are being read.
         self.is_looking = 0
 
@@ -124,6 +133,7 @@ class Restoring:
         self._autosave.adopt(key, owner)
         record = record_of(layer)
         record.draft, record.draft_owner = key, owner
+        outline(layer, self._outlines.width_px(layer.data.shape))
         self._viewer.add_layer(layer)
         self._viewer.layers.selection.active = layer
         damaged = f"; {len(draft.damaged)} planes could not be read" if draft.damaged else ""

@@ -28,6 +28,7 @@ from napari_unet.plugin.results.changes import gone_outlines
 from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.canvas import remove_soon
+from napari_unet.plugin.viewer.colours import outline
 from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools
 from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
@@ -250,7 +251,7 @@ def new_layer(
     record.gone_outlines = dict(result.gone_outlines)
     layer.brush_size = max(3, round(diameter_px / 2)) if diameter_px else 10
     layer.selected_label = result.highest + 1
-    layer.contour = contour
+    outline(layer, contour)
     show_features(layer)
     show_tools(layer, shown=False)
     draw_ahead(layer, dims)

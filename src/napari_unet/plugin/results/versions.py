@@ -28,6 +28,13 @@ class Versions:
         return self._refused
 
     @property
+    def wants_time(self) -> bool:
+        """Whether a version was refused that may be better after a longer training."""
+        return (
+            self._refused is not None and self._last is not None and self._last.verdict.wants_time
+        )
+
+    @property
     def can_go_back(self) -> bool:
         """Whether the last fine-tune gave a version that is used, and has a parent."""
         return self._last is not None and self._last.parent is not None and not self._refused

@@ -16,6 +16,7 @@ from napari.layers.base import Layer
 from numpy.typing import NDArray
 
 from napari_unet.core.arrays import Pixels
+from napari_unet.plugin.viewer.colours import colours_on
 from napari_unet.plugin.viewer.layers import Index, axes_of, finest
 from napari_unet.plugin.viewer.record import record_of
 
@@ -64,8 +65,9 @@ def labels_like(
     image_axes = axes_of(image)
     axes = _kept(image_axes)
     stack = "".join(axis for axis in image_axes if axis not in "CYX") + "YX"
-    spread, place = _spread(labels, stack, axes), placed_like(image)
-    layer = Labels(spread, name=name, metadata=metadata, visible=visible, **place)
+    options = placed_like(image) | {"colormap": colours_on(image)}
+    spread = _spread(labels, stack, axes)
+    layer = Labels(spread, name=name, metadata=metadata, visible=visible, **options)
     record_of(layer).axes = axes
     return layer
 

@@ -18,8 +18,8 @@ class LookRow(OfferRow):
 
     def __init__(self, use_as_is: Callable[[], None]) -> None:
         super().__init__()
-        tip = "Segment again, at the image's own size and in its own colours"
-        self.use_as_is = self.add_button("Use the image as it is", tip, use_as_is)
+        tip = "Segment the image as it is: at its own size and in its own colours"
+        self.use_as_is = self.add_button("Use as it is", tip, use_as_is)
 
     def show_for(self, words: str) -> None:
         """Show the button if there are words on how the image was changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_unet.plugin.dock.steps import Note
 from napari_unet.plugin.dock.theme import restyle
@@ -52,7 +52,7 @@ class VerdictCard(QFrame):
         for part in (self.again, self.back, self.more, self.use):
             row.addWidget(part, 1)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
+        layout.setContentsMargins(8, 2, 4, 2)
         layout.setSpacing(3)
         layout.addWidget(self.note)
         layout.addLayout(row)
@@ -65,9 +65,11 @@ class VerdictCard(QFrame):
         return self._versions.refused is not None or self._versions.can_go_back
 
     @property
-    def next_button_is_more(self) -> bool:
-        """Whether training for longer is the next thing to do, not segmenting again."""
-        return self._versions.refused is not None
+    def next_button(self) -> QPushButton | None:
+        """The button to click next; None where more cells are to be corrected first."""
+        if self._versions.refused is None:
+            return self.again
+        return self.more if self.can_train_more and self._versions.wants_time else None
 
     def look(self) -> None:
         """Show the buttons that have something to do."""
