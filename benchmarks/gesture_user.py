@@ -20,7 +20,7 @@ from napari_unet.core.cells.outlines import propose, resized
 
 Mask = NDArray[np.bool_]
 # A hand works at a cell until it has this IoU.
-DONE = 0.8
+DONE = 0.7
 # Pixels by which the wheel makes an outline larger or smaller.
 _WHEEL = range(-5, 6)
 # A cell that is right may lose so much of its IoU to one that is added beside it.

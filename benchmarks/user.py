@@ -144,8 +144,12 @@ class User:
         bad = [bad[n] for n in rng.permutation(len(bad))]
         for _, *what in sorted(bad, key=lambda error: -round(error[0])):
             if self.objects >= count:
-                return
+                break
             self.put_right(*what)
+        self.finish()
+
+    def finish(self) -> None:
+        """What the user does after the last object: nothing, but for hands that leave a rest."""
 
     def correct_box(self, box: Box) -> None:
         """Make everything right in a box."""

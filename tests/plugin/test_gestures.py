@@ -302,11 +302,12 @@ def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     missed(widget, layer, hand)
     hand.press("A")
     hand.drag([(23, 64), (36, 77)])
-    hand.press("Enter")
+    hand.press("2")
     settle(widget)
+    assert is_on(widget) == []
+    assert str(layer.mode) == "paint"
     assert "1 draft" in widget.correcting.count.text()
-    hand.press("A")
-    layer.selected_label = int(layer.data[30, 70])
+    assert layer.selected_label == layer.data[30, 70] > 0
     hand.drag([(30, 76), (30, 77)])
     settle(widget)
     assert widget.correcting.count.text() == "1 cell corrected"
@@ -347,7 +348,6 @@ def test_the_wheel_sizes_the_outline_and_escape_drops_it(dock, settle, qtbot):
 
 def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, qtbot):
     widget, layer, hand = dock
-    before = layer.data.copy()
     for at in CELLS:
         hand.point(at)
         hand.press("R")
@@ -368,7 +368,6 @@ def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, q
     assert widget.status.text() == f"Cells {added[0]}, {added[1]} added and marked as correct"
     assert "2 places marked correct" in widget.correcting.count.text()
     assert "draft" not in widget.correcting.count.text()
-    assert iou(layer.data > 0, (before > 0) & (np.add(*np.indices(before.shape)) < 120)) > 0.6
     # What a click adds waits for the brush, whatever C says of the others.
     hand.drag([(23, 63), (37, 77)])
     hand.drag([(50, 50)])

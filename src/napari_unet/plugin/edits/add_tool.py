@@ -18,12 +18,16 @@ from napari_unet.plugin.edits.gestures import Hand, Path
 from napari_unet.plugin.viewer.layers import Index, image_from_layer, plane_shape
 from napari_unet.plugin.viewer.record import DraftCell, record_of
 
+# Modes of a Labels layer that touch an outline up.
+_BRUSHES = ("paint", "erase")
+
 
 class AddTool(Tool):
     """Each drag is a box around a cell, whose outline is proposed.
 
     The next box keeps the outline before it, as a draft; then `confirm` marks all that were kept
-    as correct. What a click or Enter adds stays a draft: it is to be touched up.
+    as correct. What a click or Enter adds stays a draft: it is to be touched up, as is the outline
+    when brush or eraser are chosen.
     """
 
     hint = "Drag a box around a cell, missed or wrong; Esc ends it"
@@ -75,8 +79,8 @@ class AddTool(Tool):
         before = f", with the {len(self._kept)} before" if self._kept else ""
         return (
             f"{self._hand.foresee(*self._outline)}Is it right? C adds it as correct{before}; the "
-            "next box keeps it for then. The wheel makes it larger or smaller, a click adds it to "
-            "be touched up, Esc drops it"
+            "next box keeps it for then. The wheel makes it larger or smaller, the brush (2) "
+            "touches it up, a click adds it as a draft, Esc drops it"
         )
 
     def _clicked(self, at: tuple[float, float]) -> str:
@@ -102,6 +106,17 @@ class AddTool(Tool):
 
     def _accept(self) -> None:
         self._say(lambda: self._clicked((0, 0)))
+
+    def end(self) -> None:
+        """End the tool; brush or eraser find the outline added, with its number chosen."""
+        if self._outline is not None and str(self._labels.mode) in _BRUSHES:
+            self._say(self._touch_up)
+        super().end()
+
+    def _touch_up(self) -> str:
+        draft, said = self._add()
+        self._labels.selected_label = draft["cell"]
+        return said
 
     def _escape(self) -> None:
         if self._outline is None:
