@@ -302,9 +302,9 @@ def mostly_inside(labels: Labels, box: Box, mask: Mask) -> Mask:
            [0, 0, 0, 1]])
     """
     met = np.unique(labels[box][mask])
+    if not met.any():
+        return np.zeros(labels.shape, bool)
     gone = np.isin(labels, met[met > 0])
-    if not gone.any():
-        return gone
     around = box_of(gone)
     under = np.zeros(labels.shape, bool)
     under[box] = mask

@@ -76,11 +76,11 @@ class AddTool(Tool):
         )
         self._by_px, self._labels.mouse_zoom = 0, False
         self._show()
-        before = f", with the {len(self._kept)} before" if self._kept else ""
+        before = f" with the {len(self._kept)} before" if self._kept else ""
         return (
-            f"{self._hand.foresee(*self._outline)}Is it right? C adds it as correct{before}; the "
-            "next box keeps it for then. The wheel makes it larger or smaller, the brush (2) "
-            "touches it up, a click adds it as a draft, Esc drops it"
+            f"{self._hand.foresee(*self._outline)}Is the outline right? C adds it{before} as "
+            "correct, the next box keeps it. The wheel resizes it, the brush (2) touches it up, a "
+            "click adds it as a draft, Esc drops it"
         )
 
     def _clicked(self, at: tuple[float, float]) -> str:
