@@ -189,7 +189,7 @@ class Gesturer(Painter):
     A removed, split or merged cell is one gesture. So is a box around a cell that is missed or
     wrong; one key marks all outlines of a row of boxes as correct. An outline that is bad is made
     larger or smaller with the wheel (one stroke), or touched up with the brush, or dropped (one
-    stroke) and painted.
+    stroke) and painted. Where no gesture helps, the brush paints the cell from the first.
     """
 
     def __init__(self, sample: Sample, labels: Labels) -> None:
@@ -210,7 +210,7 @@ class Gesturer(Painter):
         self.cells.append(cell)
         before = self.labels.copy(), self.strokes, self._waits, len(self.cells), self.objects
         done = []
-        for way in (self._split, self._merge, self._add):
+        for way in (self._split, self._merge, self._add, self._brush):
             self.labels[:], self.strokes, self._waits = before[0], *before[1:3]
             del self.cells[before[3] :]
             self.objects = before[4]
@@ -328,6 +328,15 @@ class Gesturer(Painter):
             if left.any() and found != number and self.is_wrong(found):
                 self.erase(found)
         self._put_back((before > 0) & (self.labels == 0))
+        return True
+
+    def _brush(self, cell: int) -> bool:
+        """Paint a true cell as the `Painter` does."""
+        self.finish()
+        # Both are counted already.
+        self.objects -= 1
+        self.cells.pop()
+        super().paint(cell)
         return True
 
     def _placed(self, box: Box, mask: Mask) -> Labels:
