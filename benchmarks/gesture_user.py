@@ -116,7 +116,7 @@ def capsule(
     shape: tuple[int, ...], start: NDArray[np.float64], stop: NDArray[np.float64], radius: float
 ) -> Mask:
     """What a round brush covers that is dragged along a straight line."""
-    points = np.stack(np.indices(shape), -1) - start
+    points = np.moveaxis(np.indices(shape), 0, -1) - start
     way = stop - start
     along = np.clip(points @ way / max(1e-9, float(way @ way)), 0, 1)
     covered: Mask = np.linalg.norm(points - along[..., None] * way, axis=-1) <= radius

@@ -222,7 +222,7 @@ def _path(edges: Floats, likeness: Sequence[Floats]) -> Mask:
     unit_px = (_SIDE_PX - 1) / (2 * (1 + _BEYOND))
     ways = np.stack([np.sin(angles), np.cos(angles)])
     # (L, A): for each lean and direction, how far out the ellipse lies.
-    ellipses = np.stack([1 / _distance(*ways, lean) for lean in _LEANS])
+    ellipses = np.stack([1 / _distance(ways[0], ways[1], lean) for lean in _LEANS])
     gain = np.stack(
         [
             _gain(
