@@ -38,6 +38,8 @@ from napari_unet.service.segmentation import SegmentationService
 Mask = NDArray[np.bool_]
 # How far the user's line begins and ends beside the cell, in pixels.
 BEYOND_PX = 4
+# A hand drags to a place beside the one that it means, by up to this fraction of a cell's side.
+OFF = 0.1
 # Cells of fewer pixels are specks at the border of an image.
 LEAST_PX = 20
 WAYS = ("outline", "ellipse", "vote")
@@ -101,7 +103,7 @@ def tell(name: str, found: NDArray[np.float64]) -> None:
 def dragged(mask: Mask, rng: np.random.Generator) -> Sides:
     """The box that a user drags around a cell."""
     (top, bottom), (left, right) = ((side.start - 0.5, side.stop - 0.5) for side in box_of(mask))
-    off = rng.uniform(-0.1, 0.1, 4) * np.repeat([bottom - top, right - left], 2)
+    off = rng.uniform(-OFF, OFF, 4) * np.repeat([bottom - top, right - left], 2)
     return top + off[0], bottom + off[1], left + off[2], right + off[3]
 
 

@@ -96,7 +96,7 @@ class User:
 
     def paint(self, cell: int) -> None:
         """Paint a true cell, and put right what of found cells is left around it."""
-        mask = painted(self.truth == cell)
+        mask = self.outline(cell)
         under = ids(self.labels[mask])
         self.labels[mask] = self.labels.max() + 1
         self.objects += 1
@@ -105,6 +105,10 @@ class User:
             left = (self.labels == found).any()
             if left and self.is_wrong(found) and not self.is_partial:
                 self.erase(found)
+
+    def outline(self, cell: int) -> NDArray[np.bool_]:
+        """What the user paints of a true cell."""
+        return painted(self.truth == cell)
 
     def erase(self, found: int) -> None:
         """Erase a found cell, and paint the true ones that lay under it."""
@@ -140,8 +144,12 @@ class User:
         bad = [bad[n] for n in rng.permutation(len(bad))]
         for _, *what in sorted(bad, key=lambda error: -round(error[0])):
             if self.objects >= count:
-                return
+                break
             self.put_right(*what)
+        self.finish()
+
+    def finish(self) -> None:
+        """What the user does after the last object: nothing, but for hands that leave a rest."""
 
     def correct_box(self, box: Box) -> None:
         """Make everything right in a box."""

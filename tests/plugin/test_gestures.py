@@ -307,11 +307,12 @@ def test_a_draft_that_is_touched_up_is_corrected(dock, settle):
     missed(widget, layer, hand)
     hand.press("A")
     hand.drag([(23, 64), (36, 77)])
-    hand.press("Enter")
+    hand.press("2")
     settle(widget)
+    assert is_on(widget) == []
+    assert str(layer.mode) == "paint"
     assert "1 draft" in widget.correcting.count.text()
-    hand.press("A")
-    layer.selected_label = int(layer.data[30, 70])
+    assert layer.selected_label == layer.data[30, 70] > 0
     hand.drag([(30, 76), (30, 77)])
     settle(widget)
     assert widget.correcting.count.text() == "1 cell corrected"
@@ -350,14 +351,59 @@ def test_the_wheel_sizes_the_outline_and_escape_drops_it(dock, settle, qtbot):
     assert camera_of(widget.viewer).zoom != zoom
 
 
-def test_an_added_cell_leaves_others_as_they_are(dock):
+def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, qtbot):
     widget, layer, hand = dock
+    for at in CELLS:
+        hand.point(at)
+        hand.press("R")
+    hand.press("A")
+    for y, x in CELLS:
+        hand.drag([(y - 7, x - 7), (y + 7, x + 7)])
+    # The second outline is taken back, and the third is dropped.
+    hand.press("Escape")
+    qtbot.wait(50)
+    hand.press("Z", "ControlModifier")
+    hand.drag([(63, 23), (77, 37)])
+    assert "with the 2 before" in widget.status.text()
+    hand.press("C")
+    settle(widget)
+    assert len(np.unique(layer.data)) == 3
+    assert not layer.data[30, 70]
+    added = [int(layer.data[at]) for at in (CELLS[0], CELLS[2])]
+    assert widget.status.text() == f"Cells {added[0]}, {added[1]} added and marked as correct"
+    assert "2 places marked correct" in widget.correcting.count.text()
+    assert "draft" not in widget.correcting.count.text()
+    # What a click adds waits for the brush, whatever C says of the others.
+    hand.drag([(23, 63), (37, 77)])
+    hand.drag([(50, 50)])
+    hand.point((90, 90))
+    hand.press("C")
+    settle(widget)
+    assert "1 draft to confirm" in widget.correcting.count.text()
+
+
+def test_a_box_replaces_a_wrong_cell_and_leaves_its_neighbours(dock, settle):
+    widget, layer, hand = dock
+    truth = layer.data == layer.data[30, 70]
+    layer.data_setitem(tuple(np.nonzero(truth & (np.indices(truth.shape)[1] > 68))), 50)
+    layer.data_setitem(tuple(np.mgrid[26:35, 80:92].reshape(2, -1)), 60)
     before = layer.data.copy()
-    tool(widget, "add")
-    hand.drag([(22, 64), (38, 90)])
-    hand.drag([(85, 85)])
-    np.testing.assert_array_equal(layer.data[before > 0], before[before > 0])
-    assert len(np.unique(layer.data)) == 5
+    wrong = int(before[30, 66])
+    hand.press("A")
+    hand.drag([(23, 64), (37, 77)])
+    assert f"The outline goes in place of cells {wrong}, 50. " in widget.status.text()
+    hand.press("Enter")
+    settle(widget)
+    cell = int(layer.data[30, 70])
+    assert iou(layer.data == cell, truth) > 0.8
+    assert not np.isin(layer.data, (wrong, 50)).any()
+    assert (layer.data[26:35, 80:92] == 60).all()
+    assert (layer.data[20, 20], layer.data[70, 30]) == (before[20, 20], before[70, 30])
+    assert "1 draft" in widget.correcting.count.text()
+    # A draft teaches nothing, nor does what it erased.
+    assert not seen(widget)[truth & (layer.data != 60)].any()
+    hand.press("Z", "ControlModifier")
+    np.testing.assert_array_equal(layer.data, before)
 
 
 @pytest.mark.slow

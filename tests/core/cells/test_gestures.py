@@ -124,18 +124,52 @@ def gone_mask(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 @given(PLANES, hnp.arrays(bool, (5, 6)), st.integers(0, 7), st.integers(0, 8))
-def test_a_new_cell_is_one_piece_on_background(labels, mask, y, x):
+def test_a_new_cell_is_one_piece_and_others_are_replaced_cut_or_kept(labels, mask, y, x):
     box = slice(y, y + 5), slice(x, x + 6)
+    wanted = np.zeros(labels.shape, bool)
+    wanted[box] = mask
     change = attempt(place, labels, box, mask, NEW)
     if change is None:
-        assert not (mask & (labels[box] == 0)).any()
+        assert not (wanted & (labels == 0)).any()
         return
     after = change.applied(labels)
-    np.testing.assert_array_equal(after[labels > 0], labels[labels > 0])
     new = after == NEW
     assert new.any()
     assert label(new, connectivity=1).max() == 1
-    assert not new[box][~mask].any()
+    assert not new[~wanted].any()
+    assert not ((labels == 0) & (after > 0) & ~new).any()
+    pieces = label(labels, connectivity=2)
+    for number in range(1, pieces.max() + 1):
+        piece = pieces == number
+        cell = labels[piece][0]
+        if (piece & wanted).sum() > 0.5 * piece.sum():
+            assert not (after[piece] == cell).any()
+            continue
+        rest = piece & ~new
+        np.testing.assert_array_equal(after[rest], cell)
+        held = (labels == cell) & wanted
+        if held.sum() <= 0.5 * wanted.sum():
+            assert not (piece & new).any()
+
+
+def test_a_box_over_a_wrong_cell_and_its_pieces_replaces_them(blocks):
+    blocks[10, 26:29] = 8
+    after = place(blocks, np.s_[3:16, 4:30], np.ones((13, 26), bool), NEW).applied(blocks)
+    assert (after[3:16, 4:30] == NEW).all()
+    assert (after[25:28, 5:10] == 3).all()
+    assert (after[5:15, 30:40] == 4).all()
+
+
+def test_a_box_cuts_a_cell_out_of_a_larger_one(blocks):
+    after = place(blocks, np.s_[5:15, 5:13], np.ones((10, 8), bool), NEW).applied(blocks)
+    assert (after[5:15, 5:13] == NEW).all()
+    assert (after[5:15, 13:25] == 3).all()
+
+
+def test_a_new_cell_that_runs_into_its_neighbour_stops_there(blocks):
+    after = place(blocks, np.s_[5:15, 22:30], np.ones((10, 8), bool), NEW).applied(blocks)
+    assert (after[5:15, 22:25] == 3).all()
+    assert (after[5:15, 25:30] == NEW).all()
 
 
 def test_each_gesture_teaches_as_the_brush_does(blocks):

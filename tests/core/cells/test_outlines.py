@@ -58,6 +58,24 @@ def test_a_flat_image_gives_the_ellipse_of_the_box():
     assert iou(found, ellipse(30, 35, 10, 20)) > 0.9
 
 
+@pytest.mark.parametrize("turn", [-1, 1])
+def test_a_long_cell_that_lies_across_is_found(turn):
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    along, across = (rows - 30) + turn * (columns - 35), (rows - 30) - turn * (columns - 35)
+    cell = (along / 28) ** 2 + (across / 11) ** 2 <= 1
+    image = np.random.default_rng(0).normal(50, 5, SHAPE) + 30 * cell
+    rows, columns = np.nonzero(cell)
+    sides = (rows.min() - 1, rows.max() + 1, columns.min() - 1, columns.max() + 1)
+    assert iou(filled(*propose(image[None], sides)), cell) > 0.8
+
+
+def test_a_cell_that_shows_by_its_texture_is_found():
+    cell = ellipse(30, 35, 15, 20)
+    rng = np.random.default_rng(0)
+    image = np.where(cell, rng.normal(50, 20, SHAPE), rng.normal(50, 4, SHAPE))
+    assert iou(filled(*propose(image[None], (13, 46, 13, 57))), cell) > 0.8
+
+
 def test_a_cell_that_shows_in_one_channel_only_is_found():
     cell = ellipse(30, 35, 8, 12)
     noise = np.random.default_rng(0).normal(0, 30, (3, *SHAPE))

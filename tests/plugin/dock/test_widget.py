@@ -304,7 +304,7 @@ def test_a_result_that_cannot_be_shown_is_told(docked, settle, image, monkeypatc
     widget = docked()
     widget.viewer.add_image(image)
     monkeypatch.setattr(
-        "napari_unet.plugin.results.result_layers.labels_like", lambda *args: 1 / 0, raising=True
+        "napari_unet.plugin.results.result_layers.labels_like", lambda *args, **named: 1 / 0
     )
     widget.segment_button.click()
     settle(widget)

@@ -31,7 +31,8 @@ _LEAST_PART = 0.05
 # Radius, in pixels, of the largest disc that closes the gap between two cells that are merged: it
 # bridges about twice as much.
 _GAP_RADIUS_PX = 4
-# A cell belongs to a loop if more than this fraction of its pixels lies inside.
+# A cell belongs to a loop, or is replaced by a new cell, if more than this fraction of its pixels
+# lies inside.
 _INSIDE = 0.5
 
 
@@ -236,27 +237,22 @@ def clear(labels: Labels, loop: Path) -> tuple[Change, list[Point]]:
     [(1, 3)]
     """
     box, mask = inside_loop(labels.shape, loop)
-    inside = np.zeros(labels.shape, bool)
-    inside[box] = mask
-    met = np.unique(labels[inside])
-    touched = np.isin(labels, met[met > 0])
-    if not touched.any():
+    gone = mostly_inside(labels, box, mask)
+    if not gone.any():
         return _fill(box, np.zeros_like(mask), 0), []
-    box = box_of(touched)
-    pieces = label(np.where(touched[box], labels[box], 0), connectivity=2)
-    areas, within = np.bincount(pieces.ravel()), np.bincount(pieces[inside[box]])
-    within = np.pad(within, (0, len(areas) - len(within)))
-    goes = within > _INSIDE * areas
-    goes[0] = False
-    change = _fill(box, goes[pieces], 0)
-    _, firsts = np.unique(pieces[goes[pieces]], return_index=True)
+    box = box_of(gone)
+    change = _fill(box, gone[box], 0)
+    pieces = label(np.where(gone[box], labels[box], 0), connectivity=2)
+    _, firsts = np.unique(pieces[gone[box]], return_index=True)
     return change, [(int(change.rows[n]), int(change.columns[n])) for n in firsts]
 
 
 def place(labels: Labels, box: Box, mask: Mask, new_id: int) -> Change:
-    """Return the change that puts a new cell into a plane, beside the cells that are there.
+    """Return the change that puts a new cell into a plane.
 
-    Of what other cells leave, the largest connected piece is taken.
+    A cell of which more than half lies under the new one is replaced: all of it is erased. Out of
+    one that covers more than half of the new cell, the new one is cut. Other cells keep their
+    pixels; of what they leave, the largest connected piece is taken.
 
     Raises
     ------
@@ -265,16 +261,59 @@ def place(labels: Labels, box: Box, mask: Mask, new_id: int) -> Change:
 
     Examples
     --------
-    >>> labels = np.array([[5, 0, 0], [0, 0, 0]], np.int32)
-    >>> place(labels, np.s_[0:2, 0:2], np.ones((2, 2), bool), 6).applied(labels)
-    array([[5, 6, 0],
-           [6, 6, 0]], dtype=int32)
+    >>> labels = np.array([[5, 5, 5, 0], [5, 0, 0, 7]], np.int32)
+    >>> place(labels, np.s_[0:2, 2:4], np.ones((2, 2), bool), 6).applied(labels)
+    array([[5, 5, 5, 6],
+           [5, 0, 6, 6]], dtype=int32)
     """
-    pieces, n = ndimage.label(mask & (labels[box] == 0))
+    gone = mostly_inside(labels, box, mask)
+    inside = labels[box]
+    met, common = np.unique(inside[mask & (inside > 0) & ~gone[box]], return_counts=True)
+    cut = met[common > _INSIDE * mask.sum()]
+    pieces, n = ndimage.label(mask & ((inside == 0) | gone[box] | np.isin(inside, cut)))
     if not n:
         raise ValueError("other cells cover all of this place; remove or split them first")
     largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-    return _fill(box, pieces == largest, new_id)
+    new = _fill(box, pieces == largest, new_id)
+    gone[new.rows, new.columns] = False
+    rows, columns = np.nonzero(gone)
+    return Change(
+        np.concatenate([new.rows, rows]),
+        np.concatenate([new.columns, columns]),
+        np.concatenate([new.values, np.zeros(len(rows), np.int32)]),
+    )
+
+
+def mostly_inside(labels: Labels, box: Box, mask: Mask) -> Mask:
+    """Return (Y, X), the pixels of those cells of which more than half lies in a mask.
+
+    Parameters
+    ----------
+    labels
+        (Y, X).
+    box, mask
+        A box of the plane, and which of its pixels are meant.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 0, 2], [1, 0, 0, 2]], np.int32)
+    >>> mostly_inside(labels, np.s_[0:2, 1:4], np.ones((2, 3), bool)).astype(int)
+    array([[0, 0, 0, 1],
+           [0, 0, 0, 1]])
+    """
+    met = np.unique(labels[box][mask])
+    if not met.any():
+        return np.zeros(labels.shape, bool)
+    gone = np.isin(labels, met[met > 0])
+    around = box_of(gone)
+    under = np.zeros(labels.shape, bool)
+    under[box] = mask
+    pieces = label(np.where(gone[around], labels[around], 0), connectivity=2)
+    areas = np.bincount(pieces.ravel())
+    goes = np.bincount(pieces[under[around]], minlength=len(areas)) > _INSIDE * areas
+    goes[0] = False
+    gone[around] = goes[pieces]
+    return gone
 
 
 def _fill(box: Box, mask: Mask, value: int) -> Change:

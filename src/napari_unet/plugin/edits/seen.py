@@ -97,7 +97,9 @@ class SeenPlane:
         drafts = pending(self.drafts, self.marks, self.index, after)
         before = self.painted.before
         if drafts.any():
-            after = np.where(drafts, before, after)
+            # As they were before: the drafts, and what they erased of cells that they replaced.
+            is_old = (drafts > 0) | ((after == 0) & np.isin(before, np.unique(before[drafts > 0])))
+            after = np.where(is_old, before, after)
         edits = find_edits(before, after, ring_px, self.where)
         states[edits.trusted] = CORRECTED
         states[drafts > 0] = UNSEEN

@@ -16,12 +16,17 @@ from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.viewer.layers import fits
 
 if TYPE_CHECKING:
-    from napari_unet.plugin.edits.gestures import Tool
+    from napari_unet.plugin.edits.gesture_tools import Tool
 
 # Text, key and tooltip of each button. The keys are free in napari's Labels layers and in its
 # viewer; that of "remove" acts at once.
 _BUTTONS = (
-    ("add", "A", "Drag a box around a missed cell: its outline is proposed, and C adds it (A)"),
+    (
+        "add",
+        "A",
+        "Drag boxes around cells that are missed or wrong: their outlines are proposed, and C adds "
+        "them. An outline takes the place of the wrong cells under it (A)",
+    ),
     ("remove", "", "Each click removes a false cell (R: the cell under the pointer)"),
     ("split", "S", "Draw a line across a cell to split it in two (S)"),
     ("merge", "J", "Drag from one cell into another to join them (J)"),
@@ -64,12 +69,12 @@ class GestureRow(QWidget):
         return {"R": self._remove_here, **toggles}
 
     def confirm(self) -> str:
-        """Add the outline that is proposed as correct; returns a sentence, empty if there is none.
+        """Add the outlines of the boxes as correct; returns a sentence, empty if there are none.
 
         Raises
         ------
         ValueError
-            If other cells cover its place.
+            If other cells cover the place of the last one.
         """
         return "" if self._tool is None else self._tool.confirm()
 
@@ -88,19 +93,20 @@ class GestureRow(QWidget):
 
     def _begin(self, text: str) -> str:
         # Their packages take a second to import.
-        from napari_unet.plugin.edits import gestures
+        from napari_unet.plugin.edits import add_tool, gesture_tools
+        from napari_unet.plugin.edits.gestures import Hand
 
         labels, viewer = self._labels(), self._controller.viewer
-        hand = gestures.Hand(viewer, self._controller.corrections, labels)
+        hand = Hand(viewer, self._controller.corrections, labels)
         tell = self.said.emit, self.warned.emit, self._on_ended
         if text == "add":
-            self._tool = gestures.AddTool(hand, *tell, self._image_of(labels))
+            self._tool = add_tool.AddTool(hand, *tell, self._image_of(labels))
         else:
             self._tool = {
-                "remove": gestures.RemoveTool,
-                "split": gestures.SplitTool,
-                "merge": gestures.MergeTool,
-                "nothing here": gestures.ClearTool,
+                "remove": gesture_tools.RemoveTool,
+                "split": gesture_tools.SplitTool,
+                "merge": gesture_tools.MergeTool,
+                "nothing here": gesture_tools.ClearTool,
             }[text](hand, *tell)
         return self._tool.hint
 
