@@ -32,23 +32,23 @@ def learnt(add_model, store):
 
 def test_both_numbers_are_told(learnt, store):
     versions = Versions(store)
-    assert versions.learnt(learnt(True, check(0.41, 0.83), check(0.88, 0.87))) == (
+    assert versions.learnt(learnt(True, check(0.41, 0.83), check(0.88, 0.87)), "a") == (
         'New model "tiny", version 2, is ready: 83 % on 5 test cells (before 41 %); '
         "87 % on earlier corrections (before 88 %)"
     )
     assert versions.can_go_back
-    assert versions.learnt(learnt(True, check(0, 1, 1, weak=True), None)) == (
+    assert versions.learnt(learnt(True, check(0, 1, 1, weak=True), None), "a") == (
         'New model "tiny", version 2, is ready: 100 % on 1 test cell (before 0 %); '
         "one cell is too few to be sure"
     )
-    assert versions.learnt(learnt(True, None, None)) == (
+    assert versions.learnt(learnt(True, None, None), "a") == (
         'New model "tiny", version 2, is ready: it is so'
     )
 
 
 def test_a_refusal_tells_why_and_with_which_numbers(learnt, store):
     versions = Versions(store)
-    assert versions.learnt(learnt(False, check(0.83, 0.41), None)) == (
+    assert versions.learnt(learnt(False, check(0.83, 0.41), None), "a") == (
         "The old model stays in use: it is so"
     )
     assert versions.scores == "41 % on 5 test cells (before 83 %)"
@@ -63,7 +63,7 @@ def test_a_refusal_tells_why_and_with_which_numbers(learnt, store):
 
 def test_the_way_back(learnt, store):
     versions = Versions(store)
-    versions.learnt(learnt(True, None, None))
+    versions.learnt(learnt(True, None, None), "a")
     parent, choice = versions.go_back("tiny")
     assert (parent.reference, choice) == ("tiny@1", "tiny")
     assert store.find("tiny").version == 1
@@ -79,7 +79,8 @@ def test_the_way_back_passes_over_what_was_refused(store, add_model, write_model
     last = add_model("tiny", parent=refused.sha256())
     versions = Versions(store)
     versions.learnt(
-        Improvement(last, refused, Verdict(True, "it is so"), None, None, steps=9, compute="cpu")
+        Improvement(last, refused, Verdict(True, "it is so"), None, None, steps=9, compute="cpu"),
+        "a",
     )
     assert versions.go_back("tiny") == (first, "tiny")
     assert store.find("tiny@2").refused
