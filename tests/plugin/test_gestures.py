@@ -371,7 +371,7 @@ def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, q
     assert not layer.data[30, 70]
     added = [int(layer.data[at]) for at in (CELLS[0], CELLS[2])]
     assert widget.status.text() == f"Cells {added[0]}, {added[1]} added and marked as correct"
-    assert "2 places marked correct" in widget.correcting.count.text()
+    assert "5 cells corrected" in widget.correcting.count.text()
     assert "draft" not in widget.correcting.count.text()
     # What a click adds waits for the brush, whatever C says of the others.
     hand.drag([(23, 63), (37, 77)])
