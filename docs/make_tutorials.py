@@ -192,12 +192,12 @@ def server(stage: Stage) -> None:
     """Segment on a server."""
     stage.open("nuclei")
     with serving(stage.files) as file:
-        stage.dock.advanced.server.value = file
+        stage.dock.advanced.server.choose(str(file))
         labels = stage.segment()
         assert labels.max() > 150
         assert ": CPU" in stage.dock.compute.text(), stage.dock.compute.text()
         stage.take("server")
-        stage.dock.advanced.server.value = None
+        stage.dock.advanced.server.choose("")
 
 
 def very_large(stage: Stage) -> None:
