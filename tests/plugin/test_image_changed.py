@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import pytest
 
+from napari_unet.plugin.jobs import controller
+from napari_unet.plugin.jobs.controller import new_layer
 from napari_unet.plugin.viewer.record import is_helper
 
 EARLIER = "cells cells (of the earlier image)"
@@ -78,6 +82,30 @@ def test_what_was_found_is_not_laid_over_another_image(docked_by_napari, settle,
     settle(widget)
     assert "changed meanwhile" not in widget.status.text()
     assert widget.labels.value is not first
+
+
+def test_it_may_change_while_a_layer_is_made_of_what_was_found(
+    docked_by_napari, settle, discs, monkeypatch, qtbot
+):
+    widget = docked_by_napari
+    image = widget.viewer.add_image(np.stack([discs((20, 20)), discs((30, 70))]), name="cells")
+    widget.segment_button.click()
+    settle(widget)
+    is_making, may_go_on = Event(), Event()
+
+    def make_slowly(*of_result):
+        is_making.set()
+        may_go_on.wait()
+        return new_layer(*of_result)
+
+    monkeypatch.setattr(controller, "new_layer", make_slowly)
+    widget.segment_button.click()
+    qtbot.waitUntil(is_making.is_set, timeout=60_000)
+    change(image, "fewer axes")
+    may_go_on.set()
+    settle(widget)
+    told = widget.status.text()
+    assert told == "⚠ the image 'cells' was changed meanwhile; click Segment", told
 
 
 def test_a_pyramid_that_was_not_changed_gets_its_labels(docked_by_napari, settle, discs):

@@ -97,6 +97,26 @@ def test_a_gap_of_three_pixels_stays():
     np.testing.assert_array_equal(close_gaps(labels), labels)
 
 
+@pytest.mark.parametrize(("gap", "is_closed"), [(1, True), (4, True), (5, False), (6, False)])
+def test_a_gap_along_a_diagonal_is_closed_or_left_without_stripes(gap, is_closed):
+    rows, columns = np.indices((16, 24))
+    along = columns - rows
+    labels = np.where(along < 4, 1, np.where(along < 4 + gap, 0, 2)).astype(np.int32)
+    labels[:4] = labels[-4:] = 0
+    out = close_gaps(labels)
+    inside = (along >= 4) & (along < 4 + gap)
+    inside[:7] = inside[-7:] = False
+    assert (out[inside] > 0).all() if is_closed else (out[inside] == 0).all()
+
+
+@given(blobs(), st.integers(1, 2))
+def test_what_a_cell_gets_touches_it_by_a_side(labels, gap_px):
+    out = close_gaps(labels, gap_px)
+    for cell in np.unique(labels[labels > 0]):
+        pieces, count = ndimage.label(out == cell)
+        assert len(np.unique(pieces[labels == cell])) == count
+
+
 def test_a_wider_gap_is_shared():
     labels = np.zeros((5, 12), np.int32)
     labels[:, :4], labels[:, 8:] = 1, 2

@@ -236,5 +236,6 @@ def _number(y: Place, x: Place, box: Box, width: int) -> Place:
 
 
 def _reach(decoding: Decoding) -> int:
-    # A filled pixel depends on cells 2 gaps away from it or from its neighbours in the gap.
-    return 3 * decoding.gap_px + 1
+    # A filled pixel depends on cells 2 gaps away from it or from its neighbours in the gap, and on
+    # the pixels, twice as many as the gap, by which it touches its cell.
+    return 5 * decoding.gap_px + 1

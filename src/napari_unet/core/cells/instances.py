@@ -238,7 +238,8 @@ def close_gaps(
 
     A background pixel joins a cell that is at most `gap_px` away if there is a second cell within
     `2 gap_px`. Outlines that face no other cell stay where they are. Which of two cells a pixel
-    joins depends on where they lie, not on their ids.
+    joins depends on where they lie, not on their ids. What would touch its cell by corners only, or
+    by more than `2 gap_px` such pixels in a row, does not join it: it would be a stripe in the gap.
 
     Parameters
     ----------
@@ -261,17 +262,27 @@ def close_gaps(
     between = (out == 0) & (highest > 0) & (lowest != highest)
     padded = np.ascontiguousarray(np.pad(out, 1))
     gaps = np.ravel_multi_index(tuple(line + 1 for line in np.nonzero(between)), padded.shape)
-    flat = padded.ravel()
+    kept = padded.ravel()
+    flat = kept.copy()
     # Those that share a side come before those at corners.
     around = sorted(product((-1, 0, 1), repeat=out.ndim), key=lambda side: np.abs(side).sum())
     strides = [step // padded.itemsize for step in padded.strides]
-    sides = [int(np.dot(side, strides)) for side in around[1:]]
+    neighbours = [int(np.dot(side, strides)) for side in around[1:]]
+    open_gaps = gaps
     for _ in range(gap_px):
-        joined = np.zeros(len(gaps), np.int32)
-        for side in sides:
-            joined = np.where(joined == 0, flat[gaps + side], joined)
-        flat[gaps] = joined
-        gaps = gaps[joined == 0]
+        joined = np.zeros(len(open_gaps), np.int32)
+        for step in neighbours:
+            joined = np.where(joined == 0, flat[open_gaps + step], joined)
+        flat[open_gaps] = joined
+        open_gaps = open_gaps[joined == 0]
+    gaps = gaps[flat[gaps] > 0]
+    for _ in range(2 * gap_px):
+        joined = flat[gaps]
+        touches = np.zeros(len(gaps), bool)
+        for step in neighbours[: 2 * out.ndim]:
+            touches |= kept[gaps + step] == joined
+        kept[gaps[touches]] = joined[touches]
+        gaps = gaps[~touches]
     return padded[(slice(1, -1),) * out.ndim]
 
 

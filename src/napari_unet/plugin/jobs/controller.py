@@ -380,14 +380,18 @@ class Controller:
         source = asked.source
         done: Segmentation = job.result  # type: ignore[assignment]
         done = replace(done, labels=planes_last(done.labels, label_axes(source.axes)))
-        if asked.is_outdated:
-            self._show_beside(asked, done)
-            return
 
         def show(future: Future[tuple[Segmentation, Result, Labels]]) -> None:
-            self.follower.guarded(lambda: self._show(asked, *future.result(), job.seconds))
+            # It may have been changed while a layer was made of the result, which then fails.
+            if asked.is_outdated:
+                self.follower.guarded(lambda: self._show_beside(asked, done))
+            else:
+                self.follower.guarded(lambda: self._show(asked, *future.result(), job.seconds))
 
-        self._bring_along(asked, lambda: done, show)
+        if asked.is_outdated:
+            self._show_beside(asked, done)
+        else:
+            self._bring_along(asked, lambda: done, show)
 
     def _bring_along(
         self,
@@ -466,9 +470,6 @@ class Controller:
         self, asked: Request, done: Segmentation, result: Result, layer: Labels, seconds: float
     ) -> None:
         image = asked.image
-        if asked.is_outdated:
-            self._show_beside(asked, done)
-            return
         # What is being found in its scores is no longer wanted.
         self.redrawing.drop()
         layer = self._add_or_renew(image, result, layer)

@@ -171,10 +171,10 @@ class Redrawing:
     def _show(self, kept: _Kept, merged: Merged) -> None:
         self._is_at_work = False
         try:
-            done, result, layer = merged.result()
-            # The user may have segmented, or gone back to another result meanwhile.
+            # The user may have changed the image, segmented, or gone back to another result.
             is_current = self._results.current(kept.asked.image) == kept.layer
             if self._kept is kept and is_current:
+                done, result, layer = merged.result()
                 shown = self._add(kept.asked.image, result, layer)
                 self._kept = replace(kept, layer=shown)
                 self.changed.emit()
