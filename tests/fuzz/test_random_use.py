@@ -13,7 +13,7 @@ import pytest
 def test_nobody_who_uses_the_dock_at_random_meets_a_fault():
     # In a process of its own: it takes over what is told of exceptions, and all settings.
     script = Path(__file__).with_name("random_use.py")
-    asked = [sys.executable, "-W", "ignore", str(script), "--minutes", "0.2", "--seed", "1"]
+    asked = [sys.executable, "-W", "ignore", str(script), "--minutes", "0.1", "--seed", "1"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seed 1: " in done.stdout

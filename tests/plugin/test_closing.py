@@ -61,12 +61,12 @@ def story():
         dock.segment_button.click()
         while not dock.progress.value():
             yield
-    if what in ("painted", "rectangle", "finetune"):
+    if what in ("painted", "floating", "finetune"):
         yield from segmented()
-    if what == "rectangle":
-        dock.correcting.rectangle.click()
     if what == "floating":
+        # With a rectangle that is being drawn.
         inner.setFloating(True)
+        dock.correcting.rectangle.click()
     if what == "finetune":
         dock.budget.choices = (("long", 600.0),)
         dock.finetune_button.click()
@@ -115,7 +115,7 @@ def cpu_of_children() -> float | None:
 @pytest.mark.parametrize(
     ("what", "closing"),
     [
-        *((what, "window") for what in ("idle", "painted", "rectangle", "floating", *AT_WORK)),
+        *((what, "window") for what in ("painted", "floating", *AT_WORK)),
         ("finetune", "script"),
     ],
 )
@@ -158,7 +158,7 @@ def test_closing_ends_the_process_well(
         computed = cpu_of_children() - cpu_before - float(seconds)
         print(f"{what}: closed in {waited:.1f} s, in which it computed {computed:.1f} s")
         assert computed < 4
-    if what in ("painted", "rectangle", "finetune"):
+    if what in ("painted", "floating", "finetune"):
         folders = list((store.root.parent / "drafts").iterdir())
         draft = Drafts(store.root.parent / "drafts").load(folders[0].name)
         assert not np.array_equal(draft.labels, draft.baseline)

@@ -28,11 +28,10 @@ def test_labels_do_not_depend_on_the_tile(service, precision):
         service.segment(image, "YXC", "nuclei", PredictConfig(tile_px=tile, precision=precision))
         .wait()
         .labels
-        for tile in (284, 572, 1020)
+        for tile in (284, 1020)
     ]
     assert labels[0].max() > 100
-    for other in labels[1:]:
-        np.testing.assert_array_equal(other, labels[0])
+    np.testing.assert_array_equal(labels[1], labels[0])
 
 
 @pytest.mark.slow

@@ -32,8 +32,9 @@ def run(code, *arguments):
 TEST = """
 import sys
 from bioimageio.core import test_description
-summary = test_description(sys.argv[1])
-print(summary.status, [e.msg for d in summary.details for e in d.errors])
+for path in sys.argv[1:]:
+    summary = test_description(path)
+    print(summary.status, [e.msg for d in summary.details for e in d.errors])
 """
 BLOCKS = """
 import sys
@@ -50,15 +51,13 @@ np.save(sys.argv[3], np.asarray(found.members["scores"].data)[0])
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bioimageio_core")
-@pytest.mark.parametrize("name", ["nuclei@1", "stack"])
-def test_bioimageio_core_passes_it(name, tmp_path, write_model, monkeypatch):
+def test_bioimageio_core_passes_it(tmp_path, write_model, monkeypatch):
     """`bioimageio test`: the format, both kinds of weights, several sizes and batches."""
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
     store = ModelStore()
-    if name == "stack":
-        store.add(name, lambda path: write_model(path, name=name, depth=2, z_depth=1))
-    path = store.export(name, tmp_path / "model.zip")
-    assert run(TEST, path).splitlines()[-1] == "passed []"
+    store.add("stack", lambda path: write_model(path, name="stack", depth=2, z_depth=1))
+    paths = [store.export(name, tmp_path / f"{name}.zip") for name in ("nuclei", "stack")]
+    assert run(TEST, *paths).splitlines()[-2:] == ["passed []", "passed []"]
 
 
 @pytest.mark.slow
