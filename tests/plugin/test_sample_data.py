@@ -11,7 +11,6 @@ import napari_unet
 from napari_unet.core.cells.metrics import Scores
 from napari_unet.plugin import drawn_images, sample_data
 
-
 MANIFEST = yaml.safe_load(Path(napari_unet.__file__).with_name("napari.yaml").read_text("utf-8"))
 SAMPLES = {
     command["title"]: command["python_name"].split(":")[1]
