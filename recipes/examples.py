@@ -1,13 +1,13 @@
 """Draw where a model fails worst, or what it usually does.
 
     python recipes/examples.py MODEL OUT.png FOLDER [FOLDER ...] [--typical] [--found]
-        [--images 4] [--side 160]
+        [--only NAME] [--images 4] [--side 160]
 
 A FOLDER holds images/ and masks/, as those that the recipes make. Each gives a row: the images of
 which the smallest share is right (AP at 0.5), each shown where most is wrong, or with `--typical`
 those in the middle of the order, each shown where most cells are. Each is shown twice: as it is,
 and with the true outlines in green, the found ones in magenta, and white where they agree;
-`--found` draws the found ones alone.
+`--found` draws the found ones alone, `--only` takes one image.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def row(
     """The worst images of a folder, or those in the middle."""
     seen = []
     for path, masks in list_pairs(folder / "images", folder / "masks"):
+        if options.only not in ("", path.stem):
+            continue
         image, truth = read_pair(path, masks)
         found = service.segment(image.data, image.axes, model).wait().labels
         scores = Scores()
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--typical", action="store_true", help="those in the middle of the order")
     parser.add_argument("--found", action="store_true", help="no true outlines")
+    parser.add_argument("--only", default="", help="name of the one image to draw")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--side", type=int, default=160)
     options = parser.parse_args()
