@@ -47,12 +47,49 @@ def test_each_test_that_the_battery_names_exists(path):
 
 def test_messages_that_the_troubleshooting_page_explains_exist():
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    messages = re.findall(r"^### `(.+)`$", page, re.M)
-    assert len(messages) > 15
+    messages = re.findall(r"^(?:### |\| )`(.+?)`(?: \|.*)?$", page, re.M)
+    assert len(messages) > 40
     sources = (ROOT / "src" / "napari_unet").rglob("*.py")
     # A message may be written as several pieces of text, one below the other.
     code = "\n".join(re.sub(r'"\s*f?"', "", path.read_text("utf-8")) for path in sources)
     assert [message for message in messages if message not in code] == []
+
+
+# What the pages set in italics, beside the labels of the dock: other programs, and plain emphasis.
+NOT_OF_THE_DOCK = {
+    *("Plugins", "Install/Uninstall Plugins…", "Install", "Help", "napari Info", "IO Utilities"),
+    *(
+        "Save Selected Layers",
+        "New labels layer",
+        "Convert data type",
+        "Command Prompt",
+        "Terminal",
+    ),
+    *("File > Import objects from file", "Cite this repository", "No Qt bindings could be found"),
+    *("Command Prompt", "Unpooling", "valid", "up-convolution", "what", "where"),
+}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *DOCS.glob("tutorials/*.md")]
+        if page.stem not in ("architecture", "battery", "benchmarks", "lessons", "comparison")
+    ],
+    ids=lambda page: page.stem,
+)
+def test_labels_that_the_pages_name_are_in_the_dock(page):
+    package = ROOT / "src" / "napari_unet"
+    files = [*(package / "plugin").rglob("*.py"), *package.glob("*/*.py"), package / "napari.yaml"]
+    source = "".join(path.read_text("utf-8") for path in files)
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.S)
+    named = re.findall(r"(?<!\*)\*([^*\n ](?:[^*\n]|\n(?!\n))*)\*(?!\*)", text)
+    words = {word for name in named for word in " ".join(name.split()).split(" ▸ ")}
+    words = {word.removeprefix("Apply to: ") for word in words} - NOT_OF_THE_DOCK
+    # Endings, numbers and names are filled in.
+    words = {re.split(r" \(| \d|nuclei", word)[0].strip() for word in words}
+    assert {word for word in words if word not in source} == set()
 
 
 def test_the_notebook_of_the_lessons_takes_from_the_package_what_is_there():

@@ -1,18 +1,39 @@
 """Tests for napari_unet.plugin.sample_data."""
 
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 import napari_unet
 from napari_unet.core.cells.metrics import Scores
 from napari_unet.plugin import drawn_images, sample_data
-from napari_unet.plugin.sample_data import mitosis, tissue
+
+MANIFEST = yaml.safe_load(Path(napari_unet.__file__).with_name("napari.yaml").read_text("utf-8"))
+SAMPLES = {
+    command["title"]: command["python_name"].split(":")[1]
+    for command in MANIFEST["contributions"]["commands"]
+    if "plugin.sample_data:" in command["python_name"]
+}
 
 
-def test_the_tissue_needs_no_internet(monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    [(image, options, kind)] = tissue()
-    assert (image.shape, options["rgb"], kind) == ((512, 512, 3), True, "image")
+def test_no_sample_needs_the_internet(monkeypatch):
+    def refuse(*_):
+        raise OSError("no connection to the internet")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert len(SAMPLES) == len(MANIFEST["contributions"]["sample_data"]) == 6
+    for name in SAMPLES.values():
+        [(image, _, kind)] = getattr(sample_data, name)()
+        assert (image.dtype, kind) == (np.uint8, "image"), name
+
+
+def test_the_tissue_is_a_picture_in_colour():
+    [(image, options, _)] = sample_data.tissue()
+    assert (image.shape, options["rgb"]) == ((512, 512, 3), True)
 
 
 @pytest.mark.parametrize("name", ["nuclei", "stack", "movie", "channels", "phase_contrast"])
@@ -44,37 +65,3 @@ def test_stacks_and_movies_keep_the_number_of_a_nucleus():
     # Mothers end where their daughters begin.
     before, after = set(np.unique(movie[4])), set(np.unique(movie[5]))
     assert len(after - before) == 2 * len(before - after) > 4
-
-
-@pytest.fixture
-def nothing_downloaded(monkeypatch, tmp_path):
-    """scikit-image as after its installation."""
-    from skimage.data import _fetchers
-
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(
-        _fetchers,
-        "_image_fetcher",
-        pooch.create(tmp_path, "https://127.0.0.1:9/", registry=_fetchers.registry),
-    )
-
-
-@pytest.mark.usefixtures("nothing_downloaded")
-def test_without_internet_a_sentence_says_what_to_do():
-    with pytest.raises(
-        ValueError, match=r"downloaded once.*internet; the sample 'nuclei'"
-    ) as error:
-        mitosis()
-    assert error.value.__cause__ is None
-    assert "Error" not in str(error.value)
-
-
-def test_without_pooch_a_sentence_says_what_to_do(monkeypatch, tmp_path):
-    from skimage.data import _fetchers
-
-    monkeypatch.setattr(_fetchers, "_image_fetcher", None)
-    monkeypatch.setattr(_fetchers, "data_dir", str(tmp_path / "data"))
-    # Under pytest scikit-image skips the test instead.
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")
-    with pytest.raises(ValueError, match=r"pip install pooch; the sample 'nuclei'"):
-        mitosis()

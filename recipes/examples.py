@@ -1,10 +1,13 @@
-"""Draw where a model fails worst.
+"""Draw where a model fails worst, or what it usually does.
 
-    python recipes/failures.py MODEL OUT.png FOLDER [FOLDER ...] [--images 4] [--side 160]
+    python recipes/examples.py MODEL OUT.png FOLDER [FOLDER ...] [--typical] [--found]
+        [--only NAME] [--images 4] [--side 160]
 
 A FOLDER holds images/ and masks/, as those that the recipes make. Each gives a row: the images of
-which the smallest share is right (AP at 0.5), each shown where most is wrong, twice: as it is, and
-with the true outlines in green, the found ones in magenta, and white where they agree.
+which the smallest share is right (AP at 0.5), each shown where most is wrong, or with `--typical`
+those in the middle of the order, each shown where most cells are. Each is shown twice: as it is,
+and with the true outlines in green, the found ones in magenta, and white where they agree;
+`--found` draws the found ones alone, `--only` takes one image.
 """
 
 from __future__ import annotations
@@ -53,10 +56,11 @@ def window(where: NDArray[np.bool_], side: int) -> tuple[slice, slice]:
 
 
 def panel(
-    image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any], side: int
+    image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any], options: argparse.Namespace
 ) -> NDArray[np.uint8]:
-    """Both views of the worst window, side by side, (side, 2 side, 3) and enlarged."""
-    box = window(wrong(truth, found), side)
+    """Both views of a window, side by side, (side, 2 side, 3) and enlarged."""
+    side = options.side
+    box = window(truth > 0 if options.typical else wrong(truth, found), side)
     part = (image if image.ndim == 3 else image[..., None])[box][..., :3].astype(float)
     low, high = np.percentile(part, (0.5, 99.5))
     plain = np.broadcast_to(((part - low) / max(high - low, 1)).clip(0, 1), (*part.shape[:2], 3))
@@ -66,11 +70,10 @@ def panel(
         for labels in (truth, found)
     ]
     drawn = plain * 0.7
-    for where, colour in (
-        (lines[0], (0, 1, 0)),
-        (lines[1], (1, 0, 1)),
-        (lines[0] & lines[1], (1, 1, 1)),
-    ):
+    colours = [(lines[1], (1, 0, 1))]
+    if not options.found:
+        colours = [(lines[0], (0, 1, 0)), *colours, (lines[0] & lines[1], (1, 1, 1))]
+    for where, colour in colours:
         drawn[where] = colour
     out = np.ones((ENLARGED * side, 2 * ENLARGED * side, 3))
     height, width = plain.shape[:2]
@@ -80,20 +83,23 @@ def panel(
 
 
 def row(
-    service: SegmentationService, model: Reference, folder: Path, images: int, side: int
+    service: SegmentationService, model: Reference, folder: Path, options: argparse.Namespace
 ) -> list[NDArray[np.uint8]]:
-    """The worst images of a folder."""
+    """The worst images of a folder, or those in the middle."""
     seen = []
     for path, masks in list_pairs(folder / "images", folder / "masks"):
+        if options.only not in ("", path.stem):
+            continue
         image, truth = read_pair(path, masks)
         found = service.segment(image.data, image.axes, model).wait().labels
         scores = Scores()
         scores.add(truth, found)
         seen.append((scores.summary()["ap50"], path.name, image.data, truth, found))
-    worst = sorted(seen, key=lambda each: each[:2])[:images]
-    for ap, name, *_ in worst:
+    first = (len(seen) - options.images + 1) // 2 if options.typical else 0
+    shown = sorted(seen, key=lambda each: each[:2])[max(first, 0) :][: options.images]
+    for ap, name, *_ in shown:
         print(f"{folder.name:14} {name:40} AP {ap:.2f}", flush=True)
-    return [panel(image, truth, found, side) for _, _, image, truth, found in worst]
+    return [panel(image, truth, found, options) for _, _, image, truth, found in shown]
 
 
 def main() -> None:
@@ -102,12 +108,15 @@ def main() -> None:
     parser.add_argument("model", help="a file, or the name of a model")
     parser.add_argument("out", type=Path)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--typical", action="store_true", help="those in the middle of the order")
+    parser.add_argument("--found", action="store_true", help="no true outlines")
+    parser.add_argument("--only", default="", help="name of the one image to draw")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--side", type=int, default=160)
     options = parser.parse_args()
     model = Path(options.model) if Path(options.model).exists() else options.model
     service = SegmentationService(ModelStore())
-    rows = [row(service, model, part, options.images, options.side) for part in options.folders]
+    rows = [row(service, model, part, options) for part in options.folders]
     service.close()
     tall, wide = ENLARGED * options.side + GAP_PX, 2 * ENLARGED * options.side + GAP_PX
     sheet = np.full((len(rows) * tall - GAP_PX, options.images * wide - GAP_PX, 3), 255, np.uint8)
