@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from napari_unet.config import Channel, FinetuneConfig, PredictConfig
+from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.boxes import Box
 from napari_unet.core.cells.suggestions import Place
 from napari_unet.core.intensity import Statistics
@@ -23,6 +23,7 @@ from napari_unet.jobs import TooShort
 from napari_unet.learning.training import NewModel
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.header_rules import is_name
+from napari_unet.segmentation.looking import Look
 
 # Client and server must have the same release: what they exchange may change with it.
 try:
@@ -114,7 +115,7 @@ class SegmentMessage:
 
 @dataclass(frozen=True)
 class DiameterMessage:
-    """A `DiameterRequest`; its plane is the input "image 0"."""
+    """A `DiameterRequest`; its plane is the input "image 0", its result a number, in pixels."""
 
     model: SentModel
     config: PredictConfig
@@ -149,6 +150,26 @@ class TrainMessage:
 
     def __post_init__(self) -> None:
         _check_learning(self.name, self.config)
+
+
+@dataclass(frozen=True)
+class SentInput:
+    """Which blob is an input of a job."""
+
+    key: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _require(INPUT.fullmatch(self.key), "the key cannot be one of an input")
+        _require(SHA256.fullmatch(self.sha256), "the SHA-256 of the input has not 64 digits")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user wishes of a training: that it ends early and is kept, or its new length."""
+
+    finish: bool = False
+    extended_s: float | None = None
 
 
 MESSAGES: Mapping[str, type[Any]] = {
@@ -257,32 +278,15 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class SentLook:
-    """A `looking.Look`."""
-
-    channel: Channel
-    diameter_px: float | None
-    words: str
-
-
-@dataclass(frozen=True)
 class SegmentResult:
     """A `Segmentation` without its labels, which are the output "labels"."""
 
     compute: str
-    n_cells: int
     diameter_px: float
     kinds: tuple[str, ...]
     places: tuple[tuple[tuple[int, ...], Place], ...]
     warnings: tuple[str, ...]
-    look: SentLook
-
-
-@dataclass(frozen=True)
-class DiameterResult:
-    """The diameter of the cells, in pixels."""
-
-    diameter_px: float
+    look: Look
 
 
 @dataclass(frozen=True)

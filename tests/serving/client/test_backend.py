@@ -118,6 +118,25 @@ def once_learning(job, act):
 # Segmenting
 
 
+def test_an_image_that_another_job_takes_along_is_sent_again(
+    remote, add_model, blobs, server, monkeypatch
+):
+    """Two jobs have the same image, and one ends before the other says that it needs it."""
+    add_model("bright")
+    upload, taken = connection.Connection.upload, []
+
+    def upload_and_lose(self, content, check):
+        sha256 = upload(self, content, check)
+        blob = server.folder / "blobs" / server.credentials.person / sha256
+        if not taken and blob.read_bytes()[:1] == b"x":  # zlib's; the model goes first
+            taken.append(blob.unlink())
+        return sha256
+
+    monkeypatch.setattr(connection.Connection, "upload", upload_and_lose)
+    assert remote.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON).n_cells
+    assert taken
+
+
 def test_labels_are_those_of_this_computer(service, remote, add_model, blobs, server):
     add_model("bright")
     here = service.segment(blobs()[0], "YX", "bright", EXACT).wait(SOON)

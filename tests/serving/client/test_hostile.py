@@ -24,7 +24,7 @@ from napari_unet.serving.messages import RELEASE, Hello, JobStatus
 SOON = 60.0
 STATUS = to_json(JobStatus("segment", "done", 0, None, (), 0, (), "", 1))
 SEGMENTED = {
-    "compute": "CPU", "n_cells": 1, "diameter_px": 9.0, "kinds": ["cell"], "places": [],
+    "compute": "CPU", "diameter_px": 9.0, "kinds": ["cell"], "places": [],
     "warnings": [], "look": {"channel": None, "diameter_px": None, "words": ""},
 }  # fmt: skip
 TRAINED = {

@@ -130,9 +130,11 @@ def test_who_has_no_token_learns_nothing(server):
                 answer = stranger.request(method, path, headers={"authorization": token})
                 assert answer.status_code in (401, 429)
                 assert set(answer.json()) == {"error"}
-        page = stranger.get("/").text
-    assert server.credentials.computer not in page
-    assert "napari-unet serve" in page
+        page = stranger.get("/")
+    assert server.credentials.computer not in page.text
+    assert "napari-unet serve" in page.text
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_silent_connections_do_not_keep_others_out(server, holder):

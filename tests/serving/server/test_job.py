@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from napari_unet.serving.jsons import Unfit
@@ -5,9 +7,11 @@ from napari_unet.serving.server.job import ServedJob, begins_in, in_turns, read_
 from napari_unet.serving.server.limits import Rate
 
 
-def job(number, person, folder=None):
-    files = frozenset({"a" * 64})
-    return ServedJob(f"{number:032x}", person, "segment", "2026-01-01", number, folder, files)
+def job(number, person, folder=Path()):
+    return ServedJob(
+        person=person, kind="segment", created="2026-01-01", number=number,
+        folder=folder / f"{number:032x}", files=frozenset({"a" * 64}),
+    )  # fmt: skip
 
 
 def test_people_take_turns():
@@ -34,7 +38,7 @@ def test_when_a_job_is_expected_to_begin(monkeypatch):
 
 
 def test_a_job_is_read_again(tmp_path):
-    known = job(7, "anna", tmp_path / f"{7:032x}")
+    known = job(7, "anna", tmp_path)
     known.folder.mkdir()
     (known.folder / "request.json").write_text(f'{{"sha256": "{"a" * 64}"}}')
     known.state, known.begun, known.given = "running", 1, {"image 0": "b" * 64}

@@ -177,6 +177,9 @@ def test_the_description_is_true(server):
         names = set(document["components"]["schemas"])
         refs = json.dumps(document).split('"#/components/schemas/')[1:]
         assert {ref.partition('"')[0] for ref in refs} <= names
+        box = document["components"]["schemas"]["SentView"]["properties"]["box"]
+        whole = {"type": "integer"}
+        assert [part["prefixItems"] for part in box["prefixItems"]] == [[whole, whole]] * 2
         for path, calls in document["paths"].items():
             path = path.replace("{job}", uuid4().hex).replace("{sha256}", "a" * 64)
             for method in calls:

@@ -31,7 +31,6 @@ from napari_unet.learning.training import NewModel
 from napari_unet.models.device import has_torch
 from napari_unet.models.header import read_header
 from napari_unet.models.store import ModelStore, ModelVersion
-from napari_unet.segmentation.looking import Look
 from napari_unet.segmentation.plane_order import number_in_order
 from napari_unet.segmentation.planes import Segmentation, link_found
 from napari_unet.segmentation.stacks import link_stacks, whole_stacks
@@ -49,7 +48,6 @@ from napari_unet.serving.client.unfinished import UnfinishedJob, UnfinishedJobs
 from napari_unet.serving.credentials import read_credentials
 from napari_unet.serving.messages import (
     DiameterMessage,
-    DiameterResult,
     FinetuneMessage,
     SegmentMessage,
     SegmentResult,
@@ -129,12 +127,12 @@ class HttpBackend:
             planes,
             request.model,
             self._on_server(done.compute),
-            done.n_cells,
+            len(done.kinds),
             done.diameter_px,
             tuple(clean(done.kinds[cell]) for cell in order[:, 0]),
             tuple((allowed[at], place) for at, place in done.places if at in allowed),
             warnings=tuple(map(clean, done.warnings)),
-            look=Look(channel, done.look.diameter_px, clean(done.look.words)),
+            look=replace(done.look, channel=channel, words=clean(done.look.words)),
         )
         return link(job, here, label_axes(axes), config.link)
 
@@ -143,8 +141,8 @@ class HttpBackend:
         model, offers = sent_model(request.model)
         offers[image_key(0)] = partial(sent_pixels, request.image, request.axes, request.index)
         message = DiameterMessage(model, request.config)
-        with self._done(job, "diameter", message, DiameterResult, offers) as (done, _):
-            return done.diameter_px
+        with self._done(job, "diameter", message, float, offers) as (done, _):
+            return done
 
     def finetune(
         self,
@@ -354,7 +352,6 @@ def _labels(there: RemoteJob, shape: tuple[int, ...], done: SegmentResult) -> ND
     if (
         labels.shape != shape
         or labels.dtype != np.int32
-        or done.n_cells != ids
         or not labels.min(initial=0) >= 0
         or labels.max(initial=0) != ids
     ):

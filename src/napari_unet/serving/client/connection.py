@@ -248,7 +248,7 @@ class Connection:
             )
         if status == 404:
             raise NotThere(said or "it is not there")
-        if status in (408, 429, 500, 502, 503, 504):
+        if status in (408, 409, 429, 500, 502, 503, 504):
             raise ServerAway(f"{self.computer}: {said or f'status {status}'}")
         raise ValueError(said or f"{self.computer} answered with status {status}")
 

@@ -27,7 +27,15 @@ from napari_unet.serving.client.connection import (
     clean,
     wait,
 )
-from napari_unet.serving.messages import SHA256, JobStatus, SentPreview, SentProgress, SentView
+from napari_unet.serving.messages import (
+    SHA256,
+    JobStatus,
+    SentInput,
+    SentPreview,
+    SentProgress,
+    SentView,
+    Wishes,
+)
 
 T = TypeVar("T")
 # What a job may want: by key, a function that returns the bytes.
@@ -61,7 +69,7 @@ class RemoteJob:
         self._job, self._connection = job, connection
         self._path = f"/v1/jobs/{number}"
         self._fraction = 0.0
-        self._wishes: tuple[bool, float | None] = (False, None)
+        self._wishes = Wishes()
         self.has_all = False
 
     def connect(self) -> None:
@@ -157,22 +165,31 @@ class RemoteJob:
                 "not everything had been sent when the connection ended; start it again"
             )
         content = offers[key]()
-        sha256 = self._call(lambda: self._connection.upload(content, self._job.check))
-        if not SHA256.fullmatch(key):
-            said = {"key": key, "sha256": sha256}
-            self._call(lambda: self._connection.send("PUT", f"{self._path}/inputs", said))
+
+        def give() -> None:
+            sha256 = self._connection.upload(content, self._job.check)
+            if not SHA256.fullmatch(key):
+                said = SentInput(key, sha256)
+                self._connection.send("PUT", f"{self._path}/inputs", said)
+
+        # Both are repeated: another job of this person that ends takes its images along, which
+        # may be the same.
+        self._call(give)
 
     def _pass_on(self, live_view: LiveView | None) -> None:
         """Tell the server what the user wishes, and looks at, if that has changed."""
-        wishes = self._job.is_finishing, self._job.extended_s
+        wishes = Wishes(self._job.is_finishing, self._job.extended_s)
         if wishes != self._wishes:
-            content = dict(zip(("finish", "extended_s"), wishes, strict=True))
-            self._call(lambda: self._connection.send("PUT", f"{self._path}/wishes", content))
+            self._call(lambda: self._connection.send("PUT", f"{self._path}/wishes", wishes))
             self._wishes = wishes
         if live_view is not None and self.has_all and (found := live_view.if_changed()):
             view, piece = found
-            self._call(lambda: self._connection.upload(piece, self._job.check))
-            self._call(lambda: self._connection.send("PUT", f"{self._path}/view", view))
+
+            def show() -> None:
+                self._connection.upload(piece, self._job.check)
+                self._connection.send("PUT", f"{self._path}/view", view)
+
+            self._call(show)
 
     def _call(self, work: Callable[[], T]) -> T:
         """Make a request; repeat it for `PERSIST_S` if the connection breaks."""

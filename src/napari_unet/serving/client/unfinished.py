@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_unet.io.atomic import replacing
+from napari_unet.serving.jsons import from_json, parse
 
 FORMAT = "napari-unet pending 1"
 
@@ -68,12 +69,10 @@ class UnfinishedJobs:
         found = []
         for path in sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
             try:
-                content = json.loads(path.read_text("utf-8"))
+                content = parse(path.read_bytes())
                 if content.pop("format") != FORMAT:
                     continue
-                content["indices"] = tuple(tuple(index) for index in content["indices"])
-                content["images"] = tuple(content.get("images", ()))
-                job = UnfinishedJob(**content)
+                job = from_json(UnfinishedJob, content)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
             if path == self._path(job):

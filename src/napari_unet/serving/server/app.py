@@ -1,14 +1,14 @@
-"""The requests that a server answers; `openapi` describes them."""
+"""The requests that a server answers, which `openapi` describes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,15 +19,17 @@ from napari_unet.jobs import sentence
 from napari_unet.serving.arrays import HEAD_BYTES, check_array
 from napari_unet.serving.jsons import Unfit, from_json, parse, to_json
 from napari_unet.serving.messages import (
-    INPUT,
     JOB_ID,
     MESSAGES,
     RELEASE,
     RIGHTS,
     SHA256,
     Hello,
+    JobStatus,
     Kind,
+    SentInput,
     SentView,
+    Wishes,
 )
 from napari_unet.serving.server import openapi
 from napari_unet.serving.server.blobs import FULL, Blobs, Refused, no_room
@@ -35,13 +37,22 @@ from napari_unet.serving.server.guard import refusal
 from napari_unet.serving.server.job import ServedJob
 from napari_unet.serving.server.jobs import JobQueue
 from napari_unet.serving.server.limits import Door, Limits
+from napari_unet.serving.server.openapi import NEW_JOB, Call, Endpoint
 from napari_unet.serving.server.people import Person
 
 log = logging.getLogger("napari_unet.serving")
 # Longest wait for news, in seconds.
 _WAIT_S = 20.0
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
-Endpoint = Callable[[Request], Awaitable[Response]]
+_WAITING = [
+    {"name": "since", "in": "query", "schema": {"type": "integer"},
+     "description": "Number of the last progress report that is known."},
+    {"name": "wait", "in": "query", "schema": {"type": "number", "maximum": _WAIT_S},
+     "description": "Seconds to wait for a change."},
+]  # fmt: skip
+_PART = {"name": "Content-Range", "in": "header", "required": True,
+         "schema": {"type": "string", "pattern": f"^{_RANGE.pattern}$"}}  # fmt: skip
+T = TypeVar("T")
 
 
 class Answers:
@@ -58,34 +69,36 @@ class Answers:
     def __init__(self, computer: str, jobs: JobQueue, blobs: Blobs, limits: Limits) -> None:
         self._computer, self._jobs, self._blobs, self._limits = computer, jobs, blobs, limits
 
-    def routes(self) -> list[Route]:
+    def calls(self) -> list[Call]:
         """Return all requests that are answered."""
-        job = "/v1/jobs/{job}"
+        job, blob = "/v1/jobs/{job}", "/v1/blobs/{sha256}"
         return [
-            Route("/", _page),
-            Route("/openapi.json", _document),
-            Route("/health", _health),
-            Route("/v1/hello", _answer(self.hello)),
-            Route("/v1/jobs", _answer(self.list_jobs)),
-            Route(job, _answer(self.put_job), methods=["PUT"]),
-            Route(job, _answer(self.get_job), methods=["GET"]),
-            Route(job, _answer(self.delete_job), methods=["DELETE"]),
-            Route(f"{job}/inputs", _answer(self.put_input), methods=["PUT"]),
-            Route(f"{job}/view", _answer(self.put_view), methods=["PUT"]),
-            Route(f"{job}/wishes", _answer(self.put_wishes), methods=["PUT"]),
-            Route(f"{job}/result", _answer(self.get_result), methods=["GET"]),
-            Route(f"{job}/outputs/{{name}}", _answer(self.get_output), methods=["GET"]),
-            Route("/v1/blobs/{sha256}", _answer(self.get_blob), methods=["GET"]),
-            Route("/v1/blobs/{sha256}", _answer(self.put_blob), methods=["PUT"]),
+            Call("GET", "/health", self.health),
+            Call("GET", "/v1/hello", self.hello, returns=Hello),
+            Call("GET", "/v1/jobs", self.list_jobs),
+            Call("PUT", job, self.put_job, NEW_JOB, JobStatus),
+            Call("GET", job, self.get_job, returns=JobStatus, parameters=_WAITING),
+            Call("DELETE", job, self.delete_job),
+            Call("PUT", f"{job}/inputs", self.put_input, SentInput),
+            Call("PUT", f"{job}/view", self.put_view, SentView),
+            Call("PUT", f"{job}/wishes", self.put_wishes, Wishes),
+            Call("GET", f"{job}/result", self.get_result),
+            Call("GET", f"{job}/outputs/{{name}}", self.get_output),
+            Call("GET", blob, self.get_blob),
+            Call("PUT", blob, self.put_blob, bytes, parameters=[_PART]),
         ]
 
+    async def health(self, request: Request) -> Response:
+        """Say that the server runs; needs no token."""
+        return JSONResponse({"status": "ok"})
+
     async def hello(self, request: Request) -> Response:
-        """Say who the server is, and who it takes the client for."""
+        """Return the release and the name of the server, who you are, and your rights."""
         person = _person(request)
         return _json(Hello(RELEASE, self._computer, person.name, person.rights))
 
     async def list_jobs(self, request: Request) -> Response:
-        """List the jobs of this person."""
+        """List your jobs."""
         return JSONResponse(
             [
                 {"id": job.id, "created": job.created, "kind": job.kind, "state": job.state}
@@ -94,7 +107,7 @@ class Answers:
         )
 
     async def put_job(self, request: Request) -> Response:
-        """Add a job; a repeated call changes nothing."""
+        """Add a job; the id is yours to choose. Repeating it changes nothing."""
         body = await request.body()
         content = parse(body)
         if not isinstance(content, dict) or set(content) != {"kind", "request"}:
@@ -111,7 +124,7 @@ class Answers:
         return _json(self._jobs.status(job, 0), 201)
 
     async def get_job(self, request: Request) -> Response:
-        """Return the state of a job; with `wait`, not before something has changed."""
+        """Return state, position, news, and what the job waits for."""
         job, since = self._job(request), _number(request, "since", 1 << 53)
         status = self._jobs.status(job, int(since))
         wait = _number(request, "wait", _WAIT_S)
@@ -122,41 +135,31 @@ class Answers:
         return _json(status)
 
     async def delete_job(self, request: Request) -> Response:
-        """Cancel a job, and delete it; a job that is not there is deleted already."""
+        """Cancel a job, and delete it with its result and its images."""
+        # A job that is not there is deleted already.
         with suppress(Refused):
             self._jobs.remove(self._job(request))
         return Response(status_code=204)
 
     async def put_input(self, request: Request) -> Response:
-        """Say which blob is an input of a job."""
-        job, content = self._job(request), await _table(request, {"key": str, "sha256": str})
-        key = _checked(INPUT, content["key"], "the key of an input")
-        sha256 = _checked(SHA256, content["sha256"], "64 hexadecimal digits")
-        path = self._blobs.find(job.person, sha256)
-        if path is not None:
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                check_array(file.read(HEAD_BYTES), size, self._limits.blob_bytes)
-        self._jobs.give(job, key, sha256)
+        """Say which blob is an input that the job wants."""
+        job, sent = self._job(request), await _content(SentInput, request)
+        path = self._blob(job.person, sent.sha256)
+        with path.open("rb") as file:
+            check_array(file.read(HEAD_BYTES), path.stat().st_size, self._limits.blob_bytes)
+        self._jobs.give(job, sent)
         return Response(status_code=204)
 
     async def put_view(self, request: Request) -> Response:
-        """Say what the user looks at."""
-        job, content = self._job(request), parse(await request.body())
-        view = from_json(SentView, content, "the view")
-        if self._blobs.find(job.person, view.sha256) is None:
-            raise Refused(409, "there is no blob with this SHA-256; send it first")
-        self._jobs.look_at(job, content, view.sha256)
+        """Say what the user looks at, while a model learns."""
+        job, view = self._job(request), await _content(SentView, request)
+        self._blob(job.person, view.sha256)
+        self._jobs.look_at(job, view)
         return Response(status_code=204)
 
     async def put_wishes(self, request: Request) -> Response:
-        """End a training early, or give it more time."""
-        job = self._job(request)
-        content = await _table(request, {"finish": bool, "extended_s": float | None})
-        if content["finish"]:
-            self._jobs.finish(job)
-        if content["extended_s"] is not None:
-            self._jobs.extend(job, content["extended_s"])
+        """End a training early and keep it, or give it more time."""
+        self._jobs.wish(self._job(request), await _content(Wishes, request))
         return Response(status_code=204)
 
     async def get_result(self, request: Request) -> Response:
@@ -164,14 +167,17 @@ class Answers:
         return _file(self._done(request).folder / "result.json", "application/json")
 
     async def get_output(self, request: Request) -> Response:
-        """Return a file that a job has made; a part of it where a Range is asked for."""
+        """Return labels (an array, see blobs) or a new model (a safetensors file)."""
         name = request.path_params["name"]
         if name not in ("labels", "model"):
             raise Refused(404, "there is no such output")
         return _file(self._done(request).folder / "out" / name)
 
     async def get_blob(self, request: Request) -> Response:
-        """Return a blob that this person sent; if it is not whole, how much of it is there."""
+        """Return a blob that you sent.
+
+        Status 404 has the header Upload-Offset: how much of it is there.
+        """
         person, sha256 = _person(request).name, _sha256(request)
         path = self._blobs.find(person, sha256)
         if path is None:
@@ -180,7 +186,10 @@ class Answers:
         return _file(path)
 
     async def put_blob(self, request: Request) -> Response:
-        """Take a part of a blob; the parts come in their order."""
+        """Take a part of a blob: a file, or an array (npy 1.0 without pickles, all through zlib).
+
+        Parts come in their order; status 409 has the header Upload-Offset.
+        """
         person, sha256 = _person(request).name, _sha256(request)
         if self._blobs.find(person, sha256) is not None:
             async for _ in request.stream():
@@ -204,6 +213,12 @@ class Answers:
     def _job(self, request: Request) -> ServedJob:
         number = _checked(JOB_ID, request.path_params["job"], "32 hexadecimal digits")
         return self._jobs.find(_person(request).name, number)
+
+    def _blob(self, person: str, sha256: str) -> Path:
+        path = self._blobs.find(person, sha256)
+        if path is None:
+            raise Refused(409, "there is no blob with this SHA-256; send it first")
+        return path
 
     def _done(self, request: Request) -> ServedJob:
         job = self._job(request)
@@ -229,8 +244,16 @@ def make_app(answers: Answers, jobs: JobQueue, door: Door) -> Starlette:
         assert isinstance(error, Refused)
         return await refusal(error, request.scope, request.receive)
 
+    calls = answers.calls()
+    document, page = JSONResponse(openapi.document(calls)), HTMLResponse(openapi.page(calls))
     app = Starlette(
-        routes=answers.routes(), lifespan=lifespan, exception_handlers={Refused: refuse}
+        routes=[
+            Route("/", _same(page)),
+            Route("/openapi.json", _same(document)),
+            *(Route(call.path, _answer(call.answer), methods=[call.method]) for call in calls),
+        ],
+        lifespan=lifespan,
+        exception_handlers={Refused: refuse},
     )
     app.router.redirect_slashes = False
     return app
@@ -269,16 +292,13 @@ def _answer(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-async def _page(request: Request) -> Response:
-    return HTMLResponse(openapi.page())
+def _same(response: Response) -> Endpoint:
+    """Return an endpoint that always gives the same answer."""
 
+    async def answer(request: Request) -> Response:
+        return response
 
-async def _document(request: Request) -> Response:
-    return JSONResponse(openapi.document())
-
-
-async def _health(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    return answer
 
 
 def _person(request: Request) -> Person:
@@ -314,8 +334,5 @@ def _number(request: Request, name: str, largest: float) -> float:
     return value
 
 
-async def _table(request: Request, kinds: dict[str, Any]) -> dict[str, Any]:
-    content = parse(await request.body())
-    if not isinstance(content, dict) or set(content) != set(kinds):
-        raise Unfit(f"the message should have {' and '.join(kinds)}")
-    return {name: from_json(kind, content[name], name) for name, kind in kinds.items()}
+async def _content(kind: type[T], request: Request) -> T:
+    return from_json(kind, parse(await request.body()))

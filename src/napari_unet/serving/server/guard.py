@@ -28,11 +28,6 @@ OPEN = ("/", "/health", "/openapi.json")
 _DRAIN_BYTES, _DRAIN_S = 16 << 20, 5.0
 # Of those without a token, so many times fewer calls are answered.
 _STRANGERS = 10
-_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-]
 
 
 class Guard:
@@ -59,19 +54,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
-            await send(message)
-
         try:
             self._check(scope)
             bounded = self._bounded(scope, receive)
         except Refused as refused:
             answer = await refusal(refused, scope, receive)
-            await answer(scope, receive, send_with_headers)
+            await answer(scope, receive, send)
         else:
-            await self._app(scope, bounded, send_with_headers)
+            await self._app(scope, bounded, send)
 
     def _check(self, scope: Scope) -> None:
         """Put the person into the scope; raise `Refused` if there is none, or too many calls."""

@@ -13,54 +13,57 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from napari_unet.io.atomic import replacing
 from napari_unet.serving.jsons import Unfit, from_json, parse, to_json
-from napari_unet.serving.messages import ENDED, Kind, SentProgress, State
+from napari_unet.serving.messages import ENDED, Kind, SentProgress, SentView, State, Wishes
 
 # Largest number of progress reports that are kept for a client that does not call.
 _NEWS = 2000
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What `job.json` holds; see `ServedJob`."""
-
-    person: str
-    kind: Kind
-    created: str
-    number: int
-    state: State
-    error: str
-    begun: int
-    given: Mapping[str, str]
-
-
-@dataclass(eq=False)
-class ServedJob:
-    """A job of a person.
+@dataclass(eq=False, kw_only=True)
+class KeptJob:
+    """What `job.json` holds of a job.
 
     Attributes
     ----------
-    id, person, kind, created
-        Which and whose it is, what is done, and since when (ISO 8601, UTC).
+    person, kind, created
+        Whose it is, what is done, and since when (ISO 8601, UTC).
     number
         Grows with each job of the server.
-    folder
-        Its files.
-    files
-        SHA-256 of all files that its request names.
     state, error
         See `JobStatus`.
     begun
         How many times a worker has begun it.
     given
         SHA-256 of each input that has come, by key.
-    news, wants, view, finish, extended_s
+    """
+
+    person: str
+    kind: Kind
+    created: str
+    number: int
+    state: State = "waiting"
+    error: str = ""
+    begun: int = 0
+    given: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False, kw_only=True)
+class ServedJob(KeptJob):
+    """A job of a person.
+
+    Attributes
+    ----------
+    folder
+        Its files.
+    files
+        SHA-256 of all files that its request names.
+    news, wants, view, wishes
         What its worker has said, and what its client has asked for.
     views
         SHA-256 of all pieces of images that its client has looked at.
@@ -74,28 +77,23 @@ class ServedJob:
         Is set, and replaced, when there is news.
     """
 
-    id: str
-    person: str
-    kind: Kind
-    created: str
-    number: int
     folder: Path
     files: frozenset[str]
-    state: State = "waiting"
-    error: str = ""
-    begun: int = 0
-    given: dict[str, str] = field(default_factory=dict)
     news: deque[SentProgress] = field(default_factory=lambda: deque(maxlen=_NEWS))
     wants: tuple[str, ...] = ()
-    view: Any = None
+    view: SentView | None = None
     views: set[str] = field(default_factory=set)
-    finish: bool = False
-    extended_s: float | None = None
+    wishes: Wishes = field(default_factory=Wishes)
     asked: float = field(default_factory=time.monotonic)
     started: float = 0.0
     ending: float = 0.0
     is_removed: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def id(self) -> str:
+        """Which it is: 32 hexadecimal digits, drawn by its client."""
+        return self.folder.name
 
     @property
     def has_ended(self) -> bool:
@@ -104,10 +102,7 @@ class ServedJob:
 
     def save(self) -> None:
         """Write what is known of it to its folder."""
-        kept = _Kept(
-            self.person, self.kind, self.created, self.number, self.state, self.error, self.begun,
-            self.given,
-        )  # fmt: skip
+        kept = {each.name: getattr(self, each.name) for each in fields(KeptJob)}
         with replacing(self.folder / "job.json") as part:
             part.write_text(json.dumps(to_json(kept)), "utf-8")
 
@@ -171,14 +166,11 @@ def read_job(folder: Path) -> ServedJob:
     Unfit, OSError
         If it was being added or deleted.
     """
-    kept = from_json(_Kept, parse((folder / "job.json").read_bytes()))
+    kept = from_json(KeptJob, parse((folder / "job.json").read_bytes()))
     if kept.state == "cancelled":
         raise Unfit("it was being deleted")
     files = files_in((folder / "request.json").read_bytes())
-    return ServedJob(
-        folder.name, kept.person, kept.kind, kept.created, kept.number, folder, files, kept.state,
-        kept.error, kept.begun, dict(kept.given),
-    )  # fmt: skip
+    return ServedJob(**vars(kept), folder=folder, files=files)
 
 
 def files_in(request: bytes) -> frozenset[str]:

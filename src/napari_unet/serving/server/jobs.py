@@ -17,8 +17,17 @@ from pathlib import Path
 
 from napari_unet.config import Device
 from napari_unet.io.atomic import replacing
-from napari_unet.serving.jsons import Unfit, from_json
-from napari_unet.serving.messages import SHA256, JobStatus, Kind, SentProgress, State
+from napari_unet.serving.jsons import Unfit, from_json, to_json
+from napari_unet.serving.messages import (
+    SHA256,
+    JobStatus,
+    Kind,
+    SentInput,
+    SentProgress,
+    SentView,
+    State,
+    Wishes,
+)
 from napari_unet.serving.server.blobs import Blobs, Refused
 from napari_unet.serving.server.job import ServedJob, begins_in, files_in, in_turns, read_job
 from napari_unet.serving.server.limits import Limits
@@ -128,13 +137,12 @@ class JobQueue:
             raise Refused(429, f"{self._limits.jobs} jobs of yours are here; wait until one ends")
         folder = self._folder / number
         job = ServedJob(
-            number,
-            person,
-            kind,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            max((job.number for job in self._jobs.values()), default=0) + 1,
-            folder,
-            files_in(request),
+            person=person,
+            kind=kind,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            number=max((job.number for job in self._jobs.values()), default=0) + 1,
+            folder=folder,
+            files=files_in(request),
         )
         try:
             with replacing(folder / "request.json") as part:
@@ -168,12 +176,10 @@ class JobQueue:
             job.begun,
         )
 
-    def give(self, job: ServedJob, key: str, sha256: str) -> None:
+    def give(self, job: ServedJob, sent: SentInput) -> None:
         """Note that an input is a blob, which is there."""
-        if self._blobs.find(job.person, sha256) is None:
-            raise Refused(409, "there is no blob with this SHA-256; send it first")
-        if job.given.get(key) != sha256:
-            job.given[key] = sha256
+        if job.given.get(sent.key) != sent.sha256:
+            job.given[sent.key] = sent.sha256
             self._keep(job)
         self._supply(job)
 
@@ -184,21 +190,17 @@ class JobQueue:
                 job.asked = time.monotonic()
                 self._supply(job)
 
-    def finish(self, job: ServedJob) -> None:
-        """End a training early, and keep what was learnt."""
-        job.finish = True
-        self._tell(job, do="finish")
+    def wish(self, job: ServedJob, wishes: Wishes) -> None:
+        """End a training early and keep what was learnt, or give it so many seconds in all."""
+        known = job.wishes
+        job.wishes = Wishes(wishes.finish or known.finish, wishes.extended_s or known.extended_s)
+        self._tell(job, do="wish", wishes=to_json(job.wishes))
 
-    def extend(self, job: ServedJob, seconds: float) -> None:
-        """Give a training so many seconds in all."""
-        job.extended_s = seconds
-        self._tell(job, do="extend", seconds=seconds)
-
-    def look_at(self, job: ServedJob, view: object, sha256: str) -> None:
-        """Note what the user looks at: a `SentView` as JSON, and the SHA-256 of its piece."""
+    def look_at(self, job: ServedJob, view: SentView) -> None:
+        """Note what the user looks at."""
         job.view = view
-        job.views.add(sha256)
-        self._tell(job, do="view", view=view)
+        job.views.add(view.sha256)
+        self._tell(job, do="view", view=to_json(view))
 
     def remove(self, job: ServedJob) -> None:
         """Cancel a job, and delete it with its result and its images."""
@@ -299,12 +301,9 @@ class JobQueue:
         """Tell a worker that has begun a job what was asked for meanwhile."""
         if job.ending:
             worker.tell(do="cancel")
-        if job.finish:
-            worker.tell(do="finish")
-        if job.extended_s is not None:
-            worker.tell(do="extend", seconds=job.extended_s)
+        worker.tell(do="wish", wishes=to_json(job.wishes))
         if job.view is not None:
-            worker.tell(do="view", view=job.view)
+            worker.tell(do="view", view=to_json(job.view))
 
     def _take_end(self, job: ServedJob, state: State, error: str) -> None:
         """Note how a job ended in its worker, unless that was decided before."""

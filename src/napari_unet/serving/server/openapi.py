@@ -1,114 +1,126 @@
 """What the server answers: an OpenAPI document, and a page that needs nothing from elsewhere.
 
-The schemas are made from the data classes of `messages`.
+Both are made from the list of calls by which the server answers, and from the data classes of
+`messages`.
 """
 
 from __future__ import annotations
 
 import html
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
+from typing import Any, Literal, Union
 
-from napari_unet.serving.messages import MESSAGES, RELEASE, Hello, JobStatus, SentView
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import IsInstanceSchema
+from starlette.requests import Request
+from starlette.responses import Response
 
-_ID = {"name": "job", "in": "path", "required": True,
-       "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}  # fmt: skip
-_SHA = {"name": "sha256", "in": "path", "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}  # fmt: skip
-_RANGE = {"name": "Content-Range", "in": "header", "required": True,
-          "schema": {"type": "string", "pattern": "^bytes \\d+-\\d+/\\d+$"}}  # fmt: skip
-_WAIT = [
-    {"name": "since", "in": "query", "schema": {"type": "integer"},
-     "description": "Number of the last progress report that is known."},
-    {"name": "wait", "in": "query", "schema": {"type": "number", "maximum": 20},
-     "description": "Seconds to wait for a change."},
-]  # fmt: skip
-_JOB, _BLOB = "/v1/jobs/{job}", "/v1/blobs/{sha256}"
-# Path, method, what it does, parameters, schema of the body, schema of the answer.
-_CALLS: list[tuple[str, str, str, list[Any], str | None, str | None]] = [
-    ("/health", "get", "Whether the server runs; needs no token.", [], None, None),
-    ("/v1/hello", "get", "Release, name of the server, person and rights.", [], None, "Hello"),
-    ("/v1/jobs", "get", "Your jobs.", [], None, None),
-    (_JOB, "put", "Add a job; the id is yours to choose. Repeating it changes nothing.",
-     [_ID], "Job", "JobStatus"),
-    (_JOB, "get", "State, position, news, and what the job waits for.",
-     [_ID, *_WAIT], None, "JobStatus"),
-    (_JOB, "delete", "Cancel a job, and delete it with its result and its images.",
-     [_ID], None, None),
-    (f"{_JOB}/inputs", "put", "Say which blob is an input that the job wants.",
-     [_ID], "Input", None),
-    (f"{_JOB}/view", "put", "Say what the user looks at, while a model learns.",
-     [_ID], "SentView", None),
-    (f"{_JOB}/wishes", "put", "End a training early and keep it, or give it more time.",
-     [_ID], "Wishes", None),
-    (f"{_JOB}/result", "get", "The result of a job that is done.", [_ID], None, None),
-    (f"{_JOB}/outputs/labels", "get", "Labels: an array, see blobs.", [_ID], None, None),
-    (f"{_JOB}/outputs/model", "get", "The new model: a safetensors file.", [_ID], None, None),
-    (_BLOB, "get", "A blob that you sent. Status 404 has the header Upload-Offset: how much of it "
-     "is there.", [_SHA], None, None),
-    (_BLOB, "put", "Send a part of a blob: a file, or an array (npy 1.0 without pickles, as a "
-     "whole through zlib). Parts come in their order; status 409 has the header Upload-Offset.",
-     [_SHA, _RANGE], "bytes", None),
-]  # fmt: skip
+from napari_unet.serving.messages import JOB_ID, MESSAGES, RELEASE, SHA256
+from napari_unet.serving.server.guard import OPEN
 
-
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    schemas: dict[str, Any] = {}
-    kinds = [
-        {
-            "type": "object",
-            "required": ["kind", "request"],
-            "properties": {"kind": {"const": kind}, "request": _schema(message, schemas)},
-        }
+Endpoint = Callable[[Request], Awaitable[Response]]
+# The JSON of the request that adds a job.
+NEW_JOB: Any = Union[  # noqa: UP007
+    tuple(
+        make_dataclass(f"{message.__name__}Job", [("kind", Literal[kind]), ("request", message)])
         for kind, message in MESSAGES.items()
-    ]
-    for message in (Hello, JobStatus, SentView):
-        _schema(message, schemas)
-    text, number = {"type": "string"}, {"type": ["number", "null"]}
-    schemas["Job"] = {"oneOf": kinds}
-    schemas["Input"] = {"type": "object", "properties": {"key": text, "sha256": text}}
-    schemas["Wishes"] = {
-        "type": "object", "properties": {"finish": {"type": "boolean"}, "extended_s": number},
-    }  # fmt: skip
+    )
+]
+# For slices, see `_Schemas`.
+_CONFIG = ConfigDict(arbitrary_types_allowed=True)
+_OF_PATHS: Mapping[str, Mapping[str, object]] = {
+    "job": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},
+    "sha256": {"type": "string", "pattern": f"^{SHA256.pattern}$"},
+    "name": {"enum": ["labels", "model"]},
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that is answered; the docstring of its answer says what it does.
+
+    Attributes
+    ----------
+    method, path
+        Of the request.
+    answer
+        Answers it.
+    body
+        Type of the JSON that is sent; `bytes` for other content, None for nothing.
+    returns
+        Data class of the answer; None for one that is not described further.
+    parameters
+        Those that are not part of the path, as OpenAPI has them.
+    """
+
+    method: str
+    path: str
+    answer: Endpoint
+    body: Any = None
+    returns: Any = None
+    parameters: Sequence[Mapping[str, object]] = ()
+
+    @property
+    def words(self) -> str:
+        """What it does."""
+        return " ".join((self.answer.__doc__ or "").split())
+
+
+def document(calls: Sequence[Call]) -> dict[str, Any]:
+    """Return the OpenAPI document of these calls."""
+    kinds = {each for call in calls for each in (call.body, call.returns)} - {None, bytes}
+    answers, schemas = TypeAdapter.json_schemas(
+        # A list, because settings cannot be given for a data class itself.
+        [
+            (kind, "validation", TypeAdapter(list[kind], config=_CONFIG))  # type: ignore[valid-type]
+            for kind in kinds
+        ],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Schemas,
+    )
+    content: dict[Any, Any] = {None: {}, bytes: {"content": {"application/octet-stream": {}}}}
+    for (kind, _), schema in answers.items():
+        content[kind] = {"content": {"application/json": {"schema": schema["items"]}}}
     paths: dict[str, Any] = {}
-    for path, method, words, parameters, body, answer in _CALLS:
-        call: dict[str, Any] = {"summary": words, "parameters": parameters}
-        if body == "bytes":
-            call["requestBody"] = {"content": {"application/octet-stream": {}}}
-        elif body:
-            call["requestBody"] = {"content": _content(body)}
-        done = {"description": "Done."} | ({"content": _content(answer)} if answer else {})
-        call["responses"] = {
-            "2XX": done,
-            "4XX": {"description": "Refused: {'error': 'a sentence'}."},
+    for call in calls:
+        of_path = [
+            {"name": name, "in": "path", "required": True, "schema": _OF_PATHS[name]}
+            for name in re.findall(r"{(\w+)}", call.path)
+        ]
+        described = {
+            "summary": call.words,
+            "parameters": [*of_path, *call.parameters],
+            "responses": {
+                "2XX": {"description": "Done."} | content[call.returns],
+                "4XX": {"description": "Refused: {'error': 'a sentence'}."},
+            },
         }
-        if path == "/health":
-            call["security"] = []
-        paths.setdefault(path, {})[method] = call
+        if call.body:
+            described["requestBody"] = content[call.body]
+        if call.path in OPEN:
+            described["security"] = []
+        paths.setdefault(call.path, {})[call.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "napari-unet serve", "version": RELEASE},
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": schemas["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-@cache
-def page() -> str:
+def page(calls: Sequence[Call]) -> str:
     """Return the same as a page of HTML."""
     rows = "".join(
-        f"<tr><td><code>{method.upper()}</code><td><code>{html.escape(path)}</code>"
-        f"<td>{html.escape(words)}</tr>"
-        for path, method, words, *_ in _CALLS
+        f"<tr><td><code>{call.method}</code><td><code>{html.escape(call.path)}</code>"
+        f"<td>{html.escape(call.words)}</tr>"
+        for call in calls
     )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>napari-unet serve</title>"
@@ -119,38 +131,9 @@ def page() -> str:
     )
 
 
-def _content(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+class _Schemas(GenerateJsonSchema):
+    """Schemas of data classes as `jsons` writes them: a slice is a list of its start and stop."""
 
-
-def _schema(kind: Any, known: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of a type; those of data classes are added to `known`."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(each, known) for each in inner]}
-    if origin is Literal:
-        return {"enum": list(inner)}
-    if origin is tuple:
-        if inner[-1:] == (...,):
-            return {"type": "array", "items": _schema(inner[0], known)}
-        return {"type": "array", "prefixItems": [_schema(each, known) for each in inner]}
-    if origin is not None and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": _schema(inner[1], known)}
-    if is_dataclass(kind):
-        name = kind.__name__  # type: ignore[union-attr]
-        if name not in known:
-            hints = get_type_hints(kind)
-            known[name] = {
-                "type": "object",
-                "properties": {f.name: _schema(hints[f.name], known) for f in fields(kind)},
-                "required": [
-                    f.name
-                    for f in fields(kind)
-                    if f.default is MISSING and f.default_factory is MISSING
-                ],
-            }
-        return {"$ref": f"#/components/schemas/{name}"}
-    if kind is slice:
+    def is_instance_schema(self, schema: IsInstanceSchema) -> dict[str, Any]:
+        """Return the schema of a slice, the only type that pydantic does not know."""
         return {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "integer"}]}
-    names = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
-    return {"type": names[kind]}

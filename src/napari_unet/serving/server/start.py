@@ -41,6 +41,12 @@ _EVERYWHERE = ("0.0.0.0", "::", "")
 _NEEDED = ("cryptography", "starlette", "torch", "uvicorn")
 # Longest header of a request, in bytes.
 _HEADER_BYTES = 16_384
+# Of each answer, for browsers.
+_HEADERS = [
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'"),
+]
 # Most connections at a time.
 _CONNECTIONS = 1000
 
@@ -123,7 +129,8 @@ def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
         public = certificate.read_text() if certificate and not settings.certificate else ""
         _remember(settings.folder, address, public)
         with _logging(settings.folder):
-            _run(settings, door, certificate, key, lambda: ready(address, _print(public)))
+            digest = fingerprint(public) if public else ""
+            _run(settings, door, certificate, key, lambda: ready(address, digest))
 
 
 def add_person(
@@ -255,10 +262,6 @@ def _remember(folder: Path, address: str, certificate: str) -> None:
         part.write_text(json.dumps(known, indent=2) + "\n")
 
 
-def _print(certificate: str) -> str:
-    return fingerprint(certificate) if certificate else ""
-
-
 def _run(
     settings: Settings,
     door: Door,
@@ -288,6 +291,7 @@ def _run(
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=_HEADERS,
             proxy_headers=False,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=3,
@@ -324,17 +328,19 @@ def _run(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other servers from using this folder."""
-    with (folder / "lock").open("a") as lock:
-        if os.name == "posix":
-            import fcntl
+    from filelock import FileLock, Timeout
 
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(
-                    f"another napari-unet serve uses {folder}; end it, or give another --folder"
-                ) from None
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(
+            f"another napari-unet serve uses {folder}; end it, or give another --folder"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -28,11 +28,9 @@ from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.serving.arrays import pack_array
 from napari_unet.serving.messages import (
     DiameterMessage,
-    DiameterResult,
     FinetuneMessage,
     SegmentMessage,
     SegmentResult,
-    SentLook,
     SentModel,
     SentPlane,
     TrainedResult,
@@ -138,25 +136,18 @@ def segment(job: Job[object], message: SegmentMessage, inputs: JobInputs) -> Seg
     # Labels of finished planes are not sent: a `Part` reports the progress without them.
     found = inputs.backend.segment(Part(job, 0, 1), request)
     inputs.output("labels", pack_array(found.labels))
-    look = SentLook(found.look.channel, found.look.diameter_px, found.look.words)
     return SegmentResult(
-        found.compute,
-        found.n_cells,
-        found.diameter_px,
-        found.kinds,
-        found.places,
-        found.warnings,
-        look,
+        found.compute, found.diameter_px, found.kinds, found.places, found.warnings, found.look
     )
 
 
-def guess_diameter(job: Job[object], message: DiameterMessage, inputs: JobInputs) -> DiameterResult:
+def guess_diameter(job: Job[object], message: DiameterMessage, inputs: JobInputs) -> float:
     """Guess the diameter of the cells of a plane."""
     model = _model(message.model, inputs)
     (plane,) = inputs.fetch(image_key(0))
     config = _on_device(message.config, inputs)
     request = DiameterRequest(OnePlane(_plane(plane)), "TCYX", (0,), model, config)
-    return DiameterResult(float(inputs.backend.guess_diameter(job, request)))
+    return float(inputs.backend.guess_diameter(job, request))
 
 
 def finetune(job: Job[object], message: FinetuneMessage, inputs: JobInputs) -> TrainedResult:

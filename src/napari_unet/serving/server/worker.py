@@ -1,7 +1,7 @@
 """A worker: a process that does jobs, one after the other, and talks to the server in JSON lines.
 
-The server writes to its standard input: `run`, `give`, `view`, `finish`, `extend`, `cancel`. It
-answers on its standard output: `hello`, `news`, `wants`, `ended`. It ends when its input does.
+The server writes to its standard input: `run`, `give`, `view`, `wish`, `cancel`. It answers on its
+standard output: `hello`, `news`, `wants`, `ended`. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from napari_unet.jobs import FinishReason, Job, Progress
 from napari_unet.learning.live_view import ViewLabels
 from napari_unet.serving.arrays import pack_array
 from napari_unet.serving.jsons import from_json, parse, to_json
-from napari_unet.serving.messages import MESSAGES, SentPreview, SentProgress, SentView
+from napari_unet.serving.messages import MESSAGES, SentPreview, SentProgress, SentView, Wishes
 from napari_unet.serving.server.inputs import JobInputs, PieceOfPlane
 
 Line = dict[str, Any]
@@ -77,10 +77,12 @@ class Worker:
                     inputs.look_at(from_json(SentView, line["view"]))
                 except (OSError, ValueError) as error:
                     print(f"a view could not be used: {error}", file=sys.stderr)
-            elif line["do"] == "finish":
-                job.finish()
-            elif line["do"] == "extend":
-                job.extend(line["seconds"])
+            elif line["do"] == "wish":
+                wishes = from_json(Wishes, line["wishes"])
+                if wishes.finish:
+                    job.finish()
+                if wishes.extended_s is not None:
+                    job.extend(wishes.extended_s)
             elif line["do"] == "cancel":
                 job.cancel()
         # The server has ended; what is done here is begun again when it comes back.
