@@ -26,7 +26,8 @@ from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import fit, remove_soon
-from napari_unet.plugin.viewer.layers import bare, planes_of
+from napari_unet.plugin.viewer.drawing import show_tools_soon
+from napari_unet.plugin.viewer.layers import add_quietly, bare, planes_of
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
@@ -308,9 +309,13 @@ class Queue:
         self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
         if opened.is_restored:
             self._autosave.adopt(opened.key, opened.owner)
-        self.viewer.add_layer(image)
-        if labels is not None:
+        if labels is None:
+            self.viewer.add_layer(image)
+        else:
+            # Its controls would be made for nothing, as the labels are chosen.
+            add_quietly(self.viewer, image)
             self.viewer.add_layer(labels)
+            show_tools_soon(labels)
             layers.selection.active = labels
             self._open.tracker = self.controller.corrections.tracker(labels)
         if is_another:
