@@ -195,8 +195,11 @@ class Queue:
         before, self._sort = self._sort, sort
         self.arranged.emit()
         self.changed.emit()
-        if (before, sort) == (NOT_CHOSEN, BY_DOUBT):
-            self.told.emit("The most doubtful images come first now (see the list)")
+        if self.project is not None and (before, sort) == (NOT_CHOSEN, BY_DOUBT):
+            entries = [self.project.entry(name) for name in self.names]
+            is_known = any(entry.doubt is not None and not entry.is_kept for entry in entries)
+            how = "" if is_known else ", once Segment the rest has found out which these are"
+            self.told.emit(f"The most doubtful images come first now{how}")
 
     def sort(self, by: str) -> None:
         """Show the images in another order, one of `projects.manifest.SORTS`."""
