@@ -18,10 +18,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.common import ROOT, mosaic, run_python
+from napari_unet.projects.project import Project
 
 RUN = "import sys; from benchmarks.main_thread import measure; measure(sys.argv[1], sys.argv[2])"
 # Long enough for what follows a step in the main thread: drawing, counting what was painted.
@@ -146,8 +150,28 @@ def measure(image_path: str, seconds: str) -> None:
     # The last gap before `ended` is that of the end itself, which has just begun.
     follower.ended.connect(ends)
     step("fine-tune: ends", dock.finetune_button.click, lambda: dock.is_busy or dock.is_counting)
+    follower.progressed.disconnect(begins)
+    follower.ended.disconnect(ends)
+
+    dock.queue.open_folder(_folder(Path(image_path).parent, image.data, labels))
+    rest(lambda: dock.is_busy or dock.is_counting)
+    for _ in range(2):
+        # The first time, modules are imported.
+        step("the next image of a folder", dock.queue.following.click, lambda: dock.is_busy)
     print(json.dumps(found), flush=True)
     viewer.close()
+
+
+def _folder(place: Path, image: NDArray[Any], labels: NDArray[Any]) -> Path:
+    """Return a folder of images that were segmented."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    for n in range(3):
+        iio.imwrite(folder / f"{n}.tif", np.roll(image, 100 * n, axis=1))
+    project = Project(folder)
+    for n, name in enumerate(project.names):
+        project.save_labels(name, np.roll(labels, 100 * n, axis=1), project.read(name))
+        project.segmented(name, "nuclei@1", int(labels.max()), 0.1)
+    return folder
 
 
 def main() -> None:

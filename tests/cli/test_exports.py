@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from ome_zarr.writer import write_image as write_image_store
 
 from napari_unet.cli import main
 from napari_unet.io.images import read_image, write_image, write_labels
@@ -110,6 +111,17 @@ def test_what_is_there_is_replaced_only_if_asked_for(call, labels, tmp_path, nam
         assert zarr.open(out, mode="r")["0"].shape == LABELS.shape
     else:
         assert out.read_bytes() != b"a year of work"
+
+
+def test_labels_come_into_the_store_of_their_image(call, labels, tmp_path):
+    store = tmp_path / "i.zarr"
+    write_image_store(LABELS.astype(np.uint8), str(store), axes="yx", scale_factors=[])
+    command = "export", labels, "-o", store, "--format", "image-zarr"
+    assert call(*command)[0] == 0
+    np.testing.assert_array_equal(zarr.open(store, mode="r")["labels/cells/0"][:], LABELS)
+    status, _, stderr = call(*command)
+    assert status == 2
+    assert f"{store / 'labels' / 'cells'} is there already" in stderr
 
 
 def test_what_is_wrong_is_said_in_one_sentence(call, labels, tmp_path):

@@ -11,7 +11,7 @@ import tifffile
 
 from napari_unet.io.outputs import NotOursError
 from napari_unet.projects.folder import folder_of
-from napari_unet.projects.manifest import BY_DOUBT, FILE
+from napari_unet.projects.manifest import BY_DOUBT, BY_NAME, FILE
 from napari_unet.projects.project import Project, in_image_order
 from napari_unet.projects.rest import segment_rest
 
@@ -153,6 +153,27 @@ def test_the_most_doubtful_come_first_and_corrected_ones_last(project, correct):
     project.choose(sort=BY_DOUBT)
     assert project.names == ["c.tif", "b.tif", "d.tif", "a.tif"]
     assert Project(project.folder).names == ["c.tif", "b.tif", "d.tif", "a.tif"]
+
+
+@pytest.mark.parametrize("chosen", [None, BY_NAME, BY_DOUBT])
+def test_after_a_fine_tune_the_order_is_that_of_doubt_unless_another_was_chosen(
+    project, correct, chosen
+):
+    correct(project, "a.tif")
+    project.segmented("d.tif", "m@1", 3, 0.5)
+    # It was chosen in another program, which is open as well.
+    Project(project.folder).choose(sort=chosen)
+    assert Project(project.folder).names[0] == ("d.tif" if chosen == BY_DOUBT else "a.tif")
+    project.taught(["a.tif"], "m")
+    again = Project(project.folder)
+    assert again.manifest.sort == (chosen or BY_DOUBT)
+    assert again.names[0] == ("a.tif" if chosen == BY_NAME else "d.tif")
+
+
+def test_two_programs_that_remember_the_open_image_do_not_change_the_order(project):
+    Project(project.folder).choose(sort=BY_NAME)
+    project.choose(current="b.tif")
+    assert Project(project.folder).manifest.sort == BY_NAME
 
 
 def test_images_that_judge_do_not_teach_and_those_that_taught_do_not_judge(project, correct):

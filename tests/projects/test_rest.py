@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from napari_unet.jobs import JobCancelled
+from napari_unet.projects.manifest import BY_DOUBT
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import segment_rest
 
@@ -31,6 +32,7 @@ def test_all_that_nobody_corrected(service, project, correct, nuclei, folder):
     assert (entry.state, entry.model) == ("segmented", "nuclei@1")
     assert labels_of(project, "a.tif").max() == entry.n_cells > 0
     assert 0 <= entry.doubt < 1
+    assert Project(folder).manifest.sort == BY_DOUBT
     assert sorted(path.name for path in (folder / "labels").iterdir()) == [
         "a_labels.tif",
         "b_labels.tif",

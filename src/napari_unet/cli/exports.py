@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from napari_unet.cli.terminal import Notes, WrongCall
-from napari_unet.io.exports.formats import FORMATS, TABLE, format_of
+from napari_unet.io.exports.formats import FORMATS, TABLE
 from napari_unet.io.exports.labelled import Labelled
 from napari_unet.io.images import read_image, stem_of
 from napari_unet.io.label_imports import read_label_file, read_labels_of
@@ -45,8 +45,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     try:
-        format_of(options.out, options.format)
-        check_new(options.out, overwrite=options.overwrite)
+        check_new(options.out, options.format, overwrite=options.overwrite)
     except ExistsError as error:
         raise WrongCall(f"{error}, or add --overwrite") from error
     except ValueError as error:

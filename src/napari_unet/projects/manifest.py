@@ -15,8 +15,9 @@ FILE = "napari-unet-project.json"
 _FORMAT, _VERSION = "napari-unet project", 1
 # How far an image is, from the least to the most.
 NEW, SEGMENTED, CORRECTED, DONE = STATES = ("new", "segmented", "corrected", "done")
-# The orders in which images are shown.
-BY_NAME, BY_DOUBT = SORTS = ("name", "doubt")
+# The orders in which images are shown. Where nobody chose one, it is that of names until a model
+# learnt from the project or segmented its rest, and then that of doubt.
+NOT_CHOSEN, BY_NAME, BY_DOUBT = SORTS = ("", "name", "doubt")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Manifest:
     images: Mapping[str, ImageEntry] = field(default_factory=dict)
     labels: str = "labels"
     listed: bool = False
-    sort: str = BY_NAME
+    sort: str = NOT_CHOSEN
     current: str = ""
     curve: tuple[Score, ...] = ()
 

@@ -35,6 +35,7 @@ from napari_unet.projects.manifest import (
     DONE,
     FILE,
     NEW,
+    NOT_CHOSEN,
     SEGMENTED,
     ImageEntry,
     Manifest,
@@ -121,7 +122,8 @@ class Project:
 
         def rank(name: str) -> tuple[bool, bool, float]:
             entry = entries[name]
-            return entry.is_kept, entry.doubt is None, -(entry.doubt or 0.0)
+            doubt = None if entry.is_kept else entry.doubt
+            return entry.is_kept, doubt is None, -(doubt or 0.0)
 
         return sorted(self._there, key=rank)
 
@@ -194,17 +196,24 @@ class Project:
 
     def choose(self, *, sort: str | None = None, current: str | None = None) -> None:
         """Remember the order of the images, and the one that is open."""
+        given = (("sort", sort), ("current", current))
         with self._lock:
-            before = self._manifest
-            after = replace(
-                before,
-                sort=before.sort if sort is None else sort,
-                current=before.current if current is None else current,
-            )
-            self._manifest = after
-            if after != before:
-                self._dirty |= {"sort", "current"}
+            changes = {
+                name: value
+                for name, value in given
+                if value not in (None, getattr(self._manifest, name))
+            }
+            if changes:
+                self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type]
+                self._dirty |= changes.keys()
                 self._save()
+
+    def prefer_doubt(self) -> None:
+        """Order the images by doubt from now on, unless the user chose an order."""
+        with self._lock:
+            self._update_from_disk()
+            if self._manifest.sort == NOT_CHOSEN:
+                self.choose(sort=BY_DOUBT)
 
     def save_labels(self, name: str, labels: NDArray[np.int32], image: ImageSource) -> None:
         """Write the labels of an image; they appear whole, or the old ones stay.
@@ -321,12 +330,16 @@ class Project:
         self._update(name, held_out=held_out)
 
     def taught(self, names: Iterable[str], model: str) -> None:
-        """Note that a model (NAME) has learnt all that was corrected on these images."""
+        """Note that a model (NAME) has learnt all that was corrected on these images.
+
+        Unless the user chose an order, the images are ordered by doubt from now on.
+        """
         for name in names:
             entry = self.entry(name)
             before = () if entry.is_changed else entry.taught
             models = tuple(dict.fromkeys((*before, model)))
             self._update(name, taught=models, is_changed=False)
+        self.prefer_doubt()
 
     def add_score(self, score: Score) -> None:
         """Add a point to the curve."""

@@ -46,7 +46,8 @@ def segment_rest(
     """Start to segment all images that nobody corrected and this version did not segment.
 
     Each image is in the project as soon as it is done. A job that was cancelled or killed goes on
-    with the others when it is started again.
+    with the others when it is started again. After the last one, the images are ordered by doubt,
+    unless the user chose an order.
 
     Parameters
     ----------
@@ -92,6 +93,8 @@ def segment_rest(
             # It stays as long as there is something in it.
             with suppress(OSError):
                 folder.rmdir()
+        if name == names[-1]:
+            project.prefer_doubt()
         told(RestDone(name, done, taken))
 
     return service.segment_files(list(jobs.values()), version, config, take)

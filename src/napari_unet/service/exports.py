@@ -54,24 +54,33 @@ def export(
     ValueError
         If there is no such format, or it cannot hold these labels.
     """
-    chosen = format_of(path, format)
-    check_new(path / "labels" / "cells" if chosen == INSIDE else path, overwrite=overwrite)
+    chosen = check_new(path, format, overwrite=overwrite)
     if chosen == TABLE:
         _write_table(path, labelled, image, warn)
     else:
         FORMATS[chosen](path, labelled)
 
 
-def check_new(path: Path, *, overwrite: bool = False) -> None:
-    """Raise an error if there is something at a path, unless it may be replaced.
+def check_new(path: Path, format: str | None = None, *, overwrite: bool = False) -> str:
+    """Return the format of an export, unless there is something that it would replace.
+
+    Parameters
+    ----------
+    path, format, overwrite
+        As for `export`.
 
     Raises
     ------
     ExistsError
         If there is.
+    ValueError
+        If there is no such format.
     """
-    if os.path.lexists(path) and not overwrite:
-        raise ExistsError(f"{path} is there already, so nothing was written; give another name")
+    chosen = format_of(path, format)
+    written = path / "labels" / "cells" if chosen == INSIDE else path
+    if os.path.lexists(written) and not overwrite:
+        raise ExistsError(f"{written} is there already, so nothing was written; give another name")
+    return chosen
 
 
 def read_classes(path: Path) -> dict[int, str]:

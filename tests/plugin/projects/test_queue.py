@@ -139,13 +139,63 @@ def test_the_rest_is_segmented_and_corrected_images_stay(opened, settle, hand, f
     assert not opened.status.text()
     # The open image had no labels: they are shown now.
     assert opened.labels.value.name == "b.tif cells"
-    assert panel.place.text() == "2 of 4: ◔ segmented"
+    assert panel.place.text() == "1 of 4: ◔ segmented"
     assert not panel.segment_rest.isEnabled()
     project = Project(folder)
-    assert [project.entry(name).state for name in project.names] == [
+    assert [project.entry(name).state for name in sorted(project.names)] == [
         "corrected", "segmented", "segmented", "segmented",
     ]  # fmt: skip
     assert project.read_labels("a.tif", project.read("a.tif"))[75, 75] == 99
+
+
+@pytest.mark.slow
+def test_after_the_rest_the_next_image_is_the_most_doubtful_one(
+    opened, settle, hand, docked, folder
+):
+    panel, queue = opened.queue, opened.queue.queue
+    segment(opened, settle)
+    correct(opened, hand)
+    settle(opened)
+    assert not panel.by_doubt.isChecked()
+    panel.segment_rest.click()
+    settle(opened)
+    # Drawn images are about as doubtful as each other.
+    for name, doubt in (("b.tif", 0.1), ("c.tif", 0.2), ("d.tif", 0.3)):
+        queue.project.segmented(name, "tiny@1", 3, doubt)
+    queue.arrange()
+    # The open image stays open, with what was painted on it, and is the first of the list.
+    assert queue.names == ["a.tif", "d.tif", "c.tif", "b.tif"]
+    assert opened.labels.value.data[75, 75] == 99
+    assert panel.place.text() == "1 of 4: ◑ corrected"
+    assert panel.by_doubt.isChecked()
+    assert "most doubtful images come first now" in panel.note.text()
+    assert "9 cells in 3 images" in panel.note.text()
+    go(opened, settle)
+    assert queue.name == "d.tif"
+    correct(opened, hand)
+    go(opened, settle)
+    assert queue.name == "c.tif"
+    # Nothing moved while images were corrected; a fine-tune orders them anew.
+    assert queue.names == ["a.tif", "d.tif", "c.tif", "b.tif"]
+    queue.teaching = ("a.tif", "d.tif")
+    model = opened.controller.service.store.find("tiny")
+    verdict = SimpleNamespace(accepted=False)
+    opened.controller.learnt.emit(SimpleNamespace(verdict=verdict, model=model, slips=()))
+    settle(opened)
+    assert queue.names == ["c.tif", "b.tif", "a.tif", "d.tif"]
+    # One click goes back to the order of names, and that stays.
+    panel.by_doubt.click()
+    settle(opened)
+    assert queue.names == ["a.tif", "b.tif", "c.tif", "d.tif"]
+    assert (queue.name, panel.place.text()) == ("c.tif", "3 of 4: ◔ segmented")
+    again = docked()
+    again.queue.open_folder(folder)
+    settle(again)
+    queue = again.queue.queue
+    queue.project.taught(["a.tif"], "tiny")
+    queue.arrange()
+    assert queue.names == ["a.tif", "b.tif", "c.tif", "d.tif"]
+    assert not again.queue.by_doubt.isChecked()
 
 
 def test_the_rest_can_be_stopped_and_goes_on(opened, settle, monkeypatch):

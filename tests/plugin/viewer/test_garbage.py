@@ -86,3 +86,42 @@ def test_where_many_modules_have_come_since_all_is_left_out_again(viewer, monkey
     viewer.layers.pop()
     gc.collect()
     assert gone() is None
+
+
+def test_small_layers_that_were_left_out_wait_until_the_later_ones_are_gone(viewer, monkeypatch):
+    """Else those that are there then are left out, and who goes on waits for each of them."""
+    garbage.leave_out_all()
+    before = add(viewer, in_a_cycle())
+    garbage.look_at(before)
+    monkeypatch.setattr(garbage, "_MANY_MODULES", -1)
+    # Now it is left out.
+    garbage.leave_out_all()
+    monkeypatch.undo()
+    monkeypatch.setattr(garbage, "gc", gc)
+    later = add(viewer, in_a_cycle())
+    garbage.look_at(later)
+    gone = [weakref.ref(before), weakref.ref(later)]
+    del before
+    viewer.layers.pop(1)
+    gc.collect()
+    assert gc.get_freeze_count() > 10_000
+    assert gone[0]() is not None
+    del later
+    viewer.layers.pop(1)
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+
+
+def test_a_large_one_is_collected_at_once(viewer, monkeypatch):
+    garbage.leave_out_all()
+    before = add(viewer, in_a_cycle())
+    garbage.look_at(before)
+    monkeypatch.setattr(garbage, "_MANY_MODULES", -1)
+    garbage.leave_out_all()
+    garbage.look_at(add(viewer, in_a_cycle()))
+    monkeypatch.setattr(garbage, "_MOST_BYTES", 100)
+    gone = weakref.ref(before)
+    del before
+    viewer.layers.pop(1)
+    gc.collect()
+    assert gone() is None

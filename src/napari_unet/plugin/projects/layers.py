@@ -17,7 +17,8 @@ from napari_unet.plugin.edits.autosave import labels_from
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.colours import outline
-from napari_unet.plugin.viewer.drawing import draw_ahead
+from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools
+from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import name_axes_of
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.projects.project import Project
@@ -80,7 +81,9 @@ def open_image(
         If the image cannot be read.
     """
     source = project.read(name)
+    leave_out_all()
     image = _image_layer(name, source)
+    look_at(image)
     told, owner = "", uuid4().hex
     labels: Labels | None = None
     is_restored = project.is_corrected(name)
@@ -91,7 +94,9 @@ def open_image(
     if labels is not None:
         record = record_of(labels)
         record.draft, record.draft_owner = key_of(project, name), owner
+        look_at(labels)
         outline(labels, contour_px(labels.data.shape))
+        show_tools(labels, shown=False)
         draw_ahead(labels, dims)
     return Opened(name, source, key_of(project, name), image, labels, owner, is_restored, told)
 

@@ -26,8 +26,10 @@ from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import fit, remove_soon
-from napari_unet.plugin.viewer.layers import bare, planes_of
+from napari_unet.plugin.viewer.drawing import show_tools_soon
+from napari_unet.plugin.viewer.layers import add_quietly, bare, planes_of
 from napari_unet.plugin.viewer.record import record_of
+from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
 from napari_unet.segmentation.planes import Segmentation
 
@@ -74,7 +76,8 @@ class Queue:
         The folder; None if none is open.
     names
         Its images, in the order in which they are shown. It changes only where `arrange` is called,
-        so that the next image is the next one.
+        so that the next image is the next one. By doubt, the image that is open then is the first,
+        so that the next one is the most doubtful.
     name
         The image that is open; empty if none is.
 
@@ -103,6 +106,8 @@ class Queue:
         self._open: Open | None = None
         self._leaving: dict[str, Open] = {}
         self._wanted = ""
+        # The order that the names were taken in.
+        self._sort = NOT_CHOSEN
         self._running = ""
         self._pending = 0
         # The images whose corrections the fine-tune that runs has been given.
@@ -156,11 +161,12 @@ class Queue:
         def show(project: Project) -> None:
             self._leave()
             self.project, self.slips = project, ()
+            self._sort = project.manifest.sort
+            names, last = project.names, project.manifest.current
+            self.open(last if last in names else names[0])
             self.arrange()
             for note in project.notes:
                 self.told.emit(note)
-            last = project.manifest.current
-            self.open(last if last in self.names else self.names[0])
 
         self._run(lambda: Project(folder, images, labels), show)
 
@@ -181,12 +187,23 @@ class Queue:
     def arrange(self) -> None:
         """Take the order of the images as it is now."""
         self.names = [] if self.project is None else self.project.names
+        sort = NOT_CHOSEN if self.project is None else self.project.manifest.sort
+        here = self._wanted or self.name
+        if sort == BY_DOUBT and here in self.names:
+            self.names.remove(here)
+            self.names.insert(0, here)
+        before, self._sort = self._sort, sort
         self.arranged.emit()
         self.changed.emit()
+        if self.project is not None and (before, sort) == (NOT_CHOSEN, BY_DOUBT):
+            entries = [self.project.entry(name) for name in self.names]
+            is_known = any(entry.doubt is not None and not entry.is_kept for entry in entries)
+            how = "" if is_known else ", once Segment the rest has found out which these are"
+            self.told.emit(f"The most doubtful images come first now{how}")
 
     def sort(self, by: str) -> None:
         """Show the images in another order, one of `projects.manifest.SORTS`."""
-        self._change(lambda project: project.choose(sort=by), self.arrange)
+        self.change(lambda project: project.choose(sort=by), self.arrange)
 
     def go(self, steps: int) -> None:
         """Open the image that comes so many places later.
@@ -231,19 +248,27 @@ class Queue:
         name = self.name
         if name:
             self.controller.corrections.save_now()
-            self._change(lambda project: project.set_done(name, done))
+            self.change(lambda project: project.set_done(name, done))
 
     def set_held_out(self, held_out: bool) -> None:
         """Let the open image judge models instead of teaching them, or take it back."""
         name = self.name
         if name:
-            self._change(lambda project: project.set_held_out(name, held_out))
+            self.change(lambda project: project.set_held_out(name, held_out))
 
     def offer_slips(self) -> None:
         """Let *Next doubtful cell* lead to the slips on the open image first."""
         slips = [(slip.index, slip.place) for slip in self.slips if slip.image == self.name]
         if self.image is not None and slips:
             self.controller.places.offer(self.image, CHECK, slips)
+
+    def change(
+        self, work: Callable[[Project], object], then: Callable[[], None] | None = None
+    ) -> None:
+        """Change something of the project in the thread of its files, then show it."""
+        project = self.project
+        if project is not None:
+            self._run(lambda: work(project), lambda done: (then or self.changed.emit)())
 
     @property
     def is_untouched(self) -> bool:
@@ -287,9 +312,13 @@ class Queue:
         self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
         if opened.is_restored:
             self._autosave.adopt(opened.key, opened.owner)
-        self.viewer.add_layer(image)
-        if labels is not None:
+        if labels is None:
+            self.viewer.add_layer(image)
+        else:
+            # Its controls would be made for nothing, as the labels are chosen.
+            add_quietly(self.viewer, image)
             self.viewer.add_layer(labels)
+            show_tools_soon(labels)
             layers.selection.active = labels
             self._open.tracker = self.controller.corrections.tracker(labels)
         if is_another:
@@ -297,7 +326,7 @@ class Queue:
         self.offer_slips()
         if opened.told:
             self.failed.emit(opened.told)
-        self._change(lambda p: p.choose(current=opened.name))
+        self.change(lambda p: p.choose(current=opened.name))
         self.changed.emit()
 
     def _leave(self) -> None:
@@ -417,14 +446,6 @@ class Queue:
     def _on_ended(self, message: str, well: bool) -> None:
         self._running = ""
         self.changed.emit()
-
-    def _change(
-        self, work: Callable[[Project], object], then: Callable[[], None] | None = None
-    ) -> None:
-        """Change something of the project in the thread of its files, then show it."""
-        project = self.project
-        if project is not None:
-            self._run(lambda: work(project), lambda done: (then or self.changed.emit)())
 
     def _run(
         self,

@@ -14,6 +14,7 @@ from napari_unet.learning.finetune import Improvement
 from napari_unet.plugin.projects.queue import Queue
 from napari_unet.plugin.viewer.main_thread import MainThread
 from napari_unet.projects.manifest import Score
+from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
 from napari_unet.projects.scoring import curve, curve_words, judges, score_models
 from napari_unet.projects.table import write_cells
@@ -72,7 +73,6 @@ class Rest:
             self._main.do(self._on_image, done, taken)
 
         def show(done: tuple[FileDone, ...]) -> tuple[str, bool]:
-            queue.arrange()
             told = summary(done)
             n_cells = sum(outcome.n_cells for outcome in done)
             lines = told.splitlines()
@@ -80,9 +80,11 @@ class Rest:
                 lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
             found = f"{n_cells} cells in {len(taken)} images, in {project.folder}"
             (self.failed if told else self.told).emit("\n".join([found, *lines]))
+            queue.arrange()
             return "", True
 
         def stopped() -> str:
+            queue.arrange()
             self.told.emit(
                 f"Stopped: {len(taken)} of {n} images are done; Segment the rest goes on there"
             )
@@ -154,10 +156,10 @@ class Rest:
         queue.slips = done.slips
         queue.offer_slips()
 
-        def note() -> None:
+        def note(project: Project) -> None:
             project.taught([name for name in names if project.is_corrected(name)], done.model.name)
 
-        queue.files.run(note, lambda future: queue.arrange())
+        queue.change(note, queue.arrange)
         if done.verdict.accepted and judges(project):
             # After the end of the fine-tune was told.
             QTimer.singleShot(0, partial(self._score, done))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +12,6 @@ from napari.components import Dims
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 
 from napari_unet.config import Channel
 from napari_unet.core.arrays import Pixels
@@ -29,7 +27,7 @@ from napari_unet.plugin.results.reuniting import Kin, kin_of, reunite
 from napari_unet.plugin.viewer.alignment import labels_like
 from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.colours import outline
-from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools
+from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools, show_tools_soon
 from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import (
     Index,
@@ -41,9 +39,6 @@ from napari_unet.plugin.viewer.layers import (
 )
 from napari_unet.plugin.viewer.record import DraftCell, Mark, helper_metadata, record_of
 from napari_unet.segmentation.planes import Segmentation
-
-# From showing a layer to making the pictures of its tools.
-_TOOLS_MS = 50
 
 
 @dataclass(frozen=True)
@@ -330,8 +325,7 @@ class Results:
             record_of(old).retired = True
             remove_soon(self._viewer, old)
         add_quietly(self._viewer, layer)
-        # In a moment of its own, when the layer was drawn.
-        QTimer.singleShot(_TOOLS_MS, partial(show_tools, layer, shown=True))
+        show_tools_soon(layer)
         if old is not None and not result.untouched:
             self._retire(old, layer)
             record_of(old).handed_on = result.complete

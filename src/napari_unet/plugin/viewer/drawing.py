@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
 import numpy as np
 from napari.components import Dims
 from napari.layers import Labels
 from napari.utils import CyclicLabelColormap
+from qtpy.QtCore import QTimer
 
 # napari makes the pictures of its polygon and its brush with each Labels layer: half of what adding
 # one takes.
 _TOOLS = "polygon", "brush_stroke"
+# From showing a layer to making the pictures of its tools.
+_TOOLS_MS = 50
 
 
 def draw_ahead(layer: Labels, dims: Dims) -> None:
@@ -56,6 +60,11 @@ def show_tools(layer: Labels, *, shown: bool) -> None:
     for name in _TOOLS:
         if name in overlays:
             overlays[name].visible = shown
+
+
+def show_tools_soon(layer: Labels) -> None:
+    """Have them made in a moment of their own, when the layer was drawn."""
+    QTimer.singleShot(_TOOLS_MS, partial(show_tools, layer, shown=True))
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -34,7 +33,6 @@ from napari_unet.plugin.projects.rest import Rest
 from napari_unet.projects.manifest import BY_DOUBT, BY_NAME, DONE
 from napari_unet.projects.table import TABLE
 
-_NAMES = {BY_NAME: "Sort: by name", BY_DOUBT: "Sort: most doubtful first"}
 _RUNNING = "Something is running: wait for its end, or stop it"
 
 
@@ -162,17 +160,19 @@ class QueuePanel(QFrame):
             "This image never teaches: once it is done, it judges each new model"
         )
         self.held_out.clicked.connect(lambda on: self._try(partial(self.queue.set_held_out, on)))
-        self.order = QComboBox()
-        for sort, name in _NAMES.items():
-            self.order.addItem(name, sort)
-        self.order.setToolTip("Images that are corrected or done come last")
-        self.order.activated.connect(lambda n: self.queue.sort(self.order.itemData(n)))
+        self.by_doubt = QCheckBox("Most doubtful first")
+        self.by_doubt.setToolTip(
+            "After the open image come those of which the model is least sure: there a correction "
+            "should help most. Images that are corrected or done come last. Not ticked: the order "
+            "of names"
+        )
+        self.by_doubt.clicked.connect(lambda on: self.queue.sort(BY_DOUBT if on else BY_NAME))
         self.images = ImageList()
         self.images.chosen.connect(lambda name: self._try(partial(self.queue.open, name)))
         self.segment_rest = button(
             "Segment the rest",
             "Segment all images that are neither corrected nor done, in the background; stopped, "
-            "it goes on there later",
+            "it goes on there later. It also finds out of which of them this model is least sure",
             partial(self._try, self._segment),
         )
         self.table = button(
@@ -187,7 +187,7 @@ class QueuePanel(QFrame):
         inner = QVBoxLayout(self.folded)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(2)
-        for each in (row(self.order, self.held_out), self.images, self.curve, self.scores):
+        for each in (row(self.by_doubt, self.held_out), self.images, self.curve, self.scores):
             inner.addWidget(each)
         self.images.show_images(None, ())
         layout = QVBoxLayout(self)
@@ -223,8 +223,7 @@ class QueuePanel(QFrame):
             self.held_out.setChecked(entry.held_out)
         for part in (self.done, self.held_out):
             allow(part, "" if queue.name else "Open an image of the list")
-        with QSignalBlocker(self.order):
-            self.order.setCurrentIndex(self.order.findData(project.manifest.sort))
+        self.by_doubt.setChecked(project.manifest.sort == BY_DOUBT)
 
     def _arrange(self) -> None:
         self.images.show_images(self.queue.project, self.queue.names)
