@@ -146,7 +146,7 @@ def merge(
             "new cells; paint that cell with a smaller one"
         )
     # Ids of the result before stay as they are, for marks and classes name them.
-    labels[labels > 0] += above
+    np.add(labels, above, out=labels, where=labels > 0)
     classes = {n + above: kind for n, kind in kinds.items()}
     classes |= memo.classes
     seen = {index: states for index, states in memo.carried.items() if index in others}
