@@ -168,7 +168,9 @@ def merge(
     reunite(labels, done.planes, kin)
     if memo.drafts:
         for index in fresh & planes.keys():
-            drafts += bring_along(labels[index], index, planes[index].look(ring_px).drafts)
+            look = planes[index].look(ring_px)
+            if look.drafts.any():
+                drafts += bring_along(labels[index], index, look.drafts, look.states > 0)
     # A cell that is the same as before keeps its id, and so its colour.
     names, change = match_cells(
         ((labels[index], plane_of(old.layer, index)) for index in done.planes), above
