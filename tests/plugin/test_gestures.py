@@ -188,7 +188,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not layer.data[:60, 45:].any()
     hand.press("H")
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 corrected, 1 marked correct"
     states = seen(widget)
     assert states[30, 70] == CORRECTED
     assert states[55, 50] == CONFIRMED
@@ -202,7 +202,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not seen(widget).any()
     layer.redo()
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 corrected, 1 marked correct"
 
 
 @pytest.mark.slow
