@@ -85,7 +85,8 @@ def outlined(labels: NDArray[np.integer], width_px: int) -> NDArray[np.integer]:
     lowest = ids
     for _ in range(width_px):
         lowest = _of_neighbours(np.minimum, lowest)
-    return labels * (_of_neighbours(np.maximum, ids) != lowest)
+    lines: NDArray[np.integer] = labels * (_of_neighbours(np.maximum, ids) != lowest)
+    return lines
 
 
 def _of_neighbours(extreme: np.ufunc, values: NDArray[np.integer]) -> NDArray[np.integer]:
