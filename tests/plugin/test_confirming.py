@@ -119,7 +119,7 @@ def test_painting_on_what_was_confirmed_is_a_correction(segmented, settle, hand)
     layer.mode, layer.brush_size = "paint", 8
     hand(widget.viewer).drag([(78, 70), (78, 80)])
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 corrected, 1 marked correct"
     seen = widget.viewer.layers[SEEN].data
     assert seen[78, 75] == CORRECTED
     assert seen[50, 50] == CONFIRMED

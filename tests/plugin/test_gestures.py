@@ -188,7 +188,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not layer.data[:60, 45:].any()
     hand.press("H")
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 corrected, 1 marked correct"
     states = seen(widget)
     assert states[30, 70] == CORRECTED
     assert states[55, 50] == CONFIRMED
@@ -202,7 +202,7 @@ def test_a_loop_says_that_there_is_nothing(dock, settle, taught):
     assert not seen(widget).any()
     layer.redo()
     settle(widget)
-    assert widget.correcting.count.text() == "1 cell corrected, 1 place marked correct"
+    assert widget.correcting.count.text() == "1 corrected, 1 marked correct"
 
 
 @pytest.mark.slow
@@ -431,6 +431,44 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     hand.press("C")
     settle(widget)
     assert "1 place marked correct" in widget.correcting.count.text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_planes", [1, 2])
+def test_what_replaced_a_wrong_cell_stays_when_it_is_found_again(
+    n_planes, docked_by_napari, settle, image
+):
+    widget = docked_by_napari
+    viewer = widget.viewer
+    viewer.add_image(image if n_planes == 1 else np.stack([image] * n_planes), name="cells")
+    widget.model.value = "tiny"
+    widget.segment_button.click()
+    settle(widget)
+    layer, hand = widget.labels.value, Hand(viewer)
+    layer.brush_size = 3
+    # All three are smaller than what is found: a draft, one that is touched up, a confirmed one.
+    tool(widget, "add")
+    for y, x in CELLS:
+        hand.drag([(y - 8, x - 8), (y + 8, x + 8)])
+        turn_wheel(hand, (y, x), -2)
+        hand.press("Enter")
+    hand.press("Escape")
+    here = viewer.dims.current_step[:1] if n_planes > 1 else ()
+    plane = planes_of(layer)[here]
+    layer.mode, layer.selected_label = "paint", int(plane[CELLS[1]])
+    hand.drag([(30, 75), (30, 76)])
+    hand.point(CELLS[2])
+    hand.press("C")
+    settle(widget)
+    made = plane.copy()
+    said = "1 draft to confirm (C) or touch up"
+    assert said in widget.correcting.count.text()
+    for _ in range(2):
+        widget.segment_button.click()
+        settle(widget)
+        newer = planes_of(widget.labels.value)[here]
+        np.testing.assert_array_equal(newer, made)
+        assert said in widget.correcting.count.text()
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
             hand(viewer).point(NUCLEI[number][0])
             hand(viewer).press("C")
         settle(widget, 300)
-        assert "5 places marked correct" in widget.correcting.count.text()
+        assert "5 marked correct" in widget.correcting.count.text()
         picture("7-confirmed")
         widget.correcting.next_place.click()
         assert widget.status.text().startswith("Doubtful cell 1 of ")

@@ -65,19 +65,36 @@ def test_the_ring_of_a_neighbour_does_not_reach_into_a_draft(labels, draft):
     assert states[15, 21] == CORRECTED
 
 
-def test_drafts_come_along_where_nothing_was_found(labels, draft):
+def test_drafts_come_along_whatever_is_found_there(labels, draft):
     drafts = pending([draft], [], (), labels)
-    new = np.zeros_like(labels)
-    new[15:20, 10:40] = 7
-    fresh = new.copy()
-    fresh[15:16] = 0
-    (came,) = bring_along(fresh, (), drafts)
-    assert (fresh[10:16, 10:20] == 2).all()
-    assert (fresh[16:20, 10:20] == 7).all()
+    unseen = np.zeros(labels.shape, bool)
+    # One cell under the draft and one that goes on far beyond it; a third was corrected.
+    found = np.zeros_like(labels)
+    found[10:20, 9:12], found[15:20, 12:40], found[20:22, 10:20] = 6, 7, 5
+    fresh = found.copy()
+    (came,) = bring_along(fresh, (), drafts, unseen)
+    np.testing.assert_array_equal(fresh == 2, labels == 2)
+    assert not (fresh == 6).any()
+    np.testing.assert_array_equal(fresh == 7, (found == 7) & (labels != 2))
+    assert (fresh == 5).sum() == 20
     assert pending([came], [], (), fresh).any()
-    kept = new.copy()
-    assert bring_along(kept, (), drafts) == []
-    np.testing.assert_array_equal(kept, new)
+    # What is right already stays, though its cell was found under the draft.
+    fresh = found.copy()
+    bring_along(fresh, (), drafts, found == 6)
+    np.testing.assert_array_equal(fresh == 6, (found == 6) & (labels != 2))
+
+
+def test_a_cell_that_the_user_erased_around_a_draft_is_corrected(labels, draft):
+    before = np.where(labels == 2, 0, labels)
+    before[8:28, 8:36] = 9
+    states = SeenPlane(PaintedPlane((), before, labels), None, (), (draft,)).look(3).states
+    assert (states[8:28, 24:36] == CORRECTED).all()
+    assert (states[CELL] == UNSEEN).all()
+    # A draft that is most of the cell has replaced it, which teaches nothing yet.
+    before = np.where(labels == 2, 0, labels)
+    before[9:20, 9:21] = 9
+    states = SeenPlane(PaintedPlane((), before, labels), None, (), (draft,)).look(3).states
+    assert not states.any()
 
 
 def test_the_outline_is_dashed(labels, draft):

@@ -20,9 +20,10 @@ from napari_unet.plugin.viewer.drawing import (
 
 
 def cells(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Blocks of 4 x 4 pixels with ids, many of them 0."""
+    """Blocks of 4 x 4 pixels with ids, many of them 0; more than 16 bits hold where it is odd."""
     small = (*shape[:-2], *(-(-n // 4) for n in shape[-2:]))
     ids = np.random.default_rng(seed).integers(-40, 400, small).clip(0).astype(np.int32)
+    ids *= 70_000 if seed % 2 else 1
     return ids.repeat(4, -2).repeat(4, -1)[..., : shape[-2], : shape[-1]].copy()
 
 

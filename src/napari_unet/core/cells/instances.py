@@ -139,7 +139,7 @@ def label_instances(
         peak_threshold,
     )
     # Cuts between cores take no pixel, so they have none to be given back.
-    return _renumber(close_gaps(parts, gap_px, cells))
+    return close_gaps(_renumber(parts), gap_px, cells)
 
 
 def label_parts(
@@ -175,13 +175,15 @@ def label_parts(
     if seed_threshold is not None:
         height = foreground if distance is None else distance
         parts = _split_at_cores(cells, boxes, height, seed_threshold, min_size_px, largest_px)
-    small = np.arange(len(sides), dtype=np.int32)
-    small[large] = 0
     if peak_threshold is not None and distance is not None:
         # Components that are too large were not split, so they still have their old ids.
         parts = _drop_flat(parts, distance > peak_threshold, large)
-        cells = np.where(parts > 0, cells, 0)
-    return parts, small[cells]
+        cells = cells * (parts > 0)
+    if large.size:
+        small = np.arange(len(sides), dtype=np.int32)
+        small[large] = 0
+        cells = small[cells]
+    return parts, cells
 
 
 def split_at_waists(
@@ -338,29 +340,44 @@ def _sliding(
 def _drop_small(
     labels: Labels, min_size_px: int, kept: NDArray[np.intp] | tuple[()] = ()
 ) -> Labels:
-    area = np.bincount(labels.ravel())
-    numbers = np.where(area < min_size_px, 0, np.arange(len(area), dtype=np.int32))
+    at, ids = _inside(labels)
+    is_small = np.bincount(ids) < min_size_px
     # These are kept, since a block may hold only a part of them, which may be small.
-    numbers[list(kept)] = kept
-    dropped: Labels = numbers[labels]
-    return dropped
+    is_small[list(kept)] = False
+    return _without(labels, at[is_small[ids]])
 
 
 def _drop_flat(parts: Labels, peaks: NDArray[np.bool_], kept: NDArray[np.intp]) -> Labels:
-    reached = np.zeros(int(parts.max(initial=0)) + 1, np.int32)
-    found = parts[peaks]
-    reached[found] = found
-    reached[kept] = kept
-    dropped: Labels = reached[parts]
-    return dropped
+    at, ids = _inside(parts)
+    is_flat = np.ones(int(ids.max(initial=0)) + 1, bool)
+    is_flat[ids[peaks.take(at)]] = False
+    is_flat[kept] = False
+    return _without(parts, at[is_flat[ids]])
 
 
 def _renumber(labels: Labels) -> Labels:
-    present = np.bincount(labels.ravel()) > 0
-    present[0] = False
-    numbers = np.where(present, np.cumsum(present), 0).astype(np.int32)
-    renumbered: Labels = numbers[labels]
-    return renumbered
+    at, ids = _inside(labels)
+    numbers = np.cumsum(np.bincount(ids) > 0).astype(np.int32)
+    out = np.zeros(labels.shape, np.int32)
+    out.reshape(-1)[at] = numbers[ids]
+    return out
+
+
+def _inside(labels: Labels) -> tuple[NDArray[np.intp], Labels]:
+    """Return the positions of the cells' pixels in the flattened labels, and the ids there.
+
+    Most pixels are background. Looking only at the others takes a fraction of the time.
+    """
+    at = np.flatnonzero(labels != 0)
+    # Unlike `flat[...]`, `take` lets other threads go on.
+    return at, labels.take(at)
+
+
+def _without(labels: Labels, at: NDArray[np.intp]) -> Labels:
+    """Return labels in which there is background at these positions."""
+    out = labels.copy(order="C")
+    out.reshape(-1)[at] = 0
+    return out
 
 
 def _split_at_cores(
@@ -374,10 +391,9 @@ def _split_at_cores(
     # Touching cells have cores of their own.
     cores = label(np.where(height > seed_threshold, cells, 0), connectivity=1).astype(np.int32)
     cores = _drop_small(cores, max(min_size_px // 2, 1))
-    inside = np.flatnonzero(cores)
-    owners = np.zeros(int(cores.max(initial=0)) + 1, np.int32)
-    # Unlike `flat[...]`, `take` lets other threads go on.
-    owners[cores.take(inside)] = cells.take(inside)
+    at, ids = _inside(cores)
+    owners = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
+    owners[ids] = cells.take(at)
     several = np.flatnonzero(np.bincount(owners[owners > 0], minlength=1) > 1)
     out, following = cells.copy(), int(cells.max(initial=0)) + 1
     for cell in several.tolist():

@@ -87,8 +87,8 @@ def overlaps(a: NDArray[np.integer], b: NDArray[np.integer]) -> Overlaps:
     """
     if a.shape != b.shape:
         raise ValueError(f"the planes are {a.shape} and {b.shape}; give two of the same size")
-    both = (a > 0) & (b > 0)
-    return count_pairs(a[both], b[both])
+    both = np.flatnonzero((a > 0) & (b > 0))
+    return count_pairs(a.take(both), b.take(both))
 
 
 def add_up(tables: Iterable[Overlaps]) -> Overlaps:

@@ -118,11 +118,11 @@ def rename(labels: Plane, names: Mapping[int, int]) -> NDArray[np.int32]:
 
 def _sizes(labels: Plane) -> dict[int, int]:
     """Return the number of pixels of each cell."""
+    inside = labels.take(np.flatnonzero(labels > 0))
     if labels.max(initial=0) > labels.size:  # counting all ids up to it would take much memory
-        ids, counts = np.unique(labels[labels > 0], return_counts=True)
+        ids, counts = np.unique(inside, return_counts=True)
     else:
-        found = np.bincount(labels.ravel())
-        found[0] = 0
+        found = np.bincount(inside)
         ids = np.flatnonzero(found)
         counts = found[ids]
     return dict(zip(ids.tolist(), counts.tolist(), strict=True))

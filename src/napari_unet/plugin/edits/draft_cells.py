@@ -71,12 +71,31 @@ def pending(
     return found
 
 
+def replaced(labels: NDArray[np.int32], drafts: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return (Y, X), the pixels of those cells in labels that drafts replace: more than half of it.
+
+    Parameters
+    ----------
+    labels
+        (Y, X), without the drafts.
+    drafts
+        (Y, X), as `pending` returns them.
+    """
+    from napari_unet.core.cells.gestures import mostly_inside
+
+    return mostly_inside(labels, (slice(None), slice(None)), drafts > 0)
+
+
 def bring_along(
-    labels: NDArray[np.int32], index: Index, drafts: NDArray[np.int32]
+    labels: NDArray[np.int32],
+    index: Index,
+    drafts: NDArray[np.int32],
+    seen: NDArray[np.bool_],
 ) -> list[DraftCell]:
     """Put drafts of an earlier result into a new one, in place; return them.
 
-    A draft goes where the new result has a cell on half of it or more.
+    They stay as they are, for the user accepted them. What was found under them gives way as it
+    did when they were added: a cell is erased if they cover more than half of it, else cut.
 
     Parameters
     ----------
@@ -86,17 +105,14 @@ def bring_along(
         The plane.
     drafts
         (Y, X), as `pending` returns them; their ids are no others in `labels`.
+    seen
+        (Y, X), where the labels stay as they are; no draft lies there.
     """
-    came = []
-    for cell in np.unique(drafts[drafts > 0]).tolist():
-        mask = drafts == cell
-        free = mask & ((labels == 0) | (labels == cell))
-        labels[labels == cell] = 0
-        if 2 * free.sum() > mask.sum():
-            labels[free] = cell
-            box = grown(box_of(free), 1, labels.shape)
-            came.append(draft_of(index, labels, box, cell))
-    return came
+    cells = np.unique(drafts[drafts > 0]).tolist()
+    labels[np.isin(labels, cells) | (replaced(labels, drafts) & ~seen)] = 0
+    labels[drafts > 0] = drafts[drafts > 0]
+    boxes = (grown(box_of(drafts == cell), 1, labels.shape) for cell in cells)
+    return [draft_of(index, labels, box, cell) for box, cell in zip(boxes, cells, strict=True)]
 
 
 def dashes(drafts: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.corrections.annotations import Correction, PaintedPlane
-from napari_unet.plugin.edits.draft_cells import dashes, pending
+from napari_unet.plugin.edits.draft_cells import dashes, pending, replaced
 from napari_unet.plugin.edits.marks import confirmed, holds, marks_within
 from napari_unet.plugin.viewer.layers import Index
 from napari_unet.plugin.viewer.record import DraftCell, Mark
@@ -98,7 +98,7 @@ class SeenPlane:
         before = self.painted.before
         if drafts.any():
             # As they were before: the drafts, and what they erased of cells that they replaced.
-            is_old = (drafts > 0) | ((after == 0) & np.isin(before, np.unique(before[drafts > 0])))
+            is_old = (drafts > 0) | ((after == 0) & replaced(before, drafts))
             after = np.where(is_old, before, after)
         edits = find_edits(before, after, ring_px, self.where)
         states[edits.trusted] = CORRECTED

@@ -73,6 +73,9 @@ class EditCount:
         cells = "1 cell" if self.n_cells == 1 else f"{self.n_cells} cells"
         planes = f" on {self.n_planes} planes" if self.n_planes > 1 else ""
         said = []
+        if self.n_cells and self.own and self.n_marks:
+            # Short, so that it fits into one line of the dock.
+            cells, places = str(self.n_cells), str(self.n_marks)
         if self.n_cells and self.own:
             said.append(f"{cells} corrected{planes}")
         elif self.n_cells:

@@ -141,7 +141,7 @@ def merge(
             "new cells; paint that cell with a smaller one"
         )
     # Ids of the result before stay as they are, for marks and classes name them.
-    labels[labels > 0] += above
+    np.add(labels, above, out=labels, where=labels > 0)
     classes = {n + above: kind for n, kind in kinds.items()}
     classes |= memo.classes
     seen = {index: states for index, states in memo.carried.items() if index in others}
@@ -163,7 +163,9 @@ def merge(
     reunite(labels, done.planes, kin)
     if memo.drafts:
         for index in fresh & planes.keys():
-            drafts += bring_along(labels[index], index, planes[index].look(ring_px).drafts)
+            look = planes[index].look(ring_px)
+            if look.drafts.any():
+                drafts += bring_along(labels[index], index, look.drafts, look.states > 0)
     # A cell that is the same as before keeps its id, and so its colour.
     names, change = match_cells(
         ((labels[index], plane_of(old.layer, index)) for index in done.planes), above

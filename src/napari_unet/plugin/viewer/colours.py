@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from functools import cache
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -36,10 +37,16 @@ def colours_on(image: Image) -> CyclicLabelColormap:
     pixels = np.asarray(image.thumbnail).reshape(-1, 4)
     shown = pixels[pixels[:, 3] > 0, :3]
     is_bright = bool(shown.size) and float(np.median(shown.mean(axis=1))) > _BRIGHT * 255
+    return CyclicLabelColormap(colors=_colours(is_bright))
+
+
+@cache
+def _colours(is_bright: bool) -> list[tuple[float, ...]]:
+    """Return the colour of the background, and those of cells on a bright or another image."""
     first, last = (0.0, 1.0) if is_bright else _HUES
     hues = first + (last - first) * (np.arange(_N_COLOURS) * _TURN % 1)
     colours = [_darkened(hue) if is_bright else _lightened(hue) for hue in hues]
-    return CyclicLabelColormap(colors=[(0, 0, 0, 0), *((*colour, 1) for colour in colours)])
+    return [(0, 0, 0, 0), *((*colour.tolist(), 1) for colour in colours)]
 
 
 def _lightened(hue: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import numpy as np
 from napari.components import Dims
 from napari.layers import Labels
 from napari.utils import CyclicLabelColormap
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 # napari makes the pictures of its polygon and its brush with each Labels layer: half of what adding
@@ -39,7 +40,7 @@ def draw_ahead(layer: Labels, dims: Dims) -> None:
     """
     with suppress(AttributeError, TypeError), layer._block_refresh():
         layer.visible = True
-    with suppress(AttributeError, TypeError):
+    with suppress(AttributeError, TypeError), _quick_outlines(layer):
         layer._slice_dims(dims)
         if layer._slice.empty:
             layer.set_view_slice()
@@ -49,6 +50,56 @@ def draw_ahead(layer: Labels, dims: Dims) -> None:
         from vispy.visuals.line.dash_atlas import DashAtlas
 
         DashAtlas()
+
+
+@contextmanager
+def _quick_outlines(layer: Labels) -> Iterator[None]:
+    """Have a layer find the outlines of its cells in a quarter of the time that napari takes."""
+    if not hasattr(layer, "_calculate_contour"):
+        yield
+        return
+
+    def outlines(
+        labels: NDArray[np.integer], part: tuple[slice, ...]
+    ) -> NDArray[np.integer] | None:
+        if layer.contour < 1 or labels.ndim != 2:
+            return None
+        return outlined(labels, layer.contour)[part]
+
+    layer._calculate_contour = outlines
+    try:
+        yield
+    finally:
+        del layer._calculate_contour
+
+
+def outlined(labels: NDArray[np.integer], width_px: int) -> NDArray[np.integer]:
+    """Return labels (Y, X) without the insides of cells, as napari shows them with a contour.
+
+    A pixel stays if its neighbours above, below, left and right have a higher id, or if a pixel
+    that is up to `width_px` steps away has a lower one.
+
+    Examples
+    --------
+    >>> outlined(np.array([[0, 0, 7, 7, 7, 7, 7]]), 2)
+    array([[0, 0, 7, 7, 0, 0, 0]])
+    """
+    # Half the memory takes half the time.
+    ids = labels.astype(np.uint16) if labels.max(initial=0) <= np.iinfo(np.uint16).max else labels
+    lowest = ids
+    for _ in range(width_px):
+        lowest = _of_neighbours(np.minimum, lowest)
+    lines: NDArray[np.integer] = labels * (_of_neighbours(np.maximum, ids) != lowest)
+    return lines
+
+
+def _of_neighbours(extreme: np.ufunc, values: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Apply `extreme` to each pixel and the four around it."""
+    found = values.copy()
+    for out, source in ((found, values), (found.T, values.T)):
+        extreme(out[1:], source[:-1], out=out[1:])
+        extreme(out[:-1], source[1:], out=out[:-1])
+    return found
 
 
 def show_tools(layer: Labels, *, shown: bool) -> None:
