@@ -300,7 +300,8 @@ def test_less_time_than_there_is_changes_nothing(plane, monkeypatch):
 
 
 def open_end(plane, monkeypatch, step_s, legs, **changes):
-    config = dataclasses.replace(CONFIG, **{"steps": None, "seconds": "auto", **changes})
+    given = {"steps": None, "seconds": "auto", "tile_px": 236}
+    config = dataclasses.replace(CONFIG, **{**given, **changes})
     with monkeypatch.context() as patch:
         clock = Clock(patch, [step_s] * 9999)
         trainer = Trainer(make(width=2), [plane], config, CPU)
@@ -323,7 +324,7 @@ def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monke
     for end in ends:
         assert rates[end - 1] < 0.01 * CONFIG.learning_rate
     assert rates[80] == pytest.approx(CONFIG.learning_rate / 2)
-    config = dataclasses.replace(CONFIG, steps=160, seconds=None)
+    config = dataclasses.replace(CONFIG, steps=160, seconds=None, tile_px=236)
     again = Trainer(make(width=2), [half_seen], config, CPU, plans=trainer.plans)
     while again.fraction < 1:
         again.step()
@@ -350,10 +351,16 @@ def test_an_open_end_has_its_limits(plane, monkeypatch, step_s, changes, expecte
     assert spent <= 600
 
 
-def test_an_open_end_takes_1500_steps_at_most(plane, monkeypatch):
+@pytest.mark.parametrize(
+    ("tile_px", "expected"),
+    [(444, [80, 160, 320, 640, 1280]), (132, [240, 480, 960, 1920, 3840])],
+)
+def test_an_open_end_takes_1500_large_steps_or_4500_small_ones_at_most(
+    plane, monkeypatch, tile_px, expected
+):
     monkeypatch.setattr(Trainer, "_learn", lambda trainer: 1.0)
-    _, _, ends, _ = open_end(plane, monkeypatch, 0.01, legs=99)
-    assert ends == [80, 160, 320, 640, 1280]
+    _, _, ends, _ = open_end(plane, monkeypatch, 0.01, legs=99, tile_px=tile_px)
+    assert ends == expected
 
 
 def test_the_time_budget_ends_near_its_end(plane):

@@ -460,7 +460,7 @@ def test_a_version_is_trained_again_bit_for_bit(service, weak, given, changes):
 @pytest.mark.slow
 def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_machine, held_back):
     slow_machine(1.5)
-    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0, tile_px=236)
     job = service.finetune([given()], "weak", config)
     told = []
 
@@ -494,7 +494,9 @@ def test_a_run_until_it_stops_improving_is_trained_again(
 ):
     monkeypatch.setattr(lesson, "_PLENTY", plenty)
     slow_machine(0.1)
-    config = dataclasses.replace(SETTINGS, steps=160, seconds="auto", learning_rate=0.02)
+    config = dataclasses.replace(
+        SETTINGS, steps=160, seconds="auto", learning_rate=0.02, tile_px=236
+    )
     job = service.finetune([given(seed) for seed in range(3)], "weak", config)
     told = []
     job.progressed.connect(told.append)
@@ -517,7 +519,9 @@ def test_a_run_until_it_stops_improving_is_trained_again(
 @pytest.mark.slow
 def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_machine):
     slow_machine(0.1)
-    config = dataclasses.replace(SETTINGS, steps=None, seconds="auto", learning_rate=1e-9)
+    config = dataclasses.replace(
+        SETTINGS, steps=None, seconds="auto", learning_rate=1e-9, tile_px=236
+    )
     done = service.finetune([given()], "weak", config).wait(SOON)
     assert (done.steps, dict(done.model.header.plans)) == (80, {9: 80, 18: 80, 36: 80, 72: 80})
 

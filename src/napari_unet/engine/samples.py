@@ -16,7 +16,7 @@ from napari_unet.core.cells.instances import relative_distance, separate_touchin
 from napari_unet.core.network.augment import jitter_colour, jitter_grey, random_matrix
 from napari_unet.core.network.elastic import displacement_field, sampling_grid, warp
 from napari_unet.core.network.unet import UNetConfig, halo_px
-from napari_unet.core.network.weight_map import class_weights, weight_map
+from napari_unet.core.network.weight_map import border_reach_px, class_weights, weight_map
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.engine.random_state import Random
 
@@ -175,18 +175,22 @@ class Sampler:
         if source.in_colour and (a.colour or a.to_grey):
             image = jitter_colour(image, colour=a.colour, to_grey=a.to_grey, generator=g)
         image = jitter_grey(image, grey=a.grey, noise=a.noise, invert=a.invert, generator=g)
-        truth = warp(source.truth, grid[:, halo:-halo, halo:-halo], nearest=True).cpu().numpy()
+        # Cells beside the output take part in its border weights.
+        beside = min(halo, border_reach_px(self._config.sigma_px))
+        read = slice(halo - beside, self.input_px - (halo - beside))
+        truth = warp(source.truth, grid[:, read, read], nearest=True).cpu().numpy()
         labels = separate_touching(truth[0].astype(np.int32))
         seen = truth[1] > 0.5
         classes = np.where(labels > 0, truth[2], 0).astype(np.int64)
         weight = weight_map(labels, classes, self.w_c, self._config.w0, self._config.sigma_px)
+        inner = np.s_[beside:-beside, beside:-beside]
         return Sample(
             image=image,
-            labels=labels,
-            classes=torch.from_numpy(classes).to(self._device),
-            weight=torch.from_numpy(weight * seen).to(self._device),
-            seen=torch.from_numpy(seen).to(self._device),
-            distance=torch.from_numpy(truth[3]).to(self._device),
+            labels=labels[inner],
+            classes=torch.from_numpy(classes[inner]).to(self._device),
+            weight=torch.from_numpy((weight * seen)[inner]).to(self._device),
+            seen=torch.from_numpy(seen[inner]).to(self._device),
+            distance=torch.from_numpy(truth[3][inner]).to(self._device),
             grid=grid,
             plane=source.plane,
         )
@@ -202,7 +206,7 @@ class Sampler:
         depth = self._network.depth
         largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(depth)
         needed = max(largest + 2**depth, smallest_input_px(depth))
-        return valid_input_px(min(self._config.tile_px, needed), depth)
+        return valid_input_px(min(self._config.side_px, needed), depth)
 
 
 def random_grid(

@@ -45,7 +45,8 @@ _TIMED_S = 2.0
 # early, and the computer may have become slower since then.
 _OVERRUN = 1.1
 # Limits of a training with an open end: steps of the first leg (each later leg doubles the number
-# of steps so far), steps at most, and seconds at most.
+# of steps so far) and steps at most, both with tiles of 236 px (`FinetuneConfig.scaled_steps`), and
+# seconds at most.
 FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
 # A new leg begins only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
@@ -192,8 +193,8 @@ class Trainer:
         self.seconds = MOST_S if config.seconds == "auto" else config.seconds
         self.speed: float | None = None
         self.asked_s: Callable[[], float | None] = lambda: None
-        self._most = config.steps or (MOST_STEPS if self.is_open else None)
-        self._leg = FIRST_LEG
+        self._most = config.steps or (config.scaled_steps(MOST_STEPS) if self.is_open else None)
+        self._leg = config.scaled_steps(FIRST_LEG)
         self._next_plan = TIMED_STEPS + 1
         few = config.steps is not None and config.steps <= TIMED_STEPS
         self.planned = config.steps if few or (config.seconds is None and not plans) else None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
 from napari_unet.corrections.collection import Collection, Entry
-from napari_unet.jobs import ENOUGH_STEPS, Job
+from napari_unet.jobs import Job
 from napari_unet.learning.budget import Gain
 from napari_unet.learning.replay import replay_planes
 from napari_unet.learning.training import annotated_planes, learn, reach, start_training
@@ -27,6 +27,7 @@ from napari_unet.learning.validation import (
     compare_sights,
     count,
     decide,
+    needed_steps,
 )
 from napari_unet.models.decoding import thresholds_for
 from napari_unet.models.device import Compute
@@ -54,7 +55,7 @@ _FEW, _FOLD = 10, 0.2
 # which the run ends.
 _CHECKS, _PATIENCE = 10, 4
 # A run with an open end also stops when the score did not rise in the last third of its steps, and
-# in at least this many steps.
+# in at least this many steps of tiles of 236 px.
 _OPEN_PATIENCE = 60
 # Smallest trust in the parent, from 0 to 1, even if it is wrong on all seen pixels. It is small,
 # because such a parent calls cells background, and the new model must not be held to that.
@@ -155,7 +156,7 @@ def prepare(
     for entry in entries:
         annotated = collection.read(entry)
         (correction,) = annotated.corrections
-        box = reach(correction, round(config.tile_px / zoom))
+        box = reach(correction, round(config.reach_px / zoom))
         learnt = collection.seen_in(entry, model.header.corrections)[box]
         for plane in annotated_planes([annotated], model, config, check, zoom):
             planes.append(plane)
@@ -417,7 +418,8 @@ class Run:
         earlier = compare(self._before[known], replay[known], False)
         fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
         steps = self.steps if self._config.seconds else None
-        return decide(new, earlier, fit, self._elsewhere, steps), new, earlier
+        needed = needed_steps(self._config)
+        return decide(new, earlier, fit, self._elsewhere, steps, needed), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
         """Check or show the model if it is time to; return whether to go on."""
@@ -444,7 +446,7 @@ class Run:
             self._looked = now + (now - began) * (1 / _LOOK_SHARE - 1) - _LOOK_S
         if self._trainer.is_open:
             since = report.step - (self._best[1] if self._best else report.step)
-            return since < max(_OPEN_PATIENCE, report.step / 3)
+            return since < max(self._config.scaled_steps(_OPEN_PATIENCE), report.step / 3)
         # The first half never ends a run, because cells of a new look are found only after a while.
         return self._without_gain < _PATIENCE or report.step < planned / 2
 
@@ -458,7 +460,7 @@ class Run:
     def _end_of_fold(self, planned: int) -> int:
         from napari_unet.engine.trainer import TIMED_STEPS
 
-        if self._lesson.other is None or planned < ENOUGH_STEPS:
+        if self._lesson.other is None or planned < needed_steps(self._config):
             number, share = 1, _HELD_OUT_UNTIL
         else:
             number = 2 if self._held_out is not None else 1
@@ -474,7 +476,7 @@ class Run:
             counts = self._count(self._lesson.held_out(fold))
         self._held_out = counts if self._held_out is None else self._held_out + counts
         self._score = kappa(self._held_out.sum(0))
-        self._folds = rest if planned >= ENOUGH_STEPS else []
+        self._folds = rest if planned >= needed_steps(self._config) else []
         self._learn_from_next()
 
     def _learn_from_next(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.config import FinetuneConfig
 from napari_unet.jobs import ENOUGH_STEPS
 from napari_unet.models.decoding import scores_around
 from napari_unet.models.device import Compute
@@ -206,6 +207,7 @@ def decide(
     fit: Fit,
     elsewhere: Elsewhere | None = None,
     steps: int | None = None,
+    needed: int = ENOUGH_STEPS,
 ) -> Verdict:
     """Decide whether a model may take the place of its parent.
 
@@ -221,12 +223,14 @@ def decide(
         What it finds where nobody looked; None if that was not looked at.
     steps
         Steps that fitted into the time; None where steps were asked for.
+    needed
+        Steps that a fine-tune needs at least; see `needed_steps`.
     """
-    if steps is not None and steps < ENOUGH_STEPS:
+    if steps is not None and steps < needed:
         return Verdict(
             False,
             f"only {steps} training step{' was' if steps == 1 else 's were'} possible in this "
-            f"time, and about {ENOUGH_STEPS} are needed",
+            f"time, and about {needed} are needed",
         )
     gains = [0.0 if check is None else check.after - check.before for check in (new, earlier)]
     is_gain = new is not None and gains[0] > max(_LEAST_GAIN, new.noise)
@@ -286,6 +290,11 @@ def decide(
             "use it and compare",
         )
     return Verdict(True, "it is not worse where it was tested")
+
+
+def needed_steps(config: FinetuneConfig) -> int:
+    """Return the number of steps that a fine-tune with these settings needs at least."""
+    return config.scaled_steps(ENOUGH_STEPS)
 
 
 def _percent(score: float) -> str:

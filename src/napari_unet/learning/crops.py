@@ -1,0 +1,71 @@
+"""The size of the training tiles of a fine-tune, which are crops of the images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_unet.config import LARGE_TILE_PX, SMALL_TILE_PX, FinetuneConfig
+from napari_unet.core.tiling import smallest_input_px, valid_input_px
+from napari_unet.models.decoding import cell_areas, typical_area
+from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel
+
+if TYPE_CHECKING:
+    from napari_unet.engine.samples import AnnotatedPlane
+
+# The output of a tile is at least so many times as wide as a typical cell, and at least so many
+# pixels: smaller ones were not tried.
+_CELLS, _LEAST_PX = 1.8, 44
+
+
+def with_tiles(
+    config: FinetuneConfig,
+    model: LoadedModel,
+    planes: Iterable[AnnotatedPlane],
+    zoom: float,
+    device: str,
+) -> FinetuneConfig:
+    """Return the settings of a fine-tune with the side of its training tiles, if it is not given.
+
+    On a CPU, a step on a small tile costs less, and as much is learnt in a minute. A GPU computes
+    small tiles hardly faster, so it gets large ones.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    model
+        The model that is fine-tuned.
+    planes
+        The planes that it learns from, at the size that the network sees.
+    zoom
+        Factor by which the images are enlarged for the network.
+    device
+        Where it learns, such as "cpu".
+    """
+    if config.tile_px is not None:
+        return config
+    area = typical_area(cell_areas((plane.labels, plane.seen) for plane in planes))
+    known_px = zoom * (model.header.diameter_px or MIXED_DIAMETER_PX)
+    cell_px = known_px if area is None else math.sqrt(4 / math.pi * area)
+    depth = model.network.config.depth
+    return replace(config, tile_px=tile_px(depth, cell_px if device == "cpu" else math.inf))
+
+
+def tile_px(depth: int, cell_px: float) -> int:
+    """Return the side of the tiles for a network and cells of a diameter as the network sees them.
+
+    Both sizes are in pixels. It is from 132 to 236 px, or more if the network needs more.
+
+    Examples
+    --------
+    >>> tile_px(3, cell_px=24), tile_px(3, cell_px=60), tile_px(4, cell_px=24)
+    (132, 196, 236)
+    """
+    from napari_unet.core.network.unet import halo_px
+
+    wanted = 2 * halo_px(depth) + max(_CELLS * cell_px, _LEAST_PX)
+    wanted = math.ceil(min(max(wanted, SMALL_TILE_PX), LARGE_TILE_PX))
+    return valid_input_px(max(wanted + 2**depth - 1, smallest_input_px(depth)), depth)
