@@ -181,7 +181,7 @@ def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda *args: asked.append(1) or step(*args))
     monkeypatch.setattr(lesson, "_FEW", few)
-    config = dataclasses.replace(SETTINGS, steps=50)
+    config = dataclasses.replace(SETTINGS, steps=50, tile_px=236)
     service.finetune([given()], "weak", config).wait(SOON)
     assert asked == ["check", *expected, "check"], "the last one on all that was learnt"
 
@@ -495,7 +495,7 @@ def test_a_run_until_it_stops_improving_is_trained_again(
     monkeypatch.setattr(lesson, "_PLENTY", plenty)
     slow_machine(0.1)
     config = dataclasses.replace(
-        SETTINGS, steps=160, seconds="auto", learning_rate=0.02, tile_px=236
+        SETTINGS, steps=160, seconds="auto", learning_rate=0.005, tile_px=236
     )
     job = service.finetune([given(seed) for seed in range(3)], "weak", config)
     told = []
