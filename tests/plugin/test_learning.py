@@ -18,7 +18,7 @@ LEARNING = "found while it learns (U-Net)"
 @pytest.fixture
 def learning(segmented, outlined, qtbot, monkeypatch):
     """The dock while it learns for long, and the job."""
-    monkeypatch.setattr("napari_unet.learning.lesson._LOOK_S", 0.1)
+    monkeypatch.setattr("napari_unet.learning.run._LOOK_S", 0.1)
     widget, _ = segmented
     outlined(widget)
     jobs = []

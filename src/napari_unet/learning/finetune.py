@@ -15,8 +15,9 @@ from napari_unet.corrections.collection import Collection, Entry, collection_of
 from napari_unet.jobs import Job
 from napari_unet.learning.crops import with_tiles
 from napari_unet.learning.cut_short import Saved, Saving, read_cut_short
-from napari_unet.learning.lesson import Lesson, Run, prepare
+from napari_unet.learning.lesson import Lesson, prepare
 from napari_unet.learning.live_view import LiveView, Slip, View, find_slips
+from napari_unet.learning.run import Run
 from napari_unet.learning.training import size_for, teach_classes
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.decoding import postprocess_for
