@@ -299,6 +299,20 @@ def test_less_time_than_there_is_changes_nothing(plane, monkeypatch):
     assert trainer.plans == {9: 40, 18: 40, 36: 40}
 
 
+def test_a_tile_beside_the_corrections_tells_no_loss():
+    image, labels = discs(shape=(300, 300))
+    seen = np.zeros(labels.shape, bool)
+    seen[150, 150] = True
+    plane = AnnotatedPlane(image, labels * seen, seen)
+    saw, trainer = [], Trainer(make(width=2), [plane], dataclasses.replace(CONFIG, anchor=1.0), CPU)
+    drawn = trainer._batches
+    trainer._batches = (saw.append(bool(batch.seen.any())) or batch for batch in drawn)
+    losses = [math.log(2), *(trainer.step().loss for _ in range(30))]
+    assert 5 < sum(saw) < 28
+    same = [now == before for now, before in zip(losses[1:], losses, strict=False)]
+    assert same == [not each for each in saw]
+
+
 def open_end(plane, monkeypatch, step_s, legs, **changes):
     given = {"steps": None, "seconds": "auto", "tile_px": 236}
     config = dataclasses.replace(CONFIG, **{**given, **changes})

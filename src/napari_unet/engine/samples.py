@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_unet.config import AugmentConfig, FinetuneConfig
+from napari_unet.config import LARGE_TILE_PX, AugmentConfig, FinetuneConfig
 from napari_unet.core.cells.instances import relative_distance, separate_touching, split_pieces
 from napari_unet.core.network.augment import jitter_colour, jitter_grey, random_matrix
 from napari_unet.core.network.elastic import displacement_field, sampling_grid, warp
@@ -19,6 +19,9 @@ from napari_unet.core.network.unet import UNetConfig, halo_px
 from napari_unet.core.network.weight_map import border_reach_px, class_weights, weight_map
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.engine.random_state import Random
+
+# Fraction of the windows that are moved away from seen pixels, if the anchor is 1 or more.
+_FAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Sampler:
     """Draws samples at random; the same seed gives the same samples.
 
     The probability of a plane grows with the square root of its seen area. Half of the windows are
-    centred near a random cell, the others near any seen pixel.
+    centred near a random cell, the others near any seen pixel. With an anchor, up to half of them
+    are moved away from there: so small windows reach as far into unseen surroundings, where the
+    model is to stay as it is, as large ones do.
 
     Parameters
     ----------
@@ -168,7 +173,7 @@ class Sampler:
         """Return the next random sample."""
         source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
         halo = halo_px(self._network.depth)
-        centre = source.random_centre(self._rng, (self.input_px - 2 * halo) / 4)
+        centre = source.random_centre(self._rng, self._jitter_px(source))
         a, g = self._config.augment, self._generator
         grid = random_grid(source.shape, centre, self.input_px, a, g)
         image = warp(source.image, grid)
@@ -194,6 +199,17 @@ class Sampler:
             grid=grid,
             plane=source.plane,
         )
+
+    def _jitter_px(self, source: Source) -> float:
+        """Return how far the next window may lie from a seen pixel, on each axis."""
+        around = 2 * halo_px(self._network.depth)
+        output, large = self.input_px - around, LARGE_TILE_PX - around
+        # A weak anchor learns little from surroundings.
+        share = _FAR * min(1.0, self._config.anchor)
+        if share and source.has_unseen and output < large and self._rng.random() < share:
+            # A large window reaches a quarter of its output further than half of it.
+            return 0.75 * large - 0.5 * output
+        return output / 4
 
     def _source(self, plane: AnnotatedPlane) -> Source:
         # Consecutive ids stay exact in float32.
@@ -275,7 +291,8 @@ class Source:
         self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(seen.sum())
         self._seen_labels = np.where(seen, labels, 0)
-        self._seen = None if seen.all() else np.flatnonzero(seen)
+        self.has_unseen = not seen.all()
+        self._seen = np.flatnonzero(seen) if self.has_unseen else None
         self._objects = np.flatnonzero(np.bincount(self._seen_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:

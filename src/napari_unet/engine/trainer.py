@@ -66,7 +66,7 @@ class StepReport:
     step
         Steps done, from 1.
     loss
-        Loss of this step, without the anchor.
+        Loss of this step, without the anchor; of the step before if this one saw no seen pixel.
     learning_rate
         Learning rate of this step.
     fraction
@@ -188,6 +188,8 @@ class Trainer:
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
+        # At first that of guessing.
+        self._loss = math.log(network.config.n_classes)
         self._timed_step = 0
         self.is_open = config.seconds == "auto"
         self.seconds = MOST_S if config.seconds == "auto" else config.seconds
@@ -335,6 +337,7 @@ class Trainer:
         }
         facts = {name: getattr(self, f"_{name}") for name in _COUNTS}
         facts |= {"planned": self.planned, "seconds": self.seconds, "speed": self.speed}
+        facts["loss"] = self._loss
         facts |= {"elapsed_s": now - self._start, "timed_s": now - self._timed_from}
         facts["updates"] = self._average.updates
         facts["plans"] = list(self.plans.items())
@@ -360,6 +363,7 @@ class Trainer:
         self.planned = None if facts["planned"] is None else int(facts["planned"])
         for name in ("seconds", "speed"):
             setattr(self, name, None if facts[name] is None else float(facts[name]))
+        self._loss = float(facts["loss"])
         self._start = now - float(facts["elapsed_s"])
         self._timed_from = now - float(facts["timed_s"])
         self.plans = {int(step): int(steps) for step, steps in facts["plans"]}
@@ -441,7 +445,8 @@ class Trainer:
                 total = total + firmness * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
-        value = float(loss.detach())
+        # A tile beside the corrections tells nothing about the loss on them.
+        value = float(loss.detach()) if seen.any() else self._loss
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0))
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise FloatingPointError(
@@ -449,6 +454,7 @@ class Trainer:
                 "the model stays as it was: give a lower learning rate"
             )
         self._optimiser.step()
+        self._loss = value
         return value
 
     @torch.no_grad()
