@@ -239,7 +239,7 @@ def test_only_seen_cells_are_visited():
         assert 2 not in drawn.draw().labels
 
 
-@pytest.mark.parametrize(("anchor", "tile_px", "far"), [(0, 92, 0), (2, 92, 0.5), (2, 236, 0)])
+@pytest.mark.parametrize(("anchor", "tile_px", "far"), [(0, 92, 0), (2, 92, 1 / 3), (2, 236, 0)])
 def test_with_an_anchor_small_windows_reach_as_far_as_large_ones(anchor, tile_px, far):
     labels = np.zeros((600, 600), np.int32)
     seen = disc(labels.shape, 300, 300, 4)
@@ -249,7 +249,7 @@ def test_with_an_anchor_small_windows_reach_as_far_as_large_ones(anchor, tile_px
     reach = np.abs(np.array(middles) - 300).max(1) + (drawn.input_px - 2 * HALO) / 2
     assert reach.max() <= 0.75 * 196 + 5
     unseen = np.mean([not sample.seen.any() for sample in windows])
-    assert 0.5 * far <= unseen <= far
+    assert 0.5 * far <= unseen <= 1.3 * far
     if far:
         assert reach.max() > 0.75 * 196 - 20
     dense = [

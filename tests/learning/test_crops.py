@@ -51,19 +51,26 @@ def test_tiles_are_valid_and_show_whole_cells(depth, cell_px):
     ],
 )
 def test_tiles_grow_with_the_cells(depth, cell_px, side):
-    assert with_tiles(DEFAULT, model(depth), [plane(cell_px)], 1.0, "cpu").tile_px == side
+    assert with_tiles(DEFAULT, model(depth), [plane(cell_px)], "cpu").tile_px == side
 
 
-def test_without_cells_they_are_those_that_the_model_knows():
-    nothing = plane(0)
-    assert with_tiles(DEFAULT, model(), [nothing], 1.0, "cpu").tile_px == 132
-    assert with_tiles(DEFAULT, model(diameter_px=120), [nothing], 0.5, "cpu").tile_px == 196
+def test_tiles_suit_the_cells_that_the_model_knows_as_well():
+    small, large = plane(10), plane(80)
+    for diameter_px, zoom, shown, side in (
+        (None, 1.0, small, 132),
+        (120, 0.5, small, 196),
+        (120, 0.5, plane(0), 196),
+        (120, 0.2, large, 236),
+    ):
+        made = model(diameter_px=diameter_px)
+        made.header = dataclasses.replace(made.header, zoom=zoom)
+        assert with_tiles(DEFAULT, made, [shown], "cpu").tile_px == side
 
 
 def test_a_gpu_gets_large_tiles():
-    assert with_tiles(DEFAULT, model(), [plane(24)], 1.0, "cuda").tile_px == 236
+    assert with_tiles(DEFAULT, model(), [plane(24)], "cuda").tile_px == 236
 
 
 def test_a_given_side_stays():
     given_side = FinetuneConfig(tile_px=188)
-    assert with_tiles(given_side, model(), [plane(24)], 1.0, "cpu") == given_side
+    assert with_tiles(given_side, model(), [plane(24)], "cpu") == given_side

@@ -20,8 +20,9 @@ from napari_unet.core.network.weight_map import border_reach_px, class_weights, 
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.engine.random_state import Random
 
-# Fraction of the windows that are moved away from seen pixels, if the anchor is 1 or more.
-_FAR = 0.5
+# Fraction of the windows that are moved away from seen pixels, if the anchor is 1 or more. A minute
+# has three times as many small windows as large ones, so as many as before show surroundings.
+_FAR = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ class Sampler:
     """Draws samples at random; the same seed gives the same samples.
 
     The probability of a plane grows with the square root of its seen area. Half of the windows are
-    centred near a random cell, the others near any seen pixel. With an anchor, up to half of them
-    are moved away from there: so small windows reach as far into unseen surroundings, where the
-    model is to stay as it is, as large ones do.
+    centred near a random cell, the others near any seen pixel. With an anchor, up to a third of
+    small windows are moved away from there, so that they reach as far into unseen surroundings,
+    where the model is to stay as it is, as large windows do.
 
     Parameters
     ----------

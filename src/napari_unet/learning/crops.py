@@ -24,7 +24,6 @@ def with_tiles(
     config: FinetuneConfig,
     model: LoadedModel,
     planes: Iterable[AnnotatedPlane],
-    zoom: float,
     device: str,
 ) -> FinetuneConfig:
     """Return the settings of a fine-tune with the side of its training tiles, if it is not given.
@@ -40,16 +39,15 @@ def with_tiles(
         The model that is fine-tuned.
     planes
         The planes that it learns from, at the size that the network sees.
-    zoom
-        Factor by which the images are enlarged for the network.
     device
         Where it learns, such as "cpu".
     """
     if config.tile_px is not None:
         return config
-    area = typical_area(cell_areas((plane.labels, plane.seen) for plane in planes))
-    known_px = zoom * (model.header.diameter_px or MIXED_DIAMETER_PX)
-    cell_px = known_px if area is None else math.sqrt(4 / math.pi * area)
+    area = typical_area(cell_areas((plane.labels, plane.seen) for plane in planes)) or 0
+    # A few corrected cells may be smaller than most.
+    known_px = model.header.zoom * (model.header.diameter_px or MIXED_DIAMETER_PX)
+    cell_px = max(known_px, math.sqrt(4 / math.pi * area))
     depth = model.network.config.depth
     return replace(config, tile_px=tile_px(depth, cell_px if device == "cpu" else math.inf))
 

@@ -188,7 +188,7 @@ def teach(
     job.report(0.0, "looking at what the old model finds")
     _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
-    config = with_tiles(config, model, lesson.planes, zoom, compute.device)
+    config = with_tiles(config, model, lesson.planes, compute.device)
 
     live = LiveView(model, compute, zoom, job.check)
 

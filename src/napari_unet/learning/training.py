@@ -373,7 +373,7 @@ def preview(
     _, zoom = size_for(model.header, [annotated], config.diameter_px)
     planes = list(annotated_planes([annotated], model, config, job.check, zoom))
     network, compute = model.network.config, choose(config.device, config.precision)
-    config = with_tiles(config, model, planes, zoom, compute.device)
+    config = with_tiles(config, model, planes, compute.device)
     sampler = Sampler(planes, network, config, compute.torch_device)
     return show(sampler, network.depth, draws)
 
