@@ -167,8 +167,8 @@ class FinetuneConfig:
         Number of tiles in one step; the paper takes one big tile.
     tile_px
         Side of the input tile, halo included, in pixels (rounded down to a valid size). With None
-        a fine-tune takes small tiles, of 132 to 236 px, that still show whole cells
-        (`learning.crops`), and everything else takes 236 px. Windows of stacks hold at most as many
+        a fine-tune takes tiles of 132 to 236 px, as small as its cells allow (`learning.crops`),
+        and everything else takes 236 px. Windows of stacks hold at most as many
         voxels as a cube of 100 px, or of three halos if that is more.
     w0
         Height of the border weight (equation 2).

@@ -32,7 +32,7 @@ def plane(diameter_px, seen=None):
 def test_tiles_are_valid_and_show_whole_cells(depth, cell_px):
     side = tile_px(depth, cell_px)
     assert side == valid_input_px(side, depth)
-    assert output_px(side, depth) >= min(1.8 * cell_px, 236 - 2 * halo_px(depth))
+    assert output_px(side, depth) >= min(1.7 * cell_px, 236 - 2 * halo_px(depth))
     assert output_px(side, depth) >= min(44, 236 - 2 * halo_px(depth))
     assert side <= max(236, smallest_input_px(depth))
     assert tile_px(depth, cell_px + 10) >= side
@@ -42,12 +42,12 @@ def test_tiles_are_valid_and_show_whole_cells(depth, cell_px):
     ("depth", "cell_px", "side"),
     [
         (3, 8, 132),
-        (3, 24, 132),
-        (3, 34, 156),
-        (3, 59, 196),
-        (3, 90, 236),
-        (1, 24, 132),
-        (4, 24, 236),
+        (3, 25, 132),
+        (3, 33, 188),
+        (3, 36, 212),
+        (3, 60, 236),
+        (1, 25, 132),
+        (4, 8, 236),
     ],
 )
 def test_tiles_grow_with_the_cells(depth, cell_px, side):
@@ -58,9 +58,9 @@ def test_tiles_suit_the_cells_that_the_model_knows_as_well():
     small, large = plane(10), plane(80)
     for diameter_px, zoom, shown, side in (
         (None, 1.0, small, 132),
-        (120, 0.5, small, 196),
-        (120, 0.5, plane(0), 196),
-        (120, 0.2, large, 236),
+        (66, 0.5, small, 188),
+        (66, 0.5, plane(0), 188),
+        (66, 0.2, large, 236),
     ):
         made = model(diameter_px=diameter_px)
         made.header = dataclasses.replace(made.header, zoom=zoom)
