@@ -168,8 +168,8 @@ class FinetuneConfig:
     tile_px
         Side of the input tile, halo included, in pixels (rounded down to a valid size). With None
         a fine-tune takes tiles of 132 to 236 px, as small as its cells allow (`learning.crops`),
-        and everything else takes 236 px. Windows of stacks hold at most as many
-        voxels as a cube of 100 px, or of three halos if that is more.
+        and everything else takes 236 px. Windows of stacks hold at most as many voxels as a cube of
+        100 px, or of three halos if that is more.
     w0
         Height of the border weight (equation 2).
     sigma_px

@@ -43,8 +43,8 @@ def test_tiles_are_valid_and_show_whole_cells(depth, cell_px):
     [
         (3, 8, 132),
         (3, 25, 132),
-        (3, 33, 188),
-        (3, 36, 212),
+        (3, 28, 172),
+        (3, 33, 236),
         (3, 60, 236),
         (1, 25, 132),
         (4, 8, 236),
@@ -58,9 +58,9 @@ def test_tiles_suit_the_cells_that_the_model_knows_as_well():
     small, large = plane(10), plane(80)
     for diameter_px, zoom, shown, side in (
         (None, 1.0, small, 132),
-        (66, 0.5, small, 188),
-        (66, 0.5, plane(0), 188),
-        (66, 0.2, large, 236),
+        (56, 0.5, small, 172),
+        (56, 0.5, plane(0), 172),
+        (56, 0.2, large, 236),
     ):
         made = model(diameter_px=diameter_px)
         made.header = dataclasses.replace(made.header, zoom=zoom)

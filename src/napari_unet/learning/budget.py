@@ -6,8 +6,7 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from napari_unet.jobs import THIS_COMPUTER, TooShort
-from napari_unet.learning.validation import needed_steps
+from napari_unet.jobs import ENOUGH_STEPS, THIS_COMPUTER, TooShort
 
 if TYPE_CHECKING:
     from napari_unet.engine.trainer import Trainer
@@ -25,7 +24,7 @@ def too_short(trainer: Trainer) -> TooShort | None:
     It is None as well while the speed is unknown.
     """
     steps, seconds, speed = trainer.expected, trainer.seconds, trainer.speed
-    needed = needed_steps(trainer.config)
+    needed = trainer.config.scaled_steps(ENOUGH_STEPS)
     enough = min(needed, trainer.config.steps or needed)
     if steps is None or seconds is None or speed is None or steps >= enough:
         return None

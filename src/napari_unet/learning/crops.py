@@ -15,10 +15,10 @@ from napari_unet.models.loaded import MIXED_DIAMETER_PX, LoadedModel
 if TYPE_CHECKING:
     from napari_unet.engine.samples import AnnotatedPlane
 
-# The output of the smallest tiles that were tried has the first side, in pixels. It suits cells up to
-# the second diameter; for each pixel more, the output is wider by the third number. From outputs of
-# twice their diameter, cells that spread out (phase contrast) were learnt worse.
-_LEAST_PX, _CELL_PX, _MORE = 44, 25, 7
+# The output of the smallest tiles that were tried has the first side, in pixels. It suits cells of
+# up to the second diameter; for each pixel more, the output is wider by the third number. Cells of
+# phase contrast, of 34 px, were learnt worse from outputs of twice or three times their diameter.
+_LEAST_PX, _CELL_PX, _MORE = 44, 25, 13
 
 
 def with_tiles(
@@ -60,8 +60,8 @@ def tile_px(depth: int, cell_px: float) -> int:
 
     Examples
     --------
-    >>> tile_px(3, cell_px=24), tile_px(3, cell_px=33), tile_px(3, 60), tile_px(4, cell_px=24)
-    (132, 188, 236, 236)
+    >>> tile_px(3, cell_px=24), tile_px(3, cell_px=28), tile_px(3, 33), tile_px(4, cell_px=24)
+    (132, 172, 236, 236)
     """
     from napari_unet.core.network.unet import halo_px
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.jobs import Job
+from napari_unet.jobs import ENOUGH_STEPS, Job
 from napari_unet.learning.budget import Gain
 from napari_unet.learning.lesson import Lesson
 from napari_unet.learning.replay import replay_planes
@@ -27,7 +27,6 @@ from napari_unet.learning.validation import (
     compare_sights,
     count,
     decide,
-    needed_steps,
 )
 from napari_unet.models.decoding import thresholds_for
 from napari_unet.models.device import Compute
@@ -123,6 +122,7 @@ class Run:
         self._sights = self._look_elsewhere(lesson, self._parent)
         self._belief = belief(self._sights.values())
         self._lesson = lesson = self._with_belief(lesson)
+        self._enough_steps = config.scaled_steps(ENOUGH_STEPS)
         self._look, self._last_step = look, again.steps if again else None
         self._plenty = lesson.is_plenty and lesson.split.n_units > 0
         self._folds: list[Split] = []
@@ -257,8 +257,8 @@ class Run:
         earlier = compare(self._before[known], replay[known], False)
         fit = Fit(kappa(self._before.sum(0)), kappa(self._after.sum(0)))
         steps = self.steps if self._config.seconds else None
-        needed = needed_steps(self._config)
-        return decide(new, earlier, fit, self._elsewhere, steps, needed), new, earlier
+        scaled = self._config.scaled_steps
+        return decide(new, earlier, fit, self._elsewhere, steps, scaled), new, earlier
 
     def _on_step(self, report: StepReport) -> bool:
         """Check or show the model if it is time to; return whether to go on."""
@@ -299,7 +299,7 @@ class Run:
     def _end_of_fold(self, planned: int) -> int:
         from napari_unet.engine.trainer import TIMED_STEPS
 
-        if self._lesson.other is None or planned < needed_steps(self._config):
+        if self._lesson.other is None or planned < self._enough_steps:
             number, share = 1, _HELD_OUT_UNTIL
         else:
             number = 2 if self._held_out is not None else 1
@@ -315,7 +315,7 @@ class Run:
             counts = self._count(self._lesson.held_out(fold))
         self._held_out = counts if self._held_out is None else self._held_out + counts
         self._score = kappa(self._held_out.sum(0))
-        self._folds = rest if planned >= needed_steps(self._config) else []
+        self._folds = rest if planned >= self._enough_steps else []
         self._learn_from_next()
 
     def _learn_from_next(self) -> None:

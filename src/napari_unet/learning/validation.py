@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.config import FinetuneConfig
 from napari_unet.jobs import ENOUGH_STEPS
 from napari_unet.models.decoding import scores_around
 from napari_unet.models.device import Compute
@@ -207,7 +206,7 @@ def decide(
     fit: Fit,
     elsewhere: Elsewhere | None = None,
     steps: int | None = None,
-    needed: int = ENOUGH_STEPS,
+    scaled: Callable[[int], int] = int,
 ) -> Verdict:
     """Decide whether a model may take the place of its parent.
 
@@ -223,9 +222,11 @@ def decide(
         What it finds where nobody looked; None if that was not looked at.
     steps
         Steps that fitted into the time; None where steps were asked for.
-    needed
-        Steps that a fine-tune needs at least; see `needed_steps`.
+    scaled
+        Returns how many steps of this fine-tune are as much training as so many on large tiles; see
+        `FinetuneConfig.scaled_steps`.
     """
+    needed = scaled(ENOUGH_STEPS)
     if steps is not None and steps < needed:
         return Verdict(
             False,
@@ -290,11 +291,6 @@ def decide(
             "use it and compare",
         )
     return Verdict(True, "it is not worse where it was tested")
-
-
-def needed_steps(config: FinetuneConfig) -> int:
-    """Return the number of steps that a fine-tune with these settings needs at least."""
-    return config.scaled_steps(ENOUGH_STEPS)
 
 
 def _percent(score: float) -> str:
