@@ -207,7 +207,8 @@ class Sampler:
         output, large = self.input_px - around, LARGE_TILE_PX - around
         # A weak anchor learns little from surroundings.
         share = _FAR * min(1.0, self._config.anchor)
-        if share and source.has_unseen and output < large and self._rng.random() < share:
+        is_small = self._config.side_px < LARGE_TILE_PX
+        if share and is_small and source.has_unseen and self._rng.random() < share:
             # A large window reaches a quarter of its output further than half of it.
             return 0.75 * large - 0.5 * output
         return output / 4
