@@ -1,7 +1,7 @@
 """What does a user get who segments, corrects, fine-tunes and segments again?
 
     NAPARI_UNET_DATA=FOLDER python -m benchmarks.loop [--kinds hela ...] [--seeds 0 1 2]
-        [--rounds 4] [--objects 5] [--steps 90 | --seconds 60] [--boxes | --whole | --dense]
+        [--rounds 4] [--objects 5] [--steps 270 | --seconds 60] [--boxes | --whole | --dense]
         [--model NAME_OR_FILE] [--config KEY=VALUE ...] [--crop 512] [--json FILE]
     ... --shuffled          are labels of another image refused?
     ... --sample-minute     three nuclei of the tissue sample, and one minute
@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--objects", type=int, default=5, help="corrected in a round")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=int, help="of a fine-tune (default: 90)")
+    budget.add_argument("--steps", type=int, help="of a fine-tune (default: 270)")
     budget.add_argument("--seconds", type=float, help="of a fine-tune, instead")
     parser.add_argument("--model", help="name or file, instead of each kind's own")
     parser.add_argument(
@@ -363,7 +363,7 @@ def main() -> None:
     if options.sample_minute and not options.steps:
         options.seconds = options.seconds or 60.0
     elif not options.seconds:
-        options.steps = options.steps or 90
+        options.steps = options.steps or 270
     if "NAPARI_UNET_DATA" not in os.environ:
         sys.exit("NAPARI_UNET_DATA is not set; set it to the folder of the images")
     if options.sample_minute:

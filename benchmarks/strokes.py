@@ -1,7 +1,7 @@
 """How many strokes do gestures save, and does a model learn as much from them?
 
     NAPARI_UNET_DATA=FOLDER python -m benchmarks.strokes [--kinds fluo hela he_20x] [--seeds 0 1]
-        [--hands brush gestures [exact]] [--objects 5] [--steps 90] [--crop 512]
+        [--hands brush gestures [exact]] [--objects 5] [--steps 270] [--crop 512]
 
 One round of the loop (`loop.py`) for each hand, on the same image and the same errors: five of the
 worst cells are corrected until each has an IoU of 0.7, the model that ships learns from them what
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--hands", nargs="+", default=["brush", "gestures"], choices=HANDS)
     parser.add_argument("--objects", type=int, default=5, help="corrected by each hand")
-    parser.add_argument("--steps", type=int, default=90, help="of a fine-tune; 0: count strokes")
+    parser.add_argument("--steps", type=int, default=270, help="of a fine-tune; 0: count strokes")
     parser.add_argument("--crop", type=int, default=512, help="of the images, in pixels")
     options = parser.parse_args()
     data_folder()

@@ -82,6 +82,19 @@ def test_a_fine_tune_holds_something_out_and_a_training_does_not():
     assert train_config("paper").held_out == train_config("fast").held_out == 0
 
 
+@pytest.mark.parametrize(
+    ("tile_px", "steps"),
+    [(None, 40), (572, 40), (236, 40), (200, 60), (172, 80), (148, 100), (132, 120), (60, 120)],
+)
+def test_small_tiles_need_more_steps(tile_px, steps):
+    assert FinetuneConfig(tile_px=tile_px).scaled_steps(40) == steps
+
+
+def test_images_are_read_and_kept_as_far_around_corrections_whatever_the_tile():
+    reaches = [FinetuneConfig(tile_px=side).reach_px for side in (None, 132, 236, 572)]
+    assert reaches == [236, 236, 236, 572]
+
+
 @pytest.mark.parametrize("preset", ["paper", "fast"])
 def test_the_budget_is_ten_minutes_where_none_is_given(preset):
     assert (train_config(preset).steps, train_config(preset).seconds) == (None, 600.0)

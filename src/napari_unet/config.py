@@ -15,6 +15,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Link = Literal["none", "z", "t", "zt"]
 # The channel that the network sees: a number from 0, the nuclear stain of tissue, or None for all.
 Channel = int | Literal["stain"] | None
+# Sides of the training tiles of a fine-tune, halo included, in pixels: the smallest ones, and the
+# large ones, for which numbers of steps such as "a fine-tune needs about 40" are given.
+SMALL_TILE_PX, LARGE_TILE_PX = 132, 236
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,8 @@ class FinetuneConfig:
         Largest number of optimiser steps; with None only `seconds` ends the training.
     seconds
         Longest wall time, in seconds; with None only `steps` ends the training. "auto" trains until
-        the network stops improving: at most 10 minutes, and at most `steps`, or 1500 without them.
+        the network stops improving: at most 10 minutes, and at most `steps`; without them at most
+        1500 steps of tiles of 236 px, or as much training with others (`scaled_steps`).
     optimiser
         "adam" (decoupled weight decay) or "sgd" (momentum 0.99, the paper's).
     learning_rate
@@ -162,8 +166,10 @@ class FinetuneConfig:
     batch
         Number of tiles in one step; the paper takes one big tile.
     tile_px
-        Side of the input tile, halo included, in pixels (rounded down to a valid size). Windows of
-        stacks hold at most as many voxels as a cube of 100 px, or of three halos if that is more.
+        Side of the input tile, halo included, in pixels (rounded down to a valid size). With None
+        a fine-tune takes tiles of 132 to 236 px, as small as its cells allow (`learning.crops`),
+        and everything else takes 236 px. Windows of stacks hold at most as many voxels as a cube of
+        100 px, or of three halos if that is more.
     w0
         Height of the border weight (equation 2).
     sigma_px
@@ -211,7 +217,7 @@ class FinetuneConfig:
     warmup_steps: int = 10
     decay: bool = True
     batch: int = 1
-    tile_px: int = 236
+    tile_px: int | None = None
     w0: float = 10.0
     sigma_px: float = 5.0
     balance: float = 0.25
@@ -252,7 +258,7 @@ class FinetuneConfig:
         )
         for name in ("learning_rate", "tile_px", "sigma_px"):
             value = getattr(self, name)
-            _require(value > 0, f"{name} is {value}; give more than 0")
+            _require(value is None or value > 0, f"{name} is {value}; give more than 0")
         for name in ("warmup_steps", "w0", "balance", "anchor", "workers"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}; give 0 or more")
@@ -265,6 +271,28 @@ class FinetuneConfig:
         _require(0 <= self.held_out < 1, f"held_out is {self.held_out}; give one in [0, 1)")
         _require(0 <= self.replay < 1, f"replay is {self.replay}; give one in [0, 1)")
         _require(0 <= self.average < 1, f"average is {self.average}; give one in [0, 1)")
+
+    @property
+    def side_px(self) -> int:
+        """Side of the input tile, in pixels: `tile_px`, or 236 if that is None."""
+        return self.tile_px or LARGE_TILE_PX
+
+    @property
+    def reach_px(self) -> int:
+        """How far around corrections an image is kept and read, in pixels of the network.
+
+        Tiles reach less far; the checks of a new model look at the rest as well.
+        """
+        return max(self.side_px, LARGE_TILE_PX)
+
+    def scaled_steps(self, steps: int) -> int:
+        """Return the number of steps that are as much training as `steps` on tiles of 236 px.
+
+        The costs of a step and what it teaches both grow about as the area of its tile, so small
+        tiles need more steps: three times as many with 132 px. Larger tiles need as many.
+        """
+        times = (LARGE_TILE_PX / max(self.side_px, SMALL_TILE_PX)) ** 2
+        return round(steps * max(1.0, round(2 * times) / 2))
 
 
 def train_config(

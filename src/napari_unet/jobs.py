@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 # How messages name the computer on which this program runs.
 THIS_COMPUTER = "this computer"
-# A fine-tune of fewer steps than this has hardly changed the network.
+# A fine-tune of fewer steps than this, on tiles of 236 px, has hardly changed the network; see
+# `FinetuneConfig.scaled_steps` for other tiles.
 ENOUGH_STEPS = 40
 
 
@@ -38,18 +39,21 @@ class TooShort:
         Time that is long enough, in seconds.
     computer
         The name of the computer in the sentence.
+    needed
+        Number of steps that a fine-tune needs at least.
     """
 
     asked_s: float
     steps: int
     enough_s: float
     computer: str = THIS_COMPUTER
+    needed: int = ENOUGH_STEPS
 
     def __str__(self) -> str:
         return (
             f"{duration(self.asked_s)} is enough for {self.steps} "
             f"step{'' if self.steps == 1 else 's'} on {self.computer}; a fine-tune needs about "
-            f"{ENOUGH_STEPS}: {duration(self.enough_s)}"
+            f"{self.needed}: {duration(self.enough_s)}"
         )
 
 

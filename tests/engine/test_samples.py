@@ -137,13 +137,28 @@ def test_the_distance_is_that_of_the_whole_cells():
         assert differ.max() < 0.35
 
 
-def test_the_weights_are_those_of_equation_2():
-    drawn = sampler(annotated(cells()), w0=7.0, sigma_px=3.0)
-    for _ in range(5):
+@pytest.mark.parametrize(("tile_px", "sigma_px"), [(72, 3.0), (92, 3.0), (156, 5.0)])
+def test_the_weights_are_those_of_equation_2_on_the_whole_plane(tile_px, sigma_px):
+    """Cells beside a tile's output have their part in them, however small the output is."""
+    labels = cells((240, 240), 60)
+    drawn = sampler(
+        annotated(labels), augment=PLAIN, tile_px=tile_px, w0=7.0, sigma_px=sigma_px, seed=2
+    )
+    whole = border_weights(separate_touching(split_pieces(labels)), 7.0, sigma_px)
+    compared = beside = 0
+    for _ in range(30):
         sample = drawn.draw()
-        expected = drawn.w_c[sample.classes.numpy()] + border_weights(sample.labels, 7.0, 3.0)
-        np.testing.assert_allclose(sample.weight.numpy(), expected, rtol=1e-6)
-    assert sample.seen.all()
+        assert sample.seen.all()
+        border = sample.weight.numpy() - drawn.w_c[sample.classes.numpy()]
+        place = sample.grid[0, HALO:-HALO, HALO:-HALO].numpy()
+        x, y = np.moveaxis(np.rint((place + 1) / 2 * 239).astype(int), -1, 0)
+        if min(x.min(), y.min()) < HALO or max(x.max(), y.max()) > 239 - HALO:
+            continue  # outside the plane there are mirrored cells
+        np.testing.assert_allclose(border, whole[y, x], atol=0.1)
+        alone = border_weights(sample.labels, 7.0, sigma_px)
+        compared, beside = compared + 1, beside + np.any(abs(alone - border) > 1)
+    assert compared > 1
+    assert beside > 0
 
 
 def test_touching_cells_are_separated_in_the_truth():
@@ -164,7 +179,7 @@ def test_touching_cells_are_separated_in_the_truth():
 def test_unseen_pixels_weigh_nothing():
     labels = cells()
     trusted = disc(labels.shape, 60, 70, 25)
-    drawn = sampler(annotated(labels, trusted))
+    drawn = sampler(annotated(labels, trusted), anchor=0.0)
     some = 0
     for _ in range(10):
         sample = drawn.draw()
@@ -190,7 +205,7 @@ def test_windows_lie_where_something_was_seen():
     labels = np.zeros((600, 700), np.int32)
     labels[disc(labels.shape, 500, 100, 8)] = 1
     trusted = disc(labels.shape, 500, 100, 16)
-    drawn = sampler(annotated(labels, trusted))
+    drawn = sampler(annotated(labels, trusted), anchor=0.0)
     shares = [drawn.draw().seen.float().mean().item() for _ in range(60)]
     assert np.mean(np.array(shares) > 0) > 0.9
     # The region is 0.2% of the plane and 30% of a window.
@@ -222,6 +237,26 @@ def test_only_seen_cells_are_visited():
     drawn = sampler(annotated(labels, disc(labels.shape, 60, 60, 20)), augment=PLAIN)
     for _ in range(30):
         assert 2 not in drawn.draw().labels
+
+
+@pytest.mark.parametrize(("anchor", "tile_px", "far"), [(0, 92, 0), (2, 92, 1 / 3), (2, 236, 0)])
+def test_with_an_anchor_small_windows_reach_as_far_as_large_ones(anchor, tile_px, far):
+    labels = np.zeros((600, 600), np.int32)
+    seen = disc(labels.shape, 300, 300, 4)
+    drawn = sampler(annotated(labels, seen), augment=PLAIN, anchor=anchor, tile_px=tile_px)
+    windows = [drawn.draw() for _ in range(60)]
+    middles = [(sample.grid.mean((0, 1, 2)).numpy() + 1) / 2 * 599 for sample in windows]
+    reach = np.abs(np.array(middles) - 300).max(1) + (drawn.input_px - 2 * HALO) / 2
+    assert reach.max() <= 0.75 * 196 + 5
+    unseen = np.mean([not sample.seen.any() for sample in windows])
+    assert 0.5 * far <= unseen <= 1.3 * far
+    if far:
+        assert reach.max() > 0.75 * 196 - 20
+    dense = [
+        sampler(annotated(cells()), anchor=strength, tile_px=tile_px).draw().image
+        for strength in (0, 2)
+    ]
+    assert torch.equal(*dense), "there is nothing unseen"
 
 
 def test_pieces_of_one_id_are_told_apart():

@@ -299,8 +299,23 @@ def test_less_time_than_there_is_changes_nothing(plane, monkeypatch):
     assert trainer.plans == {9: 40, 18: 40, 36: 40}
 
 
+def test_a_tile_beside_the_corrections_tells_no_loss():
+    image, labels = discs(shape=(300, 300))
+    seen = np.zeros(labels.shape, bool)
+    seen[150, 150] = True
+    plane = AnnotatedPlane(image, labels * seen, seen)
+    saw, trainer = [], Trainer(make(width=2), [plane], dataclasses.replace(CONFIG, anchor=1.0), CPU)
+    drawn = trainer._batches
+    trainer._batches = (saw.append(bool(batch.seen.any())) or batch for batch in drawn)
+    losses = [math.log(2), *(trainer.step().loss for _ in range(30))]
+    assert 5 < sum(saw) < 28
+    same = [now == before for now, before in zip(losses[1:], losses, strict=False)]
+    assert same == [not each for each in saw]
+
+
 def open_end(plane, monkeypatch, step_s, legs, **changes):
-    config = dataclasses.replace(CONFIG, **{"steps": None, "seconds": "auto", **changes})
+    given = {"steps": None, "seconds": "auto", "tile_px": 236}
+    config = dataclasses.replace(CONFIG, **{**given, **changes})
     with monkeypatch.context() as patch:
         clock = Clock(patch, [step_s] * 9999)
         trainer = Trainer(make(width=2), [plane], config, CPU)
@@ -323,7 +338,7 @@ def test_an_open_end_comes_in_legs_at_whose_end_the_rate_is_low(half_seen, monke
     for end in ends:
         assert rates[end - 1] < 0.01 * CONFIG.learning_rate
     assert rates[80] == pytest.approx(CONFIG.learning_rate / 2)
-    config = dataclasses.replace(CONFIG, steps=160, seconds=None)
+    config = dataclasses.replace(CONFIG, steps=160, seconds=None, tile_px=236)
     again = Trainer(make(width=2), [half_seen], config, CPU, plans=trainer.plans)
     while again.fraction < 1:
         again.step()
@@ -350,10 +365,16 @@ def test_an_open_end_has_its_limits(plane, monkeypatch, step_s, changes, expecte
     assert spent <= 600
 
 
-def test_an_open_end_takes_1500_steps_at_most(plane, monkeypatch):
+@pytest.mark.parametrize(
+    ("tile_px", "expected"),
+    [(444, [80, 160, 320, 640, 1280]), (132, [240, 480, 960, 1920, 3840])],
+)
+def test_an_open_end_takes_1500_large_steps_or_4500_small_ones_at_most(
+    plane, monkeypatch, tile_px, expected
+):
     monkeypatch.setattr(Trainer, "_learn", lambda trainer: 1.0)
-    _, _, ends, _ = open_end(plane, monkeypatch, 0.01, legs=99)
-    assert ends == [80, 160, 320, 640, 1280]
+    _, _, ends, _ = open_end(plane, monkeypatch, 0.01, legs=99, tile_px=tile_px)
+    assert ends == expected
 
 
 def test_the_time_budget_ends_near_its_end(plane):
@@ -541,8 +562,9 @@ def test_what_the_parent_finds_where_nobody_looked_is_not_held(plane, half_seen)
         parent.head.weight[:] = 0
         parent.head.bias[:] = torch.tensor([-3.0, 3.0])  # all is a cell
     free, anchored = copy.deepcopy(parent), copy.deepcopy(parent)
-    train(free, [half_seen], anchor=0.0)
-    train(anchored, [half_seen], anchor=5.0)
+    # With large tiles the anchor does not change what is drawn.
+    train(free, [half_seen], anchor=0.0, tile_px=236)
+    train(anchored, [half_seen], anchor=5.0, tile_px=236)
     # It becomes background in a few steps, so it is held at the end, a little.
     assert torch.allclose(weights(anchored), weights(free))
 

@@ -11,6 +11,9 @@ def test_what_is_too_short_says_what_would_do():
     assert str(TooShort(0.5, 1, 20.0, "gpu")) == (
         "0.5 s is enough for 1 step on gpu; a fine-tune needs about 40: 20 s"
     )
+    assert str(TooShort(30.0, 60, 120.0, needed=120)) == (
+        "30 s is enough for 60 steps on this computer; a fine-tune needs about 120: 2 minutes"
+    )
 
 
 def test_times_in_words():

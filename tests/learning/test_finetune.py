@@ -11,8 +11,9 @@ from napari_unet.corrections.collection import collection_of
 from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import JobCancelled, JobFailed
 from napari_unet.learning import finetune, lesson
-from napari_unet.learning.lesson import Run
+from napari_unet.learning import run as running
 from napari_unet.learning.live_view import View, ViewLabels
+from napari_unet.learning.run import Run
 from napari_unet.learning.training import NewModel
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models import store as model_store
@@ -56,7 +57,7 @@ def given(blobs):
 def taught(monkeypatch):
     """Planes that trainers were given, one list for each time."""
     seen = []
-    begin, later = lesson.start_training, Trainer.learn_from
+    begin, later = running.start_training, Trainer.learn_from
 
     def start(model, planes, *args):
         seen.append(list(planes))
@@ -66,7 +67,7 @@ def taught(monkeypatch):
         seen.append(list(planes))
         later(self, planes)
 
-    monkeypatch.setattr(lesson, "start_training", start)
+    monkeypatch.setattr(running, "start_training", start)
     monkeypatch.setattr(Trainer, "learn_from", learn_from)
     return seen
 
@@ -112,7 +113,7 @@ def test_a_version_is_read_out_as_seen_cells_tell_and_checked_like_its_parent(
     plain = teach("plain")
     assert 0.15 <= plain.model.header.postprocess["threshold"] <= 0.6
     found = {} if best is None else {"threshold": best}
-    monkeypatch.setattr(lesson, "thresholds_for", lambda *args, resized: found)
+    monkeypatch.setattr(running, "thresholds_for", lambda *args, resized: found)
     done = teach("other")
     assert done.model.header.postprocess["threshold"] == (best or 0.35)
     assert done.check is not None
@@ -170,9 +171,9 @@ def test_with_few_cells_those_that_judge_teach_in_the_end(service, weak, given, 
 )
 def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch, few, expected):
     asked = []
-    count = lesson.count
+    count = running.count
     learn_from = Trainer.learn_from
-    monkeypatch.setattr(lesson, "count", lambda *args: asked.append("check") or count(*args))
+    monkeypatch.setattr(running, "count", lambda *args: asked.append("check") or count(*args))
     monkeypatch.setattr(
         Trainer,
         "learn_from",
@@ -181,7 +182,7 @@ def test_what_judges_does_so_before_it_teaches(service, weak, given, monkeypatch
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda *args: asked.append(1) or step(*args))
     monkeypatch.setattr(lesson, "_FEW", few)
-    config = dataclasses.replace(SETTINGS, steps=50)
+    config = dataclasses.replace(SETTINGS, steps=50, tile_px=236)
     service.finetune([given()], "weak", config).wait(SOON)
     assert asked == ["check", *expected, "check"], "the last one on all that was learnt"
 
@@ -460,7 +461,7 @@ def test_a_version_is_trained_again_bit_for_bit(service, weak, given, changes):
 @pytest.mark.slow
 def test_a_run_that_got_more_time_is_trained_again(service, weak, given, slow_machine, held_back):
     slow_machine(1.5)
-    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0)
+    config = dataclasses.replace(SETTINGS, steps=None, seconds=30.0, tile_px=236)
     job = service.finetune([given()], "weak", config)
     told = []
 
@@ -494,7 +495,9 @@ def test_a_run_until_it_stops_improving_is_trained_again(
 ):
     monkeypatch.setattr(lesson, "_PLENTY", plenty)
     slow_machine(0.1)
-    config = dataclasses.replace(SETTINGS, steps=160, seconds="auto", learning_rate=0.02)
+    config = dataclasses.replace(
+        SETTINGS, steps=160, seconds="auto", learning_rate=0.005, tile_px=236
+    )
     job = service.finetune([given(seed) for seed in range(3)], "weak", config)
     told = []
     job.progressed.connect(told.append)
@@ -517,7 +520,9 @@ def test_a_run_until_it_stops_improving_is_trained_again(
 @pytest.mark.slow
 def test_what_gains_nothing_ends_after_its_first_leg(service, weak, given, slow_machine):
     slow_machine(0.1)
-    config = dataclasses.replace(SETTINGS, steps=None, seconds="auto", learning_rate=1e-9)
+    config = dataclasses.replace(
+        SETTINGS, steps=None, seconds="auto", learning_rate=1e-9, tile_px=236
+    )
     done = service.finetune([given()], "weak", config).wait(SOON)
     assert (done.steps, dict(done.model.header.plans)) == (80, {9: 80, 18: 80, 36: 80, 72: 80})
 
@@ -708,7 +713,7 @@ def test_right_strokes_are_no_slips(service, add_model, given):
 def test_the_view_is_shown_while_the_model_learns(
     service, weak, given, blobs, monkeypatch, zoom_to, held_back
 ):
-    monkeypatch.setattr(lesson, "_LOOK_S", 0.0)
+    monkeypatch.setattr(running, "_LOOK_S", 0.0)
     stack = np.stack([blobs(seed, (200, 220))[0] for seed in range(2)])
     view = View(stack, "ZYX", (1,), (slice(30, 90), slice(100, 190)))
     shown, asked = [], []
@@ -738,13 +743,13 @@ def test_the_view_is_shown_while_the_model_learns(
 @pytest.mark.slow
 def test_the_parent_holds_as_far_as_it_was_right(service, weak, given, monkeypatch):
     anchors = []
-    begin = lesson.start_training
+    begin = running.start_training
 
     def start(model, planes, config, *args):
         anchors.append(config.anchor)
         return begin(model, planes, config, *args)
 
-    monkeypatch.setattr(lesson, "start_training", start)
+    monkeypatch.setattr(running, "start_training", start)
     # Twice as large for the network as they are.
     config = dataclasses.replace(
         SETTINGS, steps=60, learning_rate=0.02, diameter_px=weak.header.diameter_px / 2

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from napari_unet.config import FinetuneConfig
-from napari_unet.core.tiling import valid_input_px
 from napari_unet.corrections.annotations import Annotated, Correction, annotate
 from napari_unet.jobs import Job
 from napari_unet.learning.training import (
@@ -56,18 +55,18 @@ def test_dense_planes_come_whole(model, blobs):
     np.testing.assert_array_equal(plane.labels, labels)
 
 
-def test_planes_are_cut_to_what_windows_can_reach(model, blobs):
-    image, labels = blobs(shape=(200, 200))
+def test_planes_are_cut_to_the_surroundings_of_seen_pixels(model, blobs):
+    image, labels = blobs(shape=(540, 300))
     trusted = np.zeros(labels.shape, bool)
-    trusted[100:110, 5:25] = True
+    trusted[260:270, 5:25] = True
     item = annotate(image, "YX", labels, trusted)
     (plane,) = annotated_planes([item], model, CONFIG, quiet)
-    assert plane.labels.shape == (10 + 2 * 40, 25 + 40)
-    box = (slice(60, 150), slice(0, 65))
+    assert plane.labels.shape == (10 + 2 * 236, 25 + 236)
+    box = (slice(24, 506), slice(0, 261))
     np.testing.assert_array_equal(plane.seen, trusted[box])
     np.testing.assert_array_equal(plane.image, model.prepare(image[None])[:, box[0], box[1]])
-    # The cut is far enough away for a window centred on a seen pixel.
-    assert valid_input_px(CONFIG.tile_px, 1) <= 40
+    (larger,) = annotated_planes([item], model, dataclasses.replace(CONFIG, tile_px=250), quiet)
+    assert larger.labels.shape == (10 + 2 * 250, 25 + 250)
 
 
 def test_labels_that_nobody_looked_at_are_not_passed_on(model, blobs):
@@ -113,11 +112,11 @@ def test_planes_come_at_the_size_that_the_network_sees(model, blobs, zoom):
 
 
 def test_at_another_size_windows_reach_further_in_the_image(model):
-    trusted = np.zeros((400, 400), bool)
-    trusted[200:220, 200:220] = True
-    item = annotate(np.ones((400, 400)), "YX", np.ones((400, 400), int), trusted)
+    trusted = np.zeros((1000, 1000), bool)
+    trusted[500:520, 500:520] = True
+    item = annotate(np.ones((1000, 1000)), "YX", np.ones((1000, 1000), int), trusted)
     (plane,) = annotated_planes([item], model, CONFIG, quiet, 0.5)
-    assert plane.labels.shape == ((20 + 2 * 80) / 2, (20 + 2 * 80) / 2)
+    assert plane.labels.shape == ((20 + 2 * 472) / 2, (20 + 2 * 472) / 2)
     assert plane.seen.sum() == 10 * 10
     assert not plane.labels[~plane.seen].any()
 

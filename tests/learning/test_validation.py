@@ -210,6 +210,9 @@ def test_a_few_steps_that_the_time_allowed_are_not_accepted():
     assert not verdict.accepted
     assert "only 6 training steps" in verdict.why
     assert decide(check(0.5, 0.9), None, LEARNT, steps=40).accepted
+    small = decide(check(0.5, 0.9), None, LEARNT, steps=40, scaled=lambda steps: 3 * steps)
+    assert "about 120 are needed" in small.why
+    assert decide(check(0.5, 0.9), None, LEARNT, steps=120, scaled=lambda steps: 3 * steps).accepted
 
 
 def test_what_could_not_be_checked_is_not_accepted():

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QScrollArea
 
 from napari_unet.engine.trainer import Trainer
 from napari_unet.jobs import FinishReason
+from napari_unet.learning.budget import clock
 from napari_unet.plugin.dock import widget as widget_module
 
 LEARNING = "found while it learns (U-Net)"
@@ -18,7 +19,7 @@ LEARNING = "found while it learns (U-Net)"
 @pytest.fixture
 def learning(segmented, outlined, qtbot, monkeypatch):
     """The dock while it learns for long, and the job."""
-    monkeypatch.setattr("napari_unet.learning.lesson._LOOK_S", 0.1)
+    monkeypatch.setattr("napari_unet.learning.run._LOOK_S", 0.1)
     widget, _ = segmented
     outlined(widget)
     jobs = []
@@ -114,7 +115,7 @@ def test_too_little_time_is_told_and_more_can_be_had(segmented, outlined, qtbot,
     assert offered > 8
     row.take.click()
     assert not row.isVisible()
-    whole = f" of 0:{offered:02.0f}, step "
+    whole = f" of {clock(offered)}, step "
     qtbot.waitUntil(lambda: whole in widget.status.toolTip(), timeout=60_000)
     assert widget.is_busy
     assert not row.isVisible()

@@ -11,14 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_unet.config import AugmentConfig, FinetuneConfig
+from napari_unet.config import LARGE_TILE_PX, AugmentConfig, FinetuneConfig
 from napari_unet.core.cells.instances import relative_distance, separate_touching, split_pieces
 from napari_unet.core.network.augment import jitter_colour, jitter_grey, random_matrix
 from napari_unet.core.network.elastic import displacement_field, sampling_grid, warp
 from napari_unet.core.network.unet import UNetConfig, halo_px
-from napari_unet.core.network.weight_map import class_weights, weight_map
+from napari_unet.core.network.weight_map import border_reach_px, class_weights, weight_map
 from napari_unet.core.tiling import smallest_input_px, valid_input_px
 from napari_unet.engine.random_state import Random
+
+# Fraction of the windows that are moved away from seen pixels, if the anchor is 1 or more. A minute
+# has three times as many small windows as large ones, so as many as before show surroundings.
+_FAR = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ class Sampler:
     """Draws samples at random; the same seed gives the same samples.
 
     The probability of a plane grows with the square root of its seen area. Half of the windows are
-    centred near a random cell, the others near any seen pixel.
+    centred near a random cell, the others near any seen pixel. With an anchor, up to a third of
+    small windows are moved away from there, so that they reach as far into unseen surroundings,
+    where the model is to stay as it is, as large windows do.
 
     Parameters
     ----------
@@ -168,28 +174,44 @@ class Sampler:
         """Return the next random sample."""
         source = self._sources[self._rng.choice(len(self._sources), p=self._probability)]
         halo = halo_px(self._network.depth)
-        centre = source.random_centre(self._rng, (self.input_px - 2 * halo) / 4)
+        centre = source.random_centre(self._rng, self._jitter_px(source))
         a, g = self._config.augment, self._generator
         grid = random_grid(source.shape, centre, self.input_px, a, g)
         image = warp(source.image, grid)
         if source.in_colour and (a.colour or a.to_grey):
             image = jitter_colour(image, colour=a.colour, to_grey=a.to_grey, generator=g)
         image = jitter_grey(image, grey=a.grey, noise=a.noise, invert=a.invert, generator=g)
-        truth = warp(source.truth, grid[:, halo:-halo, halo:-halo], nearest=True).cpu().numpy()
+        # Cells beside the output take part in its border weights.
+        beside = min(halo, border_reach_px(self._config.sigma_px))
+        read = slice(halo - beside, self.input_px - (halo - beside))
+        truth = warp(source.truth, grid[:, read, read], nearest=True).cpu().numpy()
         labels = separate_touching(truth[0].astype(np.int32))
         seen = truth[1] > 0.5
         classes = np.where(labels > 0, truth[2], 0).astype(np.int64)
         weight = weight_map(labels, classes, self.w_c, self._config.w0, self._config.sigma_px)
+        inner = np.s_[beside:-beside, beside:-beside]
         return Sample(
             image=image,
-            labels=labels,
-            classes=torch.from_numpy(classes).to(self._device),
-            weight=torch.from_numpy(weight * seen).to(self._device),
-            seen=torch.from_numpy(seen).to(self._device),
-            distance=torch.from_numpy(truth[3]).to(self._device),
+            labels=labels[inner],
+            classes=torch.from_numpy(classes[inner]).to(self._device),
+            weight=torch.from_numpy((weight * seen)[inner]).to(self._device),
+            seen=torch.from_numpy(seen[inner]).to(self._device),
+            distance=torch.from_numpy(truth[3][inner]).to(self._device),
             grid=grid,
             plane=source.plane,
         )
+
+    def _jitter_px(self, source: Source) -> float:
+        """Return how far the next window may lie from a seen pixel, on each axis."""
+        around = 2 * halo_px(self._network.depth)
+        output, large = self.input_px - around, LARGE_TILE_PX - around
+        # A weak anchor learns little from surroundings.
+        share = _FAR * min(1.0, self._config.anchor)
+        is_small = self._config.side_px < LARGE_TILE_PX
+        if share and is_small and source.has_unseen and self._rng.random() < share:
+            # A large window reaches a quarter of its output further than half of it.
+            return 0.75 * large - 0.5 * output
+        return output / 4
 
     def _source(self, plane: AnnotatedPlane) -> Source:
         # Consecutive ids stay exact in float32.
@@ -202,7 +224,7 @@ class Sampler:
         depth = self._network.depth
         largest = max(max(source.shape) for source in self._sources) + 2 * halo_px(depth)
         needed = max(largest + 2**depth, smallest_input_px(depth))
-        return valid_input_px(min(self._config.tile_px, needed), depth)
+        return valid_input_px(min(self._config.side_px, needed), depth)
 
 
 def random_grid(
@@ -271,7 +293,8 @@ class Source:
         self.truth = torch.from_numpy(truth).to(device)
         self.seen_px = int(seen.sum())
         self._seen_labels = np.where(seen, labels, 0)
-        self._seen = None if seen.all() else np.flatnonzero(seen)
+        self.has_unseen = not seen.all()
+        self._seen = np.flatnonzero(seen) if self.has_unseen else None
         self._objects = np.flatnonzero(np.bincount(self._seen_labels.ravel())[1:]) + 1
 
     def class_counts(self, n_classes: int) -> NDArray[np.int64]:

@@ -88,14 +88,14 @@ class VolumeSampler(Sampler):
         high = max(self._n_planes(source) for source in self._sources)
         # The window is a cube, or flatter and wider if there are few planes.
         side = max(math.isqrt(self._cube_px() ** 3 // high), self._cube_px())
-        largest = min(side, self._config.tile_px, wide + 2 * halo_px(depth) + 2**depth)
+        largest = min(side, self._config.side_px, wide + 2 * halo_px(depth) + 2**depth)
         return valid_input_px(max(largest, smallest_input_px(depth)), depth)
 
     def _n_planes(self, source: Source) -> int:
         """Return the number of planes of a window: those of the stack with halo, or of a cube."""
         depth = self._network.depths[0]
         needed = source.shape[0] + 2 * halo_px(depth) + 2**depth
-        largest = min(self._cube_px(), self._config.tile_px, needed)
+        largest = min(self._cube_px(), self._config.side_px, needed)
         return valid_input_px(max(largest, smallest_input_px(depth)), depth)
 
     def _cube_px(self) -> int:

@@ -45,7 +45,8 @@ _TIMED_S = 2.0
 # early, and the computer may have become slower since then.
 _OVERRUN = 1.1
 # Limits of a training with an open end: steps of the first leg (each later leg doubles the number
-# of steps so far), steps at most, and seconds at most.
+# of steps so far) and steps at most, both with tiles of 236 px (`FinetuneConfig.scaled_steps`), and
+# seconds at most.
 FIRST_LEG, MOST_STEPS, MOST_S = 80, 1500, 600.0
 # A new leg begins only if it adds at least this fraction of the steps so far.
 _LEAST_MORE = 0.25
@@ -65,7 +66,7 @@ class StepReport:
     step
         Steps done, from 1.
     loss
-        Loss of this step, without the anchor.
+        Loss of this step, without the anchor; of the step before if this one saw no seen pixel.
     learning_rate
         Learning rate of this step.
     fraction
@@ -187,13 +188,15 @@ class Trainer:
         self._dropout = torch.Generator(device).manual_seed(config.seed)
         self._start = self._timed_from = time.perf_counter()
         self._step = 0
+        # At first that of guessing.
+        self._loss = math.log(network.config.n_classes)
         self._timed_step = 0
         self.is_open = config.seconds == "auto"
         self.seconds = MOST_S if config.seconds == "auto" else config.seconds
         self.speed: float | None = None
         self.asked_s: Callable[[], float | None] = lambda: None
-        self._most = config.steps or (MOST_STEPS if self.is_open else None)
-        self._leg = FIRST_LEG
+        self._most = config.steps or (config.scaled_steps(MOST_STEPS) if self.is_open else None)
+        self._leg = config.scaled_steps(FIRST_LEG)
         self._next_plan = TIMED_STEPS + 1
         few = config.steps is not None and config.steps <= TIMED_STEPS
         self.planned = config.steps if few or (config.seconds is None and not plans) else None
@@ -334,6 +337,7 @@ class Trainer:
         }
         facts = {name: getattr(self, f"_{name}") for name in _COUNTS}
         facts |= {"planned": self.planned, "seconds": self.seconds, "speed": self.speed}
+        facts["loss"] = self._loss
         facts |= {"elapsed_s": now - self._start, "timed_s": now - self._timed_from}
         facts["updates"] = self._average.updates
         facts["plans"] = list(self.plans.items())
@@ -359,6 +363,7 @@ class Trainer:
         self.planned = None if facts["planned"] is None else int(facts["planned"])
         for name in ("seconds", "speed"):
             setattr(self, name, None if facts[name] is None else float(facts[name]))
+        self._loss = float(facts["loss"])
         self._start = now - float(facts["elapsed_s"])
         self._timed_from = now - float(facts["timed_s"])
         self.plans = {int(step): int(steps) for step, steps in facts["plans"]}
@@ -440,7 +445,8 @@ class Trainer:
                 total = total + firmness * near
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
-        value = float(loss.detach())
+        # A tile beside the corrections tells nothing about the loss on them.
+        value = float(loss.detach()) if seen.any() else self._loss
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0))
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise FloatingPointError(
@@ -448,6 +454,7 @@ class Trainer:
                 "the model stays as it was: give a lower learning rate"
             )
         self._optimiser.step()
+        self._loss = value
         return value
 
     @torch.no_grad()

@@ -24,12 +24,14 @@ def too_short(trainer: Trainer) -> TooShort | None:
     It is None as well while the speed is unknown.
     """
     steps, seconds, speed = trainer.expected, trainer.seconds, trainer.speed
-    enough = min(ENOUGH_STEPS, trainer.config.steps or ENOUGH_STEPS)
+    needed = trainer.config.scaled_steps(ENOUGH_STEPS)
+    enough = min(needed, trainer.config.steps or needed)
     if steps is None or seconds is None or speed is None or steps >= enough:
         return None
     needed_s = trainer.elapsed_s + _MARGIN * (enough - trainer.steps) / speed
     unit_s = 10 if needed_s <= 50 else 60
-    return TooShort(seconds, steps, float(unit_s * math.ceil(needed_s / unit_s)))
+    enough_s = float(unit_s * math.ceil(needed_s / unit_s))
+    return TooShort(seconds, steps, enough_s, needed=needed)
 
 
 def progress_words(trainer: Trainer, held_out: float | None) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_unet.engine.trainer import State
-    from napari_unet.learning.lesson import Run
+    from napari_unet.learning.run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,11 @@ from napari_unet.config import AugmentConfig, FinetuneConfig
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.corrections.collection import Collection, Entry, collection_of
 from napari_unet.jobs import Job
+from napari_unet.learning.crops import with_tiles
 from napari_unet.learning.cut_short import Saved, Saving, read_cut_short
-from napari_unet.learning.lesson import Lesson, Run, prepare
+from napari_unet.learning.lesson import Lesson, prepare
 from napari_unet.learning.live_view import LiveView, Slip, View, find_slips
+from napari_unet.learning.run import Run
 from napari_unet.learning.training import size_for, teach_classes
 from napari_unet.learning.validation import Check, Verdict
 from napari_unet.models.decoding import postprocess_for
@@ -147,7 +149,7 @@ def keep(
     collection = collection_of(store, name)
     if parent.name != name:
         _inherit(collection_of(store, parent.name), collection)
-    margin = math.ceil(config.tile_px / zoom)
+    margin = math.ceil(config.reach_px / zoom)
     for item in annotated:
         collection.add(item, margin)
     return Kept(collection, diameter, zoom)
@@ -186,6 +188,7 @@ def teach(
     job.report(0.0, "looking at what the old model finds")
     _adapt_decoding(model, lesson, zoom)
     compute = choose(config.device, config.precision)
+    config = with_tiles(config, model, lesson.planes, compute.device)
 
     live = LiveView(model, compute, zoom, job.check)
 

@@ -174,7 +174,7 @@ def find_slips(
         for correction in item.corrections:
             one = replace(item, corrections=(correction,))
             for plane in annotated_planes([one], model, config, check, zoom):
-                y, x = reach(correction, round(config.tile_px / zoom))
+                y, x = reach(correction, round(config.reach_px / zoom))
                 scores = fresh.scores(plane.image, compute, None, lambda f, m: check())
                 seen = plane.labels >= 0 if plane.seen is None else plane.seen
                 for place in contradicted_places(

@@ -128,7 +128,7 @@ def annotated_stacks(
             if not seen.any():
                 continue
             _check_ids(labels)
-            box = _reach(seen, config.tile_px)
+            box = _reach(seen, config.side_px)
             statistics = item.statistics or measure(stack, settings)
             image = np.ascontiguousarray(model.prepare(stack, box, statistics))
             mask = seen[box]
@@ -164,7 +164,7 @@ def improve_stacks(
     job.report(0.0, "keeping the corrections")
     collection = collection_of(store, name)
     for item in annotated:
-        collection.add(item, config.tile_px)
+        collection.add(item, config.side_px)
     job.report(0.0, "reading images")
     stacks = list(annotated_stacks(annotated, model, config, job.check))
     compute = choose(config.device, config.precision)

@@ -17,6 +17,7 @@ from napari_unet.core.intensity import Normalisation
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.jobs import Job
 from napari_unet.learning.budget import Gain, progress_words, too_short
+from napari_unet.learning.crops import with_tiles
 from napari_unet.models.decoding import SEED_THRESHOLD, cell_areas, typical_area
 from napari_unet.models.device import Compute, choose, is_missing, is_out_of_memory
 from napari_unet.models.header import ModelHeader
@@ -226,7 +227,7 @@ def annotated_planes(
     check: Callable[[], None],
     zoom: float = 1.0,
 ) -> Iterator[AnnotatedPlane]:
-    """Yield annotated planes, cut to the part that training windows around seen pixels can reach.
+    """Yield annotated planes, cut to the surroundings of the seen pixels.
 
     Parameters
     ----------
@@ -236,7 +237,7 @@ def annotated_planes(
     model
         The model, which prepares the images.
     config
-        Settings, with the size of the windows.
+        Settings, with the distance up to which the surroundings are taken.
     check
         Called before each plane; may raise to stop.
     zoom
@@ -251,7 +252,7 @@ def annotated_planes(
             seen = correction.trusted
             if seen is not None and not seen.any():
                 continue
-            box = reach(correction, round(config.tile_px / zoom))
+            box = reach(correction, round(config.reach_px / zoom))
             plane = get_plane(item.image, item.axes, correction.index)
             image = model.prepare(plane, box, item.statistics)
             shape = zoomed_shape((image.shape[1], image.shape[2]), zoom)
@@ -332,7 +333,7 @@ def learn(
         if not is_out_of_memory(error):
             raise
         raise ValueError(
-            f"there is not enough memory to train with tiles of {trainer.config.tile_px} px; "
+            f"there is not enough memory to train with tiles of {trainer.config.side_px} px; "
             "give a smaller tile_px, or another device"
         ) from error
     trainer.finish()
@@ -371,9 +372,10 @@ def preview(
     job.report(0.0, "drawing samples")
     _, zoom = size_for(model.header, [annotated], config.diameter_px)
     planes = list(annotated_planes([annotated], model, config, job.check, zoom))
-    network = model.network.config
-    device = choose(config.device, config.precision).torch_device
-    return show(Sampler(planes, network, config, device), network.depth, draws)
+    network, compute = model.network.config, choose(config.device, config.precision)
+    config = with_tiles(config, model, planes, compute.device)
+    sampler = Sampler(planes, network, config, compute.torch_device)
+    return show(sampler, network.depth, draws)
 
 
 def reach(correction: Correction, margin_px: int) -> Box:

@@ -206,6 +206,7 @@ def decide(
     fit: Fit,
     elsewhere: Elsewhere | None = None,
     steps: int | None = None,
+    scaled: Callable[[int], int] = int,
 ) -> Verdict:
     """Decide whether a model may take the place of its parent.
 
@@ -221,12 +222,16 @@ def decide(
         What it finds where nobody looked; None if that was not looked at.
     steps
         Steps that fitted into the time; None where steps were asked for.
+    scaled
+        Returns how many steps of this fine-tune are as much training as so many on large tiles; see
+        `FinetuneConfig.scaled_steps`.
     """
-    if steps is not None and steps < ENOUGH_STEPS:
+    needed = scaled(ENOUGH_STEPS)
+    if steps is not None and steps < needed:
         return Verdict(
             False,
             f"only {steps} training step{' was' if steps == 1 else 's were'} possible in this "
-            f"time, and about {ENOUGH_STEPS} are needed",
+            f"time, and about {needed} are needed",
         )
     gains = [0.0 if check is None else check.after - check.before for check in (new, earlier)]
     is_gain = new is not None and gains[0] > max(_LEAST_GAIN, new.noise)

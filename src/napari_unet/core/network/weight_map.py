@@ -16,6 +16,11 @@ from scipy import ndimage
 _REACH_SIGMA = 4.9
 
 
+def border_reach_px(sigma_px: float) -> int:
+    """Return from how far away a cell still adds to the border term, in pixels."""
+    return int(np.ceil(_REACH_SIGMA * sigma_px))
+
+
 def border_weights(
     labels: NDArray[np.integer],
     w0: float = 10.0,
@@ -44,7 +49,7 @@ def border_weights(
     array([[0. , 0. , 8.4, 8.4, 0. , 0. ]], dtype=float32)
     """
     sampling = (anisotropy, 1.0, 1.0) if labels.ndim == 3 else None
-    reach = [int(np.ceil(_REACH_SIGMA * sigma_px / step)) for step in sampling or (1.0, 1.0)]
+    reach = [border_reach_px(sigma_px / step) for step in sampling or (1.0, 1.0)]
     nearest = np.full(labels.shape, np.inf, np.float32)
     second = np.full(labels.shape, np.inf, np.float32)
     for cell, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 # Weight of the newest value in the running mean that is drawn.
-_SMOOTHING = 0.1
+_SMOOTHING = 0.04
 # A longer curve is thinned, so that drawing stays quick.
 _MOST_POINTS = 1000
 # Seen on dark and on light themes.
