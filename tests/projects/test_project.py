@@ -182,6 +182,9 @@ def test_images_that_judge_do_not_teach_and_those_that_taught_do_not_judge(proje
     project.set_held_out("a.tif", True)
     assert project.to_teach("m") == ["b.tif"]
     assert project.n_corrected == 1
+    project.taught(["b.tif"], "m", is_used=False)
+    assert project.entry("b.tif").is_changed
+    assert project.to_teach("m") == ["b.tif"]
     project.taught(["b.tif"], "m")
     assert project.to_teach("m") == []
     assert project.to_teach("another") == ["b.tif"]

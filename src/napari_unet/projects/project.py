@@ -329,16 +329,25 @@ class Project:
             )
         self._update(name, held_out=held_out)
 
-    def taught(self, names: Iterable[str], model: str) -> None:
+    def taught(self, names: Iterable[str], model: str, *, is_used: bool = True) -> None:
         """Note that a model (NAME) has learnt all that was corrected on these images.
 
         Unless the user chose an order, the images are ordered by doubt from now on.
+
+        Parameters
+        ----------
+        names
+            Of the images.
+        model
+            The model. From now on, none of the images can judge.
+        is_used
+            Whether its new version was accepted. If not, there still is something to learn.
         """
         for name in names:
             entry = self.entry(name)
             before = () if entry.is_changed else entry.taught
             models = tuple(dict.fromkeys((*before, model)))
-            self._update(name, taught=models, is_changed=False)
+            self._update(name, taught=models, is_changed=not is_used)
         self.prefer_doubt()
 
     def add_score(self, score: Score) -> None:

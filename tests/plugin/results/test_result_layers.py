@@ -33,6 +33,8 @@ def test_what_was_seen_comes_along_and_teaches_again(segmented, settle, hand, ta
     painted_and_confirmed(widget, first, hand, settle)
     before = taught(widget, settle)
     second = segment(widget, settle)
+    # The model finds 3 of them.
+    assert widget.status.text().startswith("4 cells, typically "), widget.status.text()
     assert second is not first
     assert not first.visible
     np.testing.assert_array_equal(second.data > 0, first.data > 0)

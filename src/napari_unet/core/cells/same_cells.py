@@ -40,7 +40,7 @@ class Change:
 
 
 def match_cells(planes: Iterable[tuple[Plane, Plane]], above: int) -> tuple[dict[int, int], Change]:
-    """Return which id each new cell gets, and what changed.
+    """Return which id each cell gets, and what changed.
 
     Parameters
     ----------
@@ -53,8 +53,9 @@ def match_cells(planes: Iterable[tuple[Plane, Plane]], above: int) -> tuple[dict
     Returns
     -------
     names
-        The id of each free id. A cell that overlaps an old one with an IoU above 0.5 has its id;
-        the others are numbered from `above + 1` on, in their order.
+        The id of each cell in the new labels. Of those that are free, a cell that overlaps an old
+        one with an IoU above 0.5 has its id; the others are numbered from `above + 1` on, in their
+        order.
     change
         How the cells, so named, differ from those before.
 
@@ -98,7 +99,7 @@ def match_cells(planes: Iterable[tuple[Plane, Plane]], above: int) -> tuple[dict
         frozenset((now & before.keys()) - unchanged),
         frozenset(before.keys() - now),
     )
-    return names, change
+    return named, change
 
 
 def rename(labels: Plane, names: Mapping[int, int]) -> NDArray[np.int32]:

@@ -410,6 +410,8 @@ class Controller:
         def work() -> tuple[Segmentation, Result, Labels]:
             done = find()
             result = merge(done, old, memo, ring_px, asked.box)
+            # The number that is told is that of the cells in the layer.
+            done = replace(done, n_cells=result.n_cells)
             key = self._autosave.key_of(str(image.unique_id), source, image.name)
             channel = done.look.channel if asked.channel == "auto" else asked.channel
             origin = Origin(done.model.reference, channel, done.look.diameter_px, key)

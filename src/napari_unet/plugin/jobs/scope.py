@@ -219,7 +219,7 @@ def as_seen(
 def found_words(asked: Request, done: Segmentation) -> str:
     """What a segmentation found, for people."""
     cells = "1 cell" if done.n_cells == 1 else f"{done.n_cells} cells"
-    size = f", typically {done.diameter_px:.0f} px wide" if done.n_cells else ""
+    size = f", typically {done.diameter_px:.0f} px wide" if done.diameter_px else ""
     how = [done.look.words] if done.look.words else []
     found = f"{cells}{size}{_channel_words(asked, done.model)}"
     return "; ".join([found, *how, *done.warnings])

@@ -157,7 +157,8 @@ class Rest:
         queue.offer_slips()
 
         def note(project: Project) -> None:
-            project.taught([name for name in names if project.is_corrected(name)], done.model.name)
+            corrected = [name for name in names if project.is_corrected(name)]
+            project.taught(corrected, done.model.name, is_used=done.verdict.accepted)
 
         queue.change(note, queue.arrange)
         if done.verdict.accepted and judges(project):

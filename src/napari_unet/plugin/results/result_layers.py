@@ -62,6 +62,8 @@ class Result:
         Whether all that was made of it came along.
     highest
         The highest id.
+    n_cells
+        Number of cells where something was segmented, those that came along included.
     drafts
         Cells that were added as drafts, and still are.
     change
@@ -78,6 +80,7 @@ class Result:
     untouched: bool = False
     complete: bool = True
     highest: int = 0
+    n_cells: int = 0
     drafts: tuple[DraftCell, ...] = ()
     change: Change = field(default_factory=Change)
     gone_outlines: Mapping[Index, Pixels] = field(default_factory=dict)
@@ -130,7 +133,16 @@ def merge(
     labels = done.labels.copy()
     kinds = {n: kind for n, kind in enumerate(done.kinds, 1) if kind != DEFAULT_CLASS}
     if old is None or memo is None or old.shape != labels.shape:
-        return Result(labels, labels.copy(), {}, (), kinds, complete=False, highest=done.n_cells)
+        return Result(
+            labels,
+            labels.copy(),
+            {},
+            (),
+            kinds,
+            complete=False,
+            highest=done.n_cells,
+            n_cells=done.n_cells,
+        )
     planes = {plane.index: plane for plane in old.seen_planes(memo)}
     fresh = set(done.planes)
     others = set(np.ndindex(*labels.shape[:-2])) - fresh
@@ -196,6 +208,8 @@ def merge(
         classes,
         untouched,
         highest=highest,
+        # Of a box, what was found in it is told.
+        n_cells=done.n_cells if box else len(names),
         drafts=tuple(drafts),
         change=change,
         gone_outlines=gone_outlines(
