@@ -10,7 +10,7 @@ from pathlib import Path
 # Versions that are known to work together.
 PINS = {
     "stardist": (
-        "stardist==0.9.1",
+        "stardist==0.9.2",
         "csbdeep==0.8.2",
         "tensorflow-cpu==2.15.1",
         "numpy==1.26.4",
@@ -28,6 +28,7 @@ PINS = {
         "opencv-python-headless==4.12.0.88",
         "tifffile==2026.3.3",
     ),
+    "cellpose4": ("cellpose==4.2.1.1", "torch==2.13.0"),
 }
 
 
@@ -47,7 +48,7 @@ def environment(tool: str, work: Path, python: str) -> Path:
 def rival(tool: str, options: argparse.Namespace, *words: object) -> list[str]:
     """The call of a rival's script."""
     interpreter = environment(tool, options.work, options.python)
-    script = Path(__file__).parent / f"rival_{tool}.py"
+    script = Path(__file__).parent / f"rival_{tool.rstrip('4')}.py"
     # -I: nothing of this environment is imported there.
     return [str(word) for word in (interpreter, "-I", script, *words, options.threads)]
 
