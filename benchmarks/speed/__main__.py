@@ -43,7 +43,7 @@ PARTS: dict[str, Part] = {
     "minute": lambda given: training.minute(),
     "click": lambda given: costs.click(given.runs),
     "size": lambda given: costs.size(given.runs),
-    "collecting": lambda given: costs.collecting(),
+    "collecting": lambda given: costs.collecting(given.runs),
     "measuring": lambda given: costs.measuring(given.runs),
     "view": lambda given: costs.lazy_view(),
     "weights": lambda given: costs.weights(given.runs),

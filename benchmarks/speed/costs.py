@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -70,7 +69,7 @@ def size(runs: int) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def collecting() -> Iterator[Row]:
+def collecting(runs: int) -> Iterator[Row]:
     """What is read of a model's corrections before a fine-tune begins."""
     rng, labels = np.random.default_rng(0), np.zeros((64, 64), np.int32)
     labels[10:20, 10:20] = 1
@@ -81,15 +80,17 @@ def collecting() -> Iterator[Row]:
             for number in range(before, wanted):
                 image = rng.integers(0, 255, (64, 64)).astype(np.uint8)
                 stored.add(replace(annotate(image, "YX", labels), name=f"image {number}"), 0)
-            start = time.perf_counter()
-            collection = Collection(Path(folder))
-            entries = collection.entries()
-            keys = {entry.key for entry in entries}
-            for entry in entries:
-                collection.seen_in(entry, keys)
-            seconds[wanted] = time.perf_counter() - start
+
+            def read() -> None:
+                collection = Collection(Path(folder))
+                entries = collection.entries()
+                keys = {entry.key for entry in entries}
+                for entry in entries:
+                    collection.seen_in(entry, keys)
+
+            seconds[wanted] = medians(runs, read=read)["read"]
     yield Row("200 corrections before a fine-tune", seconds[200], "the aim", 0.5, 1.0)
-    yield Row("the same", seconds[200], "4 times those of 50", 4 * seconds[50], 0.8)
+    yield Row("the same", seconds[200], "4 times 50 corrections", 4 * seconds[50], 0.8)
 
 
 def measuring(runs: int) -> Iterator[Row]:
@@ -107,11 +108,9 @@ def measuring(runs: int) -> Iterator[Row]:
         for times in (1, 2)
     )
     yield Row(f"{what}, memory", once["bytes"], "the aim", 20.0, 1.0, "bytes a px")
-    for side, each in ((6000, once), (12000, larger)):
-        yield Row(
-            f"measuring {each['cells']} cells, {side} x {side}, read in parts", each["lazy MB"],
-            "labels and image in memory", each["plane MB"], 1.0, "MB", mb=each["peak MB"],
-        )  # fmt: skip
+    what = f"measuring {larger['cells']} cells, 12000 x 12000, read in parts"
+    beside = f"{once['cells']} cells, 6000 x 6000"
+    yield Row(what, larger["MB"], beside, once["MB"], 0.9, "MB")
 
 
 def measured(times: int) -> None:
@@ -127,11 +126,8 @@ def measured(times: int) -> None:
     before = status("VmHWM")
     plane = Tiled(labels, 3 * times, step=int(labels.max()))
     cells = len(api.measure(Tiled(image, 3 * times), plane, axes="YX")["label"])
-    pixels = plane.shape[0] * plane.shape[1]
-    print(json.dumps({
-        "bytes": each, "cells": cells, "lazy MB": status("VmHWM") - before,
-        "plane MB": 6 * pixels / 2**20, "peak MB": status("VmHWM"),
-    }))  # fmt: skip
+    over = status("VmHWM") - before
+    print(json.dumps({"bytes": each, "cells": cells, "MB": over}))
 
 
 def squares(side: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
@@ -177,7 +173,7 @@ def lazy_view() -> Iterator[Row]:
     what = "lazy plane of 6000 x 6000, view of 300 x 300"
     beside, pixels = "what the network sees", float(400 * 400)
     yield Row(f"{what}, later looks", image.read_px - first, beside, pixels, 1.0, "px")
-    yield Row(f"{what}, first look", first, "the plane", 36e6, 10.0, "px")
+    yield Row(f"{what}, first look", first, "the plane", 36e6, unit="px")
 
 
 def weights(runs: int) -> Iterator[Row]:
