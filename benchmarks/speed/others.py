@@ -14,7 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +72,9 @@ def asked(
         try:
             yield once
         finally:
-            process.stdin.close()
+            # It may have ended itself.
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def answer(work: Callable[[np.ndarray], np.ndarray], path: str) -> None:
