@@ -86,6 +86,16 @@ def run(image: Path, out: Path, scheduler: str = "") -> dict[str, Any]:
     return found
 
 
+def on_cluster(image: Path, out: Path, workers: int) -> float:
+    """Seconds of `segment` on a Dask cluster of so many processes of one thread each."""
+    from distributed import LocalCluster
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+        seconds: float = run(image, out, cluster.scheduler_address)["seconds"]
+    return seconds
+
+
 def call(image: Path, out: Path, scheduler: str = "") -> str:
     """The code of a process that segments."""
     given = ", ".join(repr(str(each)) for each in (image, out, scheduler))
@@ -172,16 +182,10 @@ def main() -> None:
         same = same_but_for_names(out, whole)
         print(f"killed and resumed, {starts} starts: same labels {same}", flush=True)
     for workers in options.workers:
-        from distributed import LocalCluster
-
-        os.environ["OMP_NUM_THREADS"] = "1"
-        with LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None
-        ) as cluster:
-            out = work / f"dask-{workers}.zarr"
-            found = run(image, out, cluster.scheduler_address)
+        out = work / f"dask-{workers}.zarr"
+        took = on_cluster(image, out, workers)
         same = same_but_for_names(out, whole)
-        print(f"{workers} Dask workers: {found['seconds']:.0f} s, same labels {same}", flush=True)
+        print(f"{workers} Dask workers: {took:.0f} s, same labels {same}", flush=True)
 
 
 if __name__ == "__main__":

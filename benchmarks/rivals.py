@@ -21,12 +21,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +31,9 @@ import numpy as np
 import tifffile
 import torch
 
-from benchmarks.common import data_folder, mosaic
+from benchmarks.common import data_folder
+from benchmarks.environments import environ, rival
+from benchmarks.speed.others import in_turn, mosaic_file, own
 from napari_unet.config import train_config
 from napari_unet.core.cells.metrics import Scores
 from napari_unet.corrections.labelled_folders import list_pairs, read_pair
@@ -43,43 +42,8 @@ from napari_unet.models.store import ModelStore
 from napari_unet.service.segmentation import NewModel, SegmentationService
 from recipes import nuclei
 
-# Versions that are known to work together.
-PINS = {
-    "stardist": (
-        "stardist==0.9.1",
-        "csbdeep==0.8.2",
-        "tensorflow-cpu==2.15.1",
-        "numpy==1.26.4",
-        "scikit-image==0.26.0",
-        "scipy==1.17.1",
-        "numba==0.68.1",
-        "tifffile==2026.3.3",
-    ),
-    "cellpose": (
-        "cellpose==3.1.1.3",
-        "torch==2.13.0",
-        "numpy==2.0.2",
-        "scipy==1.17.1",
-        "numba==0.68.1",
-        "opencv-python-headless==4.12.0.88",
-        "tifffile==2026.3.3",
-    ),
-}
-TOOLS = ("ours", *PINS)
+TOOLS = ("ours", "stardist", "cellpose")
 SCORES = {"ap50": "AP 0.5", "ap75": "AP 0.75", "map": "mean AP"}
-
-
-def environment(tool: str, work: Path, python: str) -> Path:
-    """The interpreter of an environment that holds a rival; made where it is not there."""
-    folder = work / f"env-{tool}"
-    interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done, pins = folder / "installed.txt", "\n".join(PINS[tool])
-    if not done.exists() or done.read_text() != pins:
-        print(f"installing {tool}", flush=True)
-        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "-q", *PINS[tool]], check=True)
-        done.write_text(pins)
-    return interpreter
 
 
 def prepare(data: Path, work: Path, kinds: str) -> None:
@@ -138,22 +102,6 @@ def learn(tool: str, folder: Path, out: Path, options: argparse.Namespace) -> di
     return found
 
 
-def rival(tool: str, options: argparse.Namespace, *words: object) -> list[str]:
-    """The call of a rival's script."""
-    interpreter = environment(tool, options.work, options.python)
-    script = Path(__file__).parent / f"rival_{tool}.py"
-    return [str(word) for word in (interpreter, script, *words, options.threads)]
-
-
-def environ(options: argparse.Namespace) -> dict[str, str]:
-    """Threads of the libraries that take them from the environment; no models from elsewhere."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    threads = dict.fromkeys(names, str(options.threads))
-    apart = {"CELLPOSE_LOCAL_MODELS_PATH": str(options.work / "cellpose")}
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {**own, **threads, **apart}
-
-
 def judge(truth: Path, labels: Path, stems: set[str]) -> dict[str, float]:
     """Scores of the labels of some images, read from files."""
     scores = Scores()
@@ -176,50 +124,18 @@ def parts(work: Path, kinds: str) -> dict[str, set[str]]:
 
 
 def speed(tool: str, out: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of three, a rival and `nuclei` in turn, each after one that does not count."""
-    image, masks = mosaic(2048, "images"), mosaic(2048, "masks")
-    areas = np.bincount(masks.ravel())[1:]
-    # Cellpose is told the size: a size that it had to find would cost it more.
-    diameter = float(np.median(np.sqrt(areas[areas > 0] * 4 / np.pi)))
-    tifffile.imwrite(out / "mosaic.tif", image)
-    service = SegmentationService(ModelStore(out / "models"))
-
-    def nuclei_once() -> tuple[float, int]:
-        start = time.perf_counter()
-        labels = service.segment(image, "YX", "nuclei").wait().labels
-        return time.perf_counter() - start, int(labels.max())
-
-    pipe = subprocess.PIPE
-    call = rival(tool, options, "speed", out / "mosaic.tif", out, diameter)
-    with (
-        (out / "speed.log").open("w") as log,
-        subprocess.Popen(
-            call, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environ(options)
-        ) as process,
-    ):
-        assert process.stdin
-        assert process.stdout
-
-        def rival_once() -> tuple[float, int]:
-            # It waits for a line, predicts, and answers with one that begins with "=".
-            print(file=process.stdin, flush=True)
-            for line in process.stdout:
-                if line.startswith("="):
-                    seconds, cells = line[1:].split()
-                    return float(seconds), int(cells)
-            raise SystemExit(f"{tool} failed, see {out / 'speed.log'}")
-
-        works: dict[str, Callable[[], tuple[float, int]]] = {
-            "nuclei": nuclei_once,
-            tool: rival_once,
-        }
-        runs = [{name: work() for name, work in works.items()} for _ in range(4)]
-        process.stdin.close()
-    service.close()
-    result: dict[str, float] = {"true cells": int((areas > 0).sum())}
-    for name in works:
-        result[f"{name}, s"] = statistics.median(run[name][0] for run in runs[1:])
-        result[f"{name}, cells"] = runs[-1][name][1]
+    """Median seconds of three, a rival and `nuclei` in turn, and the cells that they find."""
+    path, diameter = mosaic_file(out, 2048)
+    calls = {
+        "nuclei": lambda: own("nuclei", path),
+        tool: lambda: rival(tool, options, "speed", path, out, diameter),
+    }
+    found, failed = in_turn(calls, out, 3, environ(options))
+    if failed:
+        raise SystemExit(f"{failed}")
+    result: dict[str, float] = {}
+    for name, once in found.items():
+        result |= {f"{name}, s": once.seconds, f"{name}, cells": once.cells}
     return result
 
 

@@ -45,8 +45,9 @@ class Collection:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._files = EntryFiles(self.folder)
-        # Of which plane an entry is, by key: entries never change.
+        # Of which plane an entry is, by key, and the other way round: entries never change.
         self._fingerprints: dict[str, str] = {}
+        self._of_plane_keys: dict[str, set[str]] = {}
 
     def entries(self, *, superseded: bool = False) -> list[Entry]:
         """Return the latest entry of each plane, sorted by key.
@@ -114,10 +115,7 @@ class Collection:
         """
         now = self._files.truth(self._files.facts(entry.key))
         seen = np.zeros(now.seen.shape, bool)
-        for key in keys:
-            # This is asked for each pair of entries, so it must touch no file.
-            if self._fingerprint(key) != entry.fingerprint:
-                continue
+        for key in self._of_same_plane(entry, frozenset(keys)):
             if not (self._files.has(key) and self._is_whole(self._files.facts(key).entry)):
                 continue
             then = now if key == entry.key else self._files.truth(self._files.facts(key))
@@ -125,12 +123,17 @@ class Collection:
             seen |= then.seen & ((then.labels > 0) == (now.labels > 0))
         return seen
 
-    def _fingerprint(self, key: str) -> str:
-        """Return which plane an entry is of; empty if there is no such entry."""
-        if key not in self._fingerprints:
+    def _of_same_plane(self, entry: Entry, keys: frozenset[str]) -> set[str]:
+        """Return those of the keys whose entries are of the same plane as this one.
+
+        This is asked for each entry with the keys of all, so it reads each entry only once.
+        """
+        for key in keys - self._fingerprints.keys():
             with suppress(ValueError):
-                self._fingerprints[key] = self._files.facts(key).entry.fingerprint
-        return self._fingerprints.get(key, "")
+                fingerprint = self._files.facts(key).entry.fingerprint
+                self._fingerprints[key] = fingerprint
+                self._of_plane_keys.setdefault(fingerprint, set()).add(key)
+        return self._of_plane_keys.get(entry.fingerprint, set()) & keys
 
     def add(self, annotated: Annotated, margin_px: int) -> list[Entry]:
         """Store corrections, one entry for each plane with a seen pixel; return the entries.
@@ -183,7 +186,8 @@ class Collection:
             keys = [*(e.key for e in earlier), key]
         for each in keys:
             self._files.delete(each)
-            self._fingerprints.pop(each, None)
+            plane = self._fingerprints.pop(each, "")
+            self._of_plane_keys.get(plane, set()).discard(each)
         return keys
 
     def export(self, folder: Path) -> Collection:
