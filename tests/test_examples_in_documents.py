@@ -198,6 +198,8 @@ def check_options(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "recipes"), str(ROOT), *sys.path])
     run = partial(runpy.run_module, module) if module else partial(runpy.run_path, words[1])
     monkeypatch.chdir(ROOT)
+    # Another command may have imported it.
+    monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(Parsed):
         run(run_name="__main__")
 

@@ -152,8 +152,7 @@ def test_what_is_no_image_is_refused_and_the_dock_works_on(docked_by_napari, set
 
 @pytest.mark.slow
 def test_images_of_one_value_have_no_cells(docked_by_napari, settle, subtests):
-    largest = {"?": True, "u1": 2**8 - 1, "u2": 2**16 - 1, "f4": np.finfo("f4").max}
-    for dtype, value in ((d, v) for d, most in largest.items() for v in (0, most)):
+    for dtype, value in (("?", True), ("u1", 0), ("u2", 2**16 - 1), ("f4", np.finfo("f4").max)):
         with subtests.test(dtype=dtype, value=value):
             flat = np.full((64, 70), value, dtype)
             said, labels = lay_over(docked_by_napari, settle, flat, contrast_limits=(0, 1))

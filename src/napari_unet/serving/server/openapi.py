@@ -14,7 +14,6 @@ from typing import Any, Literal, Union
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core.core_schema import IsInstanceSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -134,6 +133,6 @@ def page(calls: Sequence[Call]) -> str:
 class _Schemas(GenerateJsonSchema):
     """Schemas of data classes as `jsons` writes them: a slice is a list of its start and stop."""
 
-    def is_instance_schema(self, schema: IsInstanceSchema) -> dict[str, Any]:
+    def is_instance_schema(self, schema: Any) -> dict[str, Any]:
         """Return the schema of a slice, the only type that pydantic does not know."""
         return {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "integer"}]}
