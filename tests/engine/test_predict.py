@@ -52,7 +52,7 @@ def cases(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_tiled_equals_untiled(case, seed):
     depth, shape, tile_px = case
