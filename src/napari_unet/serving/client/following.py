@@ -194,7 +194,7 @@ class RemoteJob:
             self._call(show)
 
     def _call(self, work: Callable[[], T], persist_s: float | None = None) -> T:
-        """Make a request; repeat it for so many seconds, or `PERSIST_S`, if the connection breaks."""
+        """Make a request; if the connection breaks, repeat it for so many seconds."""
         persist_s = PERSIST_S if persist_s is None else persist_s
         began = time.monotonic()
         while True:
