@@ -48,9 +48,11 @@ def step(runs: int) -> Iterator[Row]:
 
 
 def minute() -> Iterator[Row]:
-    """A fine-tune of `nuclei` on five cells, as the dock does it, beside tiles of 236 px."""
+    """A fine-tune of `nuclei` on five cells of median size, beside tiles of 236 px."""
     image, masks = mosaic(512, "images"), separate_touching(mosaic(512, "masks"))
-    cells = np.argsort(np.bincount(masks.ravel())[1:])[-5:] + 1
+    by_size = np.argsort(np.bincount(masks.ravel())[1:]) + 1
+    middle = len(by_size) // 2
+    cells = by_size[middle - 2 : middle + 3]
     painted = np.where(np.isin(masks, cells), masks, 0)
     given = annotate(image, "YX", painted, painted > 0)
     seconds: dict[int | None, list[float]] = {None: [], LARGE_TILE_PX: []}
