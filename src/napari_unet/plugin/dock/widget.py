@@ -150,6 +150,7 @@ class SegmentWidget(QWidget):
         ends = (
             self.queue.close_down,
             self.correcting.close_down,
+            self.measuring.close_down,
             self._announcement.end,
             self._labels_in_images.close,
             self.preferences.close,

@@ -11,15 +11,11 @@ from napari.layers import Image, Points
 from napari.viewer import Viewer
 
 from napari_unet.plugin.edits.seen import States
-from napari_unet.plugin.viewer.alignment import over_points, place_in
-from napari_unet.plugin.viewer.canvas import canvas_size, remove_soon
+from napari_unet.plugin.viewer.alignment import over_points
+from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
-from napari_unet.plugin.viewer.layers import (
-    Index,
-    add_quietly,
-    axes_of,
-    rows_and_columns,
-)
+from napari_unet.plugin.viewer.going import go_to
+from napari_unet.plugin.viewer.layers import Index, add_quietly
 from napari_unet.plugin.viewer.record import helper_metadata
 
 if TYPE_CHECKING:
@@ -31,8 +27,6 @@ NEXT, CHECK = "doubtful cells (U-Net)", "check these (U-Net)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
 # Opacity of the rings around other places than the one that is looked at.
 _FAINT = 0.3
-# So many diameters of a cell are seen along the canvas.
-_DIAMETERS = 8
 _USUAL_PX = 24.0
 
 
@@ -125,7 +119,8 @@ class Places:
                 self._visited[who].add((kind, number))
                 self._show(image, kind, found)
                 self._make_bright((who, kind), number)
-                self._move(image, index, place)
+                diameter_px = self._diameter_px.get(who, _USUAL_PX)
+                go_to(self._viewer, image, index, place.y, place.x, diameter_px)
                 return Stop(number + 1, len(found), kind == CHECK)
         self._visited[who] = {visit for visit in self._visited.get(who, ()) if visit[0] == CHECK}
         return None
@@ -181,22 +176,6 @@ class Places:
         layer = self._layers.pop((who, kind), None)
         if layer is not None:
             remove_soon(self._viewer, layer)
-
-    def _move(self, image: Image, index: Index, place: Place) -> None:
-        viewer = self._viewer
-        world = np.asarray(image.data_to_world(place_in(image, index, place.y, place.x)))
-        first = viewer.dims.ndim - len(world)
-        for axis, letter in enumerate(axes_of(image)):
-            if letter not in "CYX":
-                viewer.dims.set_point(first + axis, float(world[axis]))
-        # napari 0.9 moved the camera.
-        camera = getattr(viewer, "scene", viewer).camera
-        diameter = self._diameter_px.get(str(image.unique_id), _USUAL_PX)
-        size = diameter * float(np.abs(image.scale[rows_and_columns(image)]).mean())
-        shown = [axis - first for axis in viewer.dims.displayed[-2:]]
-        height, width = world[shown if min(shown) >= 0 else [-2, -1]]
-        camera.center = (*camera.center[:-2], float(height), float(width))
-        camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
 
 
 def _is_seen(states: Mapping[Index, States], index: Index, place: Place) -> bool:
