@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -292,6 +294,7 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
         entries[name].trigger()
         assert words in dock.head.shown.text()
         dock.head.shown.close()
+    assert "https://github.com/napari-unet/napari-unet/issues" in dock.head.shown.text()
     dock.viewer.add_image(image)
     dock.advanced.threshold.value, dock.budget.value = 0.7, 600.0
     dock.advanced.diameter.value, dock.advanced.scope.value = 30, "visible area"
@@ -299,6 +302,24 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
     config = dock.advanced.predict_config()
     assert (config.threshold, config.diameter_px) == (None, "auto")
     assert (dock.budget.value, dock.advanced.scope.value) == (60.0, "this plane")
+
+
+def test_the_head_lists_every_key_and_gesture_of_the_dock(dock, settle, image):
+    segment(dock, settle, image)
+    entries = {action.text(): action for action in dock.head.menu.actions()}
+    entries["Shortcuts"].trigger()
+    listed = set(re.findall(r"<b>(.+?)</b>", dock.head.shown.text()))
+    listed = {key for keys in listed for key in keys.split(", ")}
+    keymaps = dock.labels.value.keymap, getattr(dock.viewer, "__wrapped__", dock.viewer).keymap
+    bound = {str(key).replace("+", "-") for keymap in keymaps for key in keymap}
+    names = {"PageDown": "Page Down", "PageUp": "Page Up"}
+    assert {"A", "R", "N", "PageUp", "Shift-C"} <= bound
+    assert {names.get(key, key) for key in bound} <= listed
+    dock.head.shown.close()
+    entries["Tutorial"].trigger()
+    for name, key in (("add", "A"), ("remove", "R"), ("split", "S"), ("merge", "J")):
+        assert f"<i>{name}</i> ({key})" in " ".join(dock.head.shown.text().split())
+    dock.head.shown.close()
 
 
 def test_a_tool_that_is_on_looks_otherwise_than_the_next_button(dock, settle, image, qtbot):

@@ -229,7 +229,7 @@ class SegmentWidget(QWidget):
             self.controller, lambda: (self._chosen_model(), self.advanced.files_config())
         )
         column = Column()
-        for part in (self.head, self.queue, *self._steps, self.advanced):
+        for part in (self.queue, *self._steps, self.advanced):
             column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -252,12 +252,17 @@ class SegmentWidget(QWidget):
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
         self.view = ViewRow(self.controller.outlines, self.controller.changes)
-        # The words for the axes are longer than most names of layers.
+        scope = field("Apply to", advanced.scope.native)
+        self._applying = beside(scope, 4, advanced.link.native, 3)
+        if (layout := self._applying.layout()) is not None:
+            layout.addWidget(self.read_as.fixed)
+        self.find_step.add_to_title(self.head)
         self.find_step.add(
-            beside(field("Image", self.image.native), 5, self.read_as, 7),
+            field("Image", self.image.native),
+            self.read_as,
             self.channel,
             self.models,
-            beside(field("Apply to", advanced.scope.native), 4, advanced.link.native, 3),
+            self._applying,
             self.segment_button,
         )
         self.find_step.add_place_to_run()
