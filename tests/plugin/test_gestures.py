@@ -371,7 +371,8 @@ def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, q
     assert not layer.data[30, 70]
     added = [int(layer.data[at]) for at in (CELLS[0], CELLS[2])]
     assert widget.status.text() == f"Cells {added[0]}, {added[1]} added and marked as correct"
-    assert "5 cells corrected" in widget.correcting.count.text()
+    # One was removed, and two were drawn anew.
+    assert "3 cells corrected" in widget.correcting.count.text()
     assert "draft" not in widget.correcting.count.text()
     # What a click adds waits for the brush, whatever C says of the others.
     hand.drag([(23, 63), (37, 77)])
@@ -404,6 +405,11 @@ def test_a_box_replaces_a_wrong_cell_and_leaves_its_neighbours(dock, settle):
     assert not seen(widget)[truth & (layer.data != 60)].any()
     hand.press("Z", "ControlModifier")
     np.testing.assert_array_equal(layer.data, before)
+    hand.drag([(23, 64), (37, 77)])
+    hand.press("C")
+    settle(widget)
+    # The other one was painted before.
+    assert widget.correcting.count.text() == "2 cells corrected"
 
 
 @pytest.mark.slow
@@ -425,7 +431,13 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     assert newer != layer
     assert is_on(widget) == []
     np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
-    assert "1 draft" in widget.correcting.count.text()
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert not widget.finetune_button.isEnabled(), "there is nothing to learn from yet"
+    widget.segment_button.click()
+    settle(widget)
+    newer = widget.labels.value
+    np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
     assert DRAFT in widget.viewer.layers[DRAFTS].data
     hand.point((86, 80))
     hand.press("C")

@@ -95,7 +95,7 @@ class Column(QScrollArea):
         super().__init__()
         self._inner = QWidget()
         self._layout = QVBoxLayout(self._inner)
-        self._layout.setContentsMargins(6, 2, 6, 2)
+        self._layout.setContentsMargins(6, 0, 6, 0)
         self._layout.setSpacing(2)
         self._layout.addStretch(1)
         self.setWidget(self._inner)

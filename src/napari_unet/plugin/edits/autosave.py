@@ -100,7 +100,7 @@ class Autosave:
         said, (drafts, name) = dict(info), self._place(key)
         if self._owners.get(key) != owner:
             # Elsewhere, the draft is all that is known of the image later.
-            carried = key in self._elsewhere and said.get("seen")
+            carried = key in self._elsewhere and (said.get("seen") or said.get("draft_cells"))
             if not changes and not said.get("marks") and not carried:
                 return
             drafts.begin(name, baseline, said)
@@ -123,7 +123,8 @@ class Autosave:
         if draft is None or draft.info.get("dismissed"):
             return None
         strokes = not np.array_equal(draft.baseline, draft.labels)
-        return draft if strokes or draft.info.get("marks") or draft.info.get("seen") else None
+        facts = any(draft.info.get(name) for name in ("marks", "seen", "draft_cells"))
+        return draft if strokes or facts else None
 
     def dismiss(self, key: str) -> None:
         """Do not offer a draft again; it stays on the disk until the next one replaces it."""

@@ -104,6 +104,12 @@ class Memo:
     carried: Mapping[Index, States] = field(default_factory=dict)
     classes: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def planes(self) -> set[Index]:
+        """The planes of which something is known besides what was painted."""
+        placed = (*self.marks, *self.drafts)
+        return {*self.carried, *(tuple(place["index"]) for place in placed)}
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -231,12 +237,11 @@ class EditTracker:
             If the layer has another size than Segment gave it.
         """
         self._check_size()
-        marked = {tuple(mark["index"]) for mark in memo.marks}
+        known = memo.planes
         found = []
         for index in np.ndindex(*self.shape[:-2]):
             painted = self.snapshot(index)
-            known = index in memo.carried or index in marked
-            if known or not np.array_equal(painted.before, painted.after):
+            if index in known or not np.array_equal(painted.before, painted.after):
                 marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
                 found.append(SeenPlane(painted, memo.carried.get(index), marks, memo.drafts))
         return found
@@ -322,9 +327,8 @@ class EditTracker:
         assert self.baseline is not None
         found = []
         nothing = np.zeros(0, np.int64)
-        marked = {tuple(mark["index"]) for mark in memo.marks}
         painted = {index for index, change in changes.items() if change[0].size}
-        for index in sorted({*memo.carried, *marked, *painted}):
+        for index in sorted(memo.planes | painted):
             plane = PaintedPlane(index, self.baseline[index], self.plane(index))
             marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
             where = changes[index][0] if index in painted else nothing
