@@ -127,6 +127,8 @@ class SeenPlane:
         return Correction(self.index, labels, seen, {cell: classes[cell] for cell in sorted(here)})
 
 
-def draft_states(look: Look) -> States:
-    """Return (Y, X), `DRAFT` on the dashed outlines of the drafts, else `UNSEEN`."""
-    return np.where(dashes(look.drafts), DRAFT, UNSEEN).astype(np.uint8)
+def with_drafts(look: Look, states: States) -> States:
+    """Return states (Y, X) with `DRAFT` on the dashed outlines of the drafts; no copy without."""
+    if not look.drafts.any():
+        return states
+    return np.where(dashes(look.drafts), np.uint8(DRAFT), states)

@@ -14,7 +14,7 @@ from napari_unet.core.boxes import Box
 from napari_unet.core.checks import mask_words, whole_labels
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.dirty import Dirty, dirty_after
-from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
+from napari_unet.plugin.edits.seen import SeenPlane, States, with_drafts
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
 from napari_unet.plugin.viewer.record import DraftCell, Mark, record_of
 
@@ -123,12 +123,14 @@ class Survey:
         Of each plane of which something was seen.
     changes
         Of each plane that differs from what Segment wrote.
-    drafts
-        Of each plane with drafts, their dashed outlines as states.
+    shown, drafts
+        Of each plane with something to show: the states with the dashed outlines of drafts, and
+        these outlines alone.
     """
 
     count: EditCount
     states: Mapping[Index, States]
+    shown: Mapping[Index, States]
     drafts: Mapping[Index, States]
     changes: Mapping[Index, Changes]
 
@@ -168,6 +170,7 @@ class EditTracker:
         # What the last survey found; of its thread.
         self._changes: dict[Index, Changes] | None = None
         self.states: Mapping[Index, States] = {}
+        self.shown: Mapping[Index, States] = {}
         self.drafts: Mapping[Index, States] = {}
         # Of labels from elsewhere, see `EditCount.mask`.
         self.mask = ""
@@ -304,8 +307,14 @@ class EditTracker:
             ),
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}
-        drafts = {index: draft_states(look) for index, look in looks.items() if look.drafts.any()}
-        return Survey(count, states, drafts, changes)
+        shown = {index: with_drafts(look, look.states) for index, look in looks.items()}
+        drafts = {
+            index: with_drafts(look, np.zeros_like(look.states))
+            for index, look in looks.items()
+            if look.drafts.any()
+        }
+        shown = {index: tint for index, tint in shown.items() if tint.any()}
+        return Survey(count, states, shown, drafts, changes)
 
     def _compared(self, index: Index, box: Box, known: Changes | None) -> Changes:
         """The changes of a plane, compared anew in a box."""
