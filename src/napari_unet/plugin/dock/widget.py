@@ -326,6 +326,7 @@ class SegmentWidget(QWidget):
         self.correcting.warned.connect(partial(self._warn, self.correct_step))
         self.correcting.touched.connect(self._on_touched)
         self.measuring.warned.connect(partial(self._warn, self.results_step))
+        self.measuring.exporting.import_failed.connect(partial(self._warn, self.correct_step))
         self.measuring.queued.connect(self.queue.open_folder)
         self.queue.touched.connect(self._refresh)
         self.queue.warned.connect(partial(self._warn, self.results_step))
@@ -399,7 +400,10 @@ class SegmentWidget(QWidget):
     def _restore_defaults(self) -> None:
         self.advanced.restore_defaults()
         self.budget.value = 60.0
+        self.controller.outlines.choose(None)
         self.preferring.use()
+        self.view.changed.setChecked(False)
+        self.correcting.show_seen.setChecked(True)
         self._on_axes()
 
     def _try(self, step: Step, action: Callable[[], None]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from magicgui.widgets import ComboBox
@@ -20,14 +22,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.models.store import ModelStore, ModelVersion
+from napari_unet.plugin.dock.rows.offer_row import when_words
 from napari_unet.plugin.dock.widgets import menu_button
 from napari_unet.plugin.results.model_files import read
 
-# What the shipped models are for, and the widths of cells that they know.
+# What the shipped models are for, and the widths of the cells that they know, in pixels.
 _SHIPPED = {
-    "nuclei": "Nuclei: fluorescence, stained tissue, 8 to 40 px wide",
-    "phase": "Whole cells in phase contrast, about 67 px wide",
+    "nuclei": "Nuclei: fluorescence, stained tissue",
+    "phase": "Whole cells in phase contrast",
 }
+SIZES_PX = {"nuclei": (8, 40), "phase": (40, 70)}
+# What the scores in a header were measured on; the first one that is there is told.
+_TESTS = {"held_out": "test cells", "replay": "earlier corrections"}
 
 
 class ModelRow(QWidget):
@@ -168,8 +174,7 @@ class ModelRow(QWidget):
         inner = QMenu("Versions", self.menu)
         self.menu.addMenu(inner)
         for version in versions[::-1]:
-            refused = " (not accepted)" if version.refused else ""
-            action = QAction(f"Version {version.version}{refused}", inner)
+            action = QAction(_verdict(version), inner)
             action.setCheckable(True)
             action.setChecked(version.version == model.version)
             action.triggered.connect(
@@ -216,7 +221,8 @@ class ModelRow(QWidget):
 def description(model: ModelVersion) -> str:
     """What a model is for, in one line."""
     if model.shipped:
-        return _SHIPPED.get(model.name, "")
+        least, most = SIZES_PX.get(model.name, (0, 0))
+        return f"{_SHIPPED[model.name]}, {least} to {most} px wide" if most else ""
     header = model.header
     if header.foreign:
         return f"A model of another program, only to segment: {header.foreign['told']}"
@@ -224,3 +230,20 @@ def description(model: ModelVersion) -> str:
     taught = f"Your model, taught by {n} correction{'' if n == 1 else 's'}" if n else "Your model"
     size = f", for cells of about {header.diameter_px:.0f} px" if header.diameter_px else ""
     return taught + size
+
+
+def _verdict(version: ModelVersion) -> str:
+    """When a version was made, and what its check said, in one line."""
+    scores, created = version.header.scores, version.header.created
+    said = ["not accepted"] if version.refused else []
+    for name, where in _TESTS.items():
+        if f"{name}_after" in scores:
+            before, after = (100 * scores[f"{name}_{end}"] for end in ("before", "after"))
+            said.append(f"{after:.0f} % on {where} (before {before:.0f} %)")
+            break
+    when = ""
+    # Files of strangers may hold any text.
+    with suppress(ValueError):
+        when = f", {when_words(datetime.fromisoformat(created))}"
+    verdict = f": {'; '.join(said)}" if said else ""
+    return f"Version {version.version}{when}{verdict}"
