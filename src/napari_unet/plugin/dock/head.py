@@ -20,8 +20,8 @@ NOT_HERE = "no local computing here"
 _TUTORIAL = f"""
 <h3>Find cells, correct a few, teach the model</h3>
 <p>To try it: <i>File ▸ Open Sample ▸ U-Net segmentation ▸ Tissue</i>.</p>
-<p><b>1 Find cells.</b> Open an image and look at <i>read as</i>: it says what each axis is taken
-for. Choose a model and click <i>Segment</i>.</p>
+<p><b>1 Find cells.</b> Open an image. Of a stack, a movie or channels, <i>read as</i> says what
+they are taken for. Choose a model and click <i>Segment</i>.</p>
 <p><b>2 Correct.</b> <i>Next doubtful cell</i> (N) leads to the cells where a correction helps
 most. <i>add</i> (A): drag a box around a missed or a wrong cell, and press C if the outline is
 right. <i>remove</i> (R) takes the cell under the pointer away, <i>split</i> (S) and <i>merge</i>
