@@ -79,6 +79,21 @@ def test_a_long_name_is_seen_with_the_size_of_the_image(dock):
     assert not dock.read_as.fixed.isVisible()
 
 
+def test_a_name_that_is_too_long_is_cut_in_the_middle(dock, qtbot):
+    dock.window().resize(1366, 768)
+    name = "2026-11-28 HeLa, plate 3, well B07.tif"
+    dock.viewer.add_image(np.zeros((64, 48), np.uint8), name=name)
+    ends = []
+    for ending in ("cells", "nuclei"):
+        labels = dock.viewer.add_labels(np.zeros((64, 48), int), name=f"{name} {ending}")
+        assert dock.labels.value == labels
+        box = dock.labels.native
+        assert box.currentText() == labels.name
+        qtbot.wait(50)
+        ends.append(box.grab().toImage())
+    assert ends[0] != ends[1], "the end tells them apart"
+
+
 def test_a_box_offers_the_channels_of_the_image(dock, settle):
     dock.viewer.add_image(np.zeros((3, 64, 64), np.uint8))
     assert not dock.channel.isVisible()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from base64 import b64decode
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QHelpEvent, QImage
+from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_unet.models import store as model_store
 from napari_unet.models.header import read_header
@@ -40,7 +45,23 @@ def test_one_entry_a_model_and_what_it_is_for(dock, add_model):
     assert "fluorescence, stained tissue, 8 to 40 px" in dock.models.about.text()
     assert "Version 1 of nuclei" in dock.model.native.toolTip()
     dock.model.value = "phase"
-    assert "phase contrast, 40 to 70 px wide" in dock.models.about.text()
+    assert "phase contrast, 40 to 70 px" in dock.models.about.text()
+
+
+def test_a_shipped_model_has_a_picture_of_what_it_is_for(dock):
+    shown = {}
+    for name in ("nuclei", "phase", "tiny"):
+        dock.model.value = name
+        box = dock.model.native
+        at = box.rect().center()
+        QApplication.sendEvent(box, QHelpEvent(QEvent.Type.ToolTip, at, box.mapToGlobal(at)))
+        found = re.search(r'<img src="data:image/png;base64,([^"]+)"', box.toolTip())
+        shown[name] = None if found is None else QImage.fromData(b64decode(found[1]))
+        assert f"Version 1 of {name}" in box.toolTip()
+    QToolTip.hideText()
+    assert shown["tiny"] is None
+    assert (shown["nuclei"].width(), shown["phase"].width()) == (192, 192)
+    assert shown["nuclei"] != shown["phase"]
 
 
 @pytest.mark.parametrize("page", ["which-model.md", "models.md"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Signal
-from qtpy.QtGui import QAction
+from qtpy.QtCore import QBuffer, QEvent, QObject, Signal
+from qtpy.QtGui import QAction, QImage
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -72,6 +74,7 @@ class ModelRow(QWidget):
         self._store, self._go_back = store, go_back
         self._extra = ""
         self.box = ComboBox(label="Model", choices=self._names)
+        self.box.native.installEventFilter(self)
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.menu = QMenu(self)
@@ -108,6 +111,16 @@ class ModelRow(QWidget):
             if model is not None
             else "The model that finds the cells"
         )
+
+    def eventFilter(self, box: QObject | None, event: QEvent | None) -> bool:
+        """Add the picture of a shipped model to the tooltip when that is wanted first."""
+        model = self._chosen()
+        if event is not None and event.type() == QEvent.Type.ToolTip and model is not None:
+            tip = self.box.native.toolTip()
+            if model.shipped and model.name in _SHIPPED and "<img" not in tip:
+                lines = "<br>".join(tip.splitlines())
+                self.box.native.setToolTip(f'{lines}<br><img src="{_picture(model.name)}">')
+        return super().eventFilter(box, event)
 
     def fill(self) -> None:
         """Make the entries of the menu for the chosen model."""
@@ -222,7 +235,7 @@ def description(model: ModelVersion) -> str:
     """What a model is for, in one line."""
     if model.shipped:
         least, most = SIZES_PX.get(model.name, (0, 0))
-        return f"{_SHIPPED[model.name]}, {least} to {most} px wide" if most else ""
+        return f"{_SHIPPED[model.name]}, {least} to {most} px" if most else ""
     header = model.header
     if header.foreign:
         return f"A model of another program, only to segment: {header.foreign['told']}"
@@ -247,3 +260,17 @@ def _verdict(version: ModelVersion) -> str:
         when = f", {when_words(datetime.fromisoformat(created))}"
     verdict = f": {'; '.join(said)}" if said else ""
     return f"Version {version.version}{when}{verdict}"
+
+
+@cache
+def _picture(name: str) -> str:
+    """What a shipped model finds, drawn, as a PNG in the address of a picture."""
+    # The dock opens without scipy.ndimage, which this imports.
+    from napari_unet.plugin.drawn_images import example
+
+    pixels = example(name)
+    height, width, _ = pixels.shape
+    image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    file = QBuffer()
+    image.save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.data().data()).decode()}"
