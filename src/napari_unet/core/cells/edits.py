@@ -174,7 +174,7 @@ def _region(before: NDArray[np.integer], after: NDArray[np.integer], box: Box) -
         numbers = np.unique(piece[of_cells])
         met.append((numbers.tolist(), np.unique(ids[of_cells]).tolist()))
         is_whole = is_whole and not np.isin(_inner_edges(piece, box, before.shape), numbers).any()
-    return _Region(box, changed, labels[0], *pieces, *met, is_whole)
+    return _Region(box, changed, labels[0], pieces[0], pieces[1], met[0], met[1], is_whole)
 
 
 def _inner_edges(

@@ -48,7 +48,7 @@ class LayerBoxes:
             tooltip="The cells that you correct, and that are measured; labels of your own "
             "(from another program, or painted) will do: each cell is then an example",
         )
-        self._tips = {box: box.tooltip for box in (self.image, self.labels)}
+        self._tips = {box: box.tooltip or "" for box in (self.image, self.labels)}
         for box in (self.image, self.labels):
             shrink(box.native)
             box.native.currentTextChanged.connect(partial(self._tell_name, box))
