@@ -515,6 +515,14 @@ def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     hand.drag([(4, 10), (16, 10)])
     after = planes_of(layer).copy()
     assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 3
+    tool(widget, "merge")
+    hand.drag([(10, 7.5), (10, 12.5)])
+    after = planes_of(layer)
+    assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 2
+    tool(widget, "nothing here")
+    hand.drag([(29, 9), (29, 21), (41, 21), (41, 9)])
+    assert not planes_of(layer)[(*here, slice(60, 80), slice(20, 40))].any()
+    hand.press("Z", "ControlModifier")
     tool(widget, "remove")
     hand.drag([(15, 35)])
     assert ("removed on this plane" in widget.status.text()) == ("T" in axes)
