@@ -169,6 +169,7 @@ class EditTracker:
         self._dirty: Dirty = None
         # What the last survey found; of its thread.
         self._changes: dict[Index, Changes] | None = None
+        self._n_carried: dict[Index, int] = {}
         self.states: Mapping[Index, States] = {}
         self.shown: Mapping[Index, States] = {}
         self.drafts: Mapping[Index, States] = {}
@@ -299,7 +300,7 @@ class EditTracker:
             own=self.baseline is not None,
             n_marks=sum(look.n_marks for look in looks.values()),
             carried=bool(memo.carried),
-            n_carried=sum(plane.n_carried for plane in planes),
+            n_carried=sum(self._count_carried(plane) for plane in planes),
             name=self.layer.name,
             mask=self.mask,
             n_drafts=sum(
@@ -315,6 +316,12 @@ class EditTracker:
         }
         shown = {index: tint for index, tint in shown.items() if tint.any()}
         return Survey(count, states, shown, drafts, changes)
+
+    def _count_carried(self, plane: SeenPlane) -> int:
+        """Cells of a plane that came along, counted once: neither they nor the baseline change."""
+        if plane.index not in self._n_carried:
+            self._n_carried[plane.index] = plane.n_carried
+        return self._n_carried[plane.index]
 
     def _compared(self, index: Index, box: Box, known: Changes | None) -> Changes:
         """The changes of a plane, compared anew in a box."""
