@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import Channel
 from napari_unet.corrections.drafts import Draft, Drafts, fingerprint
+from napari_unet.plugin.edits.draft_cells import pending
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import Changes, Memo
@@ -123,8 +124,8 @@ class Autosave:
         if draft is None or draft.info.get("dismissed"):
             return None
         strokes = not np.array_equal(draft.baseline, draft.labels)
-        facts = any(draft.info.get(name) for name in ("marks", "seen", "draft_cells"))
-        return draft if strokes or facts else None
+        facts = draft.info.get("marks") or draft.info.get("seen")
+        return draft if strokes or facts or _has_drafts(draft) else None
 
     def dismiss(self, key: str) -> None:
         """Do not offer a draft again; it stays on the disk until the next one replaces it."""
@@ -200,6 +201,15 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
     show_features(layer)
     return layer
+
+
+def _has_drafts(draft: Draft) -> bool:
+    """Whether cells that were added as drafts are in the labels still: some may be undone."""
+    memo = memo_from(draft)
+    planes = {tuple(cell["index"]) for cell in memo.drafts}
+    return any(
+        pending(memo.drafts, memo.marks, index, draft.labels[index]).any() for index in planes
+    )
 
 
 def _same(one: Changes, other: Changes) -> bool:
