@@ -222,6 +222,28 @@ def test_labels_in_the_order_of_the_image():
     assert in_image_order(planes, "CYXZ").shape == (3, 4, 2)
 
 
+def test_axes_are_named_for_all_images_like_one(folder, correct, blobs):
+    movie = np.stack([blobs(9, (48, 56))[0]] * 2)
+    for name in ("e.tif", "f.tif"):
+        tifffile.imwrite(folder / name, movie, photometric="minisblack")
+    project = Project(folder)
+    assert project.read("e.tif").axes == "ZYX"
+    correct(project, "a.tif")
+    project.save_labels("f.tif", np.ones(movie.shape, np.int32), project.read("f.tif"))
+    project.segmented("f.tif", "m@1", 1, 0.5)
+    other = Project(folder)
+    project.name_axes("ZYX", "TYX")
+    # What was segmented with other axes is left to do, and what was corrected is not.
+    assert project.to_segment("m@1") == ["b.tif", "c.tif", "d.tif", "e.tif", "f.tif"]
+    other.choose(current="b.tif", model="mine")
+    again = Project(folder)
+    assert (again.read("e.tif").axes, again.read("e.tif").label_axes) == ("TYX", "TYX")
+    assert again.read("a.tif").axes == "YX"
+    assert (again.manifest.model, again.manifest.current) == ("mine", "b.tif")
+    again.name_axes("ZYX", "CYX")
+    assert again.read("e.tif").label_axes == "YX"
+
+
 @pytest.fixture
 def plate(tmp_path, blobs):
     """A plate in OME-Zarr with two fields."""

@@ -106,6 +106,10 @@ class Manifest:
         One of `SORTS`.
     current
         The image that was open last; empty if none was.
+    model
+        The model that was chosen last, NAME or NAME@VERSION; empty if none was.
+    read_as
+        Axes that the user gave to images, by those that their files have.
     curve
         The scores on held-out images, the oldest first.
     """
@@ -115,6 +119,8 @@ class Manifest:
     listed: bool = False
     sort: str = NOT_CHOSEN
     current: str = ""
+    model: str = ""
+    read_as: Mapping[str, str] = field(default_factory=dict)
     curve: tuple[Score, ...] = ()
 
 
@@ -181,6 +187,8 @@ def _from(said: dict[str, Any]) -> Manifest:
         bool(said["listed"]),
         said["sort"],
         str(said["current"]),
+        str(said.get("model", "")),
+        {str(file): str(axes) for file, axes in said.get("read_as", {}).items()},
         curve,
     )
 

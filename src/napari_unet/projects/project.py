@@ -140,8 +140,11 @@ class Project:
         return self.folder / self.entry(name).labels
 
     def read(self, name: str) -> ImageSource:
-        """Read an image; pixels in zarr and in files of microscopes are read later."""
-        return read_image(self.path(name))
+        """Read an image; pixels in zarr and in files of microscopes are read later.
+
+        Its axes are those that `name_axes` gave to images like it.
+        """
+        return read_image(self.path(name)).named(self._manifest.read_as)
 
     def read_labels(self, name: str, image: ImageSource) -> NDArray[np.int32] | None:
         """Read the labels of an image, with its axes without C; None if there are none.
@@ -194,9 +197,11 @@ class Project:
 
     # What changes
 
-    def choose(self, *, sort: str | None = None, current: str | None = None) -> None:
-        """Remember the order of the images, and the one that is open."""
-        given = (("sort", sort), ("current", current))
+    def choose(
+        self, *, sort: str | None = None, current: str | None = None, model: str | None = None
+    ) -> None:
+        """Remember the order of the images, the one that is open, and the model."""
+        given = (("sort", sort), ("current", current), ("model", model))
         with self._lock:
             changes = {
                 name: value
@@ -207,6 +212,22 @@ class Project:
                 self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type]
                 self._dirty |= changes.keys()
                 self._save()
+
+    def name_axes(self, file_axes: str, axes: str) -> None:
+        """Read images whose files have these axes with others from now on.
+
+        What was segmented and not corrected is to be segmented again.
+        """
+        with self._lock:
+            self._update_from_disk()
+            read_as = {**self._manifest.read_as, file_axes: axes}
+            images = {
+                name: replace(entry, model="") if entry.state == SEGMENTED else entry
+                for name, entry in self._manifest.images.items()
+            }
+            self._manifest = replace(self._manifest, images=images, read_as=read_as)
+            self._dirty |= {"read_as", *(f"image {name}" for name in images)}
+            self._save()
 
     def prefer_doubt(self) -> None:
         """Order the images by doubt from now on, unless the user chose an order."""
@@ -457,13 +478,11 @@ class Project:
             for name, entry in ours.images.items()
         }
         more = {name: entry for name, entry in there.images.items() if name not in images}
-        self._manifest = replace(
-            ours,
-            images=images | more,
-            sort=(ours if "sort" in self._dirty else there).sort,
-            current=(ours if "current" in self._dirty else there).current,
-            curve=(ours if "curve" in self._dirty else there).curve,
-        )
+        kept = {
+            name: getattr(ours if name in self._dirty else there, name)
+            for name in ("sort", "current", "model", "read_as", "curve")
+        }
+        self._manifest = replace(ours, images=images | more, **kept)
 
     def _save(self) -> None:
         self._update_from_disk()

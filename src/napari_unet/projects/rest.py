@@ -76,7 +76,11 @@ def segment_rest(
         )
     targets = {name: project.label_path(name) for name in names}
     jobs = {
-        name: FileJob(project.path(name), target.parent / _WORK / target.name)
+        name: FileJob(
+            project.path(name),
+            target.parent / _WORK / target.name,
+            read_as=project.manifest.read_as,
+        )
         for name, target in targets.items()
     }
     name_of = {job.image: name for name, job in jobs.items()}

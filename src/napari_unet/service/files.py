@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class FileJob:
         As for `io.images.read_image`.
     overwrite
         Whether files that this program did not make may be replaced.
+    read_as
+        Axes that the user gave to images, by those that their files have.
     """
 
     image: Path
@@ -59,6 +61,7 @@ class FileJob:
     series: int | None = None
     rgb: bool = False
     overwrite: bool = False
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -259,6 +262,7 @@ def segment_file(
     start = time.perf_counter()
     job.report(0.0, "reading")
     image = read_image(file.image, file.axes, series=file.series, rgb=file.rgb)
+    image = image.named(file.read_as)
     check_link(config.link, image.axes)
     try:
         image.check_channels(config.channel, version.header.architecture.get("in_channels", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from napari_unet.plugin.preferences import PreferenceStore
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
 from napari_unet.plugin.viewer.record import is_helper
+from napari_unet.projects.project import Project
 from napari_unet.service.segmentation import SegmentationService
 
 # A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to
@@ -100,11 +102,13 @@ class SegmentWidget(QWidget):
         # A stroke was painted that is not counted yet.
         self._is_touched = False
         # The verdict is new: nothing was painted or segmented since.
-        self._is_judged = False
+        self._is_judged = self._keeps_verdict = False
         # The result is new: neither model nor image nor axes were changed since.
         self._is_found = False
         # A job runs after which the result is new, or still is.
         self._is_finding = False
+        # The folder of which the last fine-tune learnt; None if it was a single image.
+        self._judged_folder: Project | None = None
         self._seen_image: Image | None = None
         self._seen_axes = ""
         # Seconds that "Train more" has added to the training time.
@@ -142,6 +146,8 @@ class SegmentWidget(QWidget):
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
+            (self.queue.queue.opened, self._on_folder),
+            (self.queue.queue.arranged, self._forget_verdict_elsewhere),
             (self.preferences.changed, self.preferring.change),
             (napari_viewer.events.theme, self._on_theme),
         ]
@@ -436,6 +442,7 @@ class SegmentWidget(QWidget):
             "Scoring": self.results_step,
         }.get(what, self.find_step)
         self._is_finding = what == "Segmenting" or (self._is_found and what in _LEAVE_RESULT)
+        self._keeps_verdict = self._is_judged and what == "Scoring"
         self._drop_warnings()
         self._details = ""
         self.better.withdraw()
@@ -469,7 +476,9 @@ class SegmentWidget(QWidget):
     def _on_ended(self, message: str, well: bool) -> None:
         step = self._speaking
         note = step.note
-        self._is_judged = step is self.teach_step
+        self._is_judged = step is self.teach_step or self._keeps_verdict
+        if step is self.teach_step:
+            self._judged_folder = self.queue.queue.project
         self._is_found = well and self._is_finding
         if step is self.teach_step and self.last.is_needed and well:
             note.say("")
@@ -603,8 +612,20 @@ class SegmentWidget(QWidget):
     def _on_imported(self, reference: str) -> None:
         self._refresh_models(reference.partition("@")[0])
 
+    def _on_folder(self, model: str) -> None:
+        """Go on with the model that was used in a folder, if it is here still."""
+        with suppress(ValueError):
+            self.controller.service.store.find(model)
+            self.models.offer(model)
+        self._keep_model()
+
+    def _keep_model(self) -> None:
+        model = str(self.model.value or "")
+        self.queue.queue.change(lambda project: project.choose(model=model))
+
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
+        self._keep_model()
         self._is_found = False
         self.controller.redrawing.drop()
         self._forget_better()
@@ -633,6 +654,11 @@ class SegmentWidget(QWidget):
             self.controller.versions.forget()
             self._refresh()
 
+    def _forget_verdict_elsewhere(self) -> None:
+        """All images of a folder teach together; of another image, a verdict says nothing."""
+        if not self.queue.queue.teaches_with(self.image.value, self._judged_folder):
+            self._forget_verdict()
+
     def _on_image(self) -> None:
         image = self.image.value
         self.advanced.look_at(image)
@@ -645,13 +671,14 @@ class SegmentWidget(QWidget):
                 step.note.say("")
             self.look.show_for("")
             self._forget_better()
-            self._forget_verdict()
+            self._forget_verdict_elsewhere()
         self._refresh()
 
     def _on_axes(self) -> None:
         axes = str(self.advanced.axes.value).upper()
         if axes != self._seen_axes:
             self._seen_axes, self._is_found = axes, False
+        self.queue.queue.take_axes()
         self._show_axes()
         self._drop_warnings()
         self._refresh()

@@ -70,6 +70,7 @@ class Overlay:
                 layer.data = pixels
                 # New data make it editable again.
                 layer.editable, layer.visible = False, True
+            self._put(layer, below)
             return
         options = self._options | place.options
         leave_out_all()
@@ -83,6 +84,13 @@ class Overlay:
         draw_ahead(layer, bare(self._viewer.dims))
         self._layer = layer
         add_quietly(self._viewer, layer, below)
+
+    def _put(self, layer: Labels, below: Labels | None) -> None:
+        """Put the layer right below another one, or on top: other images came since it was made."""
+        layers = self._viewer.layers
+        place = layers.index(below) if below in layers else len(layers)
+        if layers.index(layer) != place - 1:
+            layers.move(layers.index(layer), place)
 
     def hide(self) -> None:
         """Do not show the layer until there is something else to show."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +29,13 @@ from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import fit, remove_soon
 from napari_unet.plugin.viewer.drawing import show_tools_soon
-from napari_unet.plugin.viewer.layers import add_quietly, bare, planes_of
+from napari_unet.plugin.viewer.layers import (
+    add_quietly,
+    bare,
+    fits,
+    image_from_layer,
+    planes_of,
+)
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
@@ -83,6 +91,8 @@ class Queue:
 
     Signals
     -------
+    opened
+        A folder was opened, and the model that was used there; empty: none was.
     changed
         Something of the folder is to be shown anew.
     arranged
@@ -91,6 +101,7 @@ class Queue:
         A sentence for the user.
     """
 
+    opened = Signal(str)
     changed = Signal()
     arranged = Signal()
     told = Signal(str)
@@ -161,6 +172,7 @@ class Queue:
         def show(project: Project) -> None:
             self._leave()
             self.project, self.slips = project, ()
+            self.opened.emit(project.manifest.model)
             self._sort = project.manifest.sort
             names, last = project.names, project.manifest.current
             self.open(last if last in names else names[0])
@@ -256,6 +268,19 @@ class Queue:
         if name:
             self.change(lambda project: project.set_held_out(name, held_out))
 
+    def take_axes(self) -> None:
+        """Read images like the open one as the user wants to have that read."""
+        opened = None if self._open is None else self._open.opened
+        if self._open is None or opened is None:
+            return
+        # The user may be writing the letters.
+        with suppress(ValueError):
+            axes, source = image_from_layer(opened.image).axes, opened.source
+            if axes != source.axes:
+                named = source.named({source.axes: axes})
+                self._open.opened = replace(opened, source=named)
+                self.change(lambda project: project.name_axes(named.file_axes, axes))
+
     def offer_slips(self) -> None:
         """Let *Next doubtful cell* lead to the slips on the open image first."""
         slips = [(slip.index, slip.place) for slip in self.slips if slip.image == self.name]
@@ -275,6 +300,10 @@ class Queue:
         """Whether nothing was done to the labels of the open image since it was opened."""
         tracker = None if self._open is None else self._open.tracker
         return tracker is None or tracker.revision == 0
+
+    def teaches_with(self, image: Image | None, project: Project | None) -> bool:
+        """Whether an image belongs to this folder, or no image is open while the next one comes."""
+        return project is not None and project is self.project and image in (None, self.image)
 
     # Opening and closing
 
@@ -387,7 +416,7 @@ class Queue:
     def _save(self, state: Open, labels: Labels) -> None:
         """Write the labels of an image, if they changed; in another thread."""
         project, opened = self.project, state.opened
-        if project is None:
+        if project is None or not fits(labels, opened.image):
             return
         tracker, owner = state.tracker, record_of(labels).draft_owner
         revision = tracker.revision if tracker is not None and tracker.layer == labels else 0

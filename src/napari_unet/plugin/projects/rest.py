@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Rest:
     ----------
     queue
         The folder.
+    settings
+        Tells how images are segmented.
 
     Signals
     -------
@@ -45,8 +48,8 @@ class Rest:
     told = Signal(str)
     failed = Signal(str)
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue, self._controller = queue, queue.controller
+    def __init__(self, queue: Queue, settings: Callable[[], PredictConfig]) -> None:
+        self._queue, self._controller, self._settings = queue, queue.controller, settings
         self._main = MainThread()
         self._controller.learnt.connect(self._on_learnt)
 
@@ -114,7 +117,9 @@ class Rest:
             return write_cells(job, project, path, failed.append)
 
         def show(n_cells: int) -> tuple[str, bool]:
-            return "\n".join([f"{n_cells} cells written to {path}", *failed[:_MOST_LINES]]), True
+            written = "\n".join([f"{n_cells} cells written to {path}", *failed[:_MOST_LINES]])
+            (self.failed if failed else self.told).emit(written)
+            return "", True
 
         service = self._controller.service
         self._controller.follower.run("Saving", lambda: service.submit("measure", work), show)
@@ -176,5 +181,7 @@ class Rest:
             return curve_words(curve(project)), True
 
         controller.follower.run(
-            "Scoring", lambda: score_models(controller.service, project, versions), show
+            "Scoring",
+            lambda: score_models(controller.service, project, versions, self._settings()),
+            show,
         )

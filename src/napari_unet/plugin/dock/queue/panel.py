@@ -63,7 +63,8 @@ class QueuePanel(QFrame):
         super().__init__()
         self._controller, self._model = controller, model
         self.queue = Queue(controller)
-        self.rest, self.own_labels = Rest(self.queue), OwnLabels(self.queue)
+        self.rest = Rest(self.queue, lambda: model()[1])
+        self.own_labels = OwnLabels(self.queue)
         self._build()
         self._keys = Keys(
             controller.viewer,
