@@ -244,26 +244,6 @@ def test_axes_are_named_for_all_images_like_one(folder, correct, blobs):
     assert again.read("e.tif").label_axes == "YX"
 
 
-@pytest.fixture
-def plate(tmp_path, blobs):
-    """A plate in OME-Zarr with two fields."""
-    import zarr
-
-    path = tmp_path / "screen" / "p.zarr"
-    group = zarr.open_group(path, mode="w", zarr_format=2)
-    group.attrs["plate"] = {"wells": [{"path": "A/1"}]}
-    well = group.create_group("A/1")
-    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
-    axes = [{"name": name, "type": "space"} for name in "yx"]
-    scale = [{"type": "scale", "scale": [1.0, 1.0]}]
-    level = {"path": "0", "coordinateTransformations": scale}
-    for field in "01":
-        image = well.create_group(field)
-        image.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
-        image.create_array("0", data=blobs(int(field))[0])
-    return path
-
-
 def test_a_plate_and_its_labels(plate):
     project = Project(plate.parent)
     assert project.names == ["p.zarr/A/1/0", "p.zarr/A/1/1"]

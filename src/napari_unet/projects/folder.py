@@ -15,7 +15,7 @@ from napari_unet.projects.manifest import FILE
 # Bytes that are hashed at the beginning, in the middle and at the end of a file.
 _PIECE = 1 << 20
 # Names of files that say what a zarr store holds.
-_ZARR_FILES = (".zattrs", ".zarray", ".zgroup", "zarr.json")
+METADATA = (".zattrs", ".zarray", ".zgroup", "zarr.json")
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -124,4 +124,4 @@ def few(names: Iterable[str], most: int = 3) -> str:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return [path / name for name in _ZARR_FILES if (path / name).is_file()]
+    return [path / name for name in METADATA if (path / name).is_file()]

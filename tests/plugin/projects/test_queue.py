@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Image, Labels
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.plugin.viewer.record import is_helper
@@ -609,3 +610,27 @@ def test_the_table_of_all_cells_is_told_beside_the_list(opened, settle, folder, 
     assert not opened.status.text()
     with path.open(newline="") as file:
         assert {row["image"] for row in csv.DictReader(file)} == {f"{n}.tif" for n in "abcd"}
+
+
+@pytest.mark.slow
+def test_the_viewer_draws_between_the_steps_to_the_next_image(opened, settle, qtbot):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    events, seen, turn = opened.viewer.layers.events, [], 0
+
+    def tick():
+        nonlocal turn
+        turn += 1
+
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(1)
+    for event in (events.inserted, events.removed):
+        event.connect(lambda event: seen.append((event.type, event.value.name, turn)))
+    go(opened, settle)
+    qtbot.waitUntil(lambda: len(seen) == 4, timeout=5000)
+    timer.stop()
+    kinds, names, turns = zip(*seen, strict=True)
+    assert kinds == ("inserted", "inserted", "removed", "removed")
+    assert names[:2] == ("b.tif", "b.tif cells")
+    assert len(set(turns)) == 4

@@ -15,6 +15,7 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.utils.events import Event
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
@@ -27,7 +28,7 @@ from napari_unet.plugin.projects.layers import Opened, open_image
 from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
-from napari_unet.plugin.viewer.canvas import fit, remove_soon
+from napari_unet.plugin.viewer.canvas import fit, keep_layers, remove_soon
 from napari_unet.plugin.viewer.drawing import show_tools_soon
 from napari_unet.plugin.viewer.layers import (
     add_quietly,
@@ -42,6 +43,8 @@ from napari_unet.projects.project import Project, in_image_order
 from napari_unet.segmentation.planes import Segmentation
 
 T = TypeVar("T")
+# Between two steps of showing an image, so that the viewer can draw.
+_TURN_MS = 15
 # While one of these runs for the open image, no other image is opened.
 _ABOUT_THE_IMAGE = ("Segmenting", "Estimating", "Drawing")
 
@@ -335,28 +338,54 @@ class Queue:
         assert project is not None
         is_another = opened.name != self.name
         self._leave()
-        image, labels, layers = opened.image, opened.labels, self.viewer.layers
+        image, labels = opened.image, opened.labels
         self._wanted, self.name, self._open = "", opened.name, Open(opened)
         unique_id = str(image.unique_id)
         self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
         if opened.is_restored:
             self._autosave.adopt(opened.key, opened.owner)
-        if labels is None:
-            self.viewer.add_layer(image)
-        else:
-            # Its controls would be made for nothing, as the labels are chosen.
-            add_quietly(self.viewer, image)
-            self.viewer.add_layer(labels)
-            show_tools_soon(labels)
-            layers.selection.active = labels
-            self._open.tracker = self.controller.corrections.tracker(labels)
-        if is_another:
-            fit(self.viewer, image)
-        self.offer_slips()
-        if opened.told:
-            self.failed.emit(opened.told)
-        self.change(lambda p: p.choose(current=opened.name))
-        self.changed.emit()
+
+        def add_image() -> None:
+            if labels is None:
+                self.viewer.add_layer(image)
+            else:
+                # Its controls would be made for nothing, as the labels are chosen.
+                add_quietly(self.viewer, image)
+            if is_another:
+                fit(self.viewer, image)
+
+        def add_labels() -> None:
+            if labels is not None:
+                add_quietly(self.viewer, labels)
+
+        def choose() -> None:
+            if labels is not None and self._open is not None:
+                self.viewer.layers.selection.active = labels
+                show_tools_soon(labels)
+                self._open.tracker = self.controller.corrections.tracker(labels)
+            self.offer_slips()
+            if opened.told:
+                self.failed.emit(opened.told)
+            self.change(lambda p: p.choose(current=opened.name))
+            self.changed.emit()
+
+        self._pending += 1
+        self._in_turns(self._open, [add_image, add_labels, choose])
+
+    def _in_turns(self, state: Open, steps: Sequence[Callable[[], None]]) -> None:
+        """Do one step after the other, so that the viewer can draw in between."""
+
+        def go_on() -> None:
+            # Another image may be open by now, or none.
+            if not steps or self._open is not state:
+                self._pending -= 1
+                return
+            steps[0]()
+            # What the image before leaves behind goes later.
+            keep_layers()
+            self._in_turns(state, steps[1:])
+
+        QTimer.singleShot(_TURN_MS, go_on)
 
     def _leave(self) -> None:
         """Save the open image, and take its layers away."""

@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QApplication
 
 # A layer is removed when the user has moved nothing for this long, in ms; enough to draw once, too.
 _PAUSE_MS = 250
-# Between two removals there is this time at least, in seconds, so that the viewer can draw.
+# After another layer left or came there is this time at least, in seconds, so that the viewer can
+# draw.
 _BETWEEN_S = 0.1
-_last_removal_s = -_BETWEEN_S
+_last_change_s = -_BETWEEN_S
 # The part of the canvas that a layer takes when the whole of it is shown.
 _MARGIN = 0.95
 
@@ -72,6 +73,12 @@ def remove_soon(viewer: Viewer, layer: Layer) -> None:
         _wait(viewer, layer)
 
 
+def keep_layers() -> None:
+    """Let the layers that are to leave wait a little longer, for others are coming."""
+    global _last_change_s
+    _last_change_s = time.monotonic()
+
+
 def _wait(viewer: Viewer, layer: Layer) -> None:
     QTimer.singleShot(_PAUSE_MS, partial(_remove, viewer, layer, _at_hand(viewer)))
 
@@ -88,13 +95,12 @@ def _at_hand(viewer: Viewer) -> tuple[object, ...]:
 
 
 def _remove(viewer: Viewer, layer: Layer, before: tuple[object, ...]) -> None:
-    global _last_removal_s
     is_pressed = QApplication.mouseButtons() != Qt.MouseButton.NoButton
-    is_too_soon = time.monotonic() < _last_removal_s + _BETWEEN_S
+    is_too_soon = time.monotonic() < _last_change_s + _BETWEEN_S
     # Somebody else may have, or the viewer be closed.
     with suppress(RuntimeError, ValueError):
         if is_pressed or is_too_soon or _at_hand(viewer) != before:
             _wait(viewer, layer)
         else:
             viewer.layers.remove(layer)
-            _last_removal_s = time.monotonic()
+            keep_layers()
