@@ -264,6 +264,8 @@ def test_a_plate_may_be_chosen_itself(plate, service, nuclei):
     segment_rest(service, project, "nuclei").wait()
     again = Project(*folder_of([plate]))
     assert [again.entry(name).state for name in again.names] == ["segmented"] * 2
+    # So they can be ordered by it.
+    assert all(again.entry(name).doubt is not None for name in again.names)
     # Nothing is written into the store.
     assert {path.name for path in plate.iterdir()} == {".zattrs", ".zgroup", "A"}
 

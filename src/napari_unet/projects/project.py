@@ -17,8 +17,7 @@ from napari_unet.corrections.drafts import Draft, Drafts
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.images import read_image, write_labels
 from napari_unet.io.label_imports import read_labels_of
-from napari_unet.io.label_stores import write_label_store
-from napari_unet.io.ome_zarr import open_zarr
+from napari_unet.io.label_stores import write_labels_of_store
 from napari_unet.io.outputs import check_replaceable, is_ours
 from napari_unet.projects.folder import (
     few,
@@ -257,11 +256,7 @@ class Project:
         """
         path = self.label_path(name)
         if path.suffix == ".zarr":
-            store = open_zarr(self.path(name))
-            kept = [n for n, axis in enumerate(store.axes) if axis != "C"]
-            scale, units = [store.scale[n] for n in kept], [store.units[n] for n in kept]
-            shift = [store.translation[n] for n in kept]
-            write_label_store(path, labels, label_axes(image.axes), scale, units, shift)
+            write_labels_of_store(path, labels, self.path(name), image.axes)
             return
         check_replaceable(path)
         sizes = image.pixel_size_um, image.z_step_um, image.interval_s

@@ -15,6 +15,8 @@ from napari_unet.service.segmentation import SegmentationService
 
 # Folder in that of the labels for those that are being found; they are moved when they are whole.
 _WORK = ".napari-unet-rest"
+# The largest image in zarr that is segmented in memory: its labels take 256 MB.
+_IN_MEMORY_PX = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def segment_rest(
             project.path(name),
             target.parent / _WORK / target.name,
             read_as=project.manifest.read_as,
+            in_memory_px=_IN_MEMORY_PX,
         )
         for name, target in targets.items()
     }

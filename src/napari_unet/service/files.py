@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
 from napari_unet.io.atomic import writing_to
 from napari_unet.io.images import LABELS, read_image, stem_of, write_labels
+from napari_unet.io.label_stores import write_labels_of_store
 from napari_unet.io.ome_zarr import is_zarr, open_zarr
 from napari_unet.io.outputs import check_replaceable
 from napari_unet.jobs import JobCancelled, Part, Reporter, sentence
@@ -52,6 +54,9 @@ class FileJob:
         Whether files that this program did not make may be replaced.
     read_as
         Axes that the user gave to images, by those that their files have.
+    in_memory_px
+        Images in zarr of so many pixels or fewer are segmented in memory, as those in other files
+        are: how unsure the model was of them is known then.
     """
 
     image: Path
@@ -62,6 +67,7 @@ class FileJob:
     rgb: bool = False
     overwrite: bool = False
     read_as: Mapping[str, str] = field(default_factory=dict)
+    in_memory_px: int = 0
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -272,7 +278,8 @@ def segment_file(
     labels: LazyArray
     classes: tuple[str, ...] | None = None
     warnings: list[str] = []
-    if is_zarr(file.labels):
+    in_zarr = is_zarr(file.labels)
+    if in_zarr and math.prod(image.data.shape) > file.in_memory_px:
         with writing_to(file.labels):
             found = segment_volume(
                 job,
@@ -297,14 +304,11 @@ def segment_file(
         found = tools.segment(job, SegmentRequest(pixels, axes, version, config, planes))
         # It may have come while the image was segmented.
         file.check_written()
-        write_labels(
-            file.labels,
-            found.labels,
-            image.label_axes,
-            image.pixel_size_um,
-            image.z_step_um,
-            image.interval_s,
-        )
+        if in_zarr:
+            write_labels_of_store(file.labels, found.labels, file.image, image.axes)
+        else:
+            sizes = image.pixel_size_um, image.z_step_um, image.interval_s
+            write_labels(file.labels, found.labels, image.label_axes, *sizes)
         labels, classes = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
