@@ -17,7 +17,8 @@ from napari_unet.projects.joining import folder_for, join
 from napari_unet.projects.manifest import STATES
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
-from napari_unet.projects.scoring import curve, curve_words
+from napari_unet.models.store import ModelStore
+from napari_unet.projects.scoring import curve, curve_words, refused_in
 from napari_unet.projects.table import TABLE, write_cells
 from napari_unet.service.files import summary
 from napari_unet.service.segmentation import SegmentationService
@@ -121,7 +122,8 @@ def _status(options: argparse.Namespace) -> int:
         said += [] if entry.doubt is None else [f"doubt {entry.doubt:.2f}"]
         said += ["held out"] if entry.held_out else []
         print(f"{entry.state:10} {name}  {', '.join(said)}".rstrip())
-    words = curve_words(curve(project))
+    points = curve(project)
+    words = curve_words(points, refused_in(points, ModelStore()))
     if words:
         print(words)
     return 0

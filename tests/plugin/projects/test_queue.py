@@ -634,3 +634,31 @@ def test_the_viewer_draws_between_the_steps_to_the_next_image(opened, settle, qt
     assert kinds == ("inserted", "inserted", "removed", "removed")
     assert names[:2] == ("b.tif", "b.tif cells")
     assert len(set(turns)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wants_time", [False, True])
+def test_models_that_are_refused_tell_that_correcting_hardly_pays(
+    opened, settle, store, add_model, wants_time
+):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    for box in (opened.queue.held_out, opened.queue.done):
+        box.click()
+        settle(opened)
+    parent = store.find("tiny")
+    for seed in (1, 2):
+        model = add_model("tiny", seed=seed, normalisation={"low": 0.0, "high": 100.0})
+        (model.path.parent / f"000{model.version}.refused").touch()
+        opened.queue.queue.teaching = ("b.tif",)
+        verdict = SimpleNamespace(accepted=False, wants_time=wants_time)
+        done = SimpleNamespace(verdict=verdict, parent=parent, model=model, slips=())
+        opened.controller.learnt.emit(done)
+        settle(opened)
+        settle(opened)
+    told = opened.queue.scores.text()
+    if wants_time:
+        assert told == "1 of 1 held-out images judge the next model"
+        return
+    assert told.startswith("AP on 1 held-out image: 1.00, (1.00), (1.00) after 0, 0, 0 cells")
+    assert "more correcting hardly pays" in told

@@ -17,7 +17,7 @@ from napari_unet.plugin.viewer.main_thread import MainThread
 from napari_unet.projects.manifest import Score
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
-from napari_unet.projects.scoring import curve, curve_words, judges, score_models
+from napari_unet.projects.scoring import curve, curve_words, judges, refused_in, score_models
 from napari_unet.projects.table import write_cells
 from napari_unet.service.files import FileDone, summary
 
@@ -131,7 +131,7 @@ class Rest:
         if project is None:
             return ""
         held_out = [name for name in project.names if project.entry(name).held_out]
-        said = curve_words(curve(project))
+        said = curve_words(self.points, self.refused)
         if said or not held_out:
             return said
         ready = len(judges(project))
@@ -143,6 +143,11 @@ class Rest:
     def points(self) -> tuple[Score, ...]:
         """The curve of the held-out images."""
         return () if self._queue.project is None else curve(self._queue.project)
+
+    @property
+    def refused(self) -> set[str]:
+        """Models of the curve that are not used, as their checks refused them."""
+        return refused_in(self.points, self._controller.service.store)
 
     def _on_image(self, done: RestDone, taken: list[str]) -> None:
         queue = self._queue
@@ -166,7 +171,8 @@ class Rest:
             project.taught(corrected, done.model.name, is_used=done.verdict.accepted)
 
         queue.change(note, queue.arrange)
-        if done.verdict.accepted and judges(project):
+        # A training that was too short tells nothing of what was corrected.
+        if judges(project) and (done.verdict.accepted or not done.verdict.wants_time):
             # After the end of the fine-tune was told.
             QTimer.singleShot(0, partial(self._score, done))
 
@@ -178,7 +184,7 @@ class Rest:
 
         def show(found: tuple[Score, ...]) -> tuple[str, bool]:
             self.scored.emit()
-            return curve_words(curve(project)), True
+            return self.words, True
 
         controller.follower.run(
             "Scoring",

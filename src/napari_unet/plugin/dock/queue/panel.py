@@ -135,7 +135,7 @@ class QueuePanel(QFrame):
             allow(self.segment_rest, busy or ("" if n else "Nothing is left to segment"))
             for part in (self.table, self.leave):
                 allow(part, busy)
-            self.curve.show_points(self.rest.points)
+            self.curve.show_points(self.rest.points, self.rest.refused)
             words = self.rest.words
             self.scores.setText(words)
             self.scores.setVisible(bool(words))
