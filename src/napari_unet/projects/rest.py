@@ -82,6 +82,7 @@ def segment_rest(
             project.path(name),
             target.parent / _WORK / target.name,
             read_as=project.manifest.read_as,
+            fits_settings=True,
             in_memory_px=_IN_MEMORY_PX,
         )
         for name, target in targets.items()

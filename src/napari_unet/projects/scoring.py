@@ -73,15 +73,16 @@ def score_models(
             for n, name in enumerate(names):
                 part = job.part(number * len(names) + n, len(new) * len(names), "held-out image")
                 image = project.read(name)
+                seen = settings.fitting(image.axes)
                 truth = project.read_labels(name, image)
                 if truth is None:
                     raise ValueError(f"the labels of {name} are gone; segment it again")
                 image.check_channels(
-                    settings.channel, version.header.architecture.get("in_channels", 1)
+                    seen.channel, version.header.architecture.get("in_channels", 1)
                 )
-                pixels, axes = take_channel(image.data, image.axes, settings.channel)
+                pixels, axes = take_channel(image.data, image.axes, seen.channel)
                 planes = tuple(plane_indices(axes, pixels.shape))
-                request = SegmentRequest(pixels, axes, version, settings, planes)
+                request = SegmentRequest(pixels, axes, version, seen, planes)
                 labels = service.servers.local.segment(part, request).labels
                 for index in planes:
                     pair = (get_plane(each, image.label_axes, index)[0] for each in (truth, labels))

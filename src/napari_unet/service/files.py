@@ -54,6 +54,9 @@ class FileJob:
         Whether files that this program did not make may be replaced.
     read_as
         Axes that the user gave to images, by those that their files have.
+    fits_settings
+        Whether settings are left out where an image has no axes for them, such as links along time;
+        else they are an error.
     in_memory_px
         Images in zarr of so many pixels or fewer are segmented in memory, as those in other files
         are: how unsure the model was of them is known then.
@@ -67,6 +70,7 @@ class FileJob:
     rgb: bool = False
     overwrite: bool = False
     read_as: Mapping[str, str] = field(default_factory=dict)
+    fits_settings: bool = False
     in_memory_px: int = 0
 
     @property
@@ -269,6 +273,8 @@ def segment_file(
     job.report(0.0, "reading")
     image = read_image(file.image, file.axes, series=file.series, rgb=file.rgb)
     image = image.named(file.read_as)
+    if file.fits_settings:
+        config = config.fitting(image.axes)
     check_link(config.link, image.axes)
     try:
         image.check_channels(config.channel, version.header.architecture.get("in_channels", 1))

@@ -231,7 +231,7 @@ class SegmentWidget(QWidget):
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
         self.queue = QueuePanel(
-            self.controller, lambda: (self._chosen_model(), self.advanced.files_config())
+            self.controller, lambda: (self._chosen_model(), self.advanced.folder_config())
         )
         column = Column()
         for part in (self.head, self.queue, *self._steps, self.advanced):

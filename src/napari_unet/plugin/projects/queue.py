@@ -17,6 +17,7 @@ from napari.utils.events import Event
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_unet.config import PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
@@ -24,6 +25,7 @@ from napari_unet.jobs import log_failure, sentence
 from napari_unet.learning.live_view import Slip
 from napari_unet.plugin.edits.tracker import EditCount, EditTracker
 from napari_unet.plugin.jobs.controller import Controller, Others
+from napari_unet.plugin.jobs.scope import channel_for
 from napari_unet.plugin.projects.layers import Opened, open_image
 from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.results.suggestions import CHECK
@@ -270,6 +272,21 @@ class Queue:
         name = self.name
         if name:
             self.change(lambda project: project.set_held_out(name, held_out))
+
+    def as_seen(self, model: str, config: PredictConfig) -> PredictConfig:
+        """Settings with which the other images are seen in the channel that the open one is."""
+        image, is_chosen = self.image, isinstance(config.channel, int)
+        if image is None or is_chosen:
+            return config
+        version, labels = (
+            self.controller.service.store.find(model),
+            self.controller.results.current(image),
+        )
+        with suppress(ValueError):
+            channel = channel_for(image, version, config.channel, self.viewer.dims, labels)
+            if isinstance(channel, int):
+                return replace(config, channel=channel)
+        return config
 
     def take_axes(self) -> None:
         """Read images like the open one as the user wants to have that read."""

@@ -63,7 +63,7 @@ class QueuePanel(QFrame):
         super().__init__()
         self._controller, self._model = controller, model
         self.queue = Queue(controller)
-        self.rest = Rest(self.queue, lambda: model()[1])
+        self.rest = Rest(self.queue, lambda: self._settings()[1])
         self.own_labels = OwnLabels(self.queue)
         self._build()
         self._keys = Keys(
@@ -247,8 +247,12 @@ class QueuePanel(QFrame):
         if self.queue.project is not None:
             self._try(partial(self.queue.go, steps))
 
+    def _settings(self) -> tuple[str, PredictConfig]:
+        model, config = self._model()
+        return model, self.queue.as_seen(model, config)
+
     def _segment(self) -> None:
-        self.rest.segment(*self._model())
+        self.rest.segment(*self._settings())
 
     def _ask_table(self) -> None:
         project = self.queue.project
