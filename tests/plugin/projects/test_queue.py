@@ -263,6 +263,20 @@ def test_closed_with_the_last_stroke_unsaved(opened, settle, hand, folder, qtbot
     qtbot.waitUntil(is_saved, timeout=5000)
 
 
+def test_a_script_ends_with_the_last_stroke_unsaved(
+    opened, settle, hand, folder, qtbot, monkeypatch
+):
+    segment(opened, settle)
+    correct(opened, hand)
+    # The controller goes first then, while Qt is there still.
+    opened.controller.close()
+    monkeypatch.delattr(opened.controller.corrections, "_timer")
+    opened.cleanup()
+    qtbot.waitUntil(lambda: Project(folder).entry("a.tif").state == "corrected", timeout=5000)
+    project = Project(folder)
+    assert project.read_labels("a.tif", project.read("a.tif"))[75, 75] == 99
+
+
 @pytest.mark.slow
 def test_all_corrected_images_teach_but_those_that_are_held_out(
     opened, settle, hand, monkeypatch, folder

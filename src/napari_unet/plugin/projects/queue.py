@@ -149,7 +149,8 @@ class Queue:
 
     def close(self) -> None:
         """Save what is not saved yet, and let go of the viewer; safe to call twice."""
-        if self._open is not None:
+        # At the end of a script the controller was closed before: what was painted is in the drafts.
+        if self._open is not None and not self.controller.follower.is_closed:
             self.controller.corrections.save_now()
             self._save_last(self._open)
         self.project, self._open = None, None
