@@ -233,12 +233,12 @@ class SegmentWidget(QWidget):
         self.queue = QueuePanel(
             self.controller, lambda: (self._chosen_model(), self.advanced.folder_config())
         )
-        column = Column()
+        self.column = Column()
         for part in (self.head, self.queue, *self._steps, self.advanced):
-            column.add(part)
+            self.column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(column)
+        layout.addWidget(self.column)
         self._connect()
 
     @property
@@ -483,6 +483,8 @@ class SegmentWidget(QWidget):
         if step is self.teach_step and self.last.is_needed and well:
             note.say("")
             note = self.last.note
+            # Where there is a folder, the screen may be too small for it.
+            QTimer.singleShot(0, partial(self.column.reveal, self.last, self.teach_step))
         self.curve.hide()
         self._say(note, message if well else f"⚠ {message}")
         self._refresh()
