@@ -84,7 +84,5 @@ def test_images_in_zarr_of_one_size_are_told_from_each_other(plate, tmp_path, co
     for folder in (plate.parent, copy):
         Project(folder).choose(current="p.zarr/A/1/0")
     told = join(plate.parent, copy, tmp_path / "out")
-    assert [sentence.partition(" in ")[0] for sentence in told] == [
-        "p.zarr/A/1/0 is another image"
-    ]
+    assert [sentence.partition(" in ")[0] for sentence in told] == ["p.zarr/A/1/0 is another image"]
     assert "p-2.zarr/A/1/0" in Project(tmp_path / "out").names

@@ -12,12 +12,12 @@ from napari_unet.cli.terminal import Notes, WrongCall, follow, show_line
 from napari_unet.config import PredictConfig
 from napari_unet.io.outputs import NotOursError, check_replaceable
 from napari_unet.jobs import Job
+from napari_unet.models.store import ModelStore
 from napari_unet.projects.folder import folder_of
 from napari_unet.projects.joining import folder_for, join
 from napari_unet.projects.manifest import STATES
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
-from napari_unet.models.store import ModelStore
 from napari_unet.projects.scoring import curve, curve_words, refused_in
 from napari_unet.projects.table import TABLE, write_cells
 from napari_unet.service.files import summary

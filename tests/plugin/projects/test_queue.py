@@ -464,9 +464,7 @@ def test_a_plate_is_opened_field_by_field(docked, settle, tmp_path, image):
 
 
 @pytest.mark.parametrize("axes", ["CYX", "TYX"])
-def test_what_the_axes_are_is_said_once_for_the_folder(
-    docked, settle, hand, discs, tmp_path, axes
-):
+def test_what_the_axes_are_is_said_once_for_the_folder(docked, settle, hand, discs, tmp_path, axes):
     for n, name in enumerate("abc"):
         image = discs((20, 20 + 4 * n), (70, 30))
         tifffile.imwrite(tmp_path / f"{name}.tif", np.stack([image] * 2), photometric="minisblack")

@@ -149,7 +149,7 @@ class Queue:
 
     def close(self) -> None:
         """Save what is not saved yet, and let go of the viewer; safe to call twice."""
-        # At the end of a script the controller was closed before: what was painted is in the drafts.
+        # At the end of a script the controller is closed already, and saved what was painted.
         if self._open is not None and not self.controller.follower.is_closed:
             self.controller.corrections.save_now()
             self._save_last(self._open)
