@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_unet.io.images import LABELS, SUFFIXES, list_images
 from napari_unet.io.ome_zarr import fields_of_plate, is_zarr
+from napari_unet.projects.classes import CLASSES
 from napari_unet.projects.manifest import FILE
 
 # Bytes that are hashed at the beginning, in the middle and at the end of a file.
@@ -58,6 +59,7 @@ def others_in(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if path.is_file()
         and not path.name.startswith((".", "napari-unet-"))
+        and not path.stem.endswith(f"{LABELS}{CLASSES}")
         and path.name not in (FILE, "Thumbs.db", "desktop.ini")
         and path.suffix.lower() not in SUFFIXES
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from napari_unet.io.ome_zarr import is_zarr
+from napari_unet.projects.classes import classes_of, save_classes
 from napari_unet.projects.folder import METADATA, fingerprint_of, label_path
 from napari_unet.projects.manifest import (
     FILE,
@@ -102,9 +103,9 @@ def _join_into(out: Path, projects: Sequence[Project]) -> list[str]:
                 elif STATES.index(entry.state) <= STATES.index(known.state):
                     continue
             taken = {e.labels.lower() for n, e in images.items() if n != target}
-            labels = label_path(target, "labels", taken)
+            place = label_path(target, "labels", taken)
             # A model of that name on another computer did not learn from it.
-            images[target] = replace(entry, labels=labels, is_changed=entry.is_kept)
+            images[target] = replace(entry, labels=place, is_changed=entry.is_kept)
             origin[target] = project, name
     plates: dict[Path, Path] = {}
     for target, (project, name) in origin.items():
@@ -113,8 +114,10 @@ def _join_into(out: Path, projects: Sequence[Project]) -> list[str]:
         plate = _plate_of(field)
         if plate is not None:
             plates[out / target.removesuffix(field.relative_to(plate).as_posix())] = plate
-        if project.label_path(name).exists():
-            _copy(project.label_path(name), out / images[target].labels)
+        labels = project.label_path(name)
+        if labels.exists():
+            _copy(labels, out / images[target].labels)
+            save_classes(out / images[target].labels, classes_of(labels))
         elif images[target].state == SEGMENTED:
             images[target] = replace(images[target], state=NEW)
         if project.is_corrected(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
@@ -19,6 +19,7 @@ from napari_unet.io.images import read_image, write_labels
 from napari_unet.io.label_imports import read_labels_of
 from napari_unet.io.label_stores import write_labels_of_store
 from napari_unet.io.outputs import check_replaceable, is_ours
+from napari_unet.projects.classes import save_classes
 from napari_unet.projects.folder import (
     few,
     fingerprint_of,
@@ -286,7 +287,15 @@ class Project:
         facts = {"model": model, "n_cells": n_cells, "doubt": doubt, "state": state}
         self._update(name, **facts, **self._facts(name))
 
-    def accept(self, name: str, found: Path, model: str, n_cells: int, doubt: float | None) -> bool:
+    def accept(
+        self,
+        name: str,
+        found: Path,
+        model: str,
+        n_cells: int,
+        doubt: float | None,
+        classes: Mapping[int, str],
+    ) -> bool:
         """Take labels that were found in the background, unless the image was corrected meanwhile.
 
         Parameters
@@ -297,6 +306,8 @@ class Project:
             File or store of the labels, on the same disk; it is moved, or deleted.
         model, n_cells, doubt
             As of `ImageEntry`.
+        classes
+            Of the cells, by their ids.
 
         Returns
         -------
@@ -309,6 +320,7 @@ class Project:
                 _delete(found)
                 return False
             check_replaceable(target)
+            save_classes(target, classes)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 _delete(target)

@@ -93,7 +93,8 @@ def segment_rest(
         name, taken = name_of[done.job.image], False
         if not done.error:
             try:
-                facts = done.n_cells, done.doubt
+                classes = dict(enumerate(done.classes or (), start=1))
+                facts = done.n_cells, done.doubt, classes
                 taken = project.accept(name, done.job.labels, version.reference, *facts)
             except (ValueError, OSError) as error:
                 done = replace(done, error=sentence(error))

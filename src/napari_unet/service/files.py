@@ -106,6 +106,8 @@ class FileDone:
         The diameter and channel with which the model saw the image.
     doubt
         How unsure the model is of the image, as of `Segmentation`; None if that is not known.
+    classes
+        The class of each cell, in the order of their ids; None if the model does not tell them.
     """
 
     job: FileJob
@@ -116,6 +118,7 @@ class FileDone:
     notes: tuple[str, ...] = ()
     look: Look = AS_IT_IS
     doubt: float | None = None
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -328,7 +331,14 @@ def segment_file(
     notes = tuple(f"{file.image}: {note}" for note in told if note)
     doubt = found.doubt if isinstance(found, Segmentation) else None
     return FileDone(
-        file, found.n_cells, found.compute, seconds, notes=notes, look=found.look, doubt=doubt
+        file,
+        found.n_cells,
+        found.compute,
+        seconds,
+        notes=notes,
+        look=found.look,
+        doubt=doubt,
+        classes=classes,
     )
 
 

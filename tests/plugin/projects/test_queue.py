@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
-from napari_unet.plugin.viewer.record import is_helper
+from napari_unet.plugin.viewer.record import is_helper, record_of
 from napari_unet.projects.project import Project
 
 
@@ -682,3 +682,17 @@ def test_models_that_are_refused_tell_that_correcting_hardly_pays(
         return
     assert told.startswith("AP on 1 held-out image: 1.00, (1.00), (1.00) after 0, 0, 0 cells")
     assert "more correcting hardly pays" in told
+
+
+def test_what_the_cells_are_is_there_again(opened, settle, add_model):
+    kinds = ("background", "round", "long")
+    add_model("kinds", classes=kinds, normalisation={"low": 0.0, "high": 100.0})
+    opened.models.offer("kinds")
+    layer = segment(opened, settle)
+    assert record_of(layer).classes == dict.fromkeys((1, 2, 3), "round")
+    go(opened, settle)
+    go(opened, settle, -1)
+    again = opened.labels.value
+    assert again != layer
+    assert record_of(again).classes == dict.fromkeys((1, 2, 3), "round")
+    assert set(again.features["class"][1:]) == {"round"}

@@ -40,6 +40,7 @@ from napari_unet.plugin.viewer.layers import (
     planes_of,
 )
 from napari_unet.plugin.viewer.record import record_of
+from napari_unet.projects.classes import save_classes
 from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
 from napari_unet.segmentation.planes import Segmentation
@@ -474,9 +475,11 @@ class Queue:
         is_new = revision > 0
         planes = planes_of(bare(labels))
         name, n_corrected, source = opened.name, state.n_corrected, opened.source
+        classes = dict(record_of(labels).classes)
 
         def write() -> None:
             _write(project, name, planes, source)
+            save_classes(project.label_path(name), classes)
             if found is not None:
                 project.segmented(name, *found)
             project.corrected(name, n_corrected, is_new=is_new)
