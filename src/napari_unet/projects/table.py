@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def write_cells(
     """
     check_replaceable(path, overwrite=overwrite)
     tables: list[Columns] = []
-    kinds: list[Mapping[int, str]] = []
+    kinds: list[dict[int, str]] = []
     names = [n for n in sorted(project.names) if project.label_path(n).exists()]
     if not names:
         raise ValueError("no image has labels yet; segment the rest first")

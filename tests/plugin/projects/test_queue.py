@@ -636,6 +636,8 @@ def test_the_table_of_all_cells_is_told_beside_the_list(opened, settle, folder, 
 def test_the_viewer_draws_between_the_steps_to_the_next_image(opened, settle, qtbot):
     opened.queue.segment_rest.click()
     settle(opened)
+    # The image was read again, and what it had before leaves.
+    qtbot.waitUntil(lambda: len(opened.viewer.layers) == 2, timeout=5000)
     events, seen, turn = opened.viewer.layers.events, [], 0
 
     def tick():
