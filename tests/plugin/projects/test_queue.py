@@ -698,3 +698,26 @@ def test_what_the_cells_are_is_there_again(opened, settle, add_model):
     assert again != layer
     assert record_of(again).classes == dict.fromkeys((1, 2, 3), "round")
     assert set(again.features["class"][1:]) == {"round"}
+
+
+@pytest.mark.slow
+def test_an_image_without_labels_does_not_keep_the_others_from_teaching(
+    opened, settle, hand, monkeypatch
+):
+    assert not opened.finetune_button.isEnabled()
+    segment(opened, settle)
+    correct(opened, hand)
+    go(opened, settle)
+    assert opened.labels.value is None
+    assert opened.finetune_button.isEnabled()
+    given = []
+
+    def fail(annotated, *args, **options):
+        given.extend(annotated)
+        raise ValueError("this is a test")
+
+    monkeypatch.setattr(opened.controller.service, "finetune", fail)
+    opened.finetune_button.click()
+    settle(opened)
+    assert [item.name for item in given] == ["a.tif"]
+    assert "this is a test" in opened.status.text()

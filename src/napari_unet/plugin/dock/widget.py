@@ -377,12 +377,21 @@ class SegmentWidget(QWidget):
         seconds = budget if budget == "auto" else budget + self._more_s
         config = self.advanced.finetune_config(seconds)
         self.last.can_train_more = budget != "auto"
-        self._try_there(
-            self.teach_step,
-            lambda: self.controller.finetune(
-                self._chosen_image(), self._layers.chosen_labels(), self._chosen_model(), config
-            ),
-        )
+
+        def teach() -> None:
+            labels = None if self._teaches_without_labels else self._layers.chosen_labels()
+            self.controller.finetune(self._chosen_image(), labels, self._chosen_model(), config)
+
+        self._try_there(self.teach_step, teach)
+
+    @property
+    def _teaches_without_labels(self) -> bool:
+        """Whether other images of the folder were corrected, and the open one has no labels yet.
+
+        Where it has channels, the labels tell which one was looked at.
+        """
+        is_one = self.image.value is not None and "C" not in self.read_as.axes.removesuffix("YXC")
+        return self.labels.value is None and is_one and self.queue.can_teach(self.model.value)
 
     def _preview(self) -> None:
         chosen = self._chosen_image(), self._layers.chosen_labels(), self._chosen_model()
@@ -540,7 +549,8 @@ class SegmentWidget(QWidget):
         no_labels = "" if self.labels.value is not None else _NO_LABELS
         is_corrected = self._is_touched or self._count.is_any
         can_teach = is_corrected or self.queue.can_teach(self.model.value)
-        nothing = no_labels or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
+        is_lacking = "" if self._teaches_without_labels else no_labels
+        nothing = is_lacking or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
         advanced, measuring, exporting = self.advanced, self.measuring, self.measuring.exporting
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
