@@ -218,6 +218,21 @@ class Controller:
         self._arriving.begin(image, lambda: asked.is_outdated)
         self.follower.follow(job, partial(self._merge, asked))
 
+    def as_seen(self, image: Image | None, model: str, config: PredictConfig) -> PredictConfig:
+        """Settings with which other images are seen in the channel in which this one is.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model, or the axes of the image are unclear.
+        """
+        version = self.service.store.find(model)
+        if image is None or isinstance(config.channel, int):
+            return config
+        labels, dims = self.results.current(image), self.viewer.dims
+        channel = channel_for(image, version, config.channel, dims, labels)
+        return replace(config, channel=channel) if isinstance(channel, int) else config
+
     def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
         """Look how large the cells of the plane in view are.
 

@@ -15,9 +15,7 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.utils.events import Event
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
-from napari_unet.config import PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
@@ -25,12 +23,11 @@ from napari_unet.jobs import log_failure, sentence
 from napari_unet.learning.live_view import Slip
 from napari_unet.plugin.edits.tracker import EditCount, EditTracker
 from napari_unet.plugin.jobs.controller import Controller, Others
-from napari_unet.plugin.jobs.scope import channel_for
 from napari_unet.plugin.projects.layers import Opened, open_image
 from napari_unet.plugin.projects.teaching import annotated
 from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
-from napari_unet.plugin.viewer.canvas import fit, keep_layers, remove_soon
+from napari_unet.plugin.viewer.canvas import fit, remove_soon
 from napari_unet.plugin.viewer.drawing import show_tools_soon
 from napari_unet.plugin.viewer.layers import (
     add_quietly,
@@ -40,14 +37,13 @@ from napari_unet.plugin.viewer.layers import (
     planes_of,
 )
 from napari_unet.plugin.viewer.record import record_of
+from napari_unet.plugin.viewer.turns import in_turns
 from napari_unet.projects.classes import save_classes
 from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
 from napari_unet.segmentation.planes import Segmentation
 
 T = TypeVar("T")
-# Between two steps of showing an image, so that the viewer can draw.
-_TURN_MS = 15
 # While one of these runs for the open image, no other image is opened.
 _ABOUT_THE_IMAGE = ("Segmenting", "Estimating", "Drawing")
 
@@ -275,21 +271,6 @@ class Queue:
         if name:
             self.change(lambda project: project.set_held_out(name, held_out))
 
-    def as_seen(self, model: str, config: PredictConfig) -> PredictConfig:
-        """Settings with which the other images are seen in the channel that the open one is."""
-        image, is_chosen = self.image, isinstance(config.channel, int)
-        if image is None or is_chosen:
-            return config
-        version, labels = (
-            self.controller.service.store.find(model),
-            self.controller.results.current(image),
-        )
-        with suppress(ValueError):
-            channel = channel_for(image, version, config.channel, self.viewer.dims, labels)
-            if isinstance(channel, int):
-                return replace(config, channel=channel)
-        return config
-
     def take_axes(self) -> None:
         """Read images like the open one as the user wants to have that read."""
         opened = None if self._open is None else self._open.opened
@@ -388,23 +369,13 @@ class Queue:
             self.change(lambda p: p.choose(current=opened.name))
             self.changed.emit()
 
+        def end() -> None:
+            self._pending -= 1
+
+        state = self._open
         self._pending += 1
-        self._in_turns(self._open, [add_image, add_labels, choose])
-
-    def _in_turns(self, state: Open, steps: Sequence[Callable[[], None]]) -> None:
-        """Do one step after the other, so that the viewer can draw in between."""
-
-        def go_on() -> None:
-            # Another image may be open by now, or none.
-            if not steps or self._open is not state:
-                self._pending -= 1
-                return
-            steps[0]()
-            # What the image before leaves behind goes later.
-            keep_layers()
-            self._in_turns(state, steps[1:])
-
-        QTimer.singleShot(_TURN_MS, go_on)
+        # Another image may be open by the next step, or none.
+        in_turns([add_image, add_labels, choose], lambda: self._open is state, end)
 
     def _leave(self) -> None:
         """Save the open image, and take its layers away."""

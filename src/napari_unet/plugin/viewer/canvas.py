@@ -15,10 +15,11 @@ from qtpy.QtWidgets import QApplication
 
 # A layer is removed when the user has moved nothing for this long, in ms; enough to draw once, too.
 _PAUSE_MS = 250
-# After another layer left or came there is this time at least, in seconds, so that the viewer can
-# draw.
+# Between two removals there is this time at least, in seconds, so that the viewer can draw.
 _BETWEEN_S = 0.1
-_last_change_s = -_BETWEEN_S
+_last_removal_s = -_BETWEEN_S
+# For how many things that are being shown the layers that are to leave wait.
+_n_held = 0
 # The part of the canvas that a layer takes when the whole of it is shown.
 _MARGIN = 0.95
 
@@ -73,10 +74,10 @@ def remove_soon(viewer: Viewer, layer: Layer) -> None:
         _wait(viewer, layer)
 
 
-def keep_layers() -> None:
-    """Let the layers that are to leave wait a little longer, for others are coming."""
-    global _last_change_s
-    _last_change_s = time.monotonic()
+def hold_layers(*, held: bool) -> None:
+    """Let the layers that are to leave wait while others come; call it once more when they came."""
+    global _n_held
+    _n_held += 1 if held else -1
 
 
 def _wait(viewer: Viewer, layer: Layer) -> None:
@@ -95,12 +96,13 @@ def _at_hand(viewer: Viewer) -> tuple[object, ...]:
 
 
 def _remove(viewer: Viewer, layer: Layer, before: tuple[object, ...]) -> None:
+    global _last_removal_s
     is_pressed = QApplication.mouseButtons() != Qt.MouseButton.NoButton
-    is_too_soon = time.monotonic() < _last_change_s + _BETWEEN_S
+    is_too_soon = _n_held > 0 or time.monotonic() < _last_removal_s + _BETWEEN_S
     # Somebody else may have, or the viewer be closed.
     with suppress(RuntimeError, ValueError):
         if is_pressed or is_too_soon or _at_hand(viewer) != before:
             _wait(viewer, layer)
         else:
             viewer.layers.remove(layer)
-            keep_layers()
+            _last_removal_s = time.monotonic()

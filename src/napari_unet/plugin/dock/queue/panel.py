@@ -249,7 +249,7 @@ class QueuePanel(QFrame):
 
     def _settings(self) -> tuple[str, PredictConfig]:
         model, config = self._model()
-        return model, self.queue.as_seen(model, config)
+        return model, self._controller.as_seen(self.queue.image, model, config)
 
     def _segment(self) -> None:
         self.rest.segment(*self._settings())
