@@ -390,8 +390,10 @@ class SegmentWidget(QWidget):
 
         Where it has channels, the labels tell which one was looked at.
         """
-        is_one = self.image.value is not None and "C" not in self.read_as.axes.removesuffix("YXC")
-        return self.labels.value is None and is_one and self.queue.can_teach(self.model.value)
+        image = self.image.value
+        is_open = image is not None and image == self.queue.queue.image
+        is_clear = is_open and "C" not in self.read_as.axes.removesuffix("YXC")
+        return self.labels.value is None and is_clear and self.queue.can_teach(self.model.value)
 
     def _preview(self) -> None:
         chosen = self._chosen_image(), self._layers.chosen_labels(), self._chosen_model()

@@ -10,6 +10,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Job
 from napari_unet.learning.finetune import Improvement
 from napari_unet.plugin.projects.queue import Queue
@@ -186,8 +187,11 @@ class Rest:
             self.scored.emit()
             return self.words, True
 
-        controller.follower.run(
-            "Scoring",
-            lambda: score_models(controller.service, project, versions, self._settings()),
-            show,
-        )
+        try:
+            controller.follower.run(
+                "Scoring",
+                lambda: score_models(controller.service, project, versions, self._settings()),
+                show,
+            )
+        except ValueError as error:
+            self.failed.emit(in_dock(error))
