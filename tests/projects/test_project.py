@@ -113,7 +113,7 @@ def test_what_is_segmented_never_replaces_what_was_corrected(project, correct, t
     project._update("a.tif", state="segmented")
     found = tmp_path / "found.tif"
     tifffile.imwrite(found, np.ones((48, 56), np.uint16), software="napari-unet")
-    assert not project.accept("a.tif", found, "m@1", 1, 0.2, {})
+    assert not project.accept("a.tif", found, "m@1", 1, 0.2, None, {})
     np.testing.assert_array_equal(project.read_labels("a.tif", project.read("a.tif")), after)
     assert not found.exists()
     assert Project(project.folder).entry("a.tif").state == "corrected"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet.config import PredictConfig
 from napari_unet.jobs import JobCancelled
 from napari_unet.projects.classes import classes_of, save_classes
 from napari_unet.projects.joining import join
@@ -110,3 +111,16 @@ def test_what_the_cells_are_is_kept_and_told_in_the_table(service, folder, add_m
     add_model("plain")
     segment_rest(service, project, "plain").wait()
     assert classes_of(project.label_path("a.tif")) == {}
+
+
+def test_of_each_image_the_channel_is_kept_that_was_seen(service, project, folder, nuclei, blobs):
+    both = np.stack([np.zeros((48, 56), np.uint8), blobs(5, (48, 56))[0]])
+    tifffile.imwrite(folder / "e.tif", both, imagej=True, metadata={"axes": "CYX"})
+    project = Project(folder)
+    segment_rest(service, project, "nuclei", PredictConfig(channel=1, link="z")).wait()
+    assert {name: project.entry(name).channel for name in ("a.tif", "e.tif")} == {
+        "a.tif": None,
+        "e.tif": 1,
+    }
+    assert project.entry("e.tif").n_cells > 0
+    assert Project(folder).entry("e.tif").channel == 1

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.core.axes import label_axes
 from napari_unet.corrections.drafts import Draft, Drafts
 from napari_unet.io.image_source import ImageSource
@@ -281,10 +283,18 @@ class Project:
         more = {"is_changed": True} if is_new and n_corrected else {}
         self._update(name, state=state, n_corrected=n_corrected, **more, **self._facts(name))
 
-    def segmented(self, name: str, model: str, n_cells: int, doubt: float | None) -> None:
+    def segmented(
+        self,
+        name: str,
+        model: str,
+        n_cells: int,
+        doubt: float | None,
+        channel: Channel | Literal["auto"] = "auto",
+    ) -> None:
         """Note that a model segmented an image; what is known of corrections stays."""
         state = SEGMENTED if self.entry(name).state == NEW else self.entry(name).state
-        facts = {"model": model, "n_cells": n_cells, "doubt": doubt, "state": state}
+        facts = {"model": model, "n_cells": n_cells, "doubt": doubt, "channel": channel}
+        facts["state"] = state
         self._update(name, **facts, **self._facts(name))
 
     def accept(
@@ -294,6 +304,7 @@ class Project:
         model: str,
         n_cells: int,
         doubt: float | None,
+        channel: Channel | Literal["auto"],
         classes: Mapping[int, str],
     ) -> bool:
         """Take labels that were found in the background, unless the image was corrected meanwhile.
@@ -304,7 +315,7 @@ class Project:
             Of the image.
         found
             File or store of the labels, on the same disk; it is moved, or deleted.
-        model, n_cells, doubt
+        model, n_cells, doubt, channel
             As of `ImageEntry`.
         classes
             Of the cells, by their ids.
@@ -325,7 +336,7 @@ class Project:
             if target.is_dir():
                 _delete(target)
             found.replace(target)
-            self.segmented(name, model, n_cells, doubt)
+            self.segmented(name, model, n_cells, doubt, channel)
             return True
 
     def set_done(self, name: str, done: bool) -> None:

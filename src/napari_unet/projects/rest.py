@@ -94,7 +94,7 @@ def segment_rest(
         if not done.error:
             try:
                 classes = dict(enumerate(done.classes or (), start=1))
-                facts = done.n_cells, done.doubt, classes
+                facts = done.n_cells, done.doubt, done.channel, classes
                 taken = project.accept(name, done.job.labels, version.reference, *facts)
             except (ValueError, OSError) as error:
                 done = replace(done, error=sentence(error))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_unet.backends.requests import SegmentRequest
-from napari_unet.config import PredictConfig
+from napari_unet.config import Channel, PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
@@ -108,6 +108,8 @@ class FileDone:
         How unsure the model is of the image, as of `Segmentation`; None if that is not known.
     classes
         The class of each cell, in the order of their ids; None if the model does not tell them.
+    channel
+        The channel that the model saw, "stain", or None for all.
     """
 
     job: FileJob
@@ -119,6 +121,7 @@ class FileDone:
     look: Look = AS_IT_IS
     doubt: float | None = None
     classes: tuple[str, ...] | None = None
+    channel: Channel = None
 
 
 @dataclass(frozen=True)
@@ -339,6 +342,7 @@ def segment_file(
         look=found.look,
         doubt=doubt,
         classes=classes,
+        channel=found.look.channel if config.channel == "auto" else config.channel,
     )
 
 

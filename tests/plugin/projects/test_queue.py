@@ -503,6 +503,12 @@ def test_what_the_axes_are_is_said_once_for_the_folder(docked, settle, hand, dis
     assert [project.entry(f"{name}.tif").state for name in "abc"] == [
         "corrected", "segmented", "segmented",
     ]  # fmt: skip
+    if axes == "CYX":
+        # A fine-tune sees again what was seen then.
+        again.queue.images.chosen.emit("b.tif")
+        settle(again)
+        assert record_of(again.labels.value).channel == 0
+        assert record_of(again.labels.value).has_channel
     if axes == "TYX":
         # The cells of a movie are tracked, as Segment does.
         first, second = project.read_labels("b.tif", image)

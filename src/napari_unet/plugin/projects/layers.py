@@ -139,6 +139,9 @@ def _labels_layer(project: Project, name: str, source: ImageSource, image: Image
     record.source, record.image = image.unique_id, name
     record.model, record.baseline = project.entry(name).model, planes.copy()
     record.classes = classes_of(project.label_path(name))
+    channel = project.entry(name).channel
+    if channel != "auto":
+        record.channel = channel
     layer.selected_label = int(planes.max(initial=0)) + 1
     show_features(layer)
     return layer

@@ -16,6 +16,7 @@ from napari.layers.base import Layer
 from napari.utils.events import Event
 from psygnal import Signal
 
+from napari_unet.config import Channel
 from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
@@ -67,8 +68,8 @@ class Open:
         self.saved: tuple[str | None, int, int] | None = (
             (opened.owner, 0, 0) if is_as_read else None
         )
-        # What Segment found since: model, number of cells, doubt.
-        self.found: tuple[str, int, float] | None = None
+        # What Segment found since: model, number of cells, doubt, and the channel that it saw.
+        self.found: tuple[str, int, float, Channel] | None = None
         self.n_corrected = 0
 
 
@@ -418,7 +419,8 @@ class Queue:
 
     def _on_segmented(self, image: Image, labels: Labels, done: Segmentation) -> None:
         if self._open is not None and image == self._open.opened.image:
-            self._open.found = done.model.reference, done.n_cells, done.doubt
+            channel = record_of(labels).channel
+            self._open.found = done.model.reference, done.n_cells, done.doubt, channel
 
     def _on_counted(self, labels: Labels, count: EditCount | str) -> None:
         record = record_of(labels)
