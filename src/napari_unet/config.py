@@ -6,7 +6,7 @@ widget can show them without loading torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -90,6 +90,20 @@ class PredictConfig:
         _check_decoding(self.threshold, self.min_size_px)
         if self.tile_px is not None:
             _require(self.tile_px > 0, f"tile_px is {self.tile_px}; give a size in pixels")
+
+    def fitting(self, axes: str) -> PredictConfig:
+        """Return the settings without what an image of these axes lacks: links, channels, depth.
+
+        Examples
+        --------
+        >>> PredictConfig(link="zt", channel=1).fitting("TYX").link
+        't'
+        """
+        has_z, has_t = "Z" in axes, "T" in axes
+        links: dict[str, Link] = {"": "none", "z": "z", "t": "t", "zt": "zt"}
+        link = links["z" * ("z" in self.link and has_z) + "t" * ("t" in self.link and has_t)]
+        channel = self.channel if "C" in axes else "auto"
+        return replace(self, link=link, channel=channel, in_3d=self.in_3d and has_z)
 
 
 @dataclass(frozen=True, kw_only=True)

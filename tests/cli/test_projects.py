@@ -38,6 +38,20 @@ def test_a_folder_from_images_to_a_table(call, folder, nuclei, tmp_path):
     shutil.copytree(folder, copy)
     status, out, _ = call("project", "join", folder, copy, tmp_path / "out")
     assert (status, out.count("conflict")) == (0, 0)
+    status, out, _ = call("project", "join", folder, copy)
+    assert (status, out) == (0, f"{folder} and {copy} -> {tmp_path / 'images-and-copy'}\n")
+    assert (tmp_path / "images-and-copy" / "labels" / "a_labels.tif").exists()
+
+
+def test_the_model_of_the_folder_is_used(call, folder, nuclei, add_model):
+    from napari_unet.projects.project import Project
+
+    add_model("mine")
+    Project(folder).choose(model="mine")
+    status, _, told = call("project", "segment", folder)
+    assert (status, told) == (0, "napari-unet: with mine@1\n")
+    assert call("project", "segment", folder, "--model", "nuclei")[0] == 0
+    assert Project(folder).entry("a.tif").model == "nuclei@1"
 
 
 def test_what_is_wrong_is_one_sentence(call, folder, nuclei, tmp_path):

@@ -1,8 +1,12 @@
 import io
+import os
+from contextlib import contextmanager, redirect_stdout
 from types import SimpleNamespace
 
 import pytest
+import tifffile
 
+from napari_unet.cli import main
 from napari_unet.cli import terminal as cli_terminal
 from napari_unet.cli.terminal import follow, show_count, show_line
 from napari_unet.jobs import JobFailed, JobRunner
@@ -64,3 +68,40 @@ def test_the_line_is_emptied_when_a_job_fails(runner, terminal):
 def test_no_log_gets_what_is_for_a_terminal(capsys):
     show_line("reading")
     assert capsys.readouterr() == ("", "")
+
+
+@contextmanager
+def read_by_nobody():
+    """Standard output is a pipe that nobody reads any more, as after `| head`."""
+    read, write = os.pipe()
+    os.close(read)
+    # Each line is written at once: else nothing is before the process ends.
+    with open(write, "w", buffering=1, encoding="utf-8") as pipe, redirect_stdout(pipe):
+        yield
+
+
+@pytest.mark.parametrize(
+    "command", [("models", "list"), ("models", "show", "nuclei"), ("corrections", "list", "nuclei")]
+)
+@pytest.mark.usefixtures("nuclei", "corrections")
+def test_where_nobody_reads_a_command_ends_quietly(command, capsys):
+    with read_by_nobody():
+        assert main(command) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_so_does_the_help():
+    with read_by_nobody(), pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+
+
+@pytest.mark.usefixtures("nuclei")
+def test_the_work_is_done_to_its_end_where_nobody_reads(tmp_path, blobs, capsys):
+    for seed, name in enumerate("ab"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", blobs(seed, (48, 56))[0])
+    with read_by_nobody():
+        assert main(["project", "segment", str(tmp_path)]) == 0
+        assert main(["project", "status", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("labels/*.tif"))) == 2
+    assert "Broken pipe" not in capsys.readouterr().err

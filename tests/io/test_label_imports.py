@@ -13,6 +13,7 @@ from napari_unet.io.exports.labelled import Labelled
 from napari_unet.io.exports.stores import write_tif, write_zarr
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.label_imports import read_label_file, read_labels_of
+from napari_unet.io.ome_zarr import create_labels
 
 LABELS = np.zeros((9, 12), np.int32)
 LABELS[1:4, 2:6] = 1
@@ -72,16 +73,41 @@ def test_images_of_labels(tmp_path, name):
     assert read_label_file(path, (1, *LABELS.shape), "ZYX").data.shape == (1, *LABELS.shape)
 
 
-def test_ome_zarr_opens_the_labels(tmp_path):
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_opens_the_labels(tmp_path, version):
+    import zarr
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
     source = ImageSource(LABELS[None], "TYX", pixel_size_um=(0.5, 0.25), interval_s=60.0)
-    write_zarr(tmp_path / "a.zarr", Labelled(source))
-    (node, *_) = Reader(parse_url(str(tmp_path / "a.zarr")))()
+    if version == "0.5":
+        write_zarr(tmp_path / "a.zarr", Labelled(source))
+    else:  # as it was written before
+        sizes = (60.0, 0.5, 0.25), ("second", "micrometer", "micrometer")
+        create_labels(tmp_path / "a.zarr", (1, *LABELS.shape), "TYX", *sizes)
+        zarr.open(tmp_path / "a.zarr")["0"][...] = LABELS[None]
+    location = parse_url(str(tmp_path / "a.zarr"))
+    assert location.fmt.version == version
+    (node, *_) = Reader(location)()
     np.testing.assert_array_equal(np.asarray(node.data[0]), LABELS[None])
     changes = node.metadata["coordinateTransformations"][0]
     assert changes[0]["scale"] == [60.0, 0.5, 0.25]
+    found = read_label_file(tmp_path / "a.zarr")
+    assert (found.axes, found.interval_s, found.pixel_size_um) == ("TYX", 60.0, (0.5, 0.25))
+    np.testing.assert_array_equal(found.data, LABELS[None])
+
+
+def test_labels_in_ome_zarr_have_few_files(tmp_path):
+    import zarr
+
+    labels = np.zeros((1500, 1100), np.int32)
+    labels[1400:, 1000:] = 3
+    write_zarr(tmp_path / "a.zarr", Labelled(ImageSource(labels, "YX")))
+    array = zarr.open(tmp_path / "a.zarr", mode="r")["0"]
+    assert (array.shards, array.chunks) == ((1024, 1024), (256, 256))
+    np.testing.assert_array_equal(array[...], labels)
+    # Those of four that hold a cell.
+    assert len([p for p in (tmp_path / "a.zarr" / "0" / "c").rglob("*") if p.is_file()]) == 2
 
 
 def test_axes_that_a_file_does_not_name(tmp_path):

@@ -44,3 +44,23 @@ def correct(blobs):
         return after
 
     return correct
+
+
+@pytest.fixture
+def plate(tmp_path, blobs):
+    """A plate in OME-Zarr with two fields."""
+    import zarr
+
+    path = tmp_path / "screen" / "p.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.attrs["plate"] = {"wells": [{"path": "A/1"}]}
+    well = group.create_group("A/1")
+    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    scale = [{"type": "scale", "scale": [1.0, 1.0]}]
+    level = {"path": "0", "coordinateTransformations": scale}
+    for field in "01":
+        image = well.create_group(field)
+        image.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
+        image.create_array("0", data=blobs(int(field))[0])
+    return path

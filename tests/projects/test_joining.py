@@ -49,3 +49,40 @@ def test_what_is_there_is_not_replaced(folder, tmp_path, correct):
     with pytest.raises(ValueError, match="is no project"):
         join(folder, tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_halves_of_a_plate_are_a_plate(plate, tmp_path, files_in):
+    copy = tmp_path / "copy"
+    shutil.copytree(plate.parent, copy)
+    halves = Project(plate.parent), Project(copy)
+    for n, (project, ids) in enumerate(zip(halves, (5, 6), strict=True)):
+        for name in project.names[n:]:
+            labels = np.full((72, 80), ids, np.int32)
+            project.drafts.begin(name, labels, {"marks": [{"index": [], "box": [0, 9, 0, 9]}]})
+            project.save_labels(name, labels, project.read(name))
+            project.corrected(name, 1, is_new=True)
+    before = files_in(plate.parent) | files_in(copy)
+    told = join(plate.parent, copy, tmp_path / "out")
+    assert len(told) == 1
+    assert "p.zarr/A/1/1 was corrected in both folders" in told[0]
+    joined = Project(tmp_path / "out")
+    # Who corrected the first field had looked at the second one as well.
+    assert joined.names == ["p-2.zarr/A/1/1", "p.zarr/A/1/0", "p.zarr/A/1/1"]
+    found = [joined.read_labels(name, joined.read(name)).max() for name in joined.names]
+    assert found == [6, 5, 5]
+    assert {joined.entry(name).state for name in joined.names} == {"corrected"}
+    assert files_in(plate.parent) | files_in(copy) == before
+
+
+def test_images_in_zarr_of_one_size_are_told_from_each_other(plate, tmp_path, correct):
+    import zarr
+
+    copy = tmp_path / "copy"
+    shutil.copytree(plate.parent, copy)
+    pixels = zarr.open(copy / "p.zarr/A/1/0", mode="r+")["0"]
+    pixels[...] = np.random.default_rng(0).integers(0, 255, pixels.shape)
+    for folder in (plate.parent, copy):
+        Project(folder).choose(current="p.zarr/A/1/0")
+    told = join(plate.parent, copy, tmp_path / "out")
+    assert [sentence.partition(" in ")[0] for sentence in told] == ["p.zarr/A/1/0 is another image"]
+    assert "p-2.zarr/A/1/0" in Project(tmp_path / "out").names

@@ -113,7 +113,7 @@ def test_what_is_segmented_never_replaces_what_was_corrected(project, correct, t
     project._update("a.tif", state="segmented")
     found = tmp_path / "found.tif"
     tifffile.imwrite(found, np.ones((48, 56), np.uint16), software="napari-unet")
-    assert not project.accept("a.tif", found, "m@1", 1, 0.2)
+    assert not project.accept("a.tif", found, "m@1", 1, 0.2, None, {})
     np.testing.assert_array_equal(project.read_labels("a.tif", project.read("a.tif")), after)
     assert not found.exists()
     assert Project(project.folder).entry("a.tif").state == "corrected"
@@ -222,24 +222,26 @@ def test_labels_in_the_order_of_the_image():
     assert in_image_order(planes, "CYXZ").shape == (3, 4, 2)
 
 
-@pytest.fixture
-def plate(tmp_path, blobs):
-    """A plate in OME-Zarr with two fields."""
-    import zarr
-
-    path = tmp_path / "screen" / "p.zarr"
-    group = zarr.open_group(path, mode="w", zarr_format=2)
-    group.attrs["plate"] = {"wells": [{"path": "A/1"}]}
-    well = group.create_group("A/1")
-    well.attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
-    axes = [{"name": name, "type": "space"} for name in "yx"]
-    scale = [{"type": "scale", "scale": [1.0, 1.0]}]
-    level = {"path": "0", "coordinateTransformations": scale}
-    for field in "01":
-        image = well.create_group(field)
-        image.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
-        image.create_array("0", data=blobs(int(field))[0])
-    return path
+def test_axes_are_named_for_all_images_like_one(folder, correct, blobs):
+    movie = np.stack([blobs(9, (48, 56))[0]] * 2)
+    for name in ("e.tif", "f.tif"):
+        tifffile.imwrite(folder / name, movie, photometric="minisblack")
+    project = Project(folder)
+    assert project.read("e.tif").axes == "ZYX"
+    correct(project, "a.tif")
+    project.save_labels("f.tif", np.ones(movie.shape, np.int32), project.read("f.tif"))
+    project.segmented("f.tif", "m@1", 1, 0.5)
+    other = Project(folder)
+    project.name_axes("ZYX", "TYX")
+    # What was segmented with other axes is left to do, and what was corrected is not.
+    assert project.to_segment("m@1") == ["b.tif", "c.tif", "d.tif", "e.tif", "f.tif"]
+    other.choose(current="b.tif", model="mine")
+    again = Project(folder)
+    assert (again.read("e.tif").axes, again.read("e.tif").label_axes) == ("TYX", "TYX")
+    assert again.read("a.tif").axes == "YX"
+    assert (again.manifest.model, again.manifest.current) == ("mine", "b.tif")
+    again.name_axes("ZYX", "CYX")
+    assert again.read("e.tif").label_axes == "YX"
 
 
 def test_a_plate_and_its_labels(plate):
@@ -262,6 +264,8 @@ def test_a_plate_may_be_chosen_itself(plate, service, nuclei):
     segment_rest(service, project, "nuclei").wait()
     again = Project(*folder_of([plate]))
     assert [again.entry(name).state for name in again.names] == ["segmented"] * 2
+    # So they can be ordered by it.
+    assert all(again.entry(name).doubt is not None for name in again.names)
     # Nothing is written into the store.
     assert {path.name for path in plate.iterdir()} == {".zattrs", ".zgroup", "A"}
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
 
+from napari_unet.config import PredictConfig
 from napari_unet.jobs import JobCancelled
+from napari_unet.projects.classes import classes_of, save_classes
+from napari_unet.projects.joining import join
 from napari_unet.projects.manifest import BY_DOUBT
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import segment_rest
+from napari_unet.projects.table import write_cells
 
 
 def labels_of(project, name):
@@ -82,3 +89,38 @@ def test_an_image_that_was_changed_is_segmented_again(service, project, nuclei, 
     segment_rest(service, again, "nuclei").wait()
     assert labels_of(again, "a.tif").shape == (60, 40)
     assert not Project(folder).changed
+
+
+def test_what_the_cells_are_is_kept_and_told_in_the_table(service, folder, add_model, tmp_path):
+    add_model("kinds", classes=("background", "round", "long"))
+    project = Project(folder)
+    segment_rest(service, project, "kinds").wait()
+    n_cells = project.entry("a.tif").n_cells
+    assert classes_of(project.label_path("a.tif")) == dict.fromkeys(range(1, n_cells + 1), "round")
+    # It is no image, wherever it lies, and a model without types takes it away.
+    assert Project(folder).notes == ["1 file is no image and is left out: notes.txt"]
+    save_classes(project.label_path("a.tif"), {1: "long", 2: "cell"})
+    path = tmp_path / "cells.csv"
+    write_cells(SimpleNamespace(report=print, check=print), project, path, print)
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["image"] == "a.tif"]
+    assert [row["class"] for row in rows] == ["long", *["cell"] * (n_cells - 1)]
+    joined = tmp_path / "joined"
+    join(folder, folder, joined)
+    assert classes_of(Project(joined).label_path("a.tif")) == {1: "long"}
+    add_model("plain")
+    segment_rest(service, project, "plain").wait()
+    assert classes_of(project.label_path("a.tif")) == {}
+
+
+def test_of_each_image_the_channel_is_kept_that_was_seen(service, project, folder, nuclei, blobs):
+    both = np.stack([np.zeros((48, 56), np.uint8), blobs(5, (48, 56))[0]])
+    tifffile.imwrite(folder / "e.tif", both, imagej=True, metadata={"axes": "CYX"})
+    project = Project(folder)
+    segment_rest(service, project, "nuclei", PredictConfig(channel=1, link="z")).wait()
+    assert {name: project.entry(name).channel for name in ("a.tif", "e.tif")} == {
+        "a.tif": None,
+        "e.tif": 1,
+    }
+    assert project.entry("e.tif").n_cells > 0
+    assert Project(folder).entry("e.tif").channel == 1

@@ -35,4 +35,7 @@ def test_the_curve_in_words():
     assert curve_words(points(0.61, 0.74, 0.79)) == (
         "AP on 3 held-out images: 0.61, 0.74, 0.79 after 5, 10, 15 cells"
     )
+    assert curve_words(points(0.61, 0.74), {"m@2"}) == (
+        "AP on 3 held-out images: 0.61, (0.74) after 5, 10 cells"
+    )
     assert "+0.01: more correcting hardly pays" in curve_words(points(0.61, 0.79, 0.80, 0.80))

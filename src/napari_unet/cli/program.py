@@ -23,7 +23,14 @@ from napari_unet.cli import models as cli_models
 from napari_unet.cli import projects as cli_projects
 from napari_unet.cli import serve as cli_serve
 from napari_unet.cli import servers as cli_servers
-from napari_unet.cli.terminal import Notes, WrongCall, follow, show_count, show_line
+from napari_unet.cli.terminal import (
+    Notes,
+    WrongCall,
+    follow,
+    quiet_without_reader,
+    show_count,
+    show_line,
+)
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.core.checks import Unfit
 from napari_unet.corrections.annotations import Annotated
@@ -45,6 +52,11 @@ _FAILURES = (JobFailed, ValueError, OSError, MemoryError)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    with quiet_without_reader():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options) or 0

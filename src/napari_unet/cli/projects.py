@@ -12,12 +12,13 @@ from napari_unet.cli.terminal import Notes, WrongCall, follow, show_line
 from napari_unet.config import PredictConfig
 from napari_unet.io.outputs import NotOursError, check_replaceable
 from napari_unet.jobs import Job
+from napari_unet.models.store import ModelStore
 from napari_unet.projects.folder import folder_of
-from napari_unet.projects.joining import join
+from napari_unet.projects.joining import folder_for, join
 from napari_unet.projects.manifest import STATES
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
-from napari_unet.projects.scoring import curve, curve_words
+from napari_unet.projects.scoring import curve, curve_words, refused_in
 from napari_unet.projects.table import TABLE, write_cells
 from napari_unet.service.files import summary
 from napari_unet.service.segmentation import SegmentationService
@@ -58,11 +59,16 @@ def add_commands(
             "folder", type=Path, metavar="FOLDER", help="of images, or a plate in OME-Zarr"
         )
     add_options(segment)
+    # By default it is the one that was chosen in the dock.
+    segment.set_defaults(model=None)
     table.add_argument("-o", "--out", type=Path, help=f"{TABLE} in the folder by default")
     table.add_argument("--overwrite", action="store_true", help="replace what is there")
     joining = add("join", _join, "two projects in a new folder")
-    for name in ("first", "second", "out"):
+    for name in ("first", "second"):
         joining.add_argument(name, type=Path, metavar=name.upper())
+    joining.add_argument(
+        "out", type=Path, nargs="?", metavar="OUT", help="FIRST-and-SECOND by default"
+    )
 
 
 def _open(options: argparse.Namespace) -> Project:
@@ -91,10 +97,12 @@ def _segment(
         else:
             print(f"{done.name}: was corrected meanwhile, so it stays as it is", flush=True)
 
-    version = service.store.find(options.model)
+    version = service.store.find(options.model or project.manifest.model or "nuclei")
     if not project.to_segment(version.reference):
         print(f"nothing is left to segment with {version.reference}", file=sys.stderr)
         return 0
+    if options.model is None:
+        print(f"napari-unet: with {version.reference}", file=sys.stderr)
     outcomes = follow(segment_rest(service, project, version, config, tell))
     told = summary(outcomes)
     if told:
@@ -114,7 +122,8 @@ def _status(options: argparse.Namespace) -> int:
         said += [] if entry.doubt is None else [f"doubt {entry.doubt:.2f}"]
         said += ["held out"] if entry.held_out else []
         print(f"{entry.state:10} {name}  {', '.join(said)}".rstrip())
-    words = curve_words(curve(project))
+    points = curve(project)
+    words = curve_words(points, refused_in(points, ModelStore()))
     if words:
         print(words)
     return 0
@@ -140,9 +149,10 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _join(options: argparse.Namespace) -> int:
-    told = join(options.first, options.second, options.out)
+    out = options.out or folder_for(options.first, options.second)
+    told = join(options.first, options.second, out)
     for sentence in told:
         print(f"napari-unet: {sentence}", file=sys.stderr)
     conflicts = f"; {len(told)} conflict{'' if len(told) == 1 else 's'}, both kept" if told else ""
-    print(f"{options.first} and {options.second} -> {options.out}{conflicts}")
+    print(f"{options.first} and {options.second} -> {out}{conflicts}")
     return 0

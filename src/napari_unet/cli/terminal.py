@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, TypeVar, cast
 
 from napari_unet.jobs import Job, Progress
 
@@ -14,6 +16,48 @@ T = TypeVar("T")
 
 class WrongCall(ValueError):
     """Raised for a wrong call: its sentence goes to standard error, and the exit status is 2."""
+
+
+class _Unread:
+    """A stream that swallows what is written after its reader has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            self._let_go()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._let_go()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _let_go(self) -> None:
+        # What is in the buffer goes there as well, now or when Python ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def quiet_without_reader() -> Iterator[None]:
+    """Let a command do its work to the end where nobody reads what it prints, as after `| head`."""
+    streams = [cast(TextIO, _Unread(stream)) for stream in (sys.stdout, sys.stderr)]
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        try:
+            yield
+        finally:
+            # Here, because Python complains where it cannot do that at its end.
+            for stream in streams:
+                stream.flush()
 
 
 # Seconds between two lines of progress if standard error is not a terminal, for example a log file.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import label_axes
@@ -109,6 +109,8 @@ class ImageSource:
         One name for each channel; empty if the file does not say.
     notes
         What was assumed while reading, one sentence each.
+    file_axes
+        The axes by the file, where the user gave others; else empty.
     """
 
     data: LazyArray
@@ -119,6 +121,7 @@ class ImageSource:
     interval_s: float | None = None
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    file_axes: str = ""
 
     @property
     def label_axes(self) -> str:
@@ -141,6 +144,11 @@ class ImageSource:
         y, x = self.pixel_size_um
         sizes = {"T": 1.0, "Z": self.z_step_um or 1.0, "Y": y, "X": x}
         return tuple(sizes[axis] for axis in axes), "um"
+
+    def named(self, read_as: Mapping[str, str]) -> ImageSource:
+        """Return the image with other axes, where `read_as` has some for those that it has."""
+        axes = read_as.get(self.axes, self.axes)
+        return replace(self, axes=axes, file_axes=self.file_axes or self.axes)
 
     def check_channels(self, channel: object, n_model: int | None = None) -> None:
         """Raise an error if the user has to choose one of the channels.

@@ -44,7 +44,7 @@ def write_label_store(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write labels as OME-Zarr; the folder appears as a whole or not at all.
+    """Write labels as OME-Zarr 0.5; the folder appears as a whole or not at all.
 
     Parameters
     ----------
@@ -67,7 +67,31 @@ def write_label_store(
         If the labels are not whole numbers, or one is negative or too large for int32.
     """
     check_replaceable(path, overwrite=overwrite)
-    _write(path, labels, axes, (scale, units, translation))
+    _write(path, labels, axes, (scale, units, translation), zarr_format=3)
+
+
+def write_labels_of_store(path: Path, labels: LazyArray, image: Path, axes: str) -> None:
+    """Write the labels of an image in zarr, with its sizes of pixels, as `write_label_store`.
+
+    Parameters
+    ----------
+    path, labels
+        As of `write_label_store`; the labels have the axes of the image without C.
+    image
+        The store of the image.
+    axes
+        Its axes.
+    """
+    found = open_zarr(image, axes)
+    kept = [n for n, axis in enumerate(found.axes) if axis != "C"]
+    write_label_store(
+        path,
+        labels,
+        label_axes(found.axes),
+        [found.scale[n] for n in kept],
+        [found.units[n] for n in kept],
+        [found.translation[n] for n in kept],
+    )
 
 
 def write_labels_into(image: Path, labels: LazyArray, axes: str, name: str = "cells") -> Path:
@@ -134,7 +158,7 @@ def _write(
     labels: LazyArray,
     axes: str,
     sizes: tuple[Sequence[float], Sequence[str | None], Sequence[float]],
-    zarr_format: Literal[2, 3] = 2,
+    zarr_format: Literal[2, 3],
     source: str = "",
 ) -> None:
     """Write a group of labels; it appears as a whole, or what was there stays."""

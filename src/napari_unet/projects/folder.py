@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from napari_unet.io.images import LABELS, SUFFIXES, list_images
 from napari_unet.io.ome_zarr import fields_of_plate, is_zarr
+from napari_unet.projects.classes import CLASSES
 from napari_unet.projects.manifest import FILE
 
 # Bytes that are hashed at the beginning, in the middle and at the end of a file.
 _PIECE = 1 << 20
 # Names of files that say what a zarr store holds.
-_ZARR_FILES = (".zattrs", ".zarray", ".zgroup", "zarr.json")
+METADATA = (".zattrs", ".zarray", ".zgroup", "zarr.json")
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -58,6 +59,7 @@ def others_in(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if path.is_file()
         and not path.name.startswith((".", "napari-unet-"))
+        and not path.stem.endswith(f"{LABELS}{CLASSES}")
         and path.name not in (FILE, "Thumbs.db", "desktop.ini")
         and path.suffix.lower() not in SUFFIXES
     )
@@ -124,4 +126,4 @@ def few(names: Iterable[str], most: int = 3) -> str:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return [path / name for name in _ZARR_FILES if (path / name).is_file()]
+    return [path / name for name in METADATA if (path / name).is_file()]

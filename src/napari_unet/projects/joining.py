@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from napari_unet.projects.folder import fingerprint_of, label_path
+from napari_unet.io.ome_zarr import is_zarr
+from napari_unet.projects.classes import classes_of, save_classes
+from napari_unet.projects.folder import METADATA, fingerprint_of, label_path
 from napari_unet.projects.manifest import (
     FILE,
     NEW,
@@ -18,6 +21,14 @@ from napari_unet.projects.manifest import (
     write_manifest,
 )
 from napari_unet.projects.project import CORRECTIONS, Project
+
+# Bytes of each file in a zarr store by which images are told from each other.
+_BEGINNING = 1 << 16
+
+
+def folder_for(first: Path, second: Path) -> Path:
+    """Return the folder beside the first project in which two projects are joined by default."""
+    return first.absolute().with_name(f"{first.absolute().name}-and-{second.absolute().name}")
 
 
 def join(first: Path, second: Path, out: Path) -> list[str]:
@@ -92,24 +103,46 @@ def _join_into(out: Path, projects: Sequence[Project]) -> list[str]:
                 elif STATES.index(entry.state) <= STATES.index(known.state):
                     continue
             taken = {e.labels.lower() for n, e in images.items() if n != target}
-            labels = label_path(target, "labels", taken)
+            place = label_path(target, "labels", taken)
             # A model of that name on another computer did not learn from it.
-            images[target] = replace(entry, labels=labels, is_changed=entry.is_kept)
+            images[target] = replace(entry, labels=place, is_changed=entry.is_kept)
             origin[target] = project, name
+    plates: dict[Path, Path] = {}
     for target, (project, name) in origin.items():
-        _copy(project.path(name), out / target)
-        if project.label_path(name).exists():
-            _copy(project.label_path(name), out / images[target].labels)
+        field = project.path(name)
+        _copy(field, out / target)
+        plate = _plate_of(field)
+        if plate is not None:
+            plates[out / target.removesuffix(field.relative_to(plate).as_posix())] = plate
+        labels = project.label_path(name)
+        if labels.exists():
+            _copy(labels, out / images[target].labels)
+            save_classes(out / images[target].labels, classes_of(labels))
         elif images[target].state == SEGMENTED:
             images[target] = replace(images[target], state=NEW)
         if project.is_corrected(name):
             project.drafts.copy(name, type(project.drafts)(out / CORRECTIONS), target)
-    write_manifest(out / FILE, Manifest(images))
+    for new, plate in plates.items():
+        _copy_plate(plate, new)
+    second, first = (project.manifest.read_as for project in projects[::-1])
+    write_manifest(out / FILE, Manifest(images, read_as={**second, **first}))
     return told
 
 
 def _same_image(one: tuple[Project, str], other: tuple[Project, str]) -> bool:
-    return len({fingerprint_of(project.path(name)) for project, name in (one, other)}) == 1
+    paths = [project.path(name) for project, name in (one, other)]
+    print_of = _print_of_store if paths[0].is_dir() and paths[1].is_dir() else fingerprint_of
+    return print_of(paths[0]) == print_of(paths[1])
+
+
+def _print_of_store(path: Path) -> str:
+    """Return a hash of the size and the beginning of each file of an image in zarr."""
+    found = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        found.update(f"{file.relative_to(path)} {file.stat().st_size}".encode())
+        with file.open("rb") as content:
+            found.update(content.read(_BEGINNING))
+    return found.hexdigest()
 
 
 def _same_labels(one: tuple[Project, str], other: tuple[Project, str]) -> bool:
@@ -120,8 +153,14 @@ def _same_labels(one: tuple[Project, str], other: tuple[Project, str]) -> bool:
 
 
 def _free(name: str, taken: dict[str, ImageEntry]) -> str:
-    path = PurePosixPath(name)
-    names = (str(path.with_stem(f"{path.stem}-{n}")) for n in range(2, len(taken) + 3))
+    # Of an image in a store the store gets the name: a plate tells the names of its fields.
+    parts = PurePosixPath(name).parts
+    at = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
+    path, rest = PurePosixPath(*parts[: at + 1]), parts[at + 1 :]
+    names = (
+        str(PurePosixPath(path.with_stem(f"{path.stem}-{n}"), *rest))
+        for n in range(2, len(taken) + 3)
+    )
     return next(free for free in names if free not in taken)
 
 
@@ -131,3 +170,18 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copy2(source, target)
+
+
+def _plate_of(field: Path) -> Path | None:
+    """The store of the plate that an image is a field of; None if it is none."""
+    return next((path for path in reversed(field.parents) if is_zarr(path)), None)
+
+
+def _copy_plate(plate: Path, target: Path) -> None:
+    """Copy what a plate says of itself and of its wells, but no field."""
+    for group in (plate, *plate.glob("*"), *plate.glob("*/*")):
+        for name in METADATA:
+            copy = target / group.relative_to(plate) / name
+            if (group / name).is_file() and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(group / name, copy)

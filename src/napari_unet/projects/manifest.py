@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from napari_unet.config import Channel
 from napari_unet.io.atomic import replacing
 
 # Name of the json file in the folder of a project.
@@ -38,6 +39,8 @@ class ImageEntry:
         Number of cells that were corrected, and of places that were marked as correct.
     doubt
         How unsure the model was, in [0, 1]; None if that is not known.
+    channel
+        The channel that the model saw, "stain", or None for all; "auto" if that is not known.
     held_out
         Whether it judges models and never teaches.
     taught
@@ -56,6 +59,7 @@ class ImageEntry:
     n_cells: int = 0
     n_corrected: int = 0
     doubt: float | None = None
+    channel: Channel | Literal["auto"] = "auto"
     held_out: bool = False
     taught: tuple[str, ...] = ()
     is_changed: bool = False
@@ -106,6 +110,10 @@ class Manifest:
         One of `SORTS`.
     current
         The image that was open last; empty if none was.
+    model
+        The model that was chosen last, NAME or NAME@VERSION; empty if none was.
+    read_as
+        Axes that the user gave to images, by those that their files have.
     curve
         The scores on held-out images, the oldest first.
     """
@@ -115,6 +123,8 @@ class Manifest:
     listed: bool = False
     sort: str = NOT_CHOSEN
     current: str = ""
+    model: str = ""
+    read_as: Mapping[str, str] = field(default_factory=dict)
     curve: tuple[Score, ...] = ()
 
 
@@ -181,6 +191,8 @@ def _from(said: dict[str, Any]) -> Manifest:
         bool(said["listed"]),
         said["sort"],
         str(said["current"]),
+        str(said.get("model", "")),
+        {str(file): str(axes) for file, axes in said.get("read_as", {}).items()},
         curve,
     )
 
@@ -192,6 +204,7 @@ def _entry(facts: dict[str, Any]) -> ImageEntry:
     doubt_is_number = entry.doubt is None or isinstance(entry.doubt, int | float)
     texts = (entry.labels, entry.model, entry.stamp, entry.fingerprint)
     whole = isinstance(entry.n_cells, int) and isinstance(entry.n_corrected, int)
+    whole = whole and (isinstance(entry.channel, int) or entry.channel in (None, "stain", "auto"))
     if entry.state not in STATES or not (doubt_is_number and whole):
         raise ValueError(f"the state of an image cannot be read: {facts}")
     if not all(isinstance(text, str) for text in texts):

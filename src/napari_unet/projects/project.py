@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.config import Channel
 from napari_unet.core.axes import label_axes
 from napari_unet.corrections.drafts import Draft, Drafts
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.images import read_image, write_labels
 from napari_unet.io.label_imports import read_labels_of
-from napari_unet.io.label_stores import write_label_store
-from napari_unet.io.ome_zarr import open_zarr
+from napari_unet.io.label_stores import write_labels_of_store
 from napari_unet.io.outputs import check_replaceable, is_ours
+from napari_unet.projects.classes import save_classes
 from napari_unet.projects.folder import (
     few,
     fingerprint_of,
@@ -140,8 +142,11 @@ class Project:
         return self.folder / self.entry(name).labels
 
     def read(self, name: str) -> ImageSource:
-        """Read an image; pixels in zarr and in files of microscopes are read later."""
-        return read_image(self.path(name))
+        """Read an image; pixels in zarr and in files of microscopes are read later.
+
+        Its axes are those that `name_axes` gave to images like it.
+        """
+        return read_image(self.path(name)).named(self._manifest.read_as)
 
     def read_labels(self, name: str, image: ImageSource) -> NDArray[np.int32] | None:
         """Read the labels of an image, with its axes without C; None if there are none.
@@ -194,9 +199,11 @@ class Project:
 
     # What changes
 
-    def choose(self, *, sort: str | None = None, current: str | None = None) -> None:
-        """Remember the order of the images, and the one that is open."""
-        given = (("sort", sort), ("current", current))
+    def choose(
+        self, *, sort: str | None = None, current: str | None = None, model: str | None = None
+    ) -> None:
+        """Remember the order of the images, the one that is open, and the model."""
+        given = (("sort", sort), ("current", current), ("model", model))
         with self._lock:
             changes = {
                 name: value
@@ -207,6 +214,22 @@ class Project:
                 self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type]
                 self._dirty |= changes.keys()
                 self._save()
+
+    def name_axes(self, file_axes: str, axes: str) -> None:
+        """Read images whose files have these axes with others from now on.
+
+        What was segmented and not corrected is to be segmented again.
+        """
+        with self._lock:
+            self._update_from_disk()
+            read_as = {**self._manifest.read_as, file_axes: axes}
+            images = {
+                name: replace(entry, model="") if entry.state == SEGMENTED else entry
+                for name, entry in self._manifest.images.items()
+            }
+            self._manifest = replace(self._manifest, images=images, read_as=read_as)
+            self._dirty |= {"read_as", *(f"image {name}" for name in images)}
+            self._save()
 
     def prefer_doubt(self) -> None:
         """Order the images by doubt from now on, unless the user chose an order."""
@@ -236,11 +259,7 @@ class Project:
         """
         path = self.label_path(name)
         if path.suffix == ".zarr":
-            store = open_zarr(self.path(name))
-            kept = [n for n, axis in enumerate(store.axes) if axis != "C"]
-            scale, units = [store.scale[n] for n in kept], [store.units[n] for n in kept]
-            shift = [store.translation[n] for n in kept]
-            write_label_store(path, labels, label_axes(image.axes), scale, units, shift)
+            write_labels_of_store(path, labels, self.path(name), image.axes)
             return
         check_replaceable(path)
         sizes = image.pixel_size_um, image.z_step_um, image.interval_s
@@ -264,13 +283,30 @@ class Project:
         more = {"is_changed": True} if is_new and n_corrected else {}
         self._update(name, state=state, n_corrected=n_corrected, **more, **self._facts(name))
 
-    def segmented(self, name: str, model: str, n_cells: int, doubt: float | None) -> None:
+    def segmented(
+        self,
+        name: str,
+        model: str,
+        n_cells: int,
+        doubt: float | None,
+        channel: Channel | Literal["auto"] = "auto",
+    ) -> None:
         """Note that a model segmented an image; what is known of corrections stays."""
         state = SEGMENTED if self.entry(name).state == NEW else self.entry(name).state
-        facts = {"model": model, "n_cells": n_cells, "doubt": doubt, "state": state}
+        facts = {"model": model, "n_cells": n_cells, "doubt": doubt, "channel": channel}
+        facts["state"] = state
         self._update(name, **facts, **self._facts(name))
 
-    def accept(self, name: str, found: Path, model: str, n_cells: int, doubt: float | None) -> bool:
+    def accept(
+        self,
+        name: str,
+        found: Path,
+        model: str,
+        n_cells: int,
+        doubt: float | None,
+        channel: Channel | Literal["auto"],
+        classes: Mapping[int, str],
+    ) -> bool:
         """Take labels that were found in the background, unless the image was corrected meanwhile.
 
         Parameters
@@ -279,8 +315,10 @@ class Project:
             Of the image.
         found
             File or store of the labels, on the same disk; it is moved, or deleted.
-        model, n_cells, doubt
+        model, n_cells, doubt, channel
             As of `ImageEntry`.
+        classes
+            Of the cells, by their ids.
 
         Returns
         -------
@@ -293,11 +331,12 @@ class Project:
                 _delete(found)
                 return False
             check_replaceable(target)
+            save_classes(target, classes)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 _delete(target)
             found.replace(target)
-            self.segmented(name, model, n_cells, doubt)
+            self.segmented(name, model, n_cells, doubt, channel)
             return True
 
     def set_done(self, name: str, done: bool) -> None:
@@ -457,13 +496,11 @@ class Project:
             for name, entry in ours.images.items()
         }
         more = {name: entry for name, entry in there.images.items() if name not in images}
-        self._manifest = replace(
-            ours,
-            images=images | more,
-            sort=(ours if "sort" in self._dirty else there).sort,
-            current=(ours if "current" in self._dirty else there).current,
-            curve=(ours if "curve" in self._dirty else there).curve,
-        )
+        kept = {
+            name: getattr(ours if name in self._dirty else there, name)
+            for name in ("sort", "current", "model", "read_as", "curve")
+        }
+        self._manifest = replace(ours, images=images | more, **kept)
 
     def _save(self) -> None:
         self._update_from_disk()

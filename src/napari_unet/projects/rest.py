@@ -15,6 +15,8 @@ from napari_unet.service.segmentation import SegmentationService
 
 # Folder in that of the labels for those that are being found; they are moved when they are whole.
 _WORK = ".napari-unet-rest"
+# The largest image in zarr that is segmented in memory: its labels take 256 MB.
+_IN_MEMORY_PX = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,13 @@ def segment_rest(
         )
     targets = {name: project.label_path(name) for name in names}
     jobs = {
-        name: FileJob(project.path(name), target.parent / _WORK / target.name)
+        name: FileJob(
+            project.path(name),
+            target.parent / _WORK / target.name,
+            read_as=project.manifest.read_as,
+            fits_settings=True,
+            in_memory_px=_IN_MEMORY_PX,
+        )
         for name, target in targets.items()
     }
     name_of = {job.image: name for name, job in jobs.items()}
@@ -85,7 +93,8 @@ def segment_rest(
         name, taken = name_of[done.job.image], False
         if not done.error:
             try:
-                facts = done.n_cells, done.doubt
+                classes = dict(enumerate(done.classes or (), start=1))
+                facts = done.n_cells, done.doubt, done.channel, classes
                 taken = project.accept(name, done.job.labels, version.reference, *facts)
             except (ValueError, OSError) as error:
                 done = replace(done, error=sentence(error))

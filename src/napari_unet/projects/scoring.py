@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from napari_unet.backends.requests import SegmentRequest
 from napari_unet.config import PredictConfig
 from napari_unet.core.axes import get_plane, plane_indices, take_channel
 from napari_unet.jobs import Job
-from napari_unet.models.store import ModelVersion
+from napari_unet.models.store import ModelStore, ModelVersion
 from napari_unet.projects.manifest import DONE, Score
 from napari_unet.projects.project import Project
 from napari_unet.service.segmentation import SegmentationService
@@ -72,15 +73,16 @@ def score_models(
             for n, name in enumerate(names):
                 part = job.part(number * len(names) + n, len(new) * len(names), "held-out image")
                 image = project.read(name)
+                seen = settings.fitting(image.axes)
                 truth = project.read_labels(name, image)
                 if truth is None:
                     raise ValueError(f"the labels of {name} are gone; segment it again")
                 image.check_channels(
-                    settings.channel, version.header.architecture.get("in_channels", 1)
+                    seen.channel, version.header.architecture.get("in_channels", 1)
                 )
-                pixels, axes = take_channel(image.data, image.axes, settings.channel)
+                pixels, axes = take_channel(image.data, image.axes, seen.channel)
                 planes = tuple(plane_indices(axes, pixels.shape))
-                request = SegmentRequest(pixels, axes, version, settings, planes)
+                request = SegmentRequest(pixels, axes, version, seen, planes)
                 labels = service.servers.local.segment(part, request).labels
                 for index in planes:
                     pair = (get_plane(each, image.label_axes, index)[0] for each in (truth, labels))
@@ -102,13 +104,25 @@ def curve(project: Project) -> tuple[Score, ...]:
     return tuple(point for point in project.manifest.curve if point.images == names)
 
 
-def curve_words(points: Sequence[Score]) -> str:
-    """Return the curve in words; empty without a point."""
+def refused_in(points: Sequence[Score], store: ModelStore) -> set[str]:
+    """NAME@VERSION of the models of a curve that their checks refused, and that are not used."""
+    found = set()
+    for point in points:
+        # It may have been removed, or be on another computer.
+        with suppress(ValueError):
+            found |= {point.model} if store.find(point.model).refused else set()
+    return found
+
+
+def curve_words(points: Sequence[Score], refused: Collection[str] = ()) -> str:
+    """Return the curve in words, models that were refused in brackets; empty without a point."""
     if not points:
         return ""
     n = len(points[0].images)
     images = "1 held-out image" if n == 1 else f"{n} held-out images"
-    values = ", ".join(f"{point.ap:.2f}" for point in points)
+    values = ", ".join(
+        f"({point.ap:.2f})" if point.model in refused else f"{point.ap:.2f}" for point in points
+    )
     counts = ", ".join(str(point.n_corrected) for point in points)
     said = f"AP on {images}: {values} after {counts} cells"
     if len(points) > 2:

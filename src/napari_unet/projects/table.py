@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_unet.io.outputs import check_replaceable
 from napari_unet.jobs import Reporter, sentence
+from napari_unet.projects.classes import CELL, classes_of
 from napari_unet.projects.project import Project
 from napari_unet.segmentation.measurements import Columns, measure, write_table
 
@@ -52,6 +53,7 @@ def write_cells(
     """
     check_replaceable(path, overwrite=overwrite)
     tables: list[Columns] = []
+    kinds: list[dict[int, str]] = []
     names = [n for n in sorted(project.names) if project.label_path(n).exists()]
     if not names:
         raise ValueError("no image has labels yet; segment the rest first")
@@ -64,6 +66,7 @@ def write_cells(
                 raise ValueError("its labels are gone")
             scale, unit = image.scale
             columns = measure(labels, image.data, image.axes, scale, job.check)
+            classes = classes_of(project.label_path(name))
         except (ValueError, OSError, MemoryError) as error:
             told(f"{name}: {sentence(error)}")
             continue
@@ -72,8 +75,13 @@ def write_cells(
         first: Columns = {"image": np.full(n, name, object)}
         last: Columns = {"unit": np.full(n, unit, object), "state": np.full(n, state, object)}
         tables.append(first | columns | last)
+        kinds.append(classes)
     if not tables:
         raise ValueError("no image could be measured")
+    if any(kinds):
+        for table, classes in zip(tables, kinds, strict=True):
+            of_cells = [classes.get(label, CELL) for label in table["label"].tolist()]
+            table["class"] = np.array(of_cells, object)
     write_table(path, _joined(tables))
     return sum(len(table["label"]) for table in tables)
 

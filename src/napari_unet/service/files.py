@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_unet.backends.requests import SegmentRequest
-from napari_unet.config import PredictConfig
+from napari_unet.config import Channel, PredictConfig
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import plane_indices, take_channel
 from napari_unet.core.checks import Unfit
 from napari_unet.io.atomic import writing_to
 from napari_unet.io.images import LABELS, read_image, stem_of, write_labels
+from napari_unet.io.label_stores import write_labels_of_store
 from napari_unet.io.ome_zarr import is_zarr, open_zarr
 from napari_unet.io.outputs import check_replaceable
 from napari_unet.jobs import JobCancelled, Part, Reporter, sentence
@@ -50,6 +52,14 @@ class FileJob:
         As for `io.images.read_image`.
     overwrite
         Whether files that this program did not make may be replaced.
+    read_as
+        Axes that the user gave to images, by those that their files have.
+    fits_settings
+        Whether settings are left out where an image has no axes for them, such as links along time;
+        else they are an error.
+    in_memory_px
+        Images in zarr of so many pixels or fewer are segmented in memory, as those in other files
+        are: how unsure the model was of them is known then.
     """
 
     image: Path
@@ -59,6 +69,9 @@ class FileJob:
     series: int | None = None
     rgb: bool = False
     overwrite: bool = False
+    read_as: Mapping[str, str] = field(default_factory=dict)
+    fits_settings: bool = False
+    in_memory_px: int = 0
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -93,6 +106,10 @@ class FileDone:
         The diameter and channel with which the model saw the image.
     doubt
         How unsure the model is of the image, as of `Segmentation`; None if that is not known.
+    classes
+        The class of each cell, in the order of their ids; None if the model does not tell them.
+    channel
+        The channel that the model saw, "stain", or None for all.
     """
 
     job: FileJob
@@ -103,6 +120,8 @@ class FileDone:
     notes: tuple[str, ...] = ()
     look: Look = AS_IT_IS
     doubt: float | None = None
+    classes: tuple[str, ...] | None = None
+    channel: Channel = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +278,9 @@ def segment_file(
     start = time.perf_counter()
     job.report(0.0, "reading")
     image = read_image(file.image, file.axes, series=file.series, rgb=file.rgb)
+    image = image.named(file.read_as)
+    if file.fits_settings:
+        config = config.fitting(image.axes)
     check_link(config.link, image.axes)
     try:
         image.check_channels(config.channel, version.header.architecture.get("in_channels", 1))
@@ -268,7 +290,8 @@ def segment_file(
     labels: LazyArray
     classes: tuple[str, ...] | None = None
     warnings: list[str] = []
-    if is_zarr(file.labels):
+    in_zarr = is_zarr(file.labels)
+    if in_zarr and math.prod(image.data.shape) > file.in_memory_px:
         with writing_to(file.labels):
             found = segment_volume(
                 job,
@@ -293,14 +316,11 @@ def segment_file(
         found = tools.segment(job, SegmentRequest(pixels, axes, version, config, planes))
         # It may have come while the image was segmented.
         file.check_written()
-        write_labels(
-            file.labels,
-            found.labels,
-            image.label_axes,
-            image.pixel_size_um,
-            image.z_step_um,
-            image.interval_s,
-        )
+        if in_zarr:
+            write_labels_of_store(file.labels, found.labels, file.image, image.axes)
+        else:
+            sizes = image.pixel_size_um, image.z_step_um, image.interval_s
+            write_labels(file.labels, found.labels, image.label_axes, *sizes)
         labels, classes = found.labels, found.kinds
     if file.table is not None:
         job.report(0.99, "measuring")
@@ -314,7 +334,15 @@ def segment_file(
     notes = tuple(f"{file.image}: {note}" for note in told if note)
     doubt = found.doubt if isinstance(found, Segmentation) else None
     return FileDone(
-        file, found.n_cells, found.compute, seconds, notes=notes, look=found.look, doubt=doubt
+        file,
+        found.n_cells,
+        found.compute,
+        seconds,
+        notes=notes,
+        look=found.look,
+        doubt=doubt,
+        classes=classes,
+        channel=found.look.channel if config.channel == "auto" else config.channel,
     )
 
 

@@ -163,10 +163,34 @@ def test_cells_that_are_not_linked_have_no_tracks(dock, settle, discs):
 
 
 @pytest.mark.slow
-def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp_path):
+def test_labels_are_written_into_the_store_of_their_image(dock, settle, image, answer, tmp_path):
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Label, Reader
+    from ome_zarr.writer import write_image
+
+    store = tmp_path / "cells.zarr"
+    write_image(image, str(store), axes="yx", scale_factors=[])
+    dock.viewer.open(str(store))
+    dock.segment_button.click()
+    settle(dock)
+    asked = answer(store)
+    assert choose(dock, settle, "image-zarr") == "'cells cells' was exported to cells.zarr"
+    # The dialog begins there.
+    assert asked[0][2] == str(store)
+    nodes = list(Reader(parse_url(store, mode="r"))())
+    (labels,) = [node for node in nodes if node.load(Label) is not None]
+    np.testing.assert_array_equal(np.asarray(labels.data[0]), dock.labels.value.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mine.zip", "mine.geojson", "mine_seg.npy"])
+def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp_path, name):
     mine = np.zeros((96, 96), np.int32)
     mine[10:30, 10:30], mine[60:80, 20:40] = 3, 8
-    export_labels(mine, tmp_path / "mine.zip")
+    if name.endswith(".npy"):
+        np.save(tmp_path / name, {"masks": mine.astype(np.uint16), "flows": []})
+    else:
+        export_labels(mine, tmp_path / name)
     import_button = dock.measuring.exporting.import_button
     assert not import_button.isEnabled()
     assert "Open an image first" in import_button.toolTip()
@@ -174,16 +198,16 @@ def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp
     dock.segment_button.click()
     settle(dock)
     found = dock.labels.value
-    answer(tmp_path / "mine.zip")
+    answer(tmp_path / name)
     import_button.click()
     settle(dock)
     layer = dock.labels.value
-    assert layer.name == "mine"
+    assert layer.name == name.partition(".")[0]
     np.testing.assert_array_equal(layer.data, mine)
     np.testing.assert_array_equal(layer.scale, (2, 2))
     assert not found.visible
-    assert dock.correct_step.note.text() == "2 cells imported from mine.zip"
-    assert dock.correcting.count.text() == 'All 2 cells of "mine" are used as examples'
+    assert dock.correct_step.note.text() == f"2 cells imported from {name}"
+    assert dock.correcting.count.text() == f'All 2 cells of "{layer.name}" are used as examples'
     assert dock.finetune_button.isEnabled()
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Image, Labels
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
 
-from napari_unet.plugin.viewer.record import is_helper
+from napari_unet.plugin.viewer.record import is_helper, record_of
 from napari_unet.projects.project import Project
 
 
@@ -259,6 +263,20 @@ def test_closed_with_the_last_stroke_unsaved(opened, settle, hand, folder, qtbot
     qtbot.waitUntil(is_saved, timeout=5000)
 
 
+def test_a_script_ends_with_the_last_stroke_unsaved(
+    opened, settle, hand, folder, qtbot, monkeypatch
+):
+    segment(opened, settle)
+    correct(opened, hand)
+    # The controller goes first then, while Qt is there still.
+    opened.controller.close()
+    monkeypatch.delattr(opened.controller.corrections, "_timer")
+    opened.cleanup()
+    qtbot.waitUntil(lambda: Project(folder).entry("a.tif").state == "corrected", timeout=5000)
+    project = Project(folder)
+    assert project.read_labels("a.tif", project.read("a.tif"))[75, 75] == 99
+
+
 @pytest.mark.slow
 def test_all_corrected_images_teach_but_those_that_are_held_out(
     opened, settle, hand, monkeypatch, folder
@@ -443,3 +461,269 @@ def test_a_plate_is_opened_field_by_field(docked, settle, tmp_path, image):
     assert sorted(each.name for each in (tmp_path / "labels").iterdir()) == [
         "p_A_1_0_labels.zarr", "p_A_1_1_labels.zarr",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", ["CYX", "TYX"])
+def test_what_the_axes_are_is_said_once_for_the_folder(docked, settle, hand, discs, tmp_path, axes):
+    for n, name in enumerate("abc"):
+        image = discs((20, 20 + 4 * n), (70, 30))
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.stack([image] * 2), photometric="minisblack")
+    widget = docked()
+    widget.queue.open_folder(tmp_path)
+    settle(widget)
+    # The rest is segmented before anybody sees that the axes are wrong.
+    widget.queue.segment_rest.click()
+    settle(widget)
+    assert widget.read_as.axes == "ZYX"
+    widget.read_as.choose(axes)
+    settle(widget)
+    assert widget.queue.segment_rest.text() == "Segment the rest (3)"
+    segment(widget, settle)
+    correct(widget, hand)
+    settle(widget)
+    painted = np.asarray(widget.labels.value.data).copy()
+    assert painted.shape == ((96, 96) if axes == "CYX" else (2, 96, 96))
+    assert not widget.queue.note.is_warning
+    go(widget, settle)
+    assert widget.read_as.axes == axes
+    widget.queue.segment_rest.click()
+    settle(widget)
+    again = docked()
+    again.queue.open_folder(tmp_path)
+    settle(again)
+    again.queue.images.chosen.emit("a.tif")
+    settle(again)
+    assert again.read_as.axes == axes
+    np.testing.assert_array_equal(again.labels.value.data, painted)
+    project = Project(tmp_path)
+    for name in ("a.tif", "b.tif", "c.tif"):
+        image = project.read(name)
+        assert (image.axes, image.file_axes) == (axes, "ZYX")
+        assert project.read_labels(name, image).shape == painted.shape
+    assert [project.entry(f"{name}.tif").state for name in "abc"] == [
+        "corrected", "segmented", "segmented",
+    ]  # fmt: skip
+    if axes == "CYX":
+        # A fine-tune sees again what was seen then.
+        again.queue.images.chosen.emit("b.tif")
+        settle(again)
+        assert record_of(again.labels.value).channel == 0
+        assert record_of(again.labels.value).has_channel
+    if axes == "TYX":
+        # The cells of a movie are tracked, as Segment does.
+        first, second = project.read_labels("b.tif", image)
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture
+def refused(opened, settle, store):
+    """Ends a fine-tune of the open image, whose version is refused for want of time."""
+
+    def refuse():
+        verdict = SimpleNamespace(accepted=False, why="only 4 steps were possible", wants_time=True)
+        model = store.find("tiny")
+        done = SimpleNamespace(
+            verdict=verdict, parent=model, model=model, slips=(), check=None, replay=None,
+            compute="CPU",
+        )  # fmt: skip
+        controller = opened.controller
+        opened.queue.queue.teaching = (opened.queue.queue.name,)
+        controller.follower.begin("Fine-tuning")
+        told = controller._show_improvement(opened.image.value, done)
+        controller.follower.finish(told, True)
+        settle(opened)
+
+    return refuse
+
+
+@pytest.mark.slow
+def test_what_a_fine_tune_came_to_is_still_offered_on_the_next_image(
+    opened, settle, hand, refused, monkeypatch
+):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    correct(opened, hand)
+    settle(opened)
+    window = opened.window()
+    window.resize(window.width(), 600)
+    settle(opened)
+    opened.column.ensureWidgetVisible(opened.finetune_button)
+    refused()
+    # Though the window is low.
+    assert opened.last.more.visibleRegion().boundingRect().height() > 20
+    go(opened, settle)
+    assert opened.queue.queue.name == "b.tif"
+    assert opened.last.more.isVisible()
+    assert "only 4 steps were possible" in opened.last.note.text()
+    given = []
+    monkeypatch.setattr(
+        opened.controller.service,
+        "finetune",
+        lambda annotated, model, config, **more: given.append((annotated, config)) or 1 / 0,
+    )
+    opened.last.more.click()
+    settle(opened)
+    ((annotated, config),) = given
+    assert [item.name for item in annotated] == ["a.tif"]
+    assert config.seconds == 180
+    # Another folder, or none, has nothing to do with it.
+    refused()
+    opened.queue.leave.click()
+    settle(opened)
+    assert not opened.last.isVisible()
+
+
+@pytest.mark.slow
+def test_what_is_learnt_from_is_tinted_over_each_image(opened, settle, hand):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    for _ in range(3):
+        correct(opened, hand)
+        settle(opened)
+        image, tint, cells = [
+            layer for layer in opened.viewer.layers if "(going)" not in layer.name
+        ]
+        assert (image, cells) == (opened.image.value, opened.labels.value)
+        assert (tint.name, tint.visible) == ("learnt from (U-Net)", True)
+        go(opened, settle)
+
+
+def test_a_folder_goes_on_with_its_model(opened, settle, docked, add_model, folder):
+    add_model("zebra", normalisation={"low": 0.0, "high": 100.0})
+    add_model("tiger", normalisation={"low": 0.0, "high": 100.0})
+    opened.models.offer()
+    opened.model.value = "zebra"
+    settle(opened)
+    again = docked()
+    again.model.value = "tiger"
+    again.queue.open_folder(folder)
+    settle(again)
+    assert again.model.value == "zebra"
+    again.queue.leave.click()
+    settle(again)
+    again.model.value = "tiny"
+    again.queue.open_folder(folder)
+    settle(again)
+    assert again.model.value == "zebra"
+
+
+def test_held_out_images_are_seen_as_the_dock_says(opened, settle, store, add_model, monkeypatch):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    for box in (opened.queue.held_out, opened.queue.done):
+        box.click()
+        settle(opened)
+    opened.advanced.min_size.value = 5000
+    opened.queue.queue.teaching = ("b.tif",)
+    done = SimpleNamespace(
+        verdict=SimpleNamespace(accepted=True), parent=None, model=store.find("tiny"), slips=()
+    )
+    opened.controller.learnt.emit(done)
+    settle(opened)
+    settle(opened)
+    # No cell is as large as that.
+    assert opened.queue.scores.text() == "AP on 1 held-out image: 0.00 after 0 cells"
+
+
+def test_the_table_of_all_cells_is_told_beside_the_list(opened, settle, folder, monkeypatch):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    path = folder / "cells.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *given: (str(path), ""))
+    opened.queue.table.click()
+    settle(opened)
+    assert opened.queue.note.text() == f"12 cells written to {path}"
+    assert not opened.status.text()
+    with path.open(newline="") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == {f"{n}.tif" for n in "abcd"}
+
+
+@pytest.mark.slow
+def test_the_viewer_draws_between_the_steps_to_the_next_image(opened, settle, qtbot):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    # The image was read again, and what it had before leaves.
+    qtbot.waitUntil(lambda: len(opened.viewer.layers) == 2, timeout=5000)
+    events, seen, turn = opened.viewer.layers.events, [], 0
+
+    def tick():
+        nonlocal turn
+        turn += 1
+
+    timer = QTimer()
+    timer.timeout.connect(tick)
+    timer.start(1)
+    for event in (events.inserted, events.removed):
+        event.connect(lambda event: seen.append((event.type, event.value.name, turn)))
+    go(opened, settle)
+    qtbot.waitUntil(lambda: len(seen) == 4, timeout=5000)
+    timer.stop()
+    kinds, names, turns = zip(*seen, strict=True)
+    assert kinds == ("inserted", "inserted", "removed", "removed")
+    assert names[:2] == ("b.tif", "b.tif cells")
+    assert len(set(turns)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wants_time", [False, True])
+def test_models_that_are_refused_tell_that_correcting_hardly_pays(
+    opened, settle, store, add_model, wants_time
+):
+    opened.queue.segment_rest.click()
+    settle(opened)
+    for box in (opened.queue.held_out, opened.queue.done):
+        box.click()
+        settle(opened)
+    parent = store.find("tiny")
+    for seed in (1, 2):
+        model = add_model("tiny", seed=seed, normalisation={"low": 0.0, "high": 100.0})
+        (model.path.parent / f"000{model.version}.refused").touch()
+        opened.queue.queue.teaching = ("b.tif",)
+        verdict = SimpleNamespace(accepted=False, wants_time=wants_time)
+        done = SimpleNamespace(verdict=verdict, parent=parent, model=model, slips=())
+        opened.controller.learnt.emit(done)
+        settle(opened)
+        settle(opened)
+    told = opened.queue.scores.text()
+    if wants_time:
+        assert told == "1 of 1 held-out images judge the next model"
+        return
+    assert told.startswith("AP on 1 held-out image: 1.00, (1.00), (1.00) after 0, 0, 0 cells")
+    assert "more correcting hardly pays" in told
+
+
+def test_what_the_cells_are_is_there_again(opened, settle, add_model):
+    kinds = ("background", "round", "long")
+    add_model("kinds", classes=kinds, normalisation={"low": 0.0, "high": 100.0})
+    opened.models.offer("kinds")
+    layer = segment(opened, settle)
+    assert record_of(layer).classes == dict.fromkeys((1, 2, 3), "round")
+    go(opened, settle)
+    go(opened, settle, -1)
+    again = opened.labels.value
+    assert again != layer
+    assert record_of(again).classes == dict.fromkeys((1, 2, 3), "round")
+    assert set(again.features["class"][1:]) == {"round"}
+
+
+@pytest.mark.slow
+def test_an_image_without_labels_does_not_keep_the_others_from_teaching(
+    opened, settle, hand, monkeypatch
+):
+    assert not opened.finetune_button.isEnabled()
+    segment(opened, settle)
+    correct(opened, hand)
+    go(opened, settle)
+    assert opened.labels.value is None
+    assert opened.finetune_button.isEnabled()
+    given = []
+
+    def fail(annotated, *args, **options):
+        given.extend(annotated)
+        raise ValueError("this is a test")
+
+    monkeypatch.setattr(opened.controller.service, "finetune", fail)
+    opened.finetune_button.click()
+    settle(opened)
+    assert [item.name for item in given] == ["a.tif"]
+    assert "this is a test" in opened.status.text()

@@ -280,11 +280,15 @@ class Advanced(QCollapsible):
         config = self.predict_config()
         return config if self._link_is_chosen else replace(config, link="none", in_3d=False)
 
-    def predict_config(self) -> PredictConfig:
-        """How to segment the chosen image."""
+    def folder_config(self) -> PredictConfig:
+        """How to segment the images of a folder: each as a whole."""
+        return self.predict_config(is_whole=True)
+
+    def predict_config(self, *, is_whole: bool = False) -> PredictConfig:
+        """How to segment the chosen image, as a whole or as far as the user wants that."""
         links: dict[str, Link] = {link: link for link in get_args(Link)}
         # One plane cannot be linked, but can be looked at in 3D.
-        is_open = self._link_is_chosen or self.scope.value in (STACK, ALL)
+        is_open = is_whole or self._link_is_chosen or self.scope.value in (STACK, ALL)
         link: str = self.link.value if is_open else "none"
         return PredictConfig(
             device=self.device.value,

@@ -14,6 +14,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
 
 from napari_unet.core.checks import in_dock
+from napari_unet.io.exports.formats import INSIDE
 from napari_unet.io.exports.tracks import track_points
 from napari_unet.io.image_source import ImageSource
 from napari_unet.jobs import Job
@@ -180,7 +181,9 @@ class Exporting(QObject):
             kinds = f"{format.title} (*{format.ending})"
             chosen, _ = QFileDialog.getSaveFileName(self._window, "Export", name, kinds)
         else:
-            chosen = QFileDialog.getExistingDirectory(self._window, f"{format.title}: {format.ask}")
+            title, image = f"{format.title}: {format.ask}", self._image()
+            there = image.source.path if format.name == INSIDE else None
+            chosen = QFileDialog.getExistingDirectory(self._window, title, there or "")
         if chosen:
             path = format.with_ending(Path(chosen))
             # The dialog asked whether a file may be replaced, but by the name as it was typed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from napari_unet.plugin.preferences import PreferenceStore
 from napari_unet.plugin.results.label_files import LabelsInImages
 from napari_unet.plugin.results.model_files import IMPORTED
 from napari_unet.plugin.viewer.record import is_helper
+from napari_unet.projects.project import Project
 from napari_unet.service.segmentation import SegmentationService
 
 # A signal and the slot that it calls. None of Qt's: Qt lets go of them itself, and PySide6 fails to
@@ -100,11 +102,13 @@ class SegmentWidget(QWidget):
         # A stroke was painted that is not counted yet.
         self._is_touched = False
         # The verdict is new: nothing was painted or segmented since.
-        self._is_judged = False
+        self._is_judged = self._keeps_verdict = False
         # The result is new: neither model nor image nor axes were changed since.
         self._is_found = False
         # A job runs after which the result is new, or still is.
         self._is_finding = False
+        # The folder of which the last fine-tune learnt; None if it was a single image.
+        self._judged_folder: Project | None = None
         self._seen_image: Image | None = None
         self._seen_axes = ""
         # Seconds that "Train more" has added to the training time.
@@ -142,6 +146,8 @@ class SegmentWidget(QWidget):
             (controller.restoring.failed, partial(self._warn, self.correct_step)),
             (self._labels_in_images.failed, partial(self._warn, self.find_step)),
             (IMPORTED.came, self._on_imported),
+            (self.queue.queue.opened, self._on_folder),
+            (self.queue.queue.arranged, self._forget_verdict_elsewhere),
             (self.preferences.changed, self.preferring.change),
             (napari_viewer.events.theme, self._on_theme),
         ]
@@ -226,14 +232,14 @@ class SegmentWidget(QWidget):
         self.results_step.add_place_to_run()
         self.results_step.add(self.results_step.note)
         self.queue = QueuePanel(
-            self.controller, lambda: (self._chosen_model(), self.advanced.files_config())
+            self.controller, lambda: (self._chosen_model(), self.advanced.folder_config())
         )
-        column = Column()
+        self.column = Column()
         for part in (self.queue, *self._steps, self.advanced):
-            column.add(part)
+            self.column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(column)
+        layout.addWidget(self.column)
         self._connect()
 
     @property
@@ -378,12 +384,23 @@ class SegmentWidget(QWidget):
         seconds = budget if budget == "auto" else budget + self._more_s
         config = self.advanced.finetune_config(seconds)
         self.last.can_train_more = budget != "auto"
-        self._try_there(
-            self.teach_step,
-            lambda: self.controller.finetune(
-                self._chosen_image(), self._layers.chosen_labels(), self._chosen_model(), config
-            ),
-        )
+
+        def teach() -> None:
+            labels = None if self._teaches_without_labels else self._layers.chosen_labels()
+            self.controller.finetune(self._chosen_image(), labels, self._chosen_model(), config)
+
+        self._try_there(self.teach_step, teach)
+
+    @property
+    def _teaches_without_labels(self) -> bool:
+        """Whether other images of the folder were corrected, and the open one has no labels yet.
+
+        Where it has channels, the labels tell which one was looked at.
+        """
+        image = self.image.value
+        is_open = image is not None and image == self.queue.queue.image
+        is_clear = is_open and "C" not in self.read_as.axes.removesuffix("YXC")
+        return self.labels.value is None and is_clear and self.queue.can_teach(self.model.value)
 
     def _preview(self) -> None:
         chosen = self._chosen_image(), self._layers.chosen_labels(), self._chosen_model()
@@ -446,6 +463,7 @@ class SegmentWidget(QWidget):
             "Scoring": self.results_step,
         }.get(what, self.find_step)
         self._is_finding = what == "Segmenting" or (self._is_found and what in _LEAVE_RESULT)
+        self._keeps_verdict = self._is_judged and what == "Scoring"
         self._drop_warnings()
         self._details = ""
         self.better.withdraw()
@@ -479,11 +497,15 @@ class SegmentWidget(QWidget):
     def _on_ended(self, message: str, well: bool) -> None:
         step = self._speaking
         note = step.note
-        self._is_judged = step is self.teach_step
+        self._is_judged = step is self.teach_step or self._keeps_verdict
+        if step is self.teach_step:
+            self._judged_folder = self.queue.queue.project
         self._is_found = well and self._is_finding
         if step is self.teach_step and self.last.is_needed and well:
             note.say("")
             note = self.last.note
+            # Where there is a folder, the screen may be too small for it.
+            QTimer.singleShot(0, partial(self.column.reveal, self.last, self.teach_step))
         self.curve.hide()
         self._say(note, message if well else f"⚠ {message}")
         self._refresh()
@@ -539,7 +561,8 @@ class SegmentWidget(QWidget):
         no_labels = "" if self.labels.value is not None else _NO_LABELS
         is_corrected = self._is_touched or self._count.is_any
         can_teach = is_corrected or self.queue.can_teach(self.model.value)
-        nothing = no_labels or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
+        is_lacking = "" if self._teaches_without_labels else no_labels
+        nothing = is_lacking or self._fault or ("" if can_teach else _NOTHING_CORRECTED)
         no_table = busy or (_NOTHING_TO_MEASURE if no_labels else "")
         advanced, measuring, exporting = self.advanced, self.measuring, self.measuring.exporting
         usable: tuple[tuple[str, Sequence[QWidget]], ...] = (
@@ -613,8 +636,20 @@ class SegmentWidget(QWidget):
     def _on_imported(self, reference: str) -> None:
         self._refresh_models(reference.partition("@")[0])
 
+    def _on_folder(self, model: str) -> None:
+        """Go on with the model that was used in a folder, if it is here still."""
+        with suppress(ValueError):
+            self.controller.service.store.find(model)
+            self.models.offer(model)
+        self._keep_model()
+
+    def _keep_model(self) -> None:
+        model = str(self.model.value or "")
+        self.queue.queue.change(lambda project: project.choose(model=model))
+
     def _on_model_chosen(self) -> None:
         """Another model: what was said of the one before is old."""
+        self._keep_model()
         self._is_found = False
         self.controller.redrawing.drop()
         self._forget_better()
@@ -643,6 +678,11 @@ class SegmentWidget(QWidget):
             self.controller.versions.forget()
             self._refresh()
 
+    def _forget_verdict_elsewhere(self) -> None:
+        """All images of a folder teach together; of another image, a verdict says nothing."""
+        if not self.queue.queue.teaches_with(self.image.value, self._judged_folder):
+            self._forget_verdict()
+
     def _on_image(self) -> None:
         image = self.image.value
         self.advanced.look_at(image)
@@ -655,13 +695,14 @@ class SegmentWidget(QWidget):
                 step.note.say("")
             self.look.show_for("")
             self._forget_better()
-            self._forget_verdict()
+            self._forget_verdict_elsewhere()
         self._refresh()
 
     def _on_axes(self) -> None:
         axes = str(self.advanced.axes.value).upper()
         if axes != self._seen_axes:
             self._seen_axes, self._is_found = axes, False
+        self.queue.queue.take_axes()
         self._show_axes()
         self._drop_warnings()
         self._refresh()

@@ -133,6 +133,12 @@ class Column(QScrollArea):
         """Add a widget at the bottom."""
         self._layout.insertWidget(self._layout.count() - 1, part)
 
+    def reveal(self, part: QWidget, beside: QWidget) -> None:
+        """Scroll to a widget that has come, if the user sees the one that it came to."""
+        if not beside.visibleRegion().isEmpty():
+            self._layout.activate()
+            self.ensureWidgetVisible(part)
+
     def minimumSizeHint(self) -> QSize:
         """Wide enough for all, and as low as may be."""
         bar = self.verticalScrollBar()

@@ -17,7 +17,7 @@ from qtpy.QtCore import QTimer
 
 from napari_unet.config import FinetuneConfig, PredictConfig
 from napari_unet.core.axes import label_axes, planes_last
-from napari_unet.corrections.annotations import Annotated
+from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.corrections.drafts import Drafts
 from napari_unet.jobs import Job, Progress
 from napari_unet.learning.finetune import Improvement
@@ -218,6 +218,21 @@ class Controller:
         self._arriving.begin(image, lambda: asked.is_outdated)
         self.follower.follow(job, partial(self._merge, asked))
 
+    def as_seen(self, image: Image | None, model: str, config: PredictConfig) -> PredictConfig:
+        """Settings with which other images are seen in the channel in which this one is.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model, or the axes of the image are unclear.
+        """
+        version = self.service.store.find(model)
+        if image is None or isinstance(config.channel, int):
+            return config
+        labels, dims = self.results.current(image), self.viewer.dims
+        channel = channel_for(image, version, config.channel, dims, labels)
+        return replace(config, channel=channel) if isinstance(channel, int) else config
+
     def guess_diameter(self, image: Image, model: str, config: PredictConfig) -> None:
         """Look how large the cells of the plane in view are.
 
@@ -241,8 +256,10 @@ class Controller:
 
         self.follower.follow(job, self.follower.showing(show))
 
-    def finetune(self, image: Image, labels: Labels, model: str, config: FinetuneConfig) -> None:
-        """Teach a model what was painted and confirmed on an image.
+    def finetune(
+        self, image: Image, labels: Labels | None, model: str, config: FinetuneConfig
+    ) -> None:
+        """Teach a model what was painted and confirmed on an image, and on others of its folder.
 
         The labels are copied, so painting may go on. That nothing was painted, or that there is
         no such model, comes with `ended`.
@@ -258,7 +275,9 @@ class Controller:
         def start(*sources: Annotated) -> None:
             watch = lambda: self._learning.view  # noqa: E731
             job = self.service.finetune(sources, model, config, watch=watch)
-            mask = self.corrections.tracker(labels).mask if labels in self.viewer.layers else ""
+            mask = ""
+            if labels is not None and labels in self.viewer.layers:
+                mask = self.corrections.tracker(labels).mask
             note = f". {mask[0].upper()}{mask[1:]}" if mask else ""
 
             def show(done: Improvement) -> str:
@@ -525,7 +544,7 @@ class Controller:
     def _with_corrections(
         self,
         image: Image,
-        labels: Labels,
+        labels: Labels | None,
         what: str,
         start: Callable[..., None],
         *,
@@ -534,9 +553,11 @@ class Controller:
     ) -> None:
         """Copy what was painted, compare it in the background, and go on with the result."""
         self.follower.check_idle()
-        self.results.check_pair(image, labels)
         source = image_from_layer(image)
-        compare = self.corrections.snapshot(labels, or_all=or_all)
+        compare: Callable[[], tuple[Correction, ...]] = tuple
+        if labels is not None:
+            self.results.check_pair(image, labels)
+            compare = self.corrections.snapshot(labels, or_all=or_all)
         self.follower.begin(what, can_finish=not or_all)
 
         def find() -> tuple[Annotated, ...]:

@@ -201,7 +201,7 @@ def view_of(
 def as_seen(
     config: FinetuneConfig,
     image: Image,
-    labels: Labels,
+    labels: Labels | None,
     find: Callable[[], ModelVersion],
     viewer: Viewer,
 ) -> FinetuneConfig:
@@ -211,7 +211,8 @@ def as_seen(
     """
     with suppress(ValueError):
         channel = channel_for(image, find(), config.channel, viewer.dims, labels)
-        size = config.diameter_px or record_of(labels).diameter_px
+        known = None if labels is None else record_of(labels).diameter_px
+        size = config.diameter_px or known
         return replace(config, channel=None if channel == "auto" else channel, diameter_px=size)
     return config
 

@@ -21,6 +21,7 @@ from napari_unet.plugin.viewer.drawing import draw_ahead, show_tools
 from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
 from napari_unet.plugin.viewer.layers import name_axes_of
 from napari_unet.plugin.viewer.record import record_of
+from napari_unet.projects.classes import classes_of
 from napari_unet.projects.project import Project
 
 
@@ -137,6 +138,10 @@ def _labels_layer(project: Project, name: str, source: ImageSource, image: Image
     record = record_of(layer)
     record.source, record.image = image.unique_id, name
     record.model, record.baseline = project.entry(name).model, planes.copy()
+    record.classes = classes_of(project.label_path(name))
+    channel = project.entry(name).channel
+    if channel != "auto":
+        record.channel = channel
     layer.selected_label = int(planes.max(initial=0)) + 1
     show_features(layer)
     return layer

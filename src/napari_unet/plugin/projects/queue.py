@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,7 @@ from napari.layers.base import Layer
 from napari.utils.events import Event
 from psygnal import Signal
 
+from napari_unet.config import Channel
 from napari_unet.core.arrays import LazyArray
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
@@ -27,8 +30,16 @@ from napari_unet.plugin.results.suggestions import CHECK
 from napari_unet.plugin.viewer.background import Background
 from napari_unet.plugin.viewer.canvas import fit, remove_soon
 from napari_unet.plugin.viewer.drawing import show_tools_soon
-from napari_unet.plugin.viewer.layers import add_quietly, bare, planes_of
+from napari_unet.plugin.viewer.layers import (
+    add_quietly,
+    bare,
+    fits,
+    image_from_layer,
+    planes_of,
+)
 from napari_unet.plugin.viewer.record import record_of
+from napari_unet.plugin.viewer.turns import in_turns
+from napari_unet.projects.classes import save_classes
 from napari_unet.projects.manifest import BY_DOUBT, NOT_CHOSEN
 from napari_unet.projects.project import Project, in_image_order
 from napari_unet.segmentation.planes import Segmentation
@@ -57,8 +68,8 @@ class Open:
         self.saved: tuple[str | None, int, int] | None = (
             (opened.owner, 0, 0) if is_as_read else None
         )
-        # What Segment found since: model, number of cells, doubt.
-        self.found: tuple[str, int, float] | None = None
+        # What Segment found since: model, number of cells, doubt, and the channel that it saw.
+        self.found: tuple[str, int, float, Channel] | None = None
         self.n_corrected = 0
 
 
@@ -83,6 +94,8 @@ class Queue:
 
     Signals
     -------
+    opened
+        A folder was opened, and the model that was used there; empty: none was.
     changed
         Something of the folder is to be shown anew.
     arranged
@@ -91,6 +104,7 @@ class Queue:
         A sentence for the user.
     """
 
+    opened = Signal(str)
     changed = Signal()
     arranged = Signal()
     told = Signal(str)
@@ -133,7 +147,8 @@ class Queue:
 
     def close(self) -> None:
         """Save what is not saved yet, and let go of the viewer; safe to call twice."""
-        if self._open is not None:
+        # At the end of a script the controller is closed already, and saved what was painted.
+        if self._open is not None and not self.controller.follower.is_closed:
             self.controller.corrections.save_now()
             self._save_last(self._open)
         self.project, self._open = None, None
@@ -161,6 +176,7 @@ class Queue:
         def show(project: Project) -> None:
             self._leave()
             self.project, self.slips = project, ()
+            self.opened.emit(project.manifest.model)
             self._sort = project.manifest.sort
             names, last = project.names, project.manifest.current
             self.open(last if last in names else names[0])
@@ -256,6 +272,19 @@ class Queue:
         if name:
             self.change(lambda project: project.set_held_out(name, held_out))
 
+    def take_axes(self) -> None:
+        """Read images like the open one as the user wants to have that read."""
+        opened = None if self._open is None else self._open.opened
+        if self._open is None or opened is None:
+            return
+        # The user may be writing the letters.
+        with suppress(ValueError):
+            axes, source = image_from_layer(opened.image).axes, opened.source
+            if axes != source.axes:
+                named = source.named({source.axes: axes})
+                self._open.opened = replace(opened, source=named)
+                self.change(lambda project: project.name_axes(named.file_axes, axes))
+
     def offer_slips(self) -> None:
         """Let *Next doubtful cell* lead to the slips on the open image first."""
         slips = [(slip.index, slip.place) for slip in self.slips if slip.image == self.name]
@@ -275,6 +304,10 @@ class Queue:
         """Whether nothing was done to the labels of the open image since it was opened."""
         tracker = None if self._open is None else self._open.tracker
         return tracker is None or tracker.revision == 0
+
+    def teaches_with(self, image: Image | None, project: Project | None) -> bool:
+        """Whether an image belongs to this folder, or no image is open while the next one comes."""
+        return project is not None and project is self.project and image in (None, self.image)
 
     # Opening and closing
 
@@ -306,28 +339,44 @@ class Queue:
         assert project is not None
         is_another = opened.name != self.name
         self._leave()
-        image, labels, layers = opened.image, opened.labels, self.viewer.layers
+        image, labels = opened.image, opened.labels
         self._wanted, self.name, self._open = "", opened.name, Open(opened)
         unique_id = str(image.unique_id)
         self._autosave.keep_in(unique_id, opened.key, project.drafts, opened.name)
         if opened.is_restored:
             self._autosave.adopt(opened.key, opened.owner)
-        if labels is None:
-            self.viewer.add_layer(image)
-        else:
-            # Its controls would be made for nothing, as the labels are chosen.
-            add_quietly(self.viewer, image)
-            self.viewer.add_layer(labels)
-            show_tools_soon(labels)
-            layers.selection.active = labels
-            self._open.tracker = self.controller.corrections.tracker(labels)
-        if is_another:
-            fit(self.viewer, image)
-        self.offer_slips()
-        if opened.told:
-            self.failed.emit(opened.told)
-        self.change(lambda p: p.choose(current=opened.name))
-        self.changed.emit()
+
+        def add_image() -> None:
+            if labels is None:
+                self.viewer.add_layer(image)
+            else:
+                # Its controls would be made for nothing, as the labels are chosen.
+                add_quietly(self.viewer, image)
+            if is_another:
+                fit(self.viewer, image)
+
+        def add_labels() -> None:
+            if labels is not None:
+                add_quietly(self.viewer, labels)
+
+        def choose() -> None:
+            if labels is not None and self._open is not None:
+                self.viewer.layers.selection.active = labels
+                show_tools_soon(labels)
+                self._open.tracker = self.controller.corrections.tracker(labels)
+            self.offer_slips()
+            if opened.told:
+                self.failed.emit(opened.told)
+            self.change(lambda p: p.choose(current=opened.name))
+            self.changed.emit()
+
+        def end() -> None:
+            self._pending -= 1
+
+        state = self._open
+        self._pending += 1
+        # Another image may be open by the next step, or none.
+        in_turns([add_image, add_labels, choose], lambda: self._open is state, end)
 
     def _leave(self) -> None:
         """Save the open image, and take its layers away."""
@@ -370,7 +419,8 @@ class Queue:
 
     def _on_segmented(self, image: Image, labels: Labels, done: Segmentation) -> None:
         if self._open is not None and image == self._open.opened.image:
-            self._open.found = done.model.reference, done.n_cells, done.doubt
+            channel = record_of(labels).channel
+            self._open.found = done.model.reference, done.n_cells, done.doubt, channel
 
     def _on_counted(self, labels: Labels, count: EditCount | str) -> None:
         record = record_of(labels)
@@ -387,7 +437,7 @@ class Queue:
     def _save(self, state: Open, labels: Labels) -> None:
         """Write the labels of an image, if they changed; in another thread."""
         project, opened = self.project, state.opened
-        if project is None:
+        if project is None or not fits(labels, opened.image):
             return
         tracker, owner = state.tracker, record_of(labels).draft_owner
         revision = tracker.revision if tracker is not None and tracker.layer == labels else 0
@@ -398,9 +448,11 @@ class Queue:
         is_new = revision > 0
         planes = planes_of(bare(labels))
         name, n_corrected, source = opened.name, state.n_corrected, opened.source
+        classes = dict(record_of(labels).classes)
 
         def write() -> None:
             _write(project, name, planes, source)
+            save_classes(project.label_path(name), classes)
             if found is not None:
                 project.segmented(name, *found)
             project.corrected(name, n_corrected, is_new=is_new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_unet.config import PredictConfig
+from napari_unet.core.checks import in_dock
 from napari_unet.jobs import Job
 from napari_unet.learning.finetune import Improvement
 from napari_unet.plugin.projects.queue import Queue
@@ -16,7 +18,7 @@ from napari_unet.plugin.viewer.main_thread import MainThread
 from napari_unet.projects.manifest import Score
 from napari_unet.projects.project import Project
 from napari_unet.projects.rest import RestDone, segment_rest
-from napari_unet.projects.scoring import curve, curve_words, judges, score_models
+from napari_unet.projects.scoring import curve, curve_words, judges, refused_in, score_models
 from napari_unet.projects.table import write_cells
 from napari_unet.service.files import FileDone, summary
 
@@ -31,6 +33,8 @@ class Rest:
     ----------
     queue
         The folder.
+    settings
+        Tells how images are segmented.
 
     Signals
     -------
@@ -45,8 +49,8 @@ class Rest:
     told = Signal(str)
     failed = Signal(str)
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue, self._controller = queue, queue.controller
+    def __init__(self, queue: Queue, settings: Callable[[], PredictConfig]) -> None:
+        self._queue, self._controller, self._settings = queue, queue.controller, settings
         self._main = MainThread()
         self._controller.learnt.connect(self._on_learnt)
 
@@ -114,7 +118,9 @@ class Rest:
             return write_cells(job, project, path, failed.append)
 
         def show(n_cells: int) -> tuple[str, bool]:
-            return "\n".join([f"{n_cells} cells written to {path}", *failed[:_MOST_LINES]]), True
+            written = "\n".join([f"{n_cells} cells written to {path}", *failed[:_MOST_LINES]])
+            (self.failed if failed else self.told).emit(written)
+            return "", True
 
         service = self._controller.service
         self._controller.follower.run("Saving", lambda: service.submit("measure", work), show)
@@ -126,7 +132,7 @@ class Rest:
         if project is None:
             return ""
         held_out = [name for name in project.names if project.entry(name).held_out]
-        said = curve_words(curve(project))
+        said = curve_words(self.points, self.refused)
         if said or not held_out:
             return said
         ready = len(judges(project))
@@ -138,6 +144,11 @@ class Rest:
     def points(self) -> tuple[Score, ...]:
         """The curve of the held-out images."""
         return () if self._queue.project is None else curve(self._queue.project)
+
+    @property
+    def refused(self) -> set[str]:
+        """Models of the curve that are not used, as their checks refused them."""
+        return refused_in(self.points, self._controller.service.store)
 
     def _on_image(self, done: RestDone, taken: list[str]) -> None:
         queue = self._queue
@@ -161,7 +172,8 @@ class Rest:
             project.taught(corrected, done.model.name, is_used=done.verdict.accepted)
 
         queue.change(note, queue.arrange)
-        if done.verdict.accepted and judges(project):
+        # A training that was too short tells nothing of what was corrected.
+        if judges(project) and (done.verdict.accepted or not done.verdict.wants_time):
             # After the end of the fine-tune was told.
             QTimer.singleShot(0, partial(self._score, done))
 
@@ -173,8 +185,13 @@ class Rest:
 
         def show(found: tuple[Score, ...]) -> tuple[str, bool]:
             self.scored.emit()
-            return curve_words(curve(project)), True
+            return self.words, True
 
-        controller.follower.run(
-            "Scoring", lambda: score_models(controller.service, project, versions), show
-        )
+        try:
+            controller.follower.run(
+                "Scoring",
+                lambda: score_models(controller.service, project, versions, self._settings()),
+                show,
+            )
+        except ValueError as error:
+            self.failed.emit(in_dock(error))

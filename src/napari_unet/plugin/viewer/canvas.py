@@ -18,6 +18,8 @@ _PAUSE_MS = 250
 # Between two removals there is this time at least, in seconds, so that the viewer can draw.
 _BETWEEN_S = 0.1
 _last_removal_s = -_BETWEEN_S
+# For how many things that are being shown the layers that are to leave wait.
+_n_held = 0
 # The part of the canvas that a layer takes when the whole of it is shown.
 _MARGIN = 0.95
 
@@ -72,6 +74,12 @@ def remove_soon(viewer: Viewer, layer: Layer) -> None:
         _wait(viewer, layer)
 
 
+def hold_layers(*, held: bool) -> None:
+    """Let the layers that are to leave wait while others come; call it once more when they came."""
+    global _n_held
+    _n_held += 1 if held else -1
+
+
 def _wait(viewer: Viewer, layer: Layer) -> None:
     QTimer.singleShot(_PAUSE_MS, partial(_remove, viewer, layer, _at_hand(viewer)))
 
@@ -90,7 +98,7 @@ def _at_hand(viewer: Viewer) -> tuple[object, ...]:
 def _remove(viewer: Viewer, layer: Layer, before: tuple[object, ...]) -> None:
     global _last_removal_s
     is_pressed = QApplication.mouseButtons() != Qt.MouseButton.NoButton
-    is_too_soon = time.monotonic() < _last_removal_s + _BETWEEN_S
+    is_too_soon = _n_held > 0 or time.monotonic() < _last_removal_s + _BETWEEN_S
     # Somebody else may have, or the viewer be closed.
     with suppress(RuntimeError, ValueError):
         if is_pressed or is_too_soon or _at_hand(viewer) != before:

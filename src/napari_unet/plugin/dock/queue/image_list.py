@@ -14,7 +14,8 @@ from napari_unet.projects.project import Project
 
 # A sign for each state, besides its word.
 SIGNS = {NEW: "○", SEGMENTED: "◔", CORRECTED: "◑", DONE: "✔"}
-_HEIGHT_PX = 200
+# Height of a line, and of the list at most, in pixels.
+_ROW_PX, _HEIGHT_PX = SIDE_PX + 6, 200
 
 
 def words(name: str, entry: ImageEntry) -> str:
@@ -42,7 +43,6 @@ class ImageList(QListWidget):
         self.thumbnails = Thumbnails(self._on_picture)
         self.setIconSize(QSize(SIDE_PX, SIDE_PX))
         self.setUniformItemSizes(True)
-        self.setFixedHeight(_HEIGHT_PX)
         self.itemClicked.connect(lambda item: self.chosen.emit(self._names[self.row(item)]))
         bar = self.verticalScrollBar()
         if bar is not None:
@@ -56,8 +56,10 @@ class ImageList(QListWidget):
         self.clear()
         for name in names:
             item = QListWidgetItem(name)
-            item.setSizeHint(QSize(100, SIDE_PX + 6))
+            item.setSizeHint(QSize(100, _ROW_PX))
             self.addItem(item)
+        # No higher than its images.
+        self.setFixedHeight(min(_HEIGHT_PX, _ROW_PX * len(names) + 2 * self.frameWidth()))
         self.refresh("")
 
     def refresh(self, current: str) -> None:
@@ -82,11 +84,10 @@ class ImageList(QListWidget):
         project = self._project
         if project is None or not self.isVisible() or not self._names:
             return
-        height = SIDE_PX + 6
         bar = self.verticalScrollBar()
         top = self.indexAt(self.rect().topLeft()).row() if bar is not None else 0
         first = max(0, top)
-        for number in range(first, min(len(self._names), first + self.height() // height + 2)):
+        for number in range(first, min(len(self._names), first + self.height() // _ROW_PX + 2)):
             item = self.item(number)
             icon = self.thumbnails.icon(project, self._names[number])
             if item is not None and icon is not None and item.icon().isNull():

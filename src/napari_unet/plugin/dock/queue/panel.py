@@ -63,7 +63,8 @@ class QueuePanel(QFrame):
         super().__init__()
         self._controller, self._model = controller, model
         self.queue = Queue(controller)
-        self.rest, self.own_labels = Rest(self.queue), OwnLabels(self.queue)
+        self.rest = Rest(self.queue, lambda: self._settings()[1])
+        self.own_labels = OwnLabels(self.queue)
         self._build()
         self._keys = Keys(
             controller.viewer,
@@ -134,7 +135,7 @@ class QueuePanel(QFrame):
             allow(self.segment_rest, busy or ("" if n else "Nothing is left to segment"))
             for part in (self.table, self.leave):
                 allow(part, busy)
-            self.curve.show_points(self.rest.points)
+            self.curve.show_points(self.rest.points, self.rest.refused)
             words = self.rest.words
             self.scores.setText(words)
             self.scores.setVisible(bool(words))
@@ -246,8 +247,12 @@ class QueuePanel(QFrame):
         if self.queue.project is not None:
             self._try(partial(self.queue.go, steps))
 
+    def _settings(self) -> tuple[str, PredictConfig]:
+        model, config = self._model()
+        return model, self._controller.as_seen(self.queue.image, model, config)
+
     def _segment(self) -> None:
-        self.rest.segment(*self._model())
+        self.rest.segment(*self._settings())
 
     def _ask_table(self) -> None:
         project = self.queue.project

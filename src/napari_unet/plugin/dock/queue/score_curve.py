@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -25,10 +25,11 @@ class ScoreCurve(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._points: tuple[Score, ...] = ()
+        self._refused: Collection[str] = ()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "How each model does on the held-out images: AP, from 0 to 1, above the number of "
-            "cells that were corrected until then"
+            "cells that were corrected until then. A ring: the model was refused, and is not used"
         )
         self.hide()
 
@@ -36,9 +37,9 @@ class ScoreCurve(QWidget):
         """Preferred size."""
         return QSize(200, 84)
 
-    def show_points(self, points: Sequence[Score]) -> None:
-        """Draw these points; hidden where there is no line to draw."""
-        self._points = tuple(points)
+    def show_points(self, points: Sequence[Score], refused: Collection[str] = ()) -> None:
+        """Draw these points, refused models as rings; hidden where there is no line to draw."""
+        self._points, self._refused = tuple(points), refused
         self.setVisible(len(points) > 1)
         self.update()
 
@@ -70,8 +71,10 @@ class ScoreCurve(QWidget):
         places = self.places()
         painter.setPen(QPen(QColor(_COLOUR), 2))
         painter.drawPolyline(QPolygonF(places))
-        painter.setBrush(QColor(_COLOUR))
-        for place in places:
+        for place, point in zip(places, self._points, strict=True):
+            inside = QPalette.ColorRole.Window
+            is_used = point.model not in self._refused
+            painter.setBrush(QColor(_COLOUR) if is_used else self.palette().color(inside))
             painter.drawEllipse(place, _RADIUS, _RADIUS)
         painter.setPen(self.palette().color(QPalette.ColorRole.Text))
         free = -1.0
