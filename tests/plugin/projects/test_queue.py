@@ -580,7 +580,7 @@ def test_what_is_learnt_from_is_tinted_over_each_image(opened, settle, hand):
     for _ in range(3):
         correct(opened, hand)
         settle(opened)
-        image, tint, cells = [
+        image, cells, tint = [
             layer for layer in opened.viewer.layers if "(going)" not in layer.name
         ]
         assert (image, cells) == (opened.image.value, opened.labels.value)
