@@ -4,10 +4,12 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import pytest
 
+from napari_unet.models import header
 from napari_unet.models.header import (
     FORMAT,
     ModelFileError,
@@ -68,6 +70,21 @@ def test_defaults_survive_the_round_trip():
 
 def test_a_header_is_read_from_its_file(tmp_path):
     assert read_header(write(tmp_path / "m.safetensors", FULL.to_metadata())) == FULL
+
+
+def test_a_header_is_read_again_only_where_its_file_has_changed(tmp_path, monkeypatch):
+    path, opened = tmp_path / "m.safetensors", []
+    monkeypatch.setattr(header, "_header_of", lambda path: opened.append(path) or len(opened))
+    path.write_bytes(b"old")
+    # What has just changed may change again within the same moment.
+    assert [read_header(path), read_header(path)] == [1, 2]
+    clock = time.time_ns()
+    monkeypatch.setattr(header.time, "time_ns", lambda: clock + 10**10)
+    assert [read_header(path), read_header(path)] == [3, 3]
+    path.write_bytes(b"newer")
+    assert read_header(path) == 4
+    path.unlink()
+    assert [read_header(path), read_header(path)] == [5, 6]
 
 
 def test_only_the_header_is_read(tmp_path):

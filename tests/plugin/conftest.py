@@ -11,6 +11,7 @@ import pytest
 from napari import Viewer
 from napari._qt.qt_main_window import _QtMainWindow
 from napari._qt.qt_viewer import QtViewer
+from napari._qt.widgets.qt_viewer_dock_widget import QtViewerDockWidget
 from napari.layers import Labels
 from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QSize
@@ -25,15 +26,17 @@ from napari_unet.plugin.viewer import garbage
 from napari_unet.service.segmentation import SegmentationService
 
 _begun: list[str] = []
+# Modules are imported by the first test; what later ones leave behind grows slowly.
+_LEAVE_OUT_EVERY = 15
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """From the second test on, leave what the first one imported out of garbage collections.
+    """Leave what is there out of garbage collections, from the second test on.
 
-    Each viewer is followed by a collection. This makes tests a fifth shorter.
+    Each layer that is removed is followed by a collection. This makes tests a fifth shorter.
     """
     _begun.append(item.nodeid)
-    if len(_begun) == 2:
+    if len(_begun) % _LEAVE_OUT_EVERY == 2:
         gc.collect()
         gc.freeze()
 
@@ -58,6 +61,8 @@ class KeptViewer:
             window = self._viewer.window._qt_window
             # A canvas that glides to its new size is not where a hand expects it.
             window.setAnimated(False)
+            # It sees all events of Qt, in Python, for a menu bar that hides: 3 % of these tests.
+            QApplication.instance().removeEventFilter(window)
             self._size = window.size()
         return self._viewer
 
@@ -93,6 +98,8 @@ def kept_viewer(qapp: QApplication) -> Iterator[KeptViewer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda _: None)
         patch.setattr(_QtMainWindow, "_save_current_window_settings", lambda _: None)
+        # Where a dock lies is written to napari's settings each time that one opens.
+        patch.setattr(QtViewerDockWidget, "_update_default_dock_area", lambda *_: None)
         kept = KeptViewer()
         yield kept
         kept.close()

@@ -20,11 +20,7 @@ from napari_unet.plugin.viewer.canvas import camera_of
 from napari_unet.plugin.viewer.layers import planes_of
 from napari_unet.plugin.viewer.record import record_of
 
-SEEN, DRAFTS, SKETCH = (
-    "learnt from (U-Net)",
-    "drafts (U-Net)",
-    "gesture (U-Net)",
-)
+SEEN, SKETCH = "learnt from (U-Net)", "gesture (U-Net)"
 CELLS = ((20, 20), (30, 70), (70, 30))
 
 
@@ -75,7 +71,9 @@ def is_on(widget: SegmentWidget) -> list[str]:
 
 
 def seen(widget: SegmentWidget) -> np.ndarray:
-    return np.asarray(widget.viewer.layers[SEEN].data)
+    """What is shown to teach; without the layer, nothing is."""
+    layers = widget.viewer.layers
+    return np.asarray(layers[SEEN].data) if SEEN in layers else np.zeros((96, 96), np.uint8)
 
 
 def undone(widget: SegmentWidget, hand: Hand, settle: Callable[..., None]) -> str:
@@ -249,8 +247,7 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     cell = int(layer.data[30, 70])
     assert iou(layer.data == cell, truth) > 0.8
     assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
-    assert not seen(widget).any() if SEEN in widget.viewer.layers else True
-    assert DRAFT in widget.viewer.layers[DRAFTS].data
+    assert set(np.unique(seen(widget))) == {UNSEEN, DRAFT}
     hand.press("A")
     assert SKETCH not in widget.viewer.layers
     assert str(layer.mode) == "paint"
@@ -260,7 +257,7 @@ def test_a_box_adds_a_draft_that_teaches_when_it_is_confirmed(dock, settle, taug
     settle(widget)
     # The cell counts once, though it was marked as well.
     assert widget.correcting.count.text() == "1 cell corrected"
-    assert DRAFTS not in widget.viewer.layers or not widget.viewer.layers[DRAFTS].data.any()
+    assert DRAFT not in seen(widget)
     (correction,) = taught(widget, settle)
     assert correction.trusted[layer.data == cell].all()
     hand.press("U")
@@ -371,7 +368,8 @@ def test_one_key_marks_all_outlines_of_a_row_of_boxes_as_correct(dock, settle, q
     assert not layer.data[30, 70]
     added = [int(layer.data[at]) for at in (CELLS[0], CELLS[2])]
     assert widget.status.text() == f"Cells {added[0]}, {added[1]} added and marked as correct"
-    assert "5 cells corrected" in widget.correcting.count.text()
+    # One was removed, and two were drawn anew.
+    assert "3 cells corrected" in widget.correcting.count.text()
     assert "draft" not in widget.correcting.count.text()
     # What a click adds waits for the brush, whatever C says of the others.
     hand.drag([(23, 63), (37, 77)])
@@ -401,9 +399,14 @@ def test_a_box_replaces_a_wrong_cell_and_leaves_its_neighbours(dock, settle):
     assert (layer.data[20, 20], layer.data[70, 30]) == (before[20, 20], before[70, 30])
     assert "1 draft" in widget.correcting.count.text()
     # A draft teaches nothing, nor does what it erased.
-    assert not seen(widget)[truth & (layer.data != 60)].any()
+    assert set(np.unique(seen(widget)[truth & (layer.data != 60)])) == {UNSEEN, DRAFT}
     hand.press("Z", "ControlModifier")
     np.testing.assert_array_equal(layer.data, before)
+    hand.drag([(23, 64), (37, 77)])
+    hand.press("C")
+    settle(widget)
+    # The other one was painted before.
+    assert widget.correcting.count.text() == "2 cells corrected"
 
 
 @pytest.mark.slow
@@ -425,8 +428,14 @@ def test_a_draft_comes_along_and_is_saved(dock, settle):
     assert newer != layer
     assert is_on(widget) == []
     np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
-    assert "1 draft" in widget.correcting.count.text()
-    assert DRAFT in widget.viewer.layers[DRAFTS].data
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert not widget.finetune_button.isEnabled(), "there is nothing to learn from yet"
+    widget.segment_button.click()
+    settle(widget)
+    newer = widget.labels.value
+    np.testing.assert_array_equal(newer.data == newer.data[86, 80], cell)
+    assert widget.correcting.count.text() == "1 draft to confirm (C) or touch up"
+    assert DRAFT in seen(widget)
     hand.point((86, 80))
     hand.press("C")
     settle(widget)
@@ -506,6 +515,14 @@ def test_the_plane_in_view_of_any_layer(axes, docked, settle, discs):
     hand.drag([(4, 10), (16, 10)])
     after = planes_of(layer).copy()
     assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 3
+    tool(widget, "merge")
+    hand.drag([(10, 7.5), (10, 12.5)])
+    after = planes_of(layer)
+    assert len(np.unique(after[(*here, slice(12, 28), slice(12, 28))])) == 2
+    tool(widget, "nothing here")
+    hand.drag([(29, 9), (29, 21), (41, 21), (41, 9)])
+    assert not planes_of(layer)[(*here, slice(60, 80), slice(20, 40))].any()
+    hand.press("Z", "ControlModifier")
     tool(widget, "remove")
     hand.drag([(15, 35)])
     assert ("removed on this plane" in widget.status.text()) == ("T" in axes)

@@ -32,10 +32,9 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
     takes_pictures = "NAPARI_UNET_PICTURES" in os.environ
     pictures = Path(os.environ.get("NAPARI_UNET_PICTURES", tmp_path))
     monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
-    # It has 15 seconds, and a slow or busy machine takes fewer steps in it.
+    # 50 steps are enough here, which is fewer than count as enough elsewhere.
     monkeypatch.setattr("napari_unet.learning.validation.ENOUGH_STEPS", 1)
-    if takes_pictures:
-        time_each_step(monkeypatch)
+    time_each_step(monkeypatch)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1250, 800)
 
@@ -100,7 +99,7 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         if takes_pictures:
             widget.budget.value = 30.0
         else:
-            widget.budget.choices = (("a moment", 15.0),)
+            widget.budget.choices = (("50 steps", 22.5),)
         frame(900, widget.finetune_button)
         widget.finetune_button.click()
         learning = "found while it learns (U-Net)"
@@ -128,7 +127,6 @@ def test_three_clicks_and_a_brush(make_napari_viewer, qtbot, hand, settle, tmp_p
         assert found(after, missed) == len(missed)
         others = [i for i in range(len(NUCLEI)) if i not in missed]
         assert found(after, known) >= 0.9 * len(known)
-        # The budget is 15 seconds of wall time: a slow or busy machine takes fewer steps in it.
         assert found(after, others) >= len(known)
         assert first in viewer.layers
 

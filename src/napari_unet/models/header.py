@@ -8,9 +8,11 @@ import os
 import reprlib
 import stat
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +23,9 @@ _KEY = "napari_unet"
 # Largest accepted header, in bytes. A header usually takes a few kilobytes; this is enough to name
 # 40,000 corrections.
 _LARGEST_HEADER = 4_000_000
+# So many headers are kept, since a list of models is made at each change of it. A file that changed
+# less than 2 s ago is read again: it may change once more without a later time.
+_KEPT, _RECENT_NS = 1000, 2_000_000_000
 # Exceptions that reading the header of another program's file can raise.
 _FOREIGN = (
     OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError,
@@ -136,8 +141,25 @@ def read_header(path: Path) -> ModelHeader:
         If the file is missing, is not a safetensors file or not of this program, or if its size or
         an entry of its header is wrong.
     """
+    try:
+        is_now = path.stat()
+        changed_ns = max(is_now.st_mtime_ns, is_now.st_ctime_ns)
+    except (OSError, ValueError):
+        return _header_of(path)
+    if abs(time.time_ns() - changed_ns) < _RECENT_NS:
+        return _header_of(path)
+    return _known_header(path, is_now.st_ino, is_now.st_size, is_now.st_mtime_ns, changed_ns)
+
+
+def _header_of(path: Path) -> ModelHeader:
     with open_model(path) as (_, header, _, _):
         return header
+
+
+@lru_cache(_KEPT)
+def _known_header(path: Path, *file: int) -> ModelHeader:
+    """Return the header of a file that is still the one of these numbers."""
+    return _header_of(path)
 
 
 @contextmanager

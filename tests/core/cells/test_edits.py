@@ -74,14 +74,30 @@ def test_merged_cells():
     before[60:80, 50:70] = 5
     after = np.where(before == 5, 2, before)
     edits = find_edits(before, after)
-    assert edits.n_cells == 2
+    assert edits.n_cells == 1
     np.testing.assert_array_equal(edits.trusted, ring((before == 2) | (before == 5)))
 
 
 def test_a_cell_given_another_number_is_touched():
     before, after = plane(), plane()
     after[after == 1] = 9
-    np.testing.assert_array_equal(find_edits(before, after).trusted, ring(before == 1))
+    edits = find_edits(before, after)
+    assert edits.n_cells == 1
+    np.testing.assert_array_equal(edits.trusted, ring(before == 1))
+
+
+def test_a_wrong_cell_and_its_pieces_that_another_cell_replaces_are_one():
+    before, after = plane(), plane()
+    before[62:70, 104:110] = before[85:90, 75:85] = 5  # pieces beside cell 2
+    before[22:30, 10:14] = after[22:30, 10:14] = 5  # one that stays, elsewhere
+    after[60:95, 68:112] = 7
+    assert find_edits(before, after).n_cells == 1
+    # A false cell that was erased beside it is one more, and so is each cell in a large one.
+    before[30:40, 80:90] = 6
+    assert find_edits(before, after).n_cells == 2
+    before[30:40, 80:90] = 0
+    after[60:95, 90:112] = 8
+    assert find_edits(before, after).n_cells == 2
 
 
 def test_two_strokes_with_one_id_far_apart_are_two_cells():
@@ -165,7 +181,7 @@ def test_any_integers_will_do(dtype):
 def test_huge_ids_cost_nothing():
     before = plane()
     after = np.where(before == 2, np.int32(2_000_000_000), before)
-    assert find_edits(before, after).n_cells == 2
+    assert find_edits(before, after).n_cells == 1
 
 
 def test_labels_of_another_shape_are_refused():

@@ -29,50 +29,48 @@ def run(code, *arguments):
     return done.stdout
 
 
-TEST = """
-import sys
-from bioimageio.core import test_description
-for path in sys.argv[1:]:
-    summary = test_description(path)
-    print(summary.status, [e.msg for d in summary.details for e in d.errors])
-"""
-BLOCKS = """
+# Tests archives, and computes the scores of an image in blocks with another one.
+CODE = """
 import sys
 import numpy as np
-from bioimageio.core import Sample, Tensor, create_prediction_pipeline, load_model_description
-image = Tensor(np.load(sys.argv[2])[None], dims=("batch", "channel", "y", "x"))
+from bioimageio.core import (
+    Sample, Tensor, create_prediction_pipeline, load_model_description, test_description,
+)
+image, scores, blocks, *paths = sys.argv[1:]
+for path in paths:
+    summary = test_description(path)
+    print(summary.status, [e.msg for d in summary.details for e in d.errors])
+image = Tensor(np.load(image)[None], dims=("batch", "channel", "y", "x"))
 sample = Sample(members={"input": image}, stat={}, id="image")
-model = load_model_description(sys.argv[1])
-with create_prediction_pipeline(model, weight_format="onnx") as pipeline:
+with create_prediction_pipeline(load_model_description(blocks), weight_format="onnx") as pipeline:
     found = pipeline.predict_sample_with_blocking(sample, ns=3)
-np.save(sys.argv[3], np.asarray(found.members["scores"].data)[0])
+np.save(scores, np.asarray(found.members["scores"].data)[0])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bioimageio_core")
-def test_bioimageio_core_passes_it(tmp_path, write_model, monkeypatch):
+def test_bioimageio_core_passes_it_and_its_blocks_give_our_scores(
+    tmp_path, write_model, blobs, monkeypatch
+):
     """`bioimageio test`: the format, both kinds of weights, several sizes and batches."""
-    monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
-    store = ModelStore()
-    store.add("stack", lambda path: write_model(path, name="stack", depth=2, z_depth=1))
-    paths = [store.export(name, tmp_path / f"{name}.zip") for name in ("nuclei", "stack")]
-    assert run(TEST, *paths).splitlines()[-2:] == ["passed []", "passed []"]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("bioimageio_core")
-def test_blocks_of_bioimageio_core_give_our_scores(store, add_model, blobs, tmp_path):
     import torch
 
     from napari_unet.engine.predict import Predictor, foreground_scores
     from napari_unet.models.loaded import LoadedModel
 
-    model = add_model("cells", depth=3, in_channels=2)
+    monkeypatch.setenv("NAPARI_UNET_MODELS", str(tmp_path / "models"))
+    store = ModelStore()
+    store.add("stack", lambda path: write_model(path, name="stack", depth=2, z_depth=1))
+    model = store.add("cells", lambda path: write_model(path, name="cells", depth=3, in_channels=2))
     image = np.stack(2 * [np.tile(blobs()[0], (4, 3))[:271, :231]]).astype(np.float32)
-    path = store.export(model, tmp_path / "model.zip")
     np.save(tmp_path / "image.npy", image)
-    run(BLOCKS, path, tmp_path / "image.npy", tmp_path / "scores.npy")
+    blocks, *paths = (
+        store.export(name, tmp_path / f"{name}.zip") for name in ("cells", "nuclei", "stack")
+    )
+    told = run(CODE, tmp_path / "image.npy", tmp_path / "scores.npy", blocks, *paths)
+    assert told.splitlines()[-2:] == ["passed []", "passed []"]
+
     theirs = np.load(tmp_path / "scores.npy")
     loaded = LoadedModel(*load_model(model.path))
     logits = Predictor(loaded.network, torch.device("cpu")).logits(loaded.prepare(image), 300)

@@ -211,6 +211,15 @@ def test_imported_labels_are_labels_of_ones_own(dock, settle, image, answer, tmp
     assert dock.finetune_button.isEnabled()
 
 
+def test_why_labels_cannot_be_imported_is_told_below_the_button(dock, image, answer, tmp_path):
+    dock.viewer.add_image(image, name="cells")
+    dock.advanced.axes.value = "Q"
+    answer(tmp_path / "mine.tif")
+    dock.measuring.exporting.import_button.click()
+    assert dock.correct_step.note.text().startswith("⚠ ")
+    assert dock.results_step.note.text() == ""
+
+
 def test_labels_of_another_image_are_refused(dock, settle, image, answer, tmp_path):
     tifffile.imwrite(tmp_path / "small.tif", np.ones((5, 5), np.uint16))
     dock.viewer.add_image(image, name="cells")

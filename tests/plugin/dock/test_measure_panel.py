@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 
 import numpy as np
 import pytest
@@ -123,21 +124,23 @@ def test_files_are_segmented(docked, settle, files, tmp_path):
     assert tifffile.imread(tmp_path / "out" / "b_labels.tif").max() == 3
 
 
-def test_segmenting_files_can_be_cancelled(docked, settle, files, tmp_path, monkeypatch):
+def test_segmenting_files_can_be_cancelled(docked, qtbot, settle, files, tmp_path, monkeypatch):
     widget = docked()
-    segment, written = batch.segment_file, []
+    segment, begun, cancelled = batch.segment_file, [], threading.Event()
 
-    def first_then_cancel(*args):
-        if written:
-            widget.controller.follower.cancel()
-        written.append(args)
+    def second_after_cancel(*args):
+        begun.append(args)
+        assert len(begun) < 2 or cancelled.wait(60)
         return segment(*args)
 
-    monkeypatch.setattr(batch, "segment_file", first_then_cancel)
+    monkeypatch.setattr(batch, "segment_file", second_after_cancel)
     widget.measuring.files.click()
     widget.measuring.dialog.choose([files / "a.tif", files / "b.tif"])
     widget.measuring.dialog.save_to(tmp_path / "out")
     widget.measuring.dialog.start.click()
+    qtbot.waitUntil(lambda: len(begun) == 2)
+    widget.cancel_button.click()
+    cancelled.set()
     settle(widget)
     assert "Cancelled" in widget.status.text()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_labels.tif"]

@@ -46,7 +46,52 @@ def test_what_is_offered_for_a_shape(dock, shape, rgb, words):
     dock.viewer.add_image(np.zeros(shape, np.uint8), rgb=rgb)
     box = dock.read_as.box
     assert [text for text in offered(box) if text != "choose…"] == words
-    assert box.isEnabled() == (len(words) > 1)
+    assert box.isVisible() == (len(words) > 1)
+    assert dock.read_as.fixed.isVisible() == (words == [words[0]])
+    dock.window().resize(1366, 768)
+    dock.grab()
+    scope = dock.advanced.scope.native
+    text_px = scope.fontMetrics().horizontalAdvance(scope.currentText())
+    # The arrow takes some 30 px.
+    assert text_px + 30 < scope.width(), "beside it there is room for the size"
+
+
+def test_a_long_name_is_seen_with_the_size_of_the_image(dock):
+    dock.window().resize(1366, 768)
+    name = "2026-11-28 HeLa, plate 3, well B07.tif"
+    layer = dock.viewer.add_image(np.zeros((64, 48), np.uint8), name=name)
+    assert dock.read_as.fixed.text() == "64 x 48, grey"
+    dock.grab()
+    box = dock.image.native
+    assert box.fontMetrics().horizontalAdvance(name) < box.width() - 30
+    layer.name = 3 * name
+    assert layer.name in box.toolTip(), "longer ones are in the tooltip"
+    assert "The image to find cells in" in box.toolTip()
+    dock.viewer.add_labels(np.zeros((64, 48), int), name="cells of it")
+    dock.advanced.axes.value = "yx"
+    assert dock.labels.native.toolTip().startswith("cells of it\nThe cells that you correct")
+    dock.viewer.add_image(np.zeros((9, 64, 48), np.uint8))
+    assert dock.read_as.label.text() == "9 x 64 x 48, read as"
+    assert (dock.read_as.isVisible(), dock.read_as.fixed.isVisible()) == (True, False)
+    dock.image.value = layer
+    assert (dock.read_as.isVisible(), dock.read_as.fixed.isVisible()) == (False, True)
+    dock.viewer.layers.clear()
+    assert not dock.read_as.fixed.isVisible()
+
+
+def test_a_name_that_is_too_long_is_cut_in_the_middle(dock, qtbot):
+    dock.window().resize(1366, 768)
+    name = "2026-11-28 HeLa, plate 3, well B07.tif"
+    dock.viewer.add_image(np.zeros((64, 48), np.uint8), name=name)
+    ends = []
+    for ending in ("cells", "nuclei"):
+        labels = dock.viewer.add_labels(np.zeros((64, 48), int), name=f"{name} {ending}")
+        assert dock.labels.value == labels
+        box = dock.labels.native
+        assert box.currentText() == labels.name
+        qtbot.wait(50)
+        ends.append(box.grab().toImage())
+    assert ends[0] != ends[1], "the end tells them apart"
 
 
 def test_a_box_offers_the_channels_of_the_image(dock, settle):

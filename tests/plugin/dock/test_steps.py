@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QScrollArea
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QDockWidget,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSlider,
+)
 
 from napari_unet.plugin.dock.rows.verdict_card import MORE_S
 
@@ -235,8 +245,11 @@ def test_the_words_are_those_of_a_biologist(dock, settle, image):
 
 def test_every_control_has_a_tooltip(dock, settle, image):
     segment(dock, settle, image)
-    bare = [b.text() for b in dock.findChildren(QPushButton) if not b.toolTip() and b.text()]
-    assert set(bare) <= {"More settings", "Choose file", "Select file"}
+    kinds = (QAbstractButton, QComboBox, QSlider)
+    shown = [part for kind in kinds for part in dock.findChildren(kind) if part.isVisible()]
+    bare = [part for part in shown if not part.toolTip()]
+    assert len(shown) > 25
+    assert not bare
     fields = (dock.image, dock.labels, dock.model, dock.budget, *dock.advanced._fields)
     assert not [field.label for field in fields if not field.tooltip]
     for part, key in (
@@ -292,6 +305,7 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
         entries[name].trigger()
         assert words in dock.head.shown.text()
         dock.head.shown.close()
+    assert "https://github.com/napari-unet/napari-unet/issues" in dock.head.shown.text()
     dock.viewer.add_image(image)
     dock.advanced.threshold.value, dock.budget.value = 0.7, 600.0
     dock.advanced.diameter.value, dock.advanced.scope.value = 30, "visible area"
@@ -299,6 +313,48 @@ def test_the_menu_of_the_question_mark(dock, settle, image):
     config = dock.advanced.predict_config()
     assert (config.threshold, config.diameter_px) == (None, "auto")
     assert (dock.budget.value, dock.advanced.scope.value) == (60.0, "this plane")
+
+
+@pytest.mark.slow
+def test_restore_defaults_restores_what_is_seen_and_how_planes_are_connected(dock, settle, image):
+    segment(dock, settle, image)
+    dock.view.filled.click()
+    dock.correcting.show_seen.click()
+    dock.view.changed.setChecked(True)
+    assert dock.labels.value.contour == 0
+    restore = {action.text(): action for action in dock.head.menu.actions()}["Restore defaults"]
+    restore.trigger()
+    assert dock.view.outlined.isChecked()
+    assert dock.labels.value.contour > 0
+    assert dock.correcting.show_seen.isChecked()
+    assert not dock.view.changed.isChecked()
+    dock.viewer.add_image(np.stack([image] * 3), name="stack")
+    dock.advanced.scope.value = "everything"
+    dock.advanced.link.value = "none"
+    assert dock.advanced.files_config().link == "none"
+    restore.trigger()
+    dock.advanced.scope.value = "everything"
+    assert dock.advanced.link.value == "z"
+    assert dock.advanced.predict_config().link == "z"
+    assert dock.advanced.files_config().link == "none", "nobody chose it"
+
+
+def test_the_head_lists_every_key_and_gesture_of_the_dock(dock, settle, image):
+    segment(dock, settle, image)
+    entries = {action.text(): action for action in dock.head.menu.actions()}
+    entries["Shortcuts"].trigger()
+    listed = set(re.findall(r"<b>(.+?)</b>", dock.head.shown.text()))
+    listed = {key for keys in listed for key in keys.split(", ")}
+    keymaps = dock.labels.value.keymap, getattr(dock.viewer, "__wrapped__", dock.viewer).keymap
+    bound = {str(key).replace("+", "-") for keymap in keymaps for key in keymap}
+    names = {"PageDown": "Page Down", "PageUp": "Page Up"}
+    assert {"A", "R", "N", "PageUp", "Shift-C"} <= bound
+    assert {names.get(key, key) for key in bound} <= listed
+    dock.head.shown.close()
+    entries["Tutorial"].trigger()
+    for name, key in (("add", "A"), ("remove", "R"), ("split", "S"), ("merge", "J")):
+        assert f"<i>{name}</i> ({key})" in " ".join(dock.head.shown.text().split())
+    dock.head.shown.close()
 
 
 def test_a_tool_that_is_on_looks_otherwise_than_the_next_button(dock, settle, image, qtbot):

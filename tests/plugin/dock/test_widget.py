@@ -135,7 +135,7 @@ def test_segment_again_keeps_painted_layers_and_replaces_untouched_ones(
     widget.segment_button.click()
     settle(widget)
     names = [layer.name for layer in widget.viewer.layers]
-    assert names == ["cells", "cells cells", "learnt from (U-Net)", "cells cells [1]"]
+    assert names == ["cells", "cells cells", "cells cells [1]", "learnt from (U-Net)"]
     assert not first.visible
     np.testing.assert_array_equal(first.data, painted)
     assert cells(widget) is not first

@@ -97,6 +97,16 @@ def test_a_cell_that_the_user_erased_around_a_draft_is_corrected(labels, draft):
     assert not states.any()
 
 
+def test_what_came_along_counts_the_cells_that_were_corrected_and_not_their_neighbours(labels):
+    seen = np.zeros(labels.shape, np.uint8)
+    # All of the cell with its ring, and the corner of a neighbour that a mark reached.
+    seen[8:22, 8:22], seen[30:33, 30:33] = CORRECTED, CONFIRMED
+    assert SeenPlane(PaintedPlane((), labels, labels), seen, ()).n_carried == 1
+    seen[30:36, 30:35] = CONFIRMED
+    assert SeenPlane(PaintedPlane((), labels, labels), seen, ()).n_carried == 2
+    assert SeenPlane(PaintedPlane((), labels, labels), None, ()).n_carried == 0
+
+
 def test_the_outline_is_dashed(labels, draft):
     shown = dashes(pending([draft], [], (), labels))
     assert 0 < shown.sum() < 36

@@ -62,6 +62,17 @@ def test_new_reshaped_and_gone_cells_are_outlined(dock, settle, discs, qtbot):
     settle(dock)
     # It follows the next result.
     qtbot.waitUntil(lambda: values(dock) == {0, GONE}, timeout=5000)
+    # A result that was painted on is kept, and the next one added above: its outlines hide nothing.
+    before = dock.labels.value
+    before.paint((50, 50), 90)
+    settle(dock)
+    layer.data = discs((20, 20), (70, 30))
+    dock.segment_button.click()
+    settle(dock)
+    qtbot.waitUntil(lambda: values(dock) == {0, NEW}, timeout=5000)
+    layers = dock.viewer.layers
+    assert dock.labels.value != before
+    assert layers.index(layers[NAME]) > layers.index(dock.labels.value)
     dock.cleanup()
     assert NAME not in names(dock)
 

@@ -162,6 +162,21 @@ def test_an_undone_stroke_is_not_saved(segmented, settle, hand, again):
     assert not again(widget).draft.isVisible()
 
 
+@pytest.mark.slow
+def test_an_outline_that_was_added_and_undone_is_not_saved(segmented, settle, hand, again):
+    widget, layer = segmented
+    mouse = hand(widget.viewer)
+    mouse.press("A")
+    mouse.drag([(72, 70), (84, 82)])
+    mouse.press("Return")
+    settle(widget)
+    assert "1 draft" in widget.correcting.count.text()
+    mouse.press("Z", "ControlModifier")
+    settle(widget)
+    assert layer.data[78, 76] == 0
+    assert not again(widget).draft.isVisible()
+
+
 def test_a_removed_layer_can_be_brought_back(segmented, settle):
     widget, layer = segmented
     layer.paint((78, 75), 9)

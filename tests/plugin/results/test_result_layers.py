@@ -156,7 +156,7 @@ def test_a_refused_version_waits_for_the_user(segmented, settle, hand):
     assert widget.model.choices == ("tiny",)
     assert store.find("tiny").version == 2
     assert widget.model.value == "tiny"
-    assert widget.status.text() == 'The new version of "tiny" is in use; click Segment again'
+    assert widget.status.text() == 'The new version of "tiny" is in use'
     assert not widget.last.use.isVisible()
     assert widget.last.back.isVisible()
     widget.last.back.click()

@@ -481,10 +481,10 @@ def test_a_job_that_was_left_can_be_dropped(store, server, weak, given):
 
 
 class Wire:
-    """Passes on what goes to a port and comes back, until it is cut."""
+    """Passes on what goes to a port and comes back, until it is cut; the first call breaks."""
 
     def __init__(self, port):
-        self._port, self._ends = port, []
+        self._port, self._ends, self._is_first = port, [], True
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -507,6 +507,10 @@ class Wire:
                 near, _ = self._listening.accept()
             except OSError:
                 return
+            if self._is_first:
+                self._is_first = False
+                near.close()
+                continue
             far = socket.create_connection(("127.0.0.1", self._port))
             self._ends += [near, far]
             for source, target in ((near, far), (far, near)):

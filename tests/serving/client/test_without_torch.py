@@ -70,7 +70,7 @@ def test_the_command_line_segments_and_trains_on_a_server(run, server, blobs, se
 @pytest.mark.slow
 def test_the_dock_segments_and_teaches_on_a_server(run, server):
     status, told, said = run("dock", server.file)
-    assert status == 0, said
+    assert status == 0, (told, said)
     assert told[0] == "no local computing here | no local computing here"
     assert told[1].startswith("⚠ there is no local computing here, since torch is not installed")
     assert told[2].startswith("3 cells")

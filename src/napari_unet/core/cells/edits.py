@@ -20,6 +20,9 @@ from napari_unet.core.pairs import count_pairs
 # two. That is so if at least the fraction `_INSIDE` of the painted cell lies in the old one, and
 # the rest has at most `_HALVES` times and at least 1 / `_HALVES` times the painted cell's area.
 _INSIDE, _HALVES = 0.9, 2.0
+# A cell that is gone counts as the one that takes its place if they share more than this fraction
+# of the smaller one.
+_MOSTLY = 0.5
 # Side of the blocks in which changed pixels are looked for, in pixels: about two cells.
 _BLOCK_PX = 64
 
@@ -35,7 +38,8 @@ class Edits:
     trusted
         (Y, X) bool, pixels whose label the user has made or looked at.
     n_cells
-        Number of cells that were changed. Pieces of one id that do not touch count as several.
+        Number of cells that were changed. Pieces of one id that do not touch count as several; a
+        wrong cell and the cell that takes its place count as one.
     """
 
     trusted: NDArray[np.bool_]
@@ -93,14 +97,17 @@ def find_edits(
     # Of the labels before and after: ids of changed cells, and the number of their pieces.
     ids: tuple[set[int], set[int]] = (set(), set())
     n_pieces = [0, 0]
+    replaced: list[int] = []
     for region in _regions(before, after, where):
+        replaced += _replaced(region)
         for n, (piece, cells) in enumerate((region.old, region.new)):
             n_pieces[n] += len(piece)
             ids[n].update(cells)
         touched = region.changed | np.isin(region.after, _seen_pieces(region))
         _see(seen, after, region.box, touched, ring_px)
     extra = max(0, *(count - len(cells) for count, cells in zip(n_pieces, ids, strict=True)))
-    return Edits(seen, len(ids[0] | ids[1]) + extra)
+    gone = sum(cell not in ids[1] for cell in replaced)
+    return Edits(seen, len(ids[0] | ids[1]) + extra - gone)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class _Region:
         Rows and columns.
     changed
         Pixels in it that changed.
+    ids
+        The labels before.
     before, after
         Numbers of the pieces, 0 = background.
     old, new
@@ -123,6 +132,7 @@ class _Region:
 
     box: Box
     changed: NDArray[np.bool_]
+    ids: NDArray[np.integer]
     before: NDArray[np.integer]
     after: NDArray[np.integer]
     old: tuple[list[int], list[int]]
@@ -164,7 +174,7 @@ def _region(before: NDArray[np.integer], after: NDArray[np.integer], box: Box) -
         numbers = np.unique(piece[of_cells])
         met.append((numbers.tolist(), np.unique(ids[of_cells]).tolist()))
         is_whole = is_whole and not np.isin(_inner_edges(piece, box, before.shape), numbers).any()
-    return _Region(box, changed, pieces[0], pieces[1], met[0], met[1], is_whole)
+    return _Region(box, changed, labels[0], pieces[0], pieces[1], met[0], met[1], is_whole)
 
 
 def _inner_edges(
@@ -231,6 +241,20 @@ def _seen_pieces(region: _Region) -> list[int]:
         if inside.max() >= _INSIDE * areas[largest] and 1 / _HALVES <= ratio <= _HALVES:
             seen.add(int(rest))
     return sorted(seen - {0})
+
+
+def _replaced(region: _Region) -> list[int]:
+    """Return the id of each piece of `before` that is gone, and mostly another cell now."""
+    before, after, changed = region.before, region.after, region.changed
+    areas = [np.bincount(pieces.ravel()) for pieces in (before, after)]
+    both = changed & (before > 0) & (after > 0)
+    old, new, shared = count_pairs(before[both], after[both])
+    is_most = shared > _MOSTLY * np.minimum(areas[0][old], areas[1][new])
+    kept = np.bincount(before[~changed], minlength=len(areas[0]))
+    gone = np.unique(old[is_most & (kept[old] == 0)])
+    ids = np.zeros(len(areas[0]), np.int64)
+    ids[before] = region.ids
+    return [int(cell) for cell in ids[gone]]
 
 
 def _dilate(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:

@@ -66,7 +66,7 @@ class Advanced(QCollapsible):
         self._image: Image | None = None
         # Whether the user chose how cells are linked, and for which axes that was offered.
         self._link_is_chosen = self._is_offering = False
-        self._offered = ""
+        self._offered: str | None = None
         self.scope = ComboBox(
             label="Apply to",
             choices=self._scopes,
@@ -232,6 +232,7 @@ class Advanced(QCollapsible):
         for part, value in self._defaults:
             part.value = value
         self.server.choose("")
+        self._offered = None
         self._offer_links()
 
     @property

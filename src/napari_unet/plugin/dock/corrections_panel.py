@@ -13,22 +13,18 @@ from napari_unet.core.boxes import Box
 from napari_unet.core.checks import in_dock
 from napari_unet.plugin.dock.keys import Keys
 from napari_unet.plugin.dock.rows.gesture_row import GestureRow
+from napari_unet.plugin.dock.rows.paint_row import PaintRow
 from napari_unet.plugin.dock.widgets import ClassChoice, button, row
 from napari_unet.plugin.edits.rectangle import RectangleDrag
 from napari_unet.plugin.edits.tracker import EditCount
 from napari_unet.plugin.jobs.controller import Controller
 
-_HINT = "Use a button or the brush; over a right cell press C."
-_HINT_TIP = (
-    "napari's own tools at the top left, with the keys 1 to 4: eraser, brush, polygon (click along "
-    "an outline, a double click closes it), fill. M: a new number, for the next cell"
-)
+_HINT = "Correct cells with a tool; over a right cell press C."
+_HINT_TIP = "Five to ten cells are enough. Next doubtful cell leads to those that teach most"
 
 
 class CorrectingPanel(QWidget):
     """What a user says of labels besides painting them; buttons, and keys in the viewer.
-
-    `gestures_slot` is a place for buttons that paint.
 
     Parameters
     ----------
@@ -86,6 +82,7 @@ class CorrectingPanel(QWidget):
         if labels is not None:
             labels.events.paint.connect(self._on_paint)
         self._keys.attach(labels)
+        self.painting.follow(labels)
 
     def show_count(self, count: EditCount | str) -> None:
         """Show what was corrected, or why it could not be counted; before that, what to do."""
@@ -98,6 +95,7 @@ class CorrectingPanel(QWidget):
         return (
             self.class_choice,
             self.gestures,
+            *self.painting.buttons.values(),
             self.confirm,
             self.rectangle,
             self.take_back,
@@ -115,6 +113,8 @@ class CorrectingPanel(QWidget):
         self.gestures = GestureRow(self._controller, self._labels)
         self.gestures.said.connect(self.said)
         self.gestures.warned.connect(self.warned)
+        self.painting = PaintRow(self._controller.viewer, self._labels)
+        self.painting.warned.connect(self.warned)
         self.confirm = button(
             "Mark view",
             "Mark the visible area as correct: its cells, and its background as background "
@@ -149,6 +149,7 @@ class CorrectingPanel(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.class_choice)
         layout.addWidget(self.gestures)
+        layout.addWidget(self.painting)
         counted = QWidget()
         line = QHBoxLayout(counted)
         line.setContentsMargins(0, 0, 0, 0)

@@ -61,6 +61,8 @@ class Exporting(QObject):
     """
 
     warned = Signal(str)
+    # The same, of what is imported.
+    import_failed = Signal(str)
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Exporting(QObject):
             "Import…",
             "Open labels of another program over the image (Cellpose, ImageJ ROIs, QuPath, a label "
             "image): all their cells are examples to learn from",
-            lambda: self._try(self._ask_labels),
+            lambda: self._try(self._ask_labels, self.import_failed.emit),
         )
         # As high as the box beside it.
         policy = QSizePolicy.Policy
@@ -206,8 +208,8 @@ class Exporting(QObject):
         service = self._controller.service
         self._controller.follower.run("Tracking", lambda: service.submit("tracks", work), show)
 
-    def _try(self, action: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], None], warn: Callable[[str], None] | None = None) -> None:
         try:
             action()
         except (ValueError, OSError) as error:
-            self.warned.emit(in_dock(error))
+            (warn or self.warned.emit)(in_dock(error))

@@ -1,4 +1,4 @@
-"""The head of the dock: its title, where the last job ran, and a menu with help."""
+"""The head of the dock: where the last job ran, and a menu with help."""
 
 from __future__ import annotations
 
@@ -14,28 +14,38 @@ from napari_unet.models.device import has_torch
 from napari_unet.plugin.dock.widgets import menu_button
 
 TITLE = "U-Net cells"
+DOCUMENTATION = "https://napari-unet.readthedocs.io"
+ISSUES = "https://github.com/napari-unet/napari-unet/issues"
 NOT_HERE = "no local computing here"
-_TUTORIAL = """
+_TUTORIAL = f"""
 <h3>Find cells, correct a few, teach the model</h3>
 <p>To try it: <i>File ▸ Open Sample ▸ U-Net segmentation ▸ Tissue</i>.</p>
-<p><b>1 Find cells.</b> Open an image and look at <i>read as</i>: it says what each axis is taken
-for. Choose a model and click <i>Segment</i>.</p>
-<p><b>2 Correct.</b> Paint over what is wrong with the tools at the top left: a missed cell (press M
-before the next one), a better outline, or erase a false cell. Point at a cell that is right and
-press C. A few cells are enough: the model learns from those and a thin margin around them, and
-ignores the rest. <i>Next doubtful cell</i> leads to the cells where a correction helps most.</p>
+<p><b>1 Find cells.</b> Open an image. Of a stack, a movie or channels, <i>read as</i> says what
+they are taken for. Choose a model and click <i>Segment</i>.</p>
+<p><b>2 Correct.</b> <i>Next doubtful cell</i> (N) leads to the cells where a correction helps
+most. <i>add</i> (A): drag a box around a missed or a wrong cell, and press C if the outline is
+right. <i>remove</i> (R) takes the cell under the pointer away, <i>split</i> (S) and <i>merge</i>
+(J) take a drag, and the brush corrects outlines. Point at a cell that is right and press C. Five
+to ten cells are enough: the model learns from those and a thin margin around them, and ignores the
+rest.</p>
 <p><b>3 Teach.</b> Click <i>Fine-tune</i>. The old model stays as it is. The new one is tested on
 some of your corrections before it is used. Then click <i>Segment again</i>.</p>
-<p><b>4 Results.</b> Measure the cells, save the table, or segment a folder of images.</p>
+<p><b>4 Results.</b> Measure the cells, save them, or segment a folder of images.</p>
+<p>More: <a href="{DOCUMENTATION}">{DOCUMENTATION}</a></p>
 """
 _SHORTCUTS = (
     ("C", "mark the cell under the pointer as correct (over background: the background)"),
     ("Shift-C", "mark the visible area as correct"),
     ("U", "undo the last mark"),
     ("N", "next doubtful cell"),
+    ("A", "add or replace a cell: drag a box around it; C adds the outline, the wheel resizes it"),
+    ("R", "remove the cell under the pointer"),
+    ("S", "split a cell: draw a line across it"),
+    ("J", "join two cells: drag from one into the other"),
+    ("H", "nothing here: draw a loop around a place without cells"),
+    ("Esc", "end a gesture, or drop its outline"),
     ("Page Down, Page Up", "the next image of a folder, the one before"),
     ("Shift-D", "all labels of this image of a folder are right"),
-    ("Esc", "stop drawing a box"),
     ("M", "a new number for the next cell (napari)"),
     ("1, 2, 3, 4", "eraser, brush, polygon, fill (napari)"),
     ("Ctrl-Z", "undo the last stroke (napari)"),
@@ -43,7 +53,7 @@ _SHORTCUTS = (
 
 
 class Head(QWidget):
-    """The title of the dock, and the menu behind the question mark.
+    """Where the last job ran, and the menu behind the question mark.
 
     Parameters
     ----------
@@ -82,7 +92,6 @@ class Head(QWidget):
         help_button = menu_button("?", tip, self.menu)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel(f"<b>{TITLE}</b>"), 1)
         layout.addWidget(self.compute)
         layout.addWidget(help_button)
 
@@ -96,7 +105,8 @@ class Head(QWidget):
         box.setWindowTitle(f"{TITLE}: {title}")
         box.setTextFormat(Qt.TextFormat.RichText)
         box.setText(text)
-        box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # Links can be clicked, and text be copied.
+        box.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         box.setModal(False)
         box.show()
 
@@ -115,7 +125,8 @@ def _report() -> str:
     lines = [f"napari-unet {RELEASE}", *(f"{n} {version(n)}" for n in packages)]
     found = "<br>".join(lines)
     return (
-        "<p>Please say what you did, what you expected and what came instead, with a picture and "
-        "the message of the dock. Copy these lines along:</p>"
+        f'<p>Write to <a href="{ISSUES}">{ISSUES}</a>. Please say what you did, what you expected '
+        "and what came instead, with a picture and the message of the dock. Copy these lines "
+        "along:</p>"
         f"<p>{found}<br>Python {platform.python_version()}<br>{platform.platform()}</p>"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import ComboBox
@@ -10,6 +11,7 @@ from napari.layers import Image, Labels
 from napari.layers.base import Layer
 from napari.viewer import Viewer
 
+from napari_unet.plugin.dock.steps import describe
 from napari_unet.plugin.dock.widgets import shrink
 from napari_unet.plugin.results.result_layers import Results
 from napari_unet.plugin.viewer.layers import fits
@@ -46,9 +48,15 @@ class LayerBoxes:
             tooltip="The cells that you correct, and that are measured; labels of your own "
             "(from another program, or painted) will do: each cell is then an example",
         )
+        self._tips = {box: box.tooltip or "" for box in (self.image, self.labels)}
         for box in (self.image, self.labels):
             shrink(box.native)
+            box.native.currentTextChanged.connect(partial(self._tell_name, box))
         self.labels.changed.connect(self._show_alone)
+
+    def _tell_name(self, box: ComboBox, name: str) -> None:
+        """Show the whole name in the tooltip: the box may be too narrow for it."""
+        describe(box.native, f"{name}\n{self._tips[box]}" if name else self._tips[box])
 
     def chosen_image(self) -> Image:
         """The image; a `ValueError` where none is chosen."""

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtCore import QAbstractProxyModel, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFileDialog,
+    QMainWindow,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_unet.config import PredictConfig
 from napari_unet.core.checks import in_dock, mask_words, whole_labels
@@ -19,6 +26,7 @@ from napari_unet.plugin.dock.files_dialog import FilesDialog
 from napari_unet.plugin.dock.widgets import button, row
 from napari_unet.plugin.edits.features import Columns, show_features, with_classes
 from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.results.table_rows import TableRows
 from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer
 from napari_unet.plugin.viewer.record import record_of
 from napari_unet.segmentation.measurements import measure, write_table
@@ -74,6 +82,7 @@ class MeasureRow(QWidget):
         self._controller, self._image, self._labels = controller, image, labels
         self._model = model
         self.dialog: FilesDialog | None = None
+        self._rows: TableRows | None = None
         self.measure = button(
             "Measure",
             "Size, place, brightness and shape of each cell, as a table",
@@ -91,6 +100,11 @@ class MeasureRow(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(self.measure, self.exporting.button, self.files))
         layout.addWidget(self.exporting.tracks_button)
+
+    def close_down(self) -> None:
+        """Let go of the table; safe to call twice."""
+        if self._rows is not None:
+            self._rows.close()
 
     def save_table(self, path: Path) -> None:
         """Measure the chosen labels, and write the table.
@@ -177,7 +191,7 @@ class MeasureRow(QWidget):
         if not isinstance(window, QMainWindow):
             return
         known = set(window.findChildren(QDockWidget))
-        viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+        _, table = viewer.window.add_plugin_dock_widget("napari", "Features table widget")
         # Below the image: at the right it would take the place of this dock, and below napari's
         # docks there is room for one row on a small screen.
         area, corner = Qt.DockWidgetArea, Qt.Corner
@@ -190,6 +204,18 @@ class MeasureRow(QWidget):
         # Later: Qt lays the docks out first.
         vertical = Qt.Orientation.Vertical
         QTimer.singleShot(0, lambda: window.resizeDocks(new, [height] * len(new), vertical))
+        self._follow_rows(table, labels)
+
+    def _follow_rows(self, table: QWidget, labels: Labels) -> None:
+        """Have the rows of napari's table lead to the cells of these labels."""
+        view = table.findChild(QTableView)
+        rows = None if view is None else view.model()
+        if not isinstance(rows, QAbstractProxyModel):
+            return
+        if self._rows is None or self._rows.view != view:
+            self.close_down()
+            self._rows = TableRows(self._controller.viewer, view, rows)
+        self._rows.follow(labels)
 
     def _ask_where(self) -> None:
         path, _ = QFileDialog.getSaveFileName(

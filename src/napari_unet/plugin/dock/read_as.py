@@ -55,12 +55,17 @@ def choices_for(image: Image) -> list[str]:
 
 
 class ReadAs(QWidget):
-    """A box that says what the axes of the image are taken for; its tooltip tells the size.
+    """The size of the image, and a box that says what its axes are taken for.
 
     Parameters
     ----------
     name
         Called with the letters that the user chose.
+
+    Attributes
+    ----------
+    fixed
+        Says both in place of this row, where there is nothing to choose.
     """
 
     def __init__(self, name: Callable[[str], None]) -> None:
@@ -71,7 +76,8 @@ class ReadAs(QWidget):
         self.box.activated.connect(self._on_chosen)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("read as"))
+        self.label, self.fixed = QLabel(), QLabel()
+        layout.addWidget(self.label)
         layout.addWidget(self.box, 1)
 
     @property
@@ -87,7 +93,8 @@ class ReadAs(QWidget):
     def look_at(self, image: Image | None) -> None:
         """Show what an image is read as."""
         self.box.clear()
-        self.setVisible(image is not None)
+        for part in (self, self.fixed):
+            part.hide()
         if image is None:
             return
         known, choices = "", []
@@ -101,9 +108,12 @@ class ReadAs(QWidget):
         for axes in choices:
             self.box.addItem(words_for(axes) if axes else _UNCLEAR, axes)
         self.box.setCurrentIndex(choices.index(known))
-        self.box.setEnabled(len(choices) > 1)
-        size = f"{size_words(finest(image).shape)}, axes {known or 'unclear'}"
-        self.box.setToolTip(f"{_TIP}\n{size}")
+        shape = finest(image).shape
+        size = size_words(shape[:-1] if image.rgb else shape)
+        self.label.setText(f"{size}, read as")
+        self.fixed.setText(f"{size}, {self.box.currentText().removesuffix(' image')}")
+        self.box.setToolTip(f"{_TIP}\n{size}, axes {known or 'unclear'}")
+        (self if len(choices) > 1 else self.fixed).show()
 
     def _on_chosen(self) -> None:
         if self.axes:

@@ -17,6 +17,13 @@ def allow(part: QWidget, why_not: str = "") -> None:
     part.setToolTip(why_not or str(part.property(_TIP)))
 
 
+def describe(part: QWidget, tip: str) -> None:
+    """Give a widget another tooltip; one that is grey shows it when it can be used again."""
+    part.setProperty(_TIP, tip)
+    if part.isEnabled():
+        part.setToolTip(tip)
+
+
 class Note(QLabel):
     """A message below the button that caused it; hidden while it is empty."""
 
@@ -55,7 +62,7 @@ class Step(QWidget):
         heading, line = QLabel(f"<b>{title}</b>"), QFrame()
         line.setProperty("line", True)
         line.setFixedHeight(1)
-        top = QHBoxLayout()
+        self._top = top = QHBoxLayout()
         top.addWidget(heading)
         top.addWidget(line, 1)
         self._layout = QVBoxLayout(self)
@@ -64,6 +71,10 @@ class Step(QWidget):
         self._layout.addLayout(top)
         # The bar of a job that was started here.
         self._running = QVBoxLayout()
+
+    def add_to_title(self, part: QWidget) -> None:
+        """Add a widget at the right end of the title."""
+        self._top.addWidget(part)
 
     def add(self, *parts: QWidget) -> None:
         """Add widgets at the bottom."""

@@ -156,6 +156,7 @@ class SegmentWidget(QWidget):
         ends = (
             self.queue.close_down,
             self.correcting.close_down,
+            self.measuring.close_down,
             self._announcement.end,
             self._labels_in_images.close,
             self.preferences.close,
@@ -234,7 +235,7 @@ class SegmentWidget(QWidget):
             self.controller, lambda: (self._chosen_model(), self.advanced.folder_config())
         )
         self.column = Column()
-        for part in (self.head, self.queue, *self._steps, self.advanced):
+        for part in (self.queue, *self._steps, self.advanced):
             self.column.add(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -257,12 +258,17 @@ class SegmentWidget(QWidget):
         self.segment_button = button("Segment", "Find the cells of the image", self._segment)
         self.look = LookRow(self._use_as_is)
         self.view = ViewRow(self.controller.outlines, self.controller.changes)
-        # The words for the axes are longer than most names of layers.
+        scope = field("Apply to", advanced.scope.native)
+        self._applying = beside(scope, 4, advanced.link.native, 3)
+        if (layout := self._applying.layout()) is not None:
+            layout.addWidget(self.read_as.fixed)
+        self.find_step.add_to_title(self.head)
         self.find_step.add(
-            beside(field("Image", self.image.native), 5, self.read_as, 7),
+            field("Image", self.image.native),
+            self.read_as,
             self.channel,
             self.models,
-            beside(field("Apply to", advanced.scope.native), 4, advanced.link.native, 3),
+            self._applying,
             self.segment_button,
         )
         self.find_step.add_place_to_run()
@@ -326,6 +332,7 @@ class SegmentWidget(QWidget):
         self.correcting.warned.connect(partial(self._warn, self.correct_step))
         self.correcting.touched.connect(self._on_touched)
         self.measuring.warned.connect(partial(self._warn, self.results_step))
+        self.measuring.exporting.import_failed.connect(partial(self._warn, self.correct_step))
         self.measuring.queued.connect(self.queue.open_folder)
         self.queue.touched.connect(self._refresh)
         self.queue.warned.connect(partial(self._warn, self.results_step))
@@ -410,7 +417,10 @@ class SegmentWidget(QWidget):
     def _restore_defaults(self) -> None:
         self.advanced.restore_defaults()
         self.budget.value = 60.0
+        self.controller.outlines.choose(None)
         self.preferring.use()
+        self.view.changed.setChecked(False)
+        self.correcting.show_seen.setChecked(True)
         self._on_axes()
 
     def _try(self, step: Step, action: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -15,6 +15,9 @@ from qtpy.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -79,8 +82,31 @@ def field(text: str, part: QWidget) -> QWidget:
     return made
 
 
+class _Shortened(QObject):
+    """Draws a box whose text is too long for it with dots in the middle; Qt would cut its end."""
+
+    def eventFilter(self, box: QObject | None, event: QEvent | None) -> bool:
+        """Draw the box."""
+        if event is None or event.type() != QEvent.Type.Paint or not isinstance(box, QComboBox):
+            return super().eventFilter(box, event)
+        option, style, kinds = QStyleOptionComboBox(), box.style(), QStyle.ComplexControl
+        if style is None:
+            return False
+        box.initStyleOption(option)
+        part = QStyle.SubControl.SC_ComboBoxEditField
+        room = style.subControlRect(kinds.CC_ComboBox, option, part, box).width()
+        cut = Qt.TextElideMode.ElideMiddle
+        option.currentText = box.fontMetrics().elidedText(box.currentText(), cut, room)
+        painter = QStylePainter(box)
+        painter.drawComplexControl(kinds.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
+
+
 def shrink(box: QComboBox) -> None:
     """Let a box be narrower than its longest entry."""
+    box.installEventFilter(_Shortened(box))
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(3)
     view = box.view()
@@ -95,7 +121,7 @@ class Column(QScrollArea):
         super().__init__()
         self._inner = QWidget()
         self._layout = QVBoxLayout(self._inner)
-        self._layout.setContentsMargins(6, 2, 6, 2)
+        self._layout.setContentsMargins(6, 0, 6, 0)
         self._layout.setSpacing(2)
         self._layout.addStretch(1)
         self.setWidget(self._inner)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet.config import Channel
 from napari_unet.corrections.drafts import Draft, Drafts, fingerprint
+from napari_unet.plugin.edits.draft_cells import pending
 from napari_unet.plugin.edits.features import show_features
 from napari_unet.plugin.edits.seen import States
 from napari_unet.plugin.edits.tracker import Changes, Memo
@@ -100,7 +101,7 @@ class Autosave:
         said, (drafts, name) = dict(info), self._place(key)
         if self._owners.get(key) != owner:
             # Elsewhere, the draft is all that is known of the image later.
-            carried = key in self._elsewhere and said.get("seen")
+            carried = key in self._elsewhere and (said.get("seen") or said.get("draft_cells"))
             if not changes and not said.get("marks") and not carried:
                 return
             drafts.begin(name, baseline, said)
@@ -123,7 +124,8 @@ class Autosave:
         if draft is None or draft.info.get("dismissed"):
             return None
         strokes = not np.array_equal(draft.baseline, draft.labels)
-        return draft if strokes or draft.info.get("marks") or draft.info.get("seen") else None
+        facts = draft.info.get("marks") or draft.info.get("seen")
+        return draft if strokes or facts or _has_drafts(draft) else None
 
     def dismiss(self, key: str) -> None:
         """Do not offer a draft again; it stays on the disk until the next one replaces it."""
@@ -199,6 +201,15 @@ def labels_from(image: Image, draft: Draft) -> Labels:
     layer.selected_label = int(draft.labels.max(initial=0)) + 1
     show_features(layer)
     return layer
+
+
+def _has_drafts(draft: Draft) -> bool:
+    """Whether cells that were added as drafts are in the labels still: some may be undone."""
+    memo = memo_from(draft)
+    planes = {tuple(cell["index"]) for cell in memo.drafts}
+    return any(
+        pending(memo.drafts, memo.marks, index, draft.labels[index]).any() for index in planes
+    )
 
 
 def _same(one: Changes, other: Changes) -> bool:

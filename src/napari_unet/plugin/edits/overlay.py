@@ -28,11 +28,10 @@ from napari_unet.plugin.viewer.record import helper_metadata
 _COLOURS = {
     None: (0, 0, 0, 0),
     UNSEEN: (0, 0, 0, 0),
-    CORRECTED: (0.15, 0.45, 1, 1),
-    CONFIRMED: (0.1, 0.85, 0.3, 1),
+    CORRECTED: (0.15, 0.45, 1, 0.25),
+    CONFIRMED: (0.1, 0.85, 0.3, 0.25),
     DRAFT: (1, 0.8, 0.1, 1),
 }
-_OPACITY = 0.25
 # The tint covers the box of what was seen, so that what it costs follows the strokes and not the
 # plane. Its sides are whole numbers of this many pixels, so that they seldom change.
 _STEP_PX = 256
@@ -58,8 +57,8 @@ class Overlay:
         self._contour = contour
         self._layer: Labels | None = None
 
-    def show(self, pixels: Pixels, place: Lying, below: Labels | None) -> None:
-        """Show pixels (Y, X), lying as `alignment.over_plane` says."""
+    def show(self, pixels: Pixels, place: Lying, above: Labels | None = None) -> None:
+        """Show pixels (Y, X), lying as `alignment.over_plane` says, above a layer."""
         layer, pixels = self._layer, place.lay(pixels)
         if layer is not None and layer.ndim != pixels.ndim:
             self.remove()
@@ -70,7 +69,9 @@ class Overlay:
                 layer.data = pixels
                 # New data make it editable again.
                 layer.editable, layer.visible = False, True
-            self._put(layer, below)
+            layers = self._viewer.layers
+            if above in layers and layers.index(layer) < layers.index(above):
+                layers.move(layers.index(layer), len(layers))
             return
         options = self._options | place.options
         leave_out_all()
@@ -83,14 +84,7 @@ class Overlay:
         show_tools(layer, shown=False)
         draw_ahead(layer, bare(self._viewer.dims))
         self._layer = layer
-        add_quietly(self._viewer, layer, below)
-
-    def _put(self, layer: Labels, below: Labels | None) -> None:
-        """Put the layer right below another one, or on top: other images came since it was made."""
-        layers = self._viewer.layers
-        place = layers.index(below) if below in layers else len(layers)
-        if layers.index(layer) != place - 1:
-            layers.move(layers.index(layer), place)
+        add_quietly(self._viewer, layer)
 
     def hide(self) -> None:
         """Do not show the layer until there is something else to show."""
@@ -105,43 +99,33 @@ class Overlay:
 
 
 class SeenOverlay:
-    """Tints what was corrected and what was confirmed, on the plane in view, or shows the drafts.
+    """Tints what was corrected and what was confirmed, and outlines drafts, on the plane in view.
+
+    It lies above the labels, whose own outlines would hide those of the drafts.
 
     Parameters
     ----------
     viewer
         Where it is shown.
-    name, opacity
-        Of the layer.
-    on_top
-        Whether it lies over all layers; else it lies below the labels.
     """
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        name: str = "learnt from (U-Net)",
-        opacity: float = _OPACITY,
-        *,
-        on_top: bool = False,
-    ) -> None:
-        self._viewer, self._on_top = viewer, on_top
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
         colours = DirectLabelColormap(color_dict=_COLOURS)
-        self._overlay = Overlay(viewer, name, opacity=opacity, colormap=colours)
+        self._overlay = Overlay(viewer, "learnt from (U-Net)", opacity=1, colormap=colours)
         self._shown: tuple[Labels, States] | None = None
-        self.enabled = True
 
-    def show(self, labels: Labels | None, states: Mapping[Index, States]) -> None:
+    def show(self, labels: Labels, states: Mapping[Index, States]) -> None:
         """Show the states of the plane of `labels` that is in view.
 
         Parameters
         ----------
         labels
-            What is corrected, None if there is nothing.
+            What is corrected.
         states
-            Of each plane of which something was seen.
+            Of each plane of which something was seen; without any, the layer goes.
         """
-        if labels is None or not self.enabled or labels not in self._viewer.layers:
+        if not states or labels not in self._viewer.layers:
             self.remove()
             return
         index = plane_in_view(labels, self._viewer.dims.point)
@@ -152,13 +136,12 @@ class SeenOverlay:
             here = np.zeros(np.minimum(plane_shape(labels), _STEP_PX), np.uint8)
         if self._shown is not None and self._shown[0] == labels and self._shown[1] is here:
             return
-        below = None if self._on_top else labels
         y, x = _box_of(here)
-        self._overlay.show(here[y, x], over_plane(labels, index, (y.start, x.start)), below)
+        self._overlay.show(here[y, x], over_plane(labels, index, (y.start, x.start)), labels)
         self._shown = labels, here
 
     def remove(self) -> None:
-        """Take the layer away."""
+        """Take the layer away; safe to call twice."""
         self._shown = None
         self._overlay.remove()
 

@@ -69,8 +69,7 @@ class Corrections:
         self.ring_px = 8
         self.brush_class = DEFAULT_CLASS
         self._trackers: dict[Labels, EditTracker] = {}
-        self._overlay = SeenOverlay(viewer)
-        self._drafts = SeenOverlay(viewer, "drafts (U-Net)", opacity=1, on_top=True)
+        self._overlay, self._is_tinted = SeenOverlay(viewer), True
         self._shown: Labels | None = None
         self._due: set[Labels] = set()
         self._surveying = 0
@@ -88,7 +87,6 @@ class Corrections:
         self._timer.stop()
         self._survey_due()
         self._overlay.remove()
-        self._drafts.remove()
         for tracker in self._trackers.values():
             tracker.close()
         self._trackers.clear()
@@ -151,15 +149,18 @@ class Corrections:
         QTimer.singleShot(0, self.refresh)
 
     def enable_overlay(self, enabled: bool) -> None:
-        """Switch the tint on or off."""
-        self._overlay.enabled = enabled
+        """Switch the tint on or off; outlines of drafts stay."""
+        self._is_tinted = enabled
         self.refresh()
 
     def refresh(self, event: Event | None = None) -> None:
         """Tint the plane in view."""
         labels = self._shown
-        self._overlay.show(labels, {} if labels is None else self.states(labels))
-        self._drafts.show(labels, {} if labels is None else self.tracker(labels).drafts)
+        if labels is None:
+            self._overlay.remove()
+            return
+        tracker = self.tracker(labels)
+        self._overlay.show(labels, tracker.shown if self._is_tinted else tracker.drafts)
 
     def states(self, labels: Labels) -> Mapping[Index, States]:
         """States of each plane of which something was seen, as they were last counted."""
@@ -271,10 +272,11 @@ class Corrections:
             if error is not None:
                 self.counted.emit(labels, sentence(error))
                 return
-            tracker.states = future.result().states
-            tracker.drafts = future.result().drafts
+            found = future.result()
+            tracker.states, tracker.shown = found.states, found.shown
+            tracker.drafts = found.drafts
             show_features(labels)
-            self.counted.emit(labels, future.result().count)
+            self.counted.emit(labels, found.count)
             self.refresh()
             if failures:
                 self.failed.emit(failures[0])

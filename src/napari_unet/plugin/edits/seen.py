@@ -74,11 +74,17 @@ class SeenPlane:
 
     @property
     def n_carried(self) -> int:
-        """Number of cells in what came along from an earlier result."""
+        """Number of cells in what came along from an earlier result; takes long.
+
+        Neighbours of which less than half was seen are none.
+        """
         if self.carried is None:
             return 0
-        found = np.unique(self.painted.before[self.carried != UNSEEN])
-        return int(np.count_nonzero(found))
+        before = self.painted.before
+        seen = (self.carried != UNSEEN) & (before > 0)
+        ids, inside = np.unique(before[seen], return_counts=True)
+        area = np.unique(before[np.isin(before, ids)], return_counts=True)[1]
+        return int(np.count_nonzero(2 * inside >= area))
 
     def look(self, ring_px: int) -> Look:
         """Tell the states; the latest word on a pixel counts, and a stroke is the last.
@@ -127,6 +133,8 @@ class SeenPlane:
         return Correction(self.index, labels, seen, {cell: classes[cell] for cell in sorted(here)})
 
 
-def draft_states(look: Look) -> States:
-    """Return (Y, X), `DRAFT` on the dashed outlines of the drafts, else `UNSEEN`."""
-    return np.where(dashes(look.drafts), DRAFT, UNSEEN).astype(np.uint8)
+def with_drafts(look: Look, states: States) -> States:
+    """Return states (Y, X) with `DRAFT` on the dashed outlines of the drafts; no copy without."""
+    if not look.drafts.any():
+        return states
+    return np.where(dashes(look.drafts), np.uint8(DRAFT), states)

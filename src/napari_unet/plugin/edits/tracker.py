@@ -14,7 +14,7 @@ from napari_unet.core.boxes import Box
 from napari_unet.core.checks import mask_words, whole_labels
 from napari_unet.corrections.annotations import Correction, PaintedPlane
 from napari_unet.plugin.edits.dirty import Dirty, dirty_after
-from napari_unet.plugin.edits.seen import SeenPlane, States, draft_states
+from napari_unet.plugin.edits.seen import SeenPlane, States, with_drafts
 from napari_unet.plugin.viewer.layers import Index, plane_of, planes_of
 from napari_unet.plugin.viewer.record import DraftCell, Mark, record_of
 
@@ -104,6 +104,12 @@ class Memo:
     carried: Mapping[Index, States] = field(default_factory=dict)
     classes: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def planes(self) -> set[Index]:
+        """The planes of which something is known besides what was painted."""
+        placed = (*self.marks, *self.drafts)
+        return {*self.carried, *(tuple(place["index"]) for place in placed)}
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -117,12 +123,14 @@ class Survey:
         Of each plane of which something was seen.
     changes
         Of each plane that differs from what Segment wrote.
-    drafts
-        Of each plane with drafts, their dashed outlines as states.
+    shown, drafts
+        Of each plane with something to show: the states with the dashed outlines of drafts, and
+        these outlines alone.
     """
 
     count: EditCount
     states: Mapping[Index, States]
+    shown: Mapping[Index, States]
     drafts: Mapping[Index, States]
     changes: Mapping[Index, Changes]
 
@@ -161,7 +169,9 @@ class EditTracker:
         self._dirty: Dirty = None
         # What the last survey found; of its thread.
         self._changes: dict[Index, Changes] | None = None
+        self._n_carried: dict[Index, int] = {}
         self.states: Mapping[Index, States] = {}
+        self.shown: Mapping[Index, States] = {}
         self.drafts: Mapping[Index, States] = {}
         # Of labels from elsewhere, see `EditCount.mask`.
         self.mask = ""
@@ -231,12 +241,11 @@ class EditTracker:
             If the layer has another size than Segment gave it.
         """
         self._check_size()
-        marked = {tuple(mark["index"]) for mark in memo.marks}
+        known = memo.planes
         found = []
         for index in np.ndindex(*self.shape[:-2]):
             painted = self.snapshot(index)
-            known = index in memo.carried or index in marked
-            if known or not np.array_equal(painted.before, painted.after):
+            if index in known or not np.array_equal(painted.before, painted.after):
                 marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
                 found.append(SeenPlane(painted, memo.carried.get(index), marks, memo.drafts))
         return found
@@ -291,7 +300,7 @@ class EditTracker:
             own=self.baseline is not None,
             n_marks=sum(look.n_marks for look in looks.values()),
             carried=bool(memo.carried),
-            n_carried=sum(plane.n_carried for plane in planes),
+            n_carried=sum(self._count_carried(plane) for plane in planes),
             name=self.layer.name,
             mask=self.mask,
             n_drafts=sum(
@@ -299,8 +308,20 @@ class EditTracker:
             ),
         )
         states = {index: look.states for index, look in looks.items() if look.states.any()}
-        drafts = {index: draft_states(look) for index, look in looks.items() if look.drafts.any()}
-        return Survey(count, states, drafts, changes)
+        shown = {index: with_drafts(look, look.states) for index, look in looks.items()}
+        drafts = {
+            index: with_drafts(look, np.zeros_like(look.states))
+            for index, look in looks.items()
+            if look.drafts.any()
+        }
+        shown = {index: tint for index, tint in shown.items() if tint.any()}
+        return Survey(count, states, shown, drafts, changes)
+
+    def _count_carried(self, plane: SeenPlane) -> int:
+        """Cells of a plane that came along, counted once: neither they nor the baseline change."""
+        if plane.index not in self._n_carried:
+            self._n_carried[plane.index] = plane.n_carried
+        return self._n_carried[plane.index]
 
     def _compared(self, index: Index, box: Box, known: Changes | None) -> Changes:
         """The changes of a plane, compared anew in a box."""
@@ -322,9 +343,8 @@ class EditTracker:
         assert self.baseline is not None
         found = []
         nothing = np.zeros(0, np.int64)
-        marked = {tuple(mark["index"]) for mark in memo.marks}
         painted = {index for index, change in changes.items() if change[0].size}
-        for index in sorted({*memo.carried, *marked, *painted}):
+        for index in sorted(memo.planes | painted):
             plane = PaintedPlane(index, self.baseline[index], self.plane(index))
             marks = tuple(m for m in memo.marks if tuple(m["index"]) == index)
             where = changes[index][0] if index in painted else nothing

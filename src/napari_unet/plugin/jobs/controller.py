@@ -348,9 +348,7 @@ class Controller:
         self.follower.check_idle()
         used = self.versions.use_refused()
         self.models_changed.emit(used.name)
-        self.follower.ended.emit(
-            f'The new version of "{used.name}" is in use; click Segment again', True
-        )
+        self.follower.ended.emit(f'The new version of "{used.name}" is in use', True)
 
     def go_back(self, model: str, image: Image | None) -> None:
         """Use the parent of a model again, and show its labels of the image.

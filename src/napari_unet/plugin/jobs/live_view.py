@@ -69,7 +69,7 @@ class LearningView:
         place = over_plane(self._taught[0], preview.view.index, (y.start, x.start))
         labels = np.asarray(preview.labels, np.int32)
         if labels.size:
-            self._overlay.show(labels, place, None)
+            self._overlay.show(labels, place)
 
     def end(self) -> None:
         """Take the outlines away; safe to call twice."""

@@ -69,7 +69,7 @@ class Arriving:
         if index not in self._planes:
             self._overlay.hide()
             return
-        self._overlay.show(self._planes[index], over_plane(self._image, index), None)
+        self._overlay.show(self._planes[index], over_plane(self._image, index))
         self._shown = index
 
     def end(self) -> None:

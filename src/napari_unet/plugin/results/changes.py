@@ -107,7 +107,7 @@ class Changes:
 
         def show(drawn: Future[NDArray[np.uint8]]) -> None:
             if self._shown == (labels, index) and labels in self._viewer.layers:
-                self._overlay.show(drawn.result(), over_plane(labels, index), None)
+                self._overlay.show(drawn.result(), over_plane(labels, index), labels)
 
         self._background.run(lambda: _drawn(whole_labels(planes[index]), since_last, gone), show)
 

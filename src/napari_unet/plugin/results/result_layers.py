@@ -162,7 +162,9 @@ def merge(
     for index in fresh if box else fresh & planes.keys():
         states = np.zeros(labels.shape[-2:], np.uint8)
         if index in planes:
-            seen[index] = states = planes[index].look(ring_px).states
+            states = planes[index].look(ring_px).states
+        if states.any():
+            seen[index] = states
         after = old.snapshot(index).after
         if box:
             labels[index] = carry_around(labels[index], after, states > 0, box)

@@ -11,15 +11,11 @@ from napari.layers import Image, Points
 from napari.viewer import Viewer
 
 from napari_unet.plugin.edits.seen import States
-from napari_unet.plugin.viewer.alignment import over_points, place_in
-from napari_unet.plugin.viewer.canvas import canvas_size, remove_soon
+from napari_unet.plugin.viewer.alignment import over_points
+from napari_unet.plugin.viewer.canvas import remove_soon
 from napari_unet.plugin.viewer.garbage import leave_out_all, look_at
-from napari_unet.plugin.viewer.layers import (
-    Index,
-    add_quietly,
-    axes_of,
-    rows_and_columns,
-)
+from napari_unet.plugin.viewer.going import go_to
+from napari_unet.plugin.viewer.layers import Index, add_quietly
 from napari_unet.plugin.viewer.record import helper_metadata
 
 if TYPE_CHECKING:
@@ -31,8 +27,6 @@ NEXT, CHECK = "doubtful cells (U-Net)", "check these (U-Net)"
 _COLOURS = {NEXT: "#ffd166", CHECK: "#ef476f"}
 # Opacity of the rings around other places than the one that is looked at.
 _FAINT = 0.3
-# So many diameters of a cell are seen along the canvas.
-_DIAMETERS = 8
 _USUAL_PX = 24.0
 
 
@@ -77,7 +71,8 @@ class Places:
         self._found: dict[str, dict[str, tuple[Found, ...]]] = {}
         self._visited: dict[str, set[tuple[str, int]]] = {}
         self._diameter_px: dict[str, float] = {}
-        self._layers: dict[tuple[str, str], Points] = {}
+        # The rings that are shown: of one image and kind at most.
+        self._rings: tuple[str, str, Points] | None = None
 
     def offer(
         self, image: Image, kind: str, found: Sequence[Found], diameter_px: float = 0.0
@@ -101,7 +96,8 @@ class Places:
         self._visited[who] = {visit for visit in visited if visit[0] != kind}
         if diameter_px:
             self._diameter_px[who] = diameter_px
-        self._remove(who, kind)
+        if self._rings is not None and self._rings[:2] == (who, kind):
+            self.close()
 
     def go_on(self, image: Image, states: Mapping[Index, States]) -> Stop | None:
         """Move to the next place; None if each was visited or seen.
@@ -123,32 +119,36 @@ class Places:
                 if kind == NEXT and _is_seen(states, index, place):
                     continue
                 self._visited[who].add((kind, number))
-                self._show(image, kind, found)
-                self._make_bright((who, kind), number)
-                self._move(image, index, place)
+                _make_bright(self._show(image, kind, found), number)
+                diameter_px = self._diameter_px.get(who, _USUAL_PX)
+                go_to(self._viewer, image, index, place.y, place.x, diameter_px)
                 return Stop(number + 1, len(found), kind == CHECK)
+        self.close()
         self._visited[who] = {visit for visit in self._visited.get(who, ()) if visit[0] == CHECK}
         return None
 
     def forget(self, image: Image) -> None:
         """Let go of an image."""
         who = str(image.unique_id)
-        for kind in (NEXT, CHECK):
-            self._remove(who, kind)
+        if self._rings is not None and self._rings[0] == who:
+            self.close()
         for known in (self._found, self._visited, self._diameter_px):
             known.pop(who, None)
 
     def close(self) -> None:
-        """Take all layers away."""
-        for who, kind in list(self._layers):
-            self._remove(who, kind)
+        """Take the rings away; safe to call twice."""
+        rings, self._rings = self._rings, None
+        if rings is not None:
+            remove_soon(self._viewer, rings[2])
 
-    def _show(self, image: Image, kind: str, found: Sequence[Found]) -> None:
-        key = str(image.unique_id), kind
-        layer = self._layers.get(key)
-        if layer is not None and layer in self._viewer.layers:
-            return
-        diameter = self._diameter_px.get(key[0], _USUAL_PX)
+    def _show(self, image: Image, kind: str, found: Sequence[Found]) -> Points:
+        who = str(image.unique_id)
+        if self._rings is not None and self._rings[:2] == (who, kind):
+            layer = self._rings[2]
+            if layer in self._viewer.layers:
+                return layer
+        self.close()
+        diameter = self._diameter_px.get(who, _USUAL_PX)
         points, lying = over_points(image, [(index, place.y, place.x) for index, place in found])
         leave_out_all()
         layer = Points(
@@ -166,37 +166,17 @@ class Places:
         )
         look_at(layer)
         layer.editable = False
-        self._layers[key] = layer
+        self._rings = who, kind, layer
         add_quietly(self._viewer, layer)
+        return layer
 
-    def _make_bright(self, key: tuple[str, str], number: int) -> None:
-        """Show one ring at full strength, and the others faintly."""
-        layer = self._layers[key]
-        colours = np.array(layer.border_color)
-        colours[:, 3] = _FAINT
-        colours[number, 3] = 1.0
-        layer.border_color = colours
 
-    def _remove(self, who: str, kind: str) -> None:
-        layer = self._layers.pop((who, kind), None)
-        if layer is not None:
-            remove_soon(self._viewer, layer)
-
-    def _move(self, image: Image, index: Index, place: Place) -> None:
-        viewer = self._viewer
-        world = np.asarray(image.data_to_world(place_in(image, index, place.y, place.x)))
-        first = viewer.dims.ndim - len(world)
-        for axis, letter in enumerate(axes_of(image)):
-            if letter not in "CYX":
-                viewer.dims.set_point(first + axis, float(world[axis]))
-        # napari 0.9 moved the camera.
-        camera = getattr(viewer, "scene", viewer).camera
-        diameter = self._diameter_px.get(str(image.unique_id), _USUAL_PX)
-        size = diameter * float(np.abs(image.scale[rows_and_columns(image)]).mean())
-        shown = [axis - first for axis in viewer.dims.displayed[-2:]]
-        height, width = world[shown if min(shown) >= 0 else [-2, -1]]
-        camera.center = (*camera.center[:-2], float(height), float(width))
-        camera.zoom = min(canvas_size(viewer)) / (_DIAMETERS * size)
+def _make_bright(rings: Points, number: int) -> None:
+    """Show one ring at full strength, and the others faintly."""
+    colours = np.array(rings.border_color)
+    colours[:, 3] = _FAINT
+    colours[number, 3] = 1.0
+    rings.border_color = colours
 
 
 def _is_seen(states: Mapping[Index, States], index: Index, place: Place) -> bool:

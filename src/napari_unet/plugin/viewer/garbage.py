@@ -18,7 +18,7 @@ from napari.utils.events import Event
 
 # Layers that are looked at when garbage is collected.
 _looked_at: WeakSet[Layer] = WeakSet()
-# Most objects come with modules that are imported, as torch's are for the first training.
+# Most objects come with modules that are imported, as torch's are for the first job.
 _MANY_MODULES = 50
 _n_modules = 0
 # What layers that were left out and removed may hold together, in bytes. With its labels there are

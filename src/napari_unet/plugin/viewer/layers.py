@@ -214,14 +214,14 @@ def pixel_under(layer: Layer, point: Sequence[float]) -> tuple[int, int] | None:
     return (y, x) if 0 <= y < height and 0 <= x < width else None
 
 
-def add_quietly(viewer: Viewer, layer: Layer, below: Layer | None = None) -> None:
-    """Add a layer, under another one if that is given; the selection stays as it is."""
+def add_quietly(viewer: Viewer, layer: Layer) -> None:
+    """Add a layer on top of the others; the selection stays as it is."""
     layers = viewer.layers
     chosen, active = set(layers.selection), layers.selection.active
     events = layers.selection.events
     # napari chooses what is added: nobody needs to hear of that, and to show its controls.
     with events.active.blocker(), events.changed.blocker():
-        layers.insert(layers.index(below) if below in layers else len(layers), layer)
+        layers.append(layer)
         layers.selection.active = active
         layers.selection.update(chosen)
         layers.selection.discard(layer)

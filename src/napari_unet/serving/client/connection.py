@@ -223,8 +223,7 @@ class Connection:
                         )
                 return answer.status_code, answer.headers, bytes(content)
         except httpx.TransportError as error:
-            greeting = isinstance(error, httpx.ConnectError)
-            if greeting and any(isinstance(each, ssl.SSLError) for each in _causes(error)):
+            if isinstance(error, httpx.ConnectError) and _is_stranger(error):
                 raise ValueError(
                     f"the server at {self.credentials.address} is not the one of these "
                     f"credentials, or its certificate has ended; ask whoever runs {self.computer} "
@@ -320,6 +319,13 @@ def wait(done: Future[T], check: Callable[[], None]) -> T:
             if done.done():
                 raise
             check()
+
+
+def _is_stranger(error: BaseException) -> bool:
+    """Whether a greeting failed since another server answered, not since it ended too early."""
+    wrong = [each for each in _causes(error) if isinstance(each, ssl.SSLError)]
+    early = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return any(not isinstance(each, early) for each in wrong)
 
 
 def clean(text: str) -> str:

@@ -43,6 +43,8 @@ Offers = Mapping[str, Callable[[], bytes]]
 
 # After a connection broke, requests are repeated for so many seconds; then the job here fails.
 PERSIST_S = 60.0
+# A first request is repeated for so many seconds: a server that is away is told soon.
+_GREET_S = 2.0
 # Longest wait for news, in seconds: so long a wish of the user waits to be passed on.
 _NEWS_S = 0.5
 
@@ -81,7 +83,7 @@ class RemoteJob:
             If it cannot be reached, refuses the token, or has another release.
         """
         self._job.report(0.0, f"connecting to {self._connection.computer}")
-        wait(begin(self._connection.hello), self._job.check)
+        self._call(self._connection.hello, _GREET_S)
 
     def start(self, kind: str, request: object) -> None:
         """Add the job to the server's queue; it runs once, even if the call has to be repeated."""
@@ -191,8 +193,9 @@ class RemoteJob:
 
             self._call(show)
 
-    def _call(self, work: Callable[[], T]) -> T:
-        """Make a request; repeat it for `PERSIST_S` if the connection breaks."""
+    def _call(self, work: Callable[[], T], persist_s: float | None = None) -> T:
+        """Make a request; if the connection breaks, repeat it for so many seconds."""
+        persist_s = PERSIST_S if persist_s is None else persist_s
         began = time.monotonic()
         while True:
             try:
@@ -203,7 +206,7 @@ class RemoteJob:
                     "start it again, your corrections are kept"
                 ) from error
             except ServerAway:
-                if time.monotonic() - began > PERSIST_S:
+                if time.monotonic() - began > persist_s:
                     raise
                 self._job.report(
                     self._fraction, f"{self._connection.computer} does not answer; trying again"

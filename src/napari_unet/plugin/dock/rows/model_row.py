@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Signal
-from qtpy.QtGui import QAction
+from qtpy.QtCore import QBuffer, QEvent, QObject, Signal
+from qtpy.QtGui import QAction, QImage
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -20,14 +24,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.models.store import ModelStore, ModelVersion
+from napari_unet.plugin.dock.rows.offer_row import when_words
 from napari_unet.plugin.dock.widgets import menu_button
 from napari_unet.plugin.results.model_files import read
 
-# What the shipped models are for, and the widths of cells that they know.
+# What the shipped models are for, and the widths of the cells that they know, in pixels.
 _SHIPPED = {
-    "nuclei": "Nuclei: fluorescence, stained tissue, 8 to 40 px wide",
-    "phase": "Whole cells in phase contrast, about 67 px wide",
+    "nuclei": "Nuclei: fluorescence, stained tissue",
+    "phase": "Whole cells in phase contrast",
 }
+SIZES_PX = {"nuclei": (8, 40), "phase": (40, 70)}
+# What the scores in a header were measured on; the first one that is there is told.
+_TESTS = {"held_out": "test cells", "replay": "earlier corrections"}
 
 
 class ModelRow(QWidget):
@@ -66,6 +74,7 @@ class ModelRow(QWidget):
         self._store, self._go_back = store, go_back
         self._extra = ""
         self.box = ComboBox(label="Model", choices=self._names)
+        self.box.native.installEventFilter(self)
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.menu = QMenu(self)
@@ -102,6 +111,16 @@ class ModelRow(QWidget):
             if model is not None
             else "The model that finds the cells"
         )
+
+    def eventFilter(self, box: QObject | None, event: QEvent | None) -> bool:
+        """Add the picture of a shipped model to the tooltip when that is wanted first."""
+        model = self._chosen()
+        if event is not None and event.type() == QEvent.Type.ToolTip and model is not None:
+            tip = self.box.native.toolTip()
+            if model.shipped and model.name in _SHIPPED and "<img" not in tip:
+                lines = "<br>".join(tip.splitlines())
+                self.box.native.setToolTip(f'{lines}<br><img src="{_picture(model.name)}">')
+        return super().eventFilter(box, event)
 
     def fill(self) -> None:
         """Make the entries of the menu for the chosen model."""
@@ -168,8 +187,7 @@ class ModelRow(QWidget):
         inner = QMenu("Versions", self.menu)
         self.menu.addMenu(inner)
         for version in versions[::-1]:
-            refused = " (not accepted)" if version.refused else ""
-            action = QAction(f"Version {version.version}{refused}", inner)
+            action = QAction(_verdict(version), inner)
             action.setCheckable(True)
             action.setChecked(version.version == model.version)
             action.triggered.connect(
@@ -216,7 +234,8 @@ class ModelRow(QWidget):
 def description(model: ModelVersion) -> str:
     """What a model is for, in one line."""
     if model.shipped:
-        return _SHIPPED.get(model.name, "")
+        least, most = SIZES_PX.get(model.name, (0, 0))
+        return f"{_SHIPPED[model.name]}, {least} to {most} px" if most else ""
     header = model.header
     if header.foreign:
         return f"A model of another program, only to segment: {header.foreign['told']}"
@@ -224,3 +243,34 @@ def description(model: ModelVersion) -> str:
     taught = f"Your model, taught by {n} correction{'' if n == 1 else 's'}" if n else "Your model"
     size = f", for cells of about {header.diameter_px:.0f} px" if header.diameter_px else ""
     return taught + size
+
+
+def _verdict(version: ModelVersion) -> str:
+    """When a version was made, and what its check said, in one line."""
+    scores, created = version.header.scores, version.header.created
+    said = ["not accepted"] if version.refused else []
+    for name, where in _TESTS.items():
+        if f"{name}_after" in scores:
+            before, after = (100 * scores[f"{name}_{end}"] for end in ("before", "after"))
+            said.append(f"{after:.0f} % on {where} (before {before:.0f} %)")
+            break
+    when = ""
+    # Files of strangers may hold any text.
+    with suppress(ValueError):
+        when = f", {when_words(datetime.fromisoformat(created))}"
+    verdict = f": {'; '.join(said)}" if said else ""
+    return f"Version {version.version}{when}{verdict}"
+
+
+@cache
+def _picture(name: str) -> str:
+    """What a shipped model finds, drawn, as a PNG in the address of a picture."""
+    # The dock opens without scipy.ndimage, which this imports.
+    from napari_unet.plugin.drawn_images import example
+
+    pixels = example(name)
+    height, width, _ = pixels.shape
+    image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    file = QBuffer()
+    image.save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.data().data()).decode()}"
