@@ -76,6 +76,29 @@ def test_a_predicted_cell_that_is_mostly_covered_gives_way_and_others_are_clippe
     assert went_on == {}
 
 
+def test_an_unseen_neighbour_stays_where_one_object_was_predicted_over_both():
+    old = drawn([(2, 2, 8, 5), (2, 7, 8, 3)])
+    seen = old == 1
+    new = np.where(old > 0, 100, 0).astype(np.int32)
+    merged, went_on = carry_over(new, old, seen)
+    np.testing.assert_array_equal(merged, old)
+    assert went_on == {}
+    # What was not predicted at all is gone.
+    new[old == 2] = 0
+    assert not (carry_over(new, old, seen)[0] == 2).any()
+
+
+ids = st.sets(st.integers(1, 5))
+
+
+@given(olds, ids, ids)
+def test_no_cell_is_lost_where_cells_were_predicted_as_one(old, corrected, joined):
+    new = np.where(np.isin(old, list(joined)), ABOVE, 0).astype(np.int32)
+    merged, _ = carry_over(new, old, np.isin(old, list(corrected)))
+    for cell in joined & set(old.flat):
+        assert (merged[old == cell] > 0).all()
+
+
 def test_a_neighbour_that_was_cut_goes_on_as_the_cell_that_was_predicted_there():
     old = drawn([(2, 2, 6, 3), (2, 6, 6, 6)])
     new = drawn([(1, 1, 8, 4), (3, 6, 5, 7)], ABOVE)

@@ -20,7 +20,7 @@ def carry_over(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> tuple[Label
     Predicted objects that are mostly covered give way, the others are clipped. An old object of
     which only a part was seen, a neighbour in the ring around a corrected cell for example, goes
     on as the predicted object that lies on most of it; where nothing was predicted, it stays
-    whole.
+    whole. So does one that was not seen, where what was predicted on most of it gives way.
 
     Parameters
     ----------
@@ -48,9 +48,13 @@ def carry_over(new: Labels, old: Labels, seen: NDArray[np.bool_]) -> tuple[Label
     drop = covered > _MOSTLY * area
     partner = _partners(predicted, painted, seen, drop)
     drop[[0, *partner]] = False
-    merged[drop[predicted]] = 0
+    gives_way = drop[predicted]
+    merged[gives_way] = 0
+    # An object over a seen cell and its neighbour says nothing of the neighbour.
+    under = np.bincount(painted[gives_way], minlength=len(old_ids))
+    alone = under > _MOSTLY * np.bincount(painted.ravel(), minlength=len(old_ids))
     # What was seen, some of it under the id of the object that it goes on as.
-    names, alone = old_ids.copy(), np.zeros(len(old_ids), bool)
+    names = old_ids.copy()
     alone[painted[seen]] = True
     for ahead, before in partner.items():
         names[before], alone[before] = new_ids[ahead], False
