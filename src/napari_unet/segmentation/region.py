@@ -57,7 +57,7 @@ def segment_box(
         for side, n in zip(box, plane_shape(axes, image.shape), strict=True)
     )
     if y.stop <= y.start or x.stop <= x.start:
-        raise ValueError("nothing of the image is in view; move it into view, or press Home")
+        raise ValueError("nothing of the image is in view; move it into view, or press Ctrl-R")
     prepared = prepare(job, load, image, axes, version, config, [index])
     source = replace(prepared.source, index=index)
     model, given = source.model, prepared.look.diameter_px

@@ -373,10 +373,10 @@ class Controller:
         Raises
         ------
         ValueError
-            If the image was not segmented.
+            If the image was not segmented since napari was opened.
         """
         labels = self.results.current(image)
-        if labels is None:
+        if labels is None or not self.places.has(image):
             raise ValueError("no doubtful cells are known yet; click Segment first")
         stop = self.places.go_on(image, self.corrections.states(labels))
         return str(stop or "You have seen every doubtful cell")

@@ -99,6 +99,10 @@ class Places:
         if self._rings is not None and self._rings[:2] == (who, kind):
             self.close()
 
+    def has(self, image: Image) -> bool:
+        """Whether it was told of places of an image, be it of none."""
+        return str(image.unique_id) in self._found
+
     def go_on(self, image: Image, states: Mapping[Index, States]) -> Stop | None:
         """Move to the next place; None if each was visited or seen.
 

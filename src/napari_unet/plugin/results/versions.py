@@ -127,7 +127,7 @@ def _numbers(done: Improvement) -> str:
         if check.n_places == 1:
             said.append("one cell is too few to be sure")
         elif check.weak:
-            said.append("they are too few, or too near, to be sure")
+            said.append("they are too few, or too near to cells it learnt from, to be sure")
     if done.replay is not None:
         said.append(_change(done.replay, "earlier corrections"))
     return "; ".join(said)

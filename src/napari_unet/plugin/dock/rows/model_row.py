@@ -240,7 +240,8 @@ def description(model: ModelVersion) -> str:
     if header.foreign:
         return f"A model of another program, only to segment: {header.foreign['told']}"
     n = len(header.corrections)
-    taught = f"Your model, taught by {n} correction{'' if n == 1 else 's'}" if n else "Your model"
+    where = "1 image" if n == 1 else f"{n} images or planes"
+    taught = f"Your model, taught on {where}" if n else "Your model"
     size = f", for cells of about {header.diameter_px:.0f} px" if header.diameter_px else ""
     return taught + size
 
