@@ -89,6 +89,18 @@ def test_labels_are_exported_in_every_format_that_suits_them(dock, settle, image
     assert not dock.measuring.exporting.tracks_button.isVisible()
 
 
+def test_a_file_of_the_cells_is_offered_beside_the_image(dock, settle, image, answer, tmp_path):
+    tifffile.imwrite(tmp_path / "own.tif", image)
+    dock.viewer.open(tmp_path / "own.tif", plugin="napari")
+    dock.segment_button.click()
+    settle(dock)
+    dock.labels.value.name = "own cells [1]"
+    asked = answer("")
+    for name, file in (("tif", "own cells.tif"), ("table", "own cells.csv")):
+        dock.measuring.exporting.actions_by_name[name].trigger()
+        assert asked.pop()[2] == str(tmp_path / file)
+
+
 def test_a_file_is_replaced_only_if_the_dialog_asked(segmented, settle, answer, tmp_path):
     dock, _ = segmented
     (tmp_path / "cells.zip").write_text("something else")

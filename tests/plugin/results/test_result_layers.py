@@ -121,6 +121,8 @@ def test_go_back_shows_the_labels_of_the_parent(segmented, settle, hand, outline
     assert widget.last.back.isVisible()
     widget.last.back.click()
     settle(widget)
+    # It told of the cells of the newer model.
+    assert widget.find_step.note.text() == ""
     assert store.find("tiny").version == 1
     assert widget.model.value == "tiny"
     assert first.visible

@@ -23,6 +23,7 @@ from napari_unet.plugin.jobs.controller import Controller
 from napari_unet.plugin.results.exporting import (
     EXPORT_FORMATS,
     ExportFormat,
+    beside,
     copied,
     labelled,
     read_over,
@@ -176,8 +177,8 @@ class Exporting(QObject):
         self.actions_by_name[name] = action
 
     def _ask_where(self, format: ExportFormat) -> None:
-        name = f"{self._labels().name}{format.ending}"
         if format.ending:
+            name = beside(self._image(), self._labels(), format.ending)
             kinds = f"{format.title} (*{format.ending})"
             chosen, _ = QFileDialog.getSaveFileName(self._window, "Export", name, kinds)
         else:

@@ -26,6 +26,7 @@ from napari_unet.plugin.dock.files_dialog import FilesDialog
 from napari_unet.plugin.dock.widgets import button, row
 from napari_unet.plugin.edits.features import Columns, show_features, with_classes
 from napari_unet.plugin.jobs.controller import Controller
+from napari_unet.plugin.results.exporting import beside
 from napari_unet.plugin.results.table_rows import TableRows
 from napari_unet.plugin.viewer.layers import axes_of, check_fits, finest, image_from_layer
 from napari_unet.plugin.viewer.record import record_of
@@ -218,9 +219,8 @@ class MeasureRow(QWidget):
         self._rows.follow(labels)
 
     def _ask_where(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save table", f"{self._labels().name}.csv", "Table (*.csv)"
-        )
+        name = beside(self._image(), self._labels(), ".csv")
+        path, _ = QFileDialog.getSaveFileName(self, "Save table", name, "Table (*.csv)")
         if path:
             chosen = Path(path)
             self.save_table(chosen if chosen.suffix else chosen.with_suffix(".csv"))

@@ -733,7 +733,7 @@ class SegmentWidget(QWidget):
         self.controller.outlines.follow(labels)
         self._count, self._fault, self._is_touched = EditCount(), "", False
         self.correcting.show_count(self._count)
-        for step in () if self.is_busy else self._steps[1:]:
+        for step in () if self.is_busy else self._steps:
             step.note.say("")
         self._refresh()
 

@@ -79,8 +79,8 @@ class AddTool(Tool):
         before = f" with the {len(self._kept)} before" if self._kept else ""
         return (
             f"{self._hand.foresee(*self._outline)}Is the outline right? C adds it{before} as "
-            "correct, the next box keeps it. The wheel resizes it, the brush (2) touches it up, a "
-            "click adds it as a draft, Esc drops it"
+            "correct. For more cells draw the next box: one C adds all. The wheel resizes it, the "
+            "brush (2) touches it up, a click adds it as a draft, Esc drops it"
         )
 
     def _clicked(self, at: tuple[float, float]) -> str:

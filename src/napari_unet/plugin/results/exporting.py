@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,17 @@ class ExportFormat:
         """Return a path with the ending of the format, added where there is another one."""
         is_right = path.name.lower().endswith(self.ending)
         return path if is_right else path.with_name(path.name + self.ending)
+
+
+def beside(image: Image, labels: Labels, ending: str) -> str:
+    """Return where a file of the cells may lie: in the folder of the image, if that is known.
+
+    napari adds a number to the name of a second layer, which does not belong to a file.
+    """
+    name = re.sub(r" \[\d+\]$", "", labels.name) + ending
+    there = image.source.path
+    folder = Path(there).parent if there else None
+    return str(folder / name) if folder is not None and folder.is_dir() else name
 
 
 EXPORT_FORMATS = (

@@ -52,8 +52,8 @@ class Stop:
                 f"A slip of the brush? Place {self.number} of {self.of}: the model disagrees here"
             )
         return (
-            f"Doubtful cell {self.number} of {self.of}, in the bright ring: correct it, or point "
-            "at it and press C if it is right"
+            f"Doubtful cell {self.number} of {self.of}, in the bright ring: correct it, add it if "
+            "it is missing (A), or point at it and press C if it is right"
         )
 
 
