@@ -61,10 +61,15 @@ class Row:
         if ratio is not None and self.least is not None:
             aim = f"{self.least:g}: {'holds' if ratio >= self.least else 'short'}"
         memory = ", ".join(f"{mb:.0f}" for mb in (self.mb, self.other_mb) if mb is not None)
-        other = "" if self.other is None else f"{self.other:.3g} {self.unit}"
+        ours, other = (
+            "" if n is None else f"{_short(n)} {self.unit}" for n in (self.ours, self.other)
+        )
         shown = "" if ratio is None else f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
-        ours = "" if self.ours is None else f"{self.ours:.3g} {self.unit}"
         return f"| {self.what} | {ours} | {self.beside} | {other} | {shown} | {aim} | {memory} |"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
 
 
 def medians(runs: int, **works: Work) -> dict[str, float]:
