@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from napari_unet.cli import corrections as cli_corrections
 from napari_unet.cli import exports as cli_exports
@@ -33,6 +32,7 @@ from napari_unet.cli.terminal import (
 )
 from napari_unet.config import FinetuneConfig, PredictConfig, train_config
 from napari_unet.core.checks import Unfit
+from napari_unet.core.json_types import JsonObject
 from napari_unet.corrections.annotations import Annotated
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.outputs import NotOursError
@@ -267,7 +267,7 @@ def _line(done: FileDone, model: ModelVersion, *, as_json: bool) -> str:
 
 
 def _train(options: argparse.Namespace) -> int:
-    stacks: dict[str, Any] = {}
+    stacks: JsonObject = {}
     if options.dims == 3:
         stacks = {"dims": 3, "anisotropy": options.anisotropy or 1.0}
     elif options.anisotropy:
@@ -289,7 +289,7 @@ def _train(options: argparse.Namespace) -> int:
     # If a channel was chosen, the model sees only that one.
     has_colours = options.channel is None and any("C" in item.axes for item in annotated)
     colours = 3 if has_colours else 1
-    shape: dict[str, Any] = {}
+    shape: JsonObject = {}
     if options.preset == "paper":
         # The paper on stacks uses 3 poolings and begins with 32 channels (Çiçek et al. 2016,
         # figure 2).

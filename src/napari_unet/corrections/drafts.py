@@ -22,13 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.core.arrays import LazyArray, Pixels
 from napari_unet.core.axes import get_plane, plane_indices
+from napari_unet.core.json_types import JsonObject
 from napari_unet.corrections.fingerprint import plane_sha256, slug
 from napari_unet.io.atomic import clean_once, part_of, replacing
 
@@ -49,7 +50,7 @@ class _Head(TypedDict):
     key: str
     created: str
     folder: str
-    info: dict[str, Any]
+    info: JsonObject
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Draft:
 
     baseline: NDArray[np.int32]
     labels: NDArray[np.int32]
-    info: dict[str, Any]
+    info: JsonObject
     created: str
     damaged: tuple[tuple[int, ...], ...] = ()
 
@@ -215,7 +216,7 @@ class Drafts:
         """Return whether there is a draft."""
         return (self._folder(key) / _INFO).exists()
 
-    def info(self, key: str) -> dict[str, Any] | None:
+    def info(self, key: str) -> JsonObject | None:
         """Return the info of a draft; None if there is none or it cannot be read."""
         head = self._head(self._folder(key))
         return None if head is None else head["info"]

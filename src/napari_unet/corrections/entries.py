@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from napari_unet.core.arrays import Pixels
 from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Statistics
+from napari_unet.core.json_types import JsonObject
 from napari_unet.corrections.truth import Truth
 from napari_unet.io.atomic import clean_once, replacing, reserve
 
@@ -276,7 +276,7 @@ class EntryFiles:
         )
 
 
-def _parse(key: str, facts: dict[str, Any]) -> Facts:
+def _parse(key: str, facts: JsonObject) -> Facts:
     if facts["format"] != FORMAT:
         raise ValueError(f"its format is {facts['format']!r}, not {FORMAT!r}")
     shape = tuple(int(n) for n in facts["shape"])

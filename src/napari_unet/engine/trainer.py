@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from napari_unet.config import FinetuneConfig
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.core.network.loss import (
     anchor_loss,
     distance_loss,
@@ -95,7 +95,7 @@ class State:
     """
 
     tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]
+    facts: JsonMapping
 
     def of(self, kind: str) -> dict[str, Tensor]:
         """Return the tensors that are named "KIND.NAME", by NAME."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -18,6 +17,7 @@ from napari_unet.core.checks import (
     Unfit,
     name_array,
 )
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import replacing
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.microscope import SUFFIXES as MICROSCOPE_SUFFIXES
@@ -130,7 +130,7 @@ def write_image(
         Whether to compress a tif for ImageJ, too.
     """
     metadata: dict[str, object] = {"axes": axes}
-    options: dict[str, Any] = {
+    options: JsonObject = {
         "metadata": metadata,
         "photometric": "minisblack",
         "software": MARK,

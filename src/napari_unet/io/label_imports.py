@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +19,7 @@ from roifile import ROI_TYPE, ImagejRoi
 from napari_unet.core.axes import label_shape, plane_shape, plane_view
 from napari_unet.core.cells.polygons import Ring, fill
 from napari_unet.core.checks import Unfit, name_array, name_axes, size_words
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.io.exports import geojson, imagej
 from napari_unet.io.image_source import ImageSource
 from napari_unet.io.images import read_image
@@ -233,7 +234,7 @@ def _read_geojson(path: Path) -> Iterator[_Shape]:
         ) from error
 
 
-def _feature(name: str, feature: Mapping[str, Any]) -> _Shape:
+def _feature(name: str, feature: JsonMapping) -> _Shape:
     geometry = feature["geometry"]
     kind = geometry["type"]
     if kind not in ("Polygon", "MultiPolygon"):

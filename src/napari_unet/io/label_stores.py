@@ -13,6 +13,7 @@ from typing import Any, Literal
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import label_axes, plane_indices
 from napari_unet.core.checks import size_words, whole_labels
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import clean_once, part_of
 from napari_unet.io.ome_zarr import create_labels, is_zarr, open_zarr, pyramid
 from napari_unet.io.outputs import check_replaceable
@@ -26,7 +27,7 @@ def holds_labels(path: Path) -> bool:
         return False
     try:
         node = zarr.open(path, mode="r")
-        attributes: dict[str, Any] = dict(node.attrs)
+        attributes: JsonObject = dict(node.attrs)
     except Exception:
         # Each kind of store has its own exceptions.
         return False
@@ -145,7 +146,7 @@ def write_labels_into(image: Path, labels: LazyArray, axes: str, name: str = "ce
         [found.translation[n] for n in kept],
     )
     _write(target, labels, axes, (scale, units, shift), zarr_format, source="../../")
-    attributes: dict[str, Any] = dict(inside.attrs)
+    attributes: JsonObject = dict(inside.attrs)
     described = attributes.get("ome", {}) if zarr_format == 3 else attributes
     names = described.get("labels", [])
     described["labels"] = [*names, name] if name not in names else names

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 from napari_unet.core.arrays import Index, LazyArray, Pixels
 from napari_unet.core.axes import ORDER, Unreadable, axes_from_names
 from napari_unet.core.checks import Undecided, name_array
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.image_source import ImageSource, in_s, in_um
 from napari_unet.io.outputs import MARK
 
@@ -27,7 +28,7 @@ _SHARDED_PX = 256
 # The type that OME-Zarr gives to an axis; all others are "space".
 _TYPES = {"T": "time", "C": "channel"}
 # What a store says about an image, as it was read from JSON.
-Metadata = dict[str, Any]
+Metadata = JsonObject
 # Files that make a folder a zarr store, whatever its name.
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
@@ -326,7 +327,7 @@ def _ome(group: Any) -> Metadata:
     return found
 
 
-def _holds_image(node: Any) -> bool:
+def _holds_image(node: object) -> bool:
     return hasattr(node, "keys") and bool(_ome(node).get("multiscales"))
 
 

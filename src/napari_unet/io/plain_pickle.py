@@ -76,7 +76,7 @@ def _reconstruct(*_: object) -> _Array:
     return _Array()
 
 
-def _frombuffer(content: Any, kind: Any, shape: Any, order: Any) -> _Array:
+def _frombuffer(content: object, kind: object, shape: object, order: object) -> _Array:
     array = _Array()
     array.value = _numbers(content, kind, shape, order)
     return array
@@ -86,7 +86,7 @@ def _scalar(kind: Any, content: Any) -> object:
     return np.frombuffer(content, kind.numpy)[0].item()
 
 
-def _encode(text: Any, _: object) -> bytes:
+def _encode(text: object, _: object) -> bytes:
     """Stands for `_codecs.encode`, with which old pickles hold bytes."""
     if not isinstance(text, str):
         raise RefusedPickle("bytes that are no text")
@@ -116,7 +116,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., object]] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _KNOWN:
             raise RefusedPickle(ascii(f"{module}.{name}"[:80]).strip("'"))
         return _KNOWN[module, name]
@@ -160,7 +160,7 @@ def _holds_objects(file: IO[bytes]) -> bool:
     return read(file)[2].hasobject
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> Any:
     """Return the arrays themselves in the place of what stands for them, one level deep."""
     if isinstance(value, _Array):
         value = value.value

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,6 +13,7 @@ import tifffile
 from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import axes_from_names
 from napari_unet.core.checks import Unfit, name_array
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.image_source import ImageSource, choose_image, in_s, in_um
 
 # Names that scanners give to pictures beside the image itself.
@@ -192,7 +192,7 @@ def _name(data: Pixels, said: str, axes: str | None) -> tuple[Pixels, str, tuple
 def _facts(file: tifffile.TiffFile, series: int) -> _Facts:
     if file.ome_metadata:
         return _of_ome(file.ome_metadata, series)
-    described: dict[str, Any] = file.imagej_metadata or (file.shaped_metadata or ({},))[0]
+    described: JsonObject = file.imagej_metadata or (file.shaped_metadata or ({},))[0]
     tags, unit = file.pages.first.tags, described.get("unit")
     size = _resolution(tags, lambda length: in_um(length, unit))
     if size is None and unit is None:
@@ -205,7 +205,7 @@ def _facts(file: tifffile.TiffFile, series: int) -> _Facts:
     return _Facts(size, in_um(step, unit), interval_s, _names(described))
 
 
-def _names(described: dict[str, Any]) -> tuple[str, ...]:
+def _names(described: JsonObject) -> tuple[str, ...]:
     """Return the names of the channels in ImageJ: the labels of the first slices, if all differ."""
     labels = described.get("Labels") or ()
     count = described.get("channels", 1)

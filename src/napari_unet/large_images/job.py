@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from napari_unet.core.axes import (
     take_channel,
 )
 from napari_unet.core.cells.cell_size import median_diameter
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import replacing
 from napari_unet.io.ome_zarr import CHUNK_PX, ZarrImage, create_labels, open_zarr, pyramid
 from napari_unet.io.outputs import check_replaceable, is_ours
@@ -333,13 +333,13 @@ def _groups(volume: Volume, indices: list[tuple[int, ...]]) -> Iterator[list[Vol
 
 def _begin(
     file: Path, task: Mapping[str, object], settings: Callable[[], dict[str, object]]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the settings that a job was begun with; those of a new job are made and stored."""
     if not file.exists():
         made = settings()
         with replacing(file) as part:
             part.write_text(json.dumps({"task": task, "settings": made}, indent=2))
-    begun: dict[str, dict[str, Any]] = json.loads(file.read_text())
+    begun: dict[str, JsonObject] = json.loads(file.read_text())
     if begun["task"] != task:
         raise ValueError(
             f"{file.parent} was begun with another image, model or settings; delete it to "

@@ -18,6 +18,7 @@ from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import label_axes, take_channel
 from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Statistics
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import replacing
 from napari_unet.io.ome_zarr import open_zarr
 from napari_unet.models.device import choose
@@ -220,7 +221,7 @@ def _model(path: str, run: str) -> LoadedModel:
     return LoadedModel(*load_model(Path(path)))
 
 
-def _scores(plane: VolumePlane) -> dict[str, Any]:
+def _scores(plane: VolumePlane) -> JsonObject:
     import zarr
 
     folder = plane.path("scores")

@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.corrections.collection import collection_of
 from napari_unet.io.atomic import may_run, replacing, this_process
 from napari_unet.jobs import JobCancelled
@@ -214,7 +215,7 @@ class Saved:
     about: CutShort
     header: ModelHeader
     _path: Path
-    _facts: Mapping[str, Any]
+    _facts: JsonMapping
     _checksum: int
 
     def restore(self, run: Run) -> None:
@@ -301,7 +302,9 @@ def read_cut_short(store: ModelStore, name: str) -> Saved:
     return Saved(about(parent=found), header, path, run, checked)
 
 
-def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], header: ModelHeader) -> int:
+def checksum(
+    tensors: Mapping[str, Tensor], facts: Mapping[str, object], header: ModelHeader
+) -> int:
     """Return a number that changes with any bit of a state, for example on a failing disk."""
     found = zlib.crc32(json.dumps([facts, header.to_metadata()]).encode())
     for name in sorted(tensors):

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.config import FinetuneConfig
+from napari_unet.core.json_types import JsonObject
 from napari_unet.jobs import ENOUGH_STEPS, Job
 from napari_unet.learning.budget import Gain
 from napari_unet.learning.lesson import Lesson
@@ -208,7 +209,7 @@ class Run:
             tensors["held_out"] = torch.from_numpy(self._held_out)
         if best is not None:
             tensors |= {f"best.{name}": value for name, value in best[2].items()}
-        facts: dict[str, Any] = {name: getattr(self, f"_{name}") for name in _STATE_COUNTS}
+        facts: JsonObject = {name: getattr(self, f"_{name}") for name in _STATE_COUNTS}
         facts |= {"trainer": trainer.facts, "folds": len(self._folds), "score": self._score}
         facts |= {"best": best and best[:2], "gain": (self._gain.score, self._gain.loss)}
         return State(tensors, facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from napari_unet.config import FinetuneConfig
 from napari_unet.core.axes import get_plane
 from napari_unet.core.boxes import Box
 from napari_unet.core.intensity import Normalisation
+from napari_unet.core.json_types import JsonObject
 from napari_unet.corrections.annotations import Annotated, Correction
 from napari_unet.jobs import Job
 from napari_unet.learning.budget import Gain, progress_words, too_short
@@ -76,7 +77,7 @@ class NewModel:
 
     def architecture(
         self, n_planes: int | None = None, diameter_px: float | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Return the keyword arguments of `UNetConfig`.
 
         Parameters
@@ -95,7 +96,7 @@ class NewModel:
             # to see a cell.
             usual = (2, 16) if (diameter_px or 0) <= 2 * halo_px(2) else (3, 8)
         depth, width = self.depth or usual[0], self.width or usual[1]
-        found: dict[str, Any] = {"depth": depth, "width": width}
+        found: JsonObject = {"depth": depth, "width": width}
         for name in ("in_channels", "n_classes", "dropout", "distance"):
             found[name] = getattr(self, name)
         if not stacks:

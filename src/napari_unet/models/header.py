@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.models.header_rules import BrokenModel, check_entries
 
 FORMAT = 1
@@ -95,17 +96,17 @@ class ModelHeader:
     """
 
     name: str
-    architecture: Mapping[str, Any]
+    architecture: JsonMapping
     classes: tuple[str, ...] = ("background", "cell")
     normalisation: Mapping[str, float] = field(default_factory=dict)
-    postprocess: Mapping[str, Any] = field(default_factory=dict)
+    postprocess: JsonMapping = field(default_factory=dict)
     pixel_size_um: float | None = None
     diameter_px: float | None = None
     zoom: float = 1.0
     anisotropy: float | None = None
     parent: str | None = None
     trained_on: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: JsonMapping = field(default_factory=dict)
     corrections: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     steps: int = 0
@@ -114,7 +115,7 @@ class ModelHeader:
     created: str = ""
     licence: str = ""
     replay: str = ""
-    foreign: Mapping[str, Any] = field(default_factory=dict)
+    foreign: JsonMapping = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -238,7 +239,7 @@ def parse_metadata(metadata: Mapping[str, str]) -> ModelHeader:
     return ModelHeader(**content)
 
 
-def _shapes(table: Mapping[str, Any], header: ModelHeader, n_bytes: int) -> Shapes:
+def _shapes(table: JsonMapping, header: ModelHeader, n_bytes: int) -> Shapes:
     """Return the shape of each array; check that all arrays fill `n_bytes` without a gap."""
     shapes, places = {}, []
     # A foreign model is the bytes of an ONNX graph.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from napari_unet.core.json_types import JsonMapping
 
 # A model's name must be a valid file name on every system. Windows reserves some names for devices,
 # with any text after a dot.
@@ -38,7 +40,7 @@ def is_name(name: object) -> bool:
     return not name.endswith((SUFFIX, "."))
 
 
-def check_entries(content: Mapping[str, Any]) -> None:
+def check_entries(content: JsonMapping) -> None:
     """Check that each entry of a header has the right type and is in range.
 
     Raises
@@ -85,7 +87,7 @@ def check_entries(content: Mapping[str, Any]) -> None:
         )
 
 
-def _check_foreign(foreign: Mapping[str, Any], shape: Mapping[str, Any], depth: int) -> None:
+def _check_foreign(foreign: JsonMapping, shape: JsonMapping, depth: int) -> None:
     """Check that a foreign network and the U-Net that it is treated as fit together."""
     if foreign.keys() != _TABLES["foreign"].keys():
         raise BrokenModel(f"its entry foreign should have {', '.join(_TABLES['foreign'])}")

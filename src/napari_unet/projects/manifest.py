@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from napari_unet.config import Channel
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import replacing
 
 # Name of the json file in the folder of a project.
@@ -172,7 +173,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         part.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _from(said: dict[str, Any]) -> Manifest:
+def _from(said: JsonObject) -> Manifest:
     images = {name: _entry(facts) for name, facts in said["images"].items()}
     curve = tuple(
         Score(
@@ -197,7 +198,7 @@ def _from(said: dict[str, Any]) -> Manifest:
     )
 
 
-def _entry(facts: dict[str, Any]) -> ImageEntry:
+def _entry(facts: JsonObject) -> ImageEntry:
     known = {each.name for each in fields(ImageEntry)}
     given = {name: value for name, value in facts.items() if name in known}
     entry = ImageEntry(**given | {"taught": tuple(map(str, given.get("taught", ())))})

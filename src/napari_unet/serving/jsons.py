@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
+from napari_unet.core.json_types import JsonObject
+
 T = TypeVar("T")
 # Longest text, in characters, and most items of a list or a table.
 _TEXT, _ITEMS = 100_000, 5_000_000
@@ -82,7 +84,7 @@ def from_json(kind: type[T], data: object, where: str = "the message") -> T:
     return made
 
 
-def _make(kind: Any, data: Any, where: str) -> Any:
+def _make(kind: object, data: object, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _first(inner, data, where)
@@ -106,7 +108,7 @@ def _make(kind: Any, data: Any, where: str) -> Any:
     return _plain(kind, data, where)
 
 
-def _plain(kind: Any, data: Any, where: str) -> Any:
+def _plain(kind: object, data: object, where: str) -> Any:
     if kind is slice:
         start, stop = _tuple((int, int), data, where)
         if not 0 <= start <= stop:
@@ -129,7 +131,7 @@ def _plain(kind: Any, data: Any, where: str) -> Any:
     return data
 
 
-def _first(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+def _first(kinds: tuple[object, ...], data: object, where: str) -> object:
     """Return an object of the first of several types that fits."""
     said: list[str] = []
     for kind in kinds:
@@ -141,7 +143,7 @@ def _first(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     raise Unfit(said[0] if isinstance(data, dict) else said[-1])
 
 
-def _tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
+def _tuple(kinds: tuple[object, ...], data: object, where: str) -> tuple[Any, ...]:
     if not isinstance(data, list) or len(data) > _ITEMS:
         raise _wrong(where, "a list")
     if kinds[-1:] == (...,):
@@ -153,7 +155,7 @@ def _tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
     )
 
 
-def _key(kind: Any, key: str, where: str) -> Any:
+def _key(kind: object, key: str, where: str) -> Any:
     if kind is int:
         if not (key.isascii() and key.isdecimal() and len(key) < 12):
             raise _wrong(where, "a table whose keys are whole numbers")
@@ -179,7 +181,7 @@ def _dataclass(kind: Any, data: Any, where: str) -> Any:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: object) -> JsonObject:
     return get_type_hints(kind)
 
 

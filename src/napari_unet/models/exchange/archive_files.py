@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.models.header import ModelFileError
 
 # Names of the description in an archive, the newest first.
@@ -40,7 +41,7 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[tuple[Archive, Mapping[str, Any]]]:
+def open_archive(path: Path) -> Iterator[tuple[Archive, JsonMapping]]:
     """Open a zip or a folder; yield its files, and its description.
 
     Raises
@@ -93,7 +94,7 @@ def read_checked(archive: Archive, entry: object, what: str) -> bytes:
     return content
 
 
-def _description(path: Path, archive: Archive) -> Mapping[str, Any]:
+def _description(path: Path, archive: Archive) -> JsonMapping:
     import yaml
 
     name = next((name for name in YAML if archive.has(name)), None)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.models.exchange.archive_files import Archive, open_archive, read_checked
 from napari_unet.models.exchange.description import CONFIG
 from napari_unet.models.exchange.foreign import foreign_header
@@ -40,7 +40,7 @@ def model_file_of(path: Path) -> Iterator[Path]:
         yield target
 
 
-def _own_file(archive: Archive, described: Mapping[str, Any]) -> bytes | None:
+def _own_file(archive: Archive, described: Mapping[str, object]) -> bytes | None:
     """Return this program's model file, if it still stands for the weights beside it."""
     ours = _table(_table(described.get("config")).get(CONFIG))
     name, hashes = ours.get("model"), ours.get("weights")
@@ -55,7 +55,7 @@ def _own_file(archive: Archive, described: Mapping[str, Any]) -> bytes | None:
 
 
 def _write_foreign(
-    target: Path, path: Path, archive: Archive, described: Mapping[str, Any]
+    target: Path, path: Path, archive: Archive, described: Mapping[str, object]
 ) -> None:
     from napari_unet.models.exchange.onnx_network import save_foreign
 
@@ -70,5 +70,5 @@ def _write_foreign(
     save_foreign(target, read_checked(archive, entry, f"{path}: its ONNX weights"), header)
 
 
-def _table(value: object) -> Mapping[str, Any]:
+def _table(value: object) -> JsonMapping:
     return value if isinstance(value, Mapping) else {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from napari_unet.core.json_types import JsonObject
 from napari_unet.core.network.framed import LESS_PX
 from napari_unet.core.network.unet import UNet, halo_px
 from napari_unet.core.tiling import smallest_input_px
@@ -60,7 +60,7 @@ def smallest_framed_px(depth: int) -> int:
 
 def describe(
     network: UNet, header: ModelHeader, model_file: str, hashes: dict[str, str], made_with: str
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the content of bioimageio.yaml.
 
     Parameters
@@ -75,7 +75,7 @@ def describe(
         The version of torch.
     """
 
-    def file(name: str, **more: Any) -> dict[str, Any]:
+    def file(name: str, **more: object) -> JsonObject:
         return {"source": name, "sha256": hashes[name], **more}
 
     depths = network.config.depths

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.core.network.framed import LESS_PX
 from napari_unet.core.network.unet import halo_px
 from napari_unet.core.tiling import smallest_input_px
@@ -26,7 +27,7 @@ _SEEDS = 0.5
 _NO_CLIP = 1e6
 
 
-def foreign_header(path: Path, described: Mapping[str, Any]) -> ModelHeader:
+def foreign_header(path: Path, described: Mapping[str, object]) -> ModelHeader:
     """Return the header of a foreign model, from the description in its archive.
 
     Raises
@@ -93,19 +94,19 @@ class _Refused(Exception):
     """Says why a model cannot be used."""
 
 
-def _of(table: object, key: str) -> Mapping[str, Any]:
+def _of(table: object, key: str) -> JsonMapping:
     value = table.get(key) if isinstance(table, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
-def _only(tensors: object, what: str) -> Mapping[str, Any]:
+def _only(tensors: object, what: str) -> JsonMapping:
     if isinstance(tensors, list) and len(tensors) == 1 and isinstance(tensors[0], Mapping):
         return tensors[0]
     count = len(tensors) if isinstance(tensors, list) else 0
     raise _Refused(f"it has {count} {what}, and 1 is needed")
 
 
-def _axes(tensor: Mapping[str, Any], what: str) -> Sequence[Mapping[str, Any]]:
+def _axes(tensor: Mapping[str, object], what: str) -> Sequence[JsonMapping]:
     axes = tensor.get("axes")
     axes = [a for a in axes if isinstance(a, Mapping)] if isinstance(axes, list) else []
     found = [a.get("type") if a.get("type") != "space" else a.get("id") for a in axes]
@@ -117,14 +118,14 @@ def _axes(tensor: Mapping[str, Any], what: str) -> Sequence[Mapping[str, Any]]:
     return axes
 
 
-def _channel_names(tensor: Mapping[str, Any], what: str) -> list[str]:
+def _channel_names(tensor: Mapping[str, object], what: str) -> list[str]:
     names = _axes(tensor, what)[1].get("channel_names")
     if isinstance(names, list) and 1 <= len(names) <= 128:
         return [str(name)[:100] for name in names]
     raise _Refused(f"the channels of its {what} have no names")
 
 
-def _sizes(given: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[int, int, int]:
+def _sizes(given: Mapping[str, object], found: Mapping[str, object]) -> tuple[int, int, int]:
     """Return the halo on each side, the step of valid input sizes, and the least of them."""
     halos, steps, leasts = [0], [1], [1]
     for before, after in zip(_axes(given, "input")[2:], _axes(found, "output")[2:], strict=True):
@@ -182,7 +183,7 @@ def _meaning(names: Sequence[str]) -> tuple[int, int | None]:
     return foreground[0], boundary[0] if boundary else None
 
 
-def _steps(tensor: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _steps(tensor: Mapping[str, object], key: str) -> list[tuple[str, JsonMapping]]:
     steps = tensor.get(key) or []
     if not isinstance(steps, list):
         raise _Refused(f"its {key} is no list")
@@ -190,11 +191,11 @@ def _steps(tensor: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, 
     return [(name, kwargs) for name, kwargs in named if name != "ensure_dtype"]
 
 
-def _as_table(value: object) -> Mapping[str, Any]:
+def _as_table(value: object) -> JsonMapping:
     return value if isinstance(value, Mapping) else {}
 
 
-def _normalisation(tensor: Mapping[str, Any], n_channels: int) -> tuple[dict[str, float], bool]:
+def _normalisation(tensor: Mapping[str, object], n_channels: int) -> tuple[dict[str, float], bool]:
     """Return the normalisation, and whether it is by mean and standard deviation."""
     steps = _steps(tensor, "preprocessing")
     names = [name for name, _ in steps]
@@ -221,7 +222,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return type(value) in (int, float)
 
 
-def _postprocess(tensor: Mapping[str, Any]) -> bool:
+def _postprocess(tensor: Mapping[str, object]) -> bool:
     """Return whether a sigmoid is to be taken of the output."""
     names = [name for name, _ in _steps(tensor, "postprocessing")]
     if names not in ([], ["sigmoid"]):

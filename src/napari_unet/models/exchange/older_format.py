@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from napari_unet.core.json_types import JsonMapping, JsonObject
 
 _TYPES = {"b": "batch", "c": "channel"}
 _STEPS = ("preprocessing", "postprocessing")
@@ -11,7 +12,7 @@ _STEPS = ("preprocessing", "postprocessing")
 _MOST_CHANNELS = 128
 
 
-def in_new_format(described: Mapping[str, Any]) -> Mapping[str, Any]:
+def in_new_format(described: JsonMapping) -> JsonMapping:
     """Return a description of the format 0.5; one of 0.4 is translated, others stay.
 
     Of 0.4 it says what is needed to use a model: tensors, their preparation, weights. What cannot
@@ -29,19 +30,19 @@ def in_new_format(described: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**described, "format_version": "0.5.0", "inputs": inputs, "outputs": outputs}
 
 
-def _tensors(described: Mapping[str, Any], key: str, tests: str) -> list[dict[str, Any]]:
+def _tensors(described: JsonMapping, key: str, tests: str) -> list[JsonObject]:
     return [
         _tensor(old, test)
         for old, test in zip(described[key], described.get(tests, described[key]), strict=True)
     ]
 
 
-def _tensor(old: Mapping[str, Any], test: object) -> dict[str, Any]:
+def _tensor(old: JsonMapping, test: object) -> JsonObject:
     shape = old["shape"]
     least = shape.get("min") if isinstance(shape, Mapping) else shape
     axes = []
     for n, letter in enumerate(old["axes"]):
-        axis: dict[str, Any] = {"type": _TYPES.get(letter, "space")}
+        axis: JsonObject = {"type": _TYPES.get(letter, "space")}
         if letter == "c" and least is not None:
             axis["channel_names"] = _names(least[n])
         elif axis["type"] == "space":
@@ -55,7 +56,7 @@ def _tensor(old: Mapping[str, Any], test: object) -> dict[str, Any]:
     return {"id": old["name"], "axes": axes, "test_tensor": {"source": test}, **steps}
 
 
-def _step(old: Mapping[str, Any]) -> dict[str, Any]:
+def _step(old: JsonMapping) -> JsonObject:
     kwargs = dict(old.get("kwargs") or {})
     mode = kwargs.pop("mode", "fixed" if "mean" in kwargs else "per_sample")
     if isinstance(kwargs.get("axes"), str):
@@ -65,9 +66,7 @@ def _step(old: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": name, "kwargs": kwargs}
 
 
-def _add_reference(
-    tensor: dict[str, Any], old: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
-) -> None:
+def _add_reference(tensor: JsonObject, old: JsonMapping, inputs: Sequence[JsonMapping]) -> None:
     """Say how the size of an output follows from that of the input."""
     shape = old["shape"]
     if "reference_tensor" not in shape:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_unet.core.network.framed import LESS_PX
@@ -62,7 +63,7 @@ class OnnxNetwork(UNet):
                 f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"[:400]
             ) from error
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxNetwork:
+    def __deepcopy__(self, memo: dict[int, object]) -> OnnxNetwork:
         # A session cannot be copied, and need not be: nothing changes it.
         return self
 
@@ -87,7 +88,7 @@ class OnnxNetwork(UNet):
         ]
         return torch.from_numpy(self._logits(cropped.astype(np.float32))).to(image.device)
 
-    def _logits(self, scores: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    def _logits(self, scores: NDArray[np.float32]) -> Any:
         foreign = self._foreign
         if foreign["sigmoid"]:
             scores = 1 / (1 + np.exp(-scores.clip(-50, 50)))
@@ -120,8 +121,8 @@ def save_foreign(path: Path, graph: bytes, header: ModelHeader) -> None:
 
 
 def _logit(
-    scores: np.ndarray[Any, np.dtype[np.float32]],
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+    scores: NDArray[np.float32],
+) -> NDArray[np.float32]:
     inside = scores.clip(_LEAST, 1 - _LEAST)
-    logits: np.ndarray[Any, np.dtype[np.float32]] = np.log(inside / (1 - inside))
+    logits: NDArray[np.float32] = np.log(inside / (1 - inside))
     return logits

@@ -53,7 +53,7 @@ class PlainUNet:
         return len(self.up)
 
 
-def plain_unet(state: Mapping[str, NDArray[Any]]) -> PlainUNet | None:
+def plain_unet(state: Mapping[str, Weights]) -> PlainUNet | None:
     """Return the layers of a plain U-Net; None if these weights are another network's.
 
     Parameters
@@ -61,7 +61,7 @@ def plain_unet(state: Mapping[str, NDArray[Any]]) -> PlainUNet | None:
     state
         The weights by name, in the order in which the network was put together.
     """
-    modules: dict[str, dict[str, NDArray[Any]]] = {}
+    modules: dict[str, dict[str, Weights]] = {}
     for name, values in state.items():
         module, _, part = name.rpartition(".")
         modules.setdefault(module, {})[part] = values
@@ -128,9 +128,7 @@ def graph_of(
     return None
 
 
-def _folded(
-    weight: Weights, bias: Weights, norm: Mapping[str, NDArray[Any]]
-) -> tuple[Weights, Weights]:
+def _folded(weight: Weights, bias: Weights, norm: Mapping[str, Weights]) -> tuple[Weights, Weights]:
     """Return a convolution with the batch normalisation that follows it."""
     factor = norm["weight"] / np.sqrt(norm["running_var"] + _EPS)
     shift = norm["bias"] - norm["running_mean"] * factor
@@ -183,10 +181,10 @@ class _Graph:
         mode = {"coordinate_transformation_mode": "half_pixel", "mode": way}
         return self._add("Resize", [x, "", scales], **mode)
 
-    def _layer(self, kind: str, x: str, weights: tuple[Weights, Weights], **more: Any) -> str:
+    def _layer(self, kind: str, x: str, weights: tuple[Weights, Weights], **more: object) -> str:
         return self._add(kind, [x, *map(self._constant, weights)], **more)
 
-    def _add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+    def _add(self, kind: str, inputs: Sequence[str], **attributes: object) -> str:
         output = f"{kind.lower()}.{len(self._nodes)}"
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], **attributes))
         return output

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from napari_unet.core.json_types import JsonMapping
 from napari_unet.core.network.framed import FramedUNet
 from napari_unet.core.network.unet import UNetConfig, halo_px
 from napari_unet.models.checkpoint import save_model
@@ -36,7 +36,7 @@ _DEEPEST = 6
 
 
 def write_from_state_dict(
-    target: Path, path: Path, archive: Archive, described: Mapping[str, Any], header: ModelHeader
+    target: Path, path: Path, archive: Archive, described: JsonMapping, header: ModelHeader
 ) -> None:
     """Write the model file of an archive whose weights are a PyTorch state_dict.
 
@@ -139,7 +139,7 @@ def _state(content: bytes, path: Path) -> dict[str, Tensor]:
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def _are_tensors(table: Mapping[Any, Any]) -> bool:
+def _are_tensors(table: Mapping[object, object]) -> bool:
     return all(isinstance(value, Tensor) for value in table.values())
 
 
@@ -148,7 +148,7 @@ def _counts(name: str) -> bool:
 
 
 def _test_tensor(
-    archive: Archive, described: Mapping[str, Any], key: str, what: str
+    archive: Archive, described: JsonMapping, key: str, what: str
 ) -> NDArray[np.float32]:
     content = read_checked(archive, described[key][0].get("test_tensor"), what)
     try:
@@ -173,7 +173,7 @@ def _prepared(image: NDArray[np.float32], header: ModelHeader) -> NDArray[np.flo
     return np.asarray(scaled, np.float32)
 
 
-def _own_network(state: Mapping[str, Tensor], described: Mapping[str, Any]) -> FramedUNet | None:
+def _own_network(state: Mapping[str, Tensor], described: JsonMapping) -> FramedUNet | None:
     """Return the U-Net of this program that has these weights; None if there is none."""
     first, head = state.get("down.0.0.weight"), state.get("head.weight")
     depth = sum(re.fullmatch(r"up\.\d+\.weight", name) is not None for name in state)

@@ -616,7 +616,7 @@ class SegmentWidget(QWidget):
 
     # What the viewer tells
 
-    def _on_theme(self, event: Any = None) -> None:
+    def _on_theme(self, event: object = None) -> None:
         self.setStyleSheet(stylesheet(self.viewer))
 
     def _on_removed(self, event: Any) -> None:
@@ -742,7 +742,9 @@ class SegmentWidget(QWidget):
         self._on_labels()
 
 
-def _release(connections: list[Connection], ends: tuple[Callable[[], None], ...], *_: Any) -> None:
+def _release(
+    connections: list[Connection], ends: tuple[Callable[[], None], ...], *_: object
+) -> None:
     for signal, slot in connections:
         signal.disconnect(slot)
     connections.clear()

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from numpy.typing import NDArray
 
+from napari_unet.core.arrays import Pixels
 from napari_unet.core.axes import get_plane, take_channel
 from napari_unet.core.boxes import Box
 from napari_unet.core.cells.gestures import Mask
@@ -147,7 +147,7 @@ class AddTool(Tool):
         origin = np.array([side.start for side in box]) - 1
         self._sketch.show(max(lines, key=len) + origin)
 
-    def _pixels(self, index: Index, box: Box) -> NDArray[Any]:
+    def _pixels(self, index: Index, box: Box) -> Pixels:
         """Return (C, Y, X), a part of the image as the model saw it."""
         source, channel = image_from_layer(self._image), record_of(self._labels).channel
         data, axes = take_channel(source.data, source.axes, None if channel == "stain" else channel)

@@ -115,7 +115,7 @@ class Tool:
         """Forget what was not accepted."""
         self._sketch.clear()
 
-    def _wheel(self, layer: Labels, event: Any) -> None:
+    def _wheel(self, layer: Labels, event: object) -> None:
         """The wheel was turned."""
 
     # What the viewer tells
@@ -142,7 +142,7 @@ class Tool:
         except (ValueError, OSError) as error:
             self._warned(in_dock(error))
 
-    def _at(self, position: Any) -> tuple[float, float]:
+    def _at(self, position: object) -> tuple[float, float]:
         at = self._labels.world_to_data(np.asarray(position)[-self._labels.ndim :])
         y, x = np.asarray(at)[rows_and_columns(self._labels)]
         return float(y), float(x)

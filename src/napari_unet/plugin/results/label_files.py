@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Required, TypedDict
 
 import numpy as np
 from napari import current_viewer
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_unet.core.arrays import LazyArray
 from napari_unet.core.axes import axes_from_names, label_axes, planes_last
 from napari_unet.core.checks import name_axes, whole_labels
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.images import stem_of
 from napari_unet.io.label_stores import holds_labels, write_label_store
 from napari_unet.io.ome_zarr import open_zarr
@@ -239,7 +240,7 @@ def _levels(path: Path, ndim: int) -> list[LazyArray]:
     import zarr
 
     group = zarr.open_group(path, mode="r")
-    attributes: dict[str, Any] = dict(group.attrs)
+    attributes: JsonObject = dict(group.attrs)
     described = attributes.get("ome", attributes)["multiscales"][0]
     levels = [da.from_zarr(group[level["path"]]) for level in described["datasets"]]
     names = [axis if isinstance(axis, str) else axis["name"] for axis in described.get("axes", [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Generic, Required, TypedDict, TypeVar, overload
+from typing import Generic, Required, TypedDict, TypeVar, overload
 
 import numpy as np
 from napari.layers.base import Layer
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from napari_unet.config import Channel
 from napari_unet.core.arrays import Pixels
+from napari_unet.core.json_types import JsonObject
 
 T = TypeVar("T")
 
 # The metadata of a layer, which hold whatever anybody put into them.
-Metadata = dict[str, Any]
+Metadata = JsonObject
 
 # Where a layer's metadata hold the dictionary of this plugin.
 _PLUGIN = "napari_unet"

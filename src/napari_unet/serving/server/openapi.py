@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from napari_unet.core.json_types import JsonObject
 from napari_unet.serving.messages import JOB_ID, MESSAGES, RELEASE, SHA256
 from napari_unet.serving.server.guard import OPEN
 
@@ -68,7 +69,7 @@ class Call:
         return " ".join((self.answer.__doc__ or "").split())
 
 
-def document(calls: Sequence[Call]) -> dict[str, Any]:
+def document(calls: Sequence[Call]) -> JsonObject:
     """Return the OpenAPI document of these calls."""
     kinds = {each for call in calls for each in (call.body, call.returns)} - {None, bytes}
     answers, schemas = TypeAdapter.json_schemas(
@@ -83,7 +84,7 @@ def document(calls: Sequence[Call]) -> dict[str, Any]:
     content: dict[Any, Any] = {None: {}, bytes: {"content": {"application/octet-stream": {}}}}
     for (kind, _), schema in answers.items():
         content[kind] = {"content": {"application/json": {"schema": schema["items"]}}}
-    paths: dict[str, Any] = {}
+    paths: JsonObject = {}
     for call in calls:
         of_path = [
             {"name": name, "in": "path", "required": True, "schema": _OF_PATHS[name]}
@@ -133,6 +134,6 @@ def page(calls: Sequence[Call]) -> str:
 class _Schemas(GenerateJsonSchema):
     """Schemas of data classes as `jsons` writes them: a slice is a list of its start and stop."""
 
-    def is_instance_schema(self, schema: Any) -> dict[str, Any]:
+    def is_instance_schema(self, schema: object) -> JsonObject:
         """Return the schema of a slice, the only type that pydantic does not know."""
         return {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "integer"}]}

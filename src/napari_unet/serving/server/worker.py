@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from napari_unet.backends.local import LocalBackend
 from napari_unet.config import Device
+from napari_unet.core.json_types import JsonObject
 from napari_unet.io.atomic import replacing
 from napari_unet.jobs import FinishReason, Job, Progress
 from napari_unet.learning.live_view import ViewLabels
@@ -27,7 +27,7 @@ from napari_unet.serving.jsons import from_json, parse, to_json
 from napari_unet.serving.messages import MESSAGES, SentPreview, SentProgress, SentView, Wishes
 from napari_unet.serving.server.inputs import JobInputs, PieceOfPlane
 
-Line = dict[str, Any]
+Line = JsonObject
 
 
 class Worker:

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from napari_unet.config import Device
+from napari_unet.core.json_types import JsonObject
 
-Line = dict[str, Any]
+Line = JsonObject
 
 
 class WorkerProcess:
